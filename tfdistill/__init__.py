@@ -1,0 +1,1 @@
+"""tfdistill: distil BERT into phone-sized text models and ship them as quantized TFLite."""

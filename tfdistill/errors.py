@@ -1,0 +1,36 @@
+"""The two errors a user sees. The command line prints their text as one line and exits with code 2."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class UserError(Exception):
+    """Something the user can mend. The message says what was received, what was expected and what to do."""
+
+
+class MissingExtra(UserError):
+    """An optional library is not installed."""
+
+    def __init__(self, library: str, extra: str):
+        super().__init__(f"{library} is not installed, and this needs it: pip install 'tfdistill[{extra}]'")
+
+
+class DivergedError(UserError):
+    """A loss became NaN or infinite. `step` counts optimizer steps from 1, `term` is the loss term's name."""
+
+    def __init__(self, step: int, term: str):
+        super().__init__(
+            f"loss term '{term}' became NaN or infinite at step {step}; expected a finite number. "
+            "Lower the learning rate (--set learning_rate=...), or look at the inputs of that step."
+        )
+        self.step, self.term = step, term
+
+
+def optional(library: str, extra: str) -> ModuleType:
+    """Import `library`, or raise MissingExtra with the line that installs it."""
+    try:
+        return importlib.import_module(library)
+    except ImportError as error:
+        raise MissingExtra(library.split(".")[0], extra) from error

@@ -1,0 +1,66 @@
+"""What a model says about a batch, made only when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tfdistill.errors import UserError
+
+NAMES = ("logits", "pooled", "embeddings", "hidden_states", "attention_scores")
+
+
+@dataclass(frozen=True)
+class Features:
+    """Outputs of one forward pass. Fields nobody asked for are None.
+
+    Shapes (batch B, length L, layers N, width H, heads A, classes C):
+        logits: (B, C), before softmax or sigmoid.
+        pooled: (B, H), the vector the head reads.
+        embeddings: (B, L, H), the embedding output ("layer 0").
+        hidden_states: tuple of N tensors (B, L, H); layer n stands at index n - 1.
+        attention_scores: tuple of N tensors (B, A, L, L), before mask and softmax.
+        mask: (B, L), 1 for real tokens and 0 for padding; None for models that know no padding.
+    """
+
+    logits: Any = None
+    pooled: Any = None
+    embeddings: Any = None
+    hidden_states: tuple[Any, ...] | None = None
+    attention_scores: tuple[Any, ...] | None = None
+    mask: Any = None
+
+    def layer(self, name: str, number: int) -> Any:
+        """Layer `number` (0 is the embedding output, 1..N the layers) of `hidden_states` or `attention_scores`."""
+        if name == "hidden_states" and number == 0:
+            return self.embeddings
+        values = getattr(self, name)
+        if values is None or not 1 <= number <= len(values):
+            have = "none" if values is None else f"1..{len(values)}"
+            raise UserError(f"layer {number} of {name} was asked for, the model has {have}; mend the layer mapping")
+        return values[number - 1]
+
+
+def features_of(model: Any, inputs: Any, want: Iterable[str], training: bool) -> Features:
+    """Run `model` once and return the features in `want`.
+
+    Models of this library have a `features` method. Any other `keras.Model` is taken to return logits, which is all
+    that can be asked of it. Raises UserError for another feature.
+    """
+    want = tuple(want)
+    if hasattr(model, "features"):
+        return model.features(inputs, want=want, training=training)
+    missing = [name for name in want if name != "logits"]
+    if missing:
+        raise UserError(
+            f"{type(model).__name__} gives logits only, and {', '.join(missing)} was asked for; "
+            "use a model of tfdistill.models (tfdistill.load reads Hugging Face directories and hub: presets)"
+        )
+    outputs = model(inputs, training=training)
+    if isinstance(outputs, Mapping):
+        if "logits" not in outputs:
+            raise UserError(f"{type(model).__name__} returns {sorted(outputs)}; expected a tensor or a dict with 'logits'")
+        outputs = outputs["logits"]
+    mask = inputs.get("padding_mask") if isinstance(inputs, Mapping) else None
+    return Features(logits=outputs, mask=mask)

@@ -1,0 +1,85 @@
+"""Files and directories that are either whole or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tfdistill.errors import UserError
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """SHA-256 of a file as hexadecimal text."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _writable(parent: Path) -> None:
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot create {parent}: {error.strerror}; expected a writable place, choose another --out"
+        ) from error
+    if not os.access(parent, os.W_OK):
+        raise UserError(f"cannot write in {parent}; expected a writable directory, choose another --out")
+
+
+def atomic_write(path: str | os.PathLike, content: bytes | str) -> Path:
+    """Write `content` to a temporary name beside `path`, flush it to disk and rename it.
+
+    Raises UserError when the directory cannot be written.
+    """
+    path = Path(path)
+    _writable(path.parent)
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException as error:
+        Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise UserError(f"cannot write {path}: {error.strerror}; free some room or choose another --out") from error
+        raise
+    return path
+
+
+@contextmanager
+def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary directory that takes the place of `path` when the block ends without an error.
+
+    Raises UserError when the parent cannot be written or `path` is a file. What stood at `path` before is replaced as a whole.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path} is a file; expected a directory or a new name, choose another --out")
+    _writable(path.parent)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        os.chmod(temporary, 0o755)
+        yield temporary
+        for file in sorted(temporary.rglob("*")):
+            if file.is_file():
+                with open(file, "rb") as stream:
+                    os.fsync(stream.fileno())
+        if path.exists():
+            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+            os.replace(path, old / "previous")
+            os.replace(temporary, path)
+            shutil.rmtree(old)
+        else:
+            os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; free some room or choose another --out") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

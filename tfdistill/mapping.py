@@ -1,0 +1,58 @@
+"""Layer mappings: which teacher layer each student layer learns from.
+
+Every function takes the number of student layers M and of teacher layers N and returns pairs (student, teacher),
+numbered from 1. Layer 0, the embedding output, is matched by `on="embeddings"`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tfdistill.errors import UserError
+
+Pairs = tuple[tuple[int, int], ...]
+
+
+def _check(student: int, teacher: int) -> None:
+    if not 1 <= student <= teacher:
+        raise UserError(
+            f"a mapping from {student} student layers to {teacher} teacher layers was asked for; "
+            "expected 1 <= student layers <= teacher layers"
+        )
+
+
+def uniform(student: int, teacher: int) -> Pairs:
+    """g(m) = m·N/M, rounded (TinyBERT, Jiao et al. 2020, section 4.2). The last layers are always a pair.
+
+    >>> uniform(4, 12)
+    ((1, 3), (2, 6), (3, 9), (4, 12))
+    """
+    _check(student, teacher)
+    return tuple((m, round(m * teacher / student)) for m in range(1, student + 1))
+
+
+def top(student: int, teacher: int) -> Pairs:
+    """g(m) = m + N - M: the student learns from the topmost layers (TinyBERT, appendix)."""
+    _check(student, teacher)
+    return tuple((m, m + teacher - student) for m in range(1, student + 1))
+
+
+def bottom(student: int, teacher: int) -> Pairs:
+    """g(m) = m: the student learns from the lowest layers (TinyBERT, appendix)."""
+    _check(student, teacher)
+    return tuple((m, m) for m in range(1, student + 1))
+
+
+def last(student: int, teacher: int) -> Pairs:
+    """Only the two last layers are a pair."""
+    _check(student, teacher)
+    return ((student, teacher),)
+
+
+def explicit(pairs: Sequence[Sequence[int]], student: int, teacher: int) -> Pairs:
+    """`pairs` as given, after a check that both models have these layers."""
+    checked = tuple((int(s), int(t)) for s, t in pairs)
+    for s, t in checked:
+        if not (1 <= s <= student and 1 <= t <= teacher):
+            raise UserError(f"the layer pair ({s}, {t}) lies outside 1..{student} (student) and 1..{teacher} (teacher)")
+    return checked
