@@ -147,6 +147,8 @@ class Distiller(keras.Model):
             raise UserError("nothing to train on: the Distiller has no terms; give it matches, or compile a loss")
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = [*keras.tree.flatten(callbacks or []), StopOnDivergence()]
+        if isinstance(args[0] if args else kwargs.get("x"), tf.data.Dataset):
+            kwargs.setdefault("shuffle", False)  # a data set shuffles itself; Keras would warn
         self._build_optimizer()
         return super().fit(*args, callbacks=callbacks, **kwargs)
 
@@ -244,6 +246,8 @@ class Distiller(keras.Model):
         return self(unpack(data)[0], training=False)
 
     def _logs(self, inputs: Any, labels: Any, step: Step, sample_weight: Any) -> dict[str, Any]:
-        if labels is None or step.student.logits is None:
+        if self._compile_metrics is None:
             return self.get_metrics_result()
+        if labels is None:
+            raise UserError("compile(metrics=...) was given, but the batch has no labels; leave the metrics out, or give labels")
         return self.compute_metrics(_part(inputs, "student"), labels, step.student.logits, sample_weight)

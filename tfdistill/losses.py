@@ -18,11 +18,11 @@ Value = Any  # (B,) or ((B,), (B,))
 
 
 def _float(*tensors: Any) -> list[Any]:
-    return [tf.cast(tensor, tf.float32) for tensor in tensors]
+    return [tf.cast(tf.convert_to_tensor(tensor), tf.float32) for tensor in tensors]
 
 
 def _same_shape(student: Any, teacher: Any, what: str, hint: str) -> None:
-    if student.shape.rank != teacher.shape.rank or student.shape[-1] != teacher.shape[-1]:
+    if len(student.shape) != len(teacher.shape) or student.shape[-1] != teacher.shape[-1]:
         raise UserError(f"{what}: the student has shape {student.shape}, the teacher {teacher.shape}; {hint}")
 
 

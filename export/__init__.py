@@ -1,0 +1,1 @@
+"""Ship a model: conversion to TFLite, a runtime, checks, bundles and measurements."""

@@ -1,0 +1,1 @@
+"""Measure .tflite files. Nothing here imports TensorFlow."""

@@ -1,0 +1,193 @@
+"""Run .tflite files as an app does, one row of a fixed length at a time. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+from typing import Any, Protocol
+
+import numpy as np
+
+from tfdistill.errors import UserError
+
+INPUTS = ("token_ids", "padding_mask", "segment_ids")
+
+
+class EncodedRows(Protocol):
+    """What `tfdistill.data.tokenize.Encoded` has: row i lies at offsets[i]:offsets[i + 1]."""
+
+    @property
+    def token_ids(self) -> np.ndarray: ...
+    @property
+    def segment_ids(self) -> np.ndarray: ...
+    @property
+    def offsets(self) -> np.ndarray: ...
+
+
+def read_file(path: str | os.PathLike) -> bytes:
+    """The bytes of a .tflite file. Raises UserError when it is missing or does not begin like one."""
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing; expected a .tflite file") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; expected a .tflite file") from error
+    if content[4:8] != b"TFL3":
+        raise UserError(f"{path} is no .tflite file, or damaged ({len(content)} bytes); export it again")
+    return content
+
+
+def operators(content: bytes, name: str = "the file") -> dict[str, int]:
+    """How often each operator occurs, over all subgraphs; those that are not built in as "custom:NAME".
+
+    Raises UserError when the flatbuffer is damaged.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    names = {code: key for key, code in vars(schema.BuiltinOperator).items() if not key.startswith("_")}
+    counts: Counter[str] = Counter()
+    try:
+        model = schema.Model.GetRootAs(content, 0)
+        codes = [model.OperatorCodes(n) for n in range(model.OperatorCodesLength())]
+        for subgraph in (model.Subgraphs(n) for n in range(model.SubgraphsLength())):
+            for n in range(subgraph.OperatorsLength()):
+                code = codes[subgraph.Operators(n).OpcodeIndex()]
+                builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+                custom = builtin == schema.BuiltinOperator.CUSTOM
+                counts[f"custom:{code.CustomCode().decode()}" if custom else names[builtin]] += 1
+    except Exception as error:  # a damaged flatbuffer fails in many ways, all of them meaning the same
+        raise UserError(f"{name} is damaged ({type(error).__name__}: {error}); export it again") from error
+    return dict(sorted(counts.items()))
+
+
+def check_operators(counts: dict[str, int], name: str = "the file") -> None:
+    """Raises UserError naming operators that a plain interpreter does not have."""
+    custom = [key.removeprefix("custom:") for key in counts if key.startswith("custom:")]
+    if custom:
+        raise UserError(f"{name} needs the operators {', '.join(custom)}, which no plain interpreter has; export it again")
+
+
+class TFLiteModel:
+    """A .tflite text classifier with int32 [1, length] inputs and float32 [1, C] `logits`.
+
+    Args:
+        path: the file.
+        threads: threads that one inference may use.
+
+    Raises:
+        UserError: the file is missing, damaged, or has other inputs.
+    """
+
+    def __init__(self, path: str | os.PathLike, threads: int = 1):
+        if threads < 1:
+            raise UserError(f"threads is {threads}; expected at least 1")
+        self.path, self.threads = Path(path), threads
+        self._content = read_file(path)
+        self._idle = [self._interpreter()]
+        self._lock = Lock()
+        self.inputs, self.length = self._signature(self._idle[0])
+
+    def _interpreter(self) -> Any:
+        from ai_edge_litert.interpreter import Interpreter
+
+        try:
+            interpreter = Interpreter(model_content=self._content, num_threads=self.threads)
+            interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise UserError(f"{self.path} does not load ({reason}); the file is damaged, export it again") from error
+        return interpreter
+
+    def _signature(self, interpreter: Any) -> tuple[tuple[str, ...], int]:
+        said = interpreter.get_signature_list().get("serving_default", {"inputs": [], "outputs": []})
+        names = tuple(name for name in INPUTS if name in said["inputs"])
+        if set(said["inputs"]) - set(INPUTS) or names[:2] != INPUTS[:2] or said["outputs"] != ["logits"]:
+            raise UserError(
+                f"{self.path} has the signature {said['inputs']} → {said['outputs']}; expected {list(INPUTS)} → ['logits']"
+            )
+        details = interpreter.get_signature_runner("serving_default").get_input_details()
+        shapes = {tuple(int(n) for n in details[name]["shape"]) for name in names}
+        shape = shapes.pop()
+        if shapes or len(shape) != 2 or shape[0] != 1 or any(details[name]["dtype"] is not np.int32 for name in names):
+            raise UserError(f"{self.path} has inputs of shape {shape}; expected int32 [1, length] for all of them")
+        return names, shape[1]
+
+    def predict(
+        self, rows: EncodedRows, *, workers: int = 2, progress: Callable[[int], None] | None = None
+    ) -> np.ndarray:
+        """Logits (N, C) float32 of a tokenized corpus.
+
+        Args:
+            rows: the corpus, such as an `Encoded`.
+            workers: interpreters that work side by side, each in a thread of its own.
+            progress: called with the number of rows done so far.
+
+        Raises:
+            UserError: rows are longer than the file's inputs, or the file fails on them.
+        """
+        lengths = np.diff(rows.offsets)
+        long = int((lengths > self.length).sum())
+        if long:
+            raise UserError(
+                f"{long} of {len(lengths)} rows are longer than {self.path}'s {self.length} tokens (the longest has "
+                f"{int(lengths.max())}); tokenize with max_length={self.length}, or export with a larger length"
+            )
+        count = len(lengths)
+        with self._lock:  # interpreters are kept for the next call, and one serves one thread at a time
+            while len(self._idle) < min(max(workers, 1), max(count, 1)):
+                self._idle.append(self._interpreter())
+            interpreters = self._idle[: max(workers, 1)]
+            details = interpreters[0].get_signature_runner("serving_default").get_output_details()["logits"]
+            logits = np.empty((count, int(details["shape"][-1])), np.float32)
+            done, counting = 0, Lock()
+
+            def work(start: int, interpreter: Any) -> None:
+                nonlocal done
+                run = interpreter.get_signature_runner("serving_default")
+                for row in range(start, count, len(interpreters)):
+                    logits[row] = run(**self._inputs(rows, row))["logits"][0]
+                    with counting:
+                        done += 1
+                        if progress is not None and (done % 32 == 0 or done == count):
+                            progress(done)
+
+            try:
+                with ThreadPoolExecutor(len(interpreters)) as pool:
+                    list(pool.map(work, range(len(interpreters)), interpreters))
+            except (ValueError, RuntimeError) as error:
+                reason = str(error).strip().split("\n")[0]
+                raise UserError(
+                    f"{self.path} failed on a row ({reason}); expected token ids of the vocabulary it was made with"
+                ) from error
+        return logits
+
+    def _inputs(self, rows: EncodedRows, row: int) -> dict[str, np.ndarray]:
+        span = slice(int(rows.offsets[row]), int(rows.offsets[row + 1]))
+        size = span.stop - span.start
+        values = {name: np.zeros((1, self.length), np.int32) for name in self.inputs}
+        values["token_ids"][0, :size] = rows.token_ids[span]
+        values["padding_mask"][0, :size] = 1
+        if "segment_ids" in values:
+            values["segment_ids"][0, :size] = rows.segment_ids[span]
+        return values
+
+
+class Rows:
+    """A few rows as `EncodedRows`, made from lists of ids.
+
+    Args:
+        token_ids: one list for each row.
+        segment_ids: likewise; zeros by default.
+    """
+
+    def __init__(self, token_ids: Sequence[Sequence[int]], segment_ids: Sequence[Sequence[int]] | None = None):
+        if segment_ids is None:
+            segment_ids = [[0] * len(row) for row in token_ids]
+        self.token_ids = np.concatenate([np.zeros(0, np.int32), *(np.asarray(row, np.int32) for row in token_ids)])
+        self.segment_ids = np.concatenate([np.zeros(0, np.int32), *(np.asarray(row, np.int32) for row in segment_ids)])
+        self.offsets = np.concatenate([[0], np.cumsum([len(row) for row in token_ids], dtype=np.int64)])

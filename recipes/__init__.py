@@ -1,0 +1,1 @@
+"""One module per paper. Each has `Settings` and `recipe(teacher, data, settings) -> tfdistill.recipe.Recipe`."""

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tfdistill.data.augment import augment_split, augment_tang, tang_copy
+from tfdistill.data.textdata import Split
+
+TEXTS = [f"this is the {name} sentence of a small text number {i}" for i, name in enumerate(["first", "next", "last"] * 5)]
+PAIRS = [f"and that is its {i} partner in another sentence" for i in range(len(TEXTS))]
+
+
+def test_masks_and_cuts():
+    made = augment_tang(TEXTS, copies=20, seed=1)
+    assert made.texts_b is None
+    assert made.source.dtype == made.copy.dtype == np.int64
+    assert len(made) == len(made.texts) == len(made.source) == len(made.copy) > 150
+    for text, source in zip(made.texts, made.source, strict=True):
+        words, original = text.split(), TEXTS[source].split()
+        starts = range(len(original) - len(words) + 1)
+        assert any(
+            all(word in ("[MASK]", other) for word, other in zip(words, original[start:], strict=False)) for start in starts
+        )
+        assert len(words) == len(original) or 1 <= len(words) <= 5
+
+
+def test_shares():
+    texts = [" ".join(f"w{i}_{j}" for j in range(20)) for i in range(500)]
+    made = augment_tang(texts, copies=4, seed=3)
+    lengths = np.array([len(text.split()) for text in made.texts])
+    masked = sum(text.split().count("[MASK]") for text in made.texts)
+    # 2,000 copies: n-gram 500 ± 19 (one sigma), masks 10 %; unchanged copies (.75 · .9^20 = 9 %) are left out.
+    assert 0.22 < (lengths < 20).sum() / 2000 < 0.28
+    assert 0.09 < masked / (lengths.sum() + 20 * (2000 - len(made))) < 0.11
+    assert np.bincount(lengths[lengths < 20], minlength=6)[1:6].min() > 50  # every n from 1 to 5
+
+
+def test_no_duplicates():
+    texts = ["a b", "a  b", "b", "c"]
+    made = augment_tang(texts, copies=50, seed=0)
+    assert len(set(made.texts)) == len(made.texts)
+    assert not set(made.texts) & {"a b", "b", "c"}
+    assert set(made.texts) <= {"[MASK]", "[MASK] b", "a [MASK]", "[MASK] [MASK]", "a"}
+
+
+def test_pairs_change_independently():
+    made = augment_tang(TEXTS, PAIRS, copies=10, seed=1)
+    assert len(made.texts_b) == len(made.texts)
+    pairs = list(zip(made.texts, made.texts_b, strict=True))
+    assert len(set(pairs)) == len(pairs)
+    assert not set(pairs) & set(zip(TEXTS, PAIRS, strict=True))
+    changed = [
+        (text != TEXTS[source], text_b != PAIRS[source])
+        for (text, text_b), source in zip(pairs, made.source, strict=True)
+    ]
+    assert {(True, False), (False, True), (True, True)} == set(changed)
+    same = augment_tang(TEXTS, TEXTS, copies=10, seed=1)
+    assert any(text != text_b for text, text_b in zip(same.texts, same.texts_b, strict=True))
+
+
+def test_any_copy_can_be_made_alone():
+    made = augment_tang(TEXTS, PAIRS, copies=6, seed=7, p_mask=0.3, ngram=(2, 6), mask="<m>")
+    options = {"seed": 7, "p_mask": 0.3, "ngram": (2, 6), "mask": "<m>"}
+    for text, text_b, source, copy in zip(made.texts, made.texts_b, made.source, made.copy, strict=True):
+        assert tang_copy(TEXTS[source], index=int(source), copy=int(copy), **options) == text
+        assert tang_copy(PAIRS[source], index=int(source), copy=int(copy), second=True, **options) == text_b
+
+
+def test_other_examples_do_not_count():
+    texts = [" ".join(f"w{i}_{j}" for j in range(9)) for i in range(10)]  # no word in two texts
+    one = augment_tang(texts, copies=5, seed=2)
+    other = augment_tang([*texts[:4], "something else entirely", *texts[5:]], copies=5, seed=2)
+    assert [text for text in one.texts if "w4" not in text and "w" in text] == [text for text in other.texts if "w" in text]
+
+
+def test_more_copies_begin_with_the_same():
+    few, many = (augment_tang(["a b c d e f g h"], copies=copies, seed=5).texts for copies in (3, 30))
+    assert many[: len(few)] == few
+
+
+def test_pinned():
+    """The draws must not change between versions."""
+    text = "the movie is not as good as the book"
+    assert [tang_copy(text, seed=13, index=0, copy=copy) for copy in range(5)] == [
+        "movie is not as",
+        "the movie is not as good as the book",
+        "the movie [MASK] not as good as the book",
+        "the movie is not as [MASK] as the [MASK]",
+        "the [MASK] is not as good as the book",
+    ]
+
+
+def test_seed_decides():
+    assert augment_tang(TEXTS, copies=3, seed=1).texts == augment_tang(TEXTS, copies=3, seed=1).texts
+    assert augment_tang(TEXTS, copies=3, seed=1).texts != augment_tang(TEXTS, copies=3, seed=2).texts
+
+
+def test_extremes():
+    assert len(augment_tang(TEXTS, copies=0, seed=1)) == 0
+    assert len(augment_tang([], copies=5, seed=1)) == 0
+    assert augment_tang([], [], copies=5, seed=1).texts_b == []
+    assert len(augment_tang([""], copies=5, seed=1)) == 0
+    assert len(augment_tang(TEXTS, copies=5, seed=1, p_mask=0, p_ng=0)) == 0
+    assert augment_tang(["a b c"], copies=5, seed=1, p_mask=1, p_ng=0).texts == ["[MASK] [MASK] [MASK]"]
+    assert set(augment_tang(["a b c"], copies=50, seed=1, p_mask=0, p_ng=1, ngram=(1, 1)).texts) == {"a", "b", "c"}
+    assert len(augment_tang(["a b c"], copies=50, seed=1, p_mask=0, p_ng=1, ngram=(3, 9))) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"copies": -1}, "copies=-1"),
+        ({"seed": -1}, "seed=-1"),
+        ({"seed": 2**64}, "seed=18446744073709551616"),
+        ({"p_mask": 1.1}, "p_mask=1.1"),
+        ({"p_ng": float("nan")}, "p_ng=nan"),
+        ({"ngram": (0, 5)}, "ngram"),
+        ({"ngram": (5, 1)}, "ngram"),
+        ({"texts_b": ["one"]}, "got 1 texts_b; expected 2"),
+    ],
+)
+def test_bad_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        augment_tang(["a b", "c d"], **{"copies": 1, "seed": 1, **options})
+
+
+def test_part_of_speech_is_not_built():
+    with pytest.raises(NotImplementedError, match="pos_table"):
+        augment_tang(["a"], copies=1, seed=1, pos_table={})
+
+
+def test_augment_split():
+    split = Split(TEXTS, PAIRS, np.arange(len(TEXTS), dtype=np.int64))
+    made, again = augment_split(2, p_mask=0.5)(split, 4), augment_tang(TEXTS, PAIRS, copies=2, seed=4, p_mask=0.5)
+    assert (made.texts, made.texts_b) == (again.texts, again.texts_b)
+    assert made.labels.tolist() == again.source.tolist()
+    assert augment_split(2)(Split(TEXTS), 4).labels is None

@@ -1,0 +1,250 @@
+"""Imports point down only, and what runs on a machine without TensorFlow does not import it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = {"tfdistill": ROOT / "tfdistill", "tfdistill.export": ROOT / "export", "tfdistill.recipes": ROOT / "recipes"}
+
+# Every module may import these, and the modules of its own row.
+EVERYWHERE = ("tfdistill.errors", "tfdistill.files")
+
+_METHOD = ("losses", "features", "mapping")
+_MODELS = ("models", "data")
+_STAGES = (*_METHOD, *_MODELS, "match", "distiller", "stages")
+_TRAINING = (*_STAGES, "compress", "predict", "progress", "load", "checkpoint", "recipe", "finetune", "runner")
+_SHIPPING = ("recipes", "export", "export.bench", "quiet")
+
+# One row for each module or package, from the bottom up: what of ours it may import. The longest name that fits counts.
+LAYERS: dict[str, tuple[str, ...]] = {
+    "errors": (),
+    "files": (),
+    "quiet": (),
+    "progress": (),
+    "losses": (),
+    "features": (),
+    "mapping": (),
+    "data": (),
+    "models": ("features", "mapping", "data.tokenize"),
+    "compress": ("models", "features"),
+    "load": _MODELS,
+    "predict": (*_MODELS, "features"),
+    "match": _METHOD,
+    "distiller": (*_METHOD, "match"),
+    "stages": (*_METHOD, *_MODELS, "match", "distiller"),
+    "checkpoint": _STAGES,
+    "recipe": _STAGES,
+    "finetune": (*_STAGES, "recipe"),
+    "runner": tuple(name for name in _TRAINING if name != "runner"),
+    "recipes": _TRAINING,
+    "export.bench": ("data",),
+    "export": ("models", "features", "data.tokenize", "export.bench"),
+    "quickstart": (*_TRAINING, *_SHIPPING),
+    "cli": (*_TRAINING, *_SHIPPING, "quickstart"),
+    "__main__": ("cli",),
+}
+
+# Looks recipes up by name; the folder's own module imports none of them.
+EXCEPTIONS = {("tfdistill.recipe", "tfdistill.recipes")}
+
+# Work where TensorFlow is not installed.
+WITHOUT_TENSORFLOW = (
+    "tfdistill",
+    "tfdistill.errors",
+    "tfdistill.files",
+    "tfdistill.export.bench",
+    "tfdistill.export.verify",
+)
+TENSORFLOW = {"tensorflow", "keras", "tf_keras", "tensorflow_text", "keras_hub", "tensorflow_datasets"}
+
+Sources = dict[str, tuple[str, bool]]  # module name: (source, is it a package)
+
+
+def project_sources() -> Sources:
+    sources = {}
+    for package, folder in FOLDERS.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            is_package = parts[-1] == "__init__"
+            name = ".".join((package, *(parts[:-1] if is_package else parts)))
+            sources[name] = (path.read_text(encoding="utf-8"), is_package)
+    return sources
+
+
+def imports(name: str, sources: Sources, when_imported: bool = False) -> Iterator[tuple[int, str]]:
+    """(line, module) for each import in a module; only for those that importing the module runs, if `when_imported`."""
+    source, is_package = sources[name]
+    for node in _nodes(ast.parse(source), when_imported):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = name.split(".")[: len(name.split(".")) - node.level + is_package] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                if (module, alias.name) != ("tfdistill", "__version__"):
+                    yield node.lineno, f"{module}.{alias.name}" if f"{module}.{alias.name}" in sources else module
+
+
+def _nodes(tree: ast.AST, when_imported: bool) -> Iterator[ast.AST]:
+    for node in ast.iter_child_nodes(tree):
+        if when_imported:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                continue
+            if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+                node = ast.Module(node.orelse, [])
+        yield node
+        yield from _nodes(node, when_imported)
+
+
+def covers(name: str, module: str) -> bool:
+    """Whether `module` is tfdistill.`name` or lies in it."""
+    return f"{module}.".startswith(f"tfdistill.{name}.")
+
+
+def row(module: str) -> str:
+    """The row of LAYERS that a module of ours belongs to, or ""."""
+    return max((name for name in LAYERS if covers(name, module)), key=len, default="")
+
+
+def points_down(own: str, target: str) -> bool:
+    """Whether a module of row `own` may import `target`. Leave for export does not give leave for export.bench."""
+    other = row(target)
+    return other == own or any(covers(name, target) and len(name) >= len(other) for name in LAYERS[own])
+
+
+def upward_imports(sources: Sources) -> list[str]:
+    """One line for each import that does not point down."""
+    found = []
+    for module in sources:
+        own = row(module)
+        if module == "tfdistill":  # names everything for its users, lazily
+            continue
+        if not own:
+            found.append(f"{module} is in no row of LAYERS")
+            continue
+        for line, target in imports(module, sources):
+            ours = target.split(".")[0] == "tfdistill" and target not in EVERYWHERE
+            if ours and not points_down(own, target) and (module, target) not in EXCEPTIONS:
+                found.append(f"{module}:{line} imports {target}")
+    return list(dict.fromkeys(found))
+
+
+def reached(module: str, sources: Sources) -> dict[str, str]:
+    """Modules that importing `module` imports, ours and the others' as they are named; each with who imports it."""
+    found, waiting = {module: "the test"}, [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in sources:
+            continue
+        parents = [".".join(name.split(".")[:n]) for n in range(1, name.count(".") + 1)]
+        for target in [*parents, *(target for _, target in imports(name, sources, when_imported=True))]:
+            if target not in found:
+                found[target] = name
+                waiting.append(target)
+    return found
+
+
+def tensorflow_imports(roots: tuple[str, ...], sources: Sources) -> list[str]:
+    """One line for each import of TensorFlow or Keras that importing a root, or a module below it, leads to."""
+    below = [name for name in sources if any(name.startswith(f"{root}.") for root in roots if root != "tfdistill")]
+    return sorted(
+        f"{module}: {importer} imports {target}"
+        for module in dict.fromkeys([*roots, *below])
+        for target, importer in reached(module, sources).items()
+        if target.split(".")[0] in TENSORFLOW
+    )
+
+
+def test_imports_point_down() -> None:
+    assert upward_imports(project_sources()) == []
+
+
+def test_nothing_that_runs_without_tensorflow_imports_it() -> None:
+    sources = project_sources()
+    assert [name for name in WITHOUT_TENSORFLOW if name not in sources] == []
+    assert tensorflow_imports(WITHOUT_TENSORFLOW, sources) == []
+
+
+@pytest.mark.parametrize("module", WITHOUT_TENSORFLOW)
+def test_imports_where_tensorflow_is_not_installed(module: str) -> None:
+    block = f"import sys; sys.modules.update(dict.fromkeys({sorted(TENSORFLOW)})); import {module}"
+    done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+BELOW: Sources = {
+    "tfdistill": ("", True),
+    "tfdistill.losses": ("import tensorflow", False),
+    "tfdistill.distiller": ("from tfdistill.losses import kl", False),
+    "tfdistill.data": ("", True),
+    "tfdistill.data.tokenize": ("from tfdistill.errors import UserError", False),
+    "tfdistill.data.metrics": ("from tfdistill.data import tokenize", False),
+    "tfdistill.export": ("", True),
+    "tfdistill.export.bench": ("", True),
+    "tfdistill.export.bench.host": ("from . import report", False),
+    "tfdistill.export.bench.report": ("def late():\n    import tensorflow", False),
+    "tfdistill.export.verify": ("from tfdistill.data.tokenize import load", False),
+}
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "expected"),
+    [
+        ("tfdistill.losses", "import tfdistill.distiller", "tfdistill.losses:1 imports tfdistill.distiller"),
+        ("tfdistill.losses", "from tfdistill import distiller", "tfdistill.losses:1 imports tfdistill.distiller"),
+        ("tfdistill.losses", "from . import distiller", "tfdistill.losses:1 imports tfdistill.distiller"),
+        ("tfdistill.losses", "from tfdistill import Distiller", "tfdistill.losses:1 imports tfdistill"),
+        (
+            "tfdistill.losses",
+            "def f():\n  from tfdistill import distiller",
+            "tfdistill.losses:2 imports tfdistill.distiller",
+        ),
+        ("tfdistill.data.tokenize", "from ..losses import kl", "tfdistill.data.tokenize:1 imports tfdistill.losses"),
+        (
+            "tfdistill.export.bench.host",
+            "from .. import verify",
+            "tfdistill.export.bench.host:1 imports tfdistill.export.verify",
+        ),
+        (
+            "tfdistill.export.verify",
+            "import tfdistill.data.metrics",
+            "tfdistill.export.verify:1 imports tfdistill.data.metrics",
+        ),
+        ("tfdistill.export.verify", "import tfdistill.runner", "tfdistill.export.verify:1 imports tfdistill.runner"),
+        ("tfdistill.helpers", "", "tfdistill.helpers is in no row of LAYERS"),
+    ],
+)
+def test_checker_finds_an_upward_import(module: str, source: str, expected: str) -> None:
+    assert upward_imports(BELOW) == []
+    assert upward_imports(BELOW | {module: (source, False)}) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        (
+            {"tfdistill.export.verify": ("import keras.ops", False)},
+            "tfdistill.export.verify: tfdistill.export.verify imports keras.ops",
+        ),
+        (
+            {"tfdistill.data.tokenize": ("try:\n  import tensorflow as tf\nexcept ImportError: pass", False)},
+            "tfdistill.export.verify: tfdistill.data.tokenize imports tensorflow",
+        ),
+        ({"tfdistill.data": ("import tf_keras", True)}, "tfdistill.export.verify: tfdistill.data imports tf_keras"),
+    ],
+)
+def test_checker_finds_tensorflow(changed: Sources, expected: str) -> None:
+    assert tensorflow_imports(WITHOUT_TENSORFLOW, BELOW) == []
+    assert tensorflow_imports(WITHOUT_TENSORFLOW, BELOW | changed) == [expected]
+
+
+def test_checker_lets_typing_imports_pass() -> None:
+    typing_only = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import tensorflow"
+    assert tensorflow_imports(WITHOUT_TENSORFLOW, BELOW | {"tfdistill.export.verify": (typing_only, False)}) == []

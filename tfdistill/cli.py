@@ -1,0 +1,354 @@
+"""The `tfdistill` command: the same objects as the library, one verb each."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tfdistill.errors import UserError
+
+app = typer.Typer(
+    name="tfdistill",
+    help="Distil BERT into phone-sized text models and ship them as quantized TFLite.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+out_console = Console()
+
+DataOption = Annotated[
+    str, typer.Option("--data", help="a .tsv, .csv or .jsonl file, a directory with train/dev/test, tfds:glue/TASK or demo:movie-snippets")
+]
+OutOption = Annotated[Path, typer.Option("--out", help="directory to write")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="key=value, changes one setting; may be repeated")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="seed of everything random")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="a few rows and steps of each stage, in seconds")]
+ForceOption = Annotated[bool, typer.Option("--force", help="replace a former run at --out")]
+
+
+@app.callback()
+def _prepare(context: typer.Context) -> None:
+    if context.invoked_subcommand in ("verify", "bench") or "--help" in sys.argv:
+        return
+    from tfdistill.quiet import import_tensorflow
+
+    import_tensorflow()
+
+
+def _load_model(source: str, data: Any = None) -> Any:
+    from tfdistill.load import load
+
+    if data is None:
+        return load(source)
+    return load(source, num_outputs=data.num_outputs, task=data.task, label_names=data.label_names)
+
+
+def _show_scores(title: str, scores: dict[str, dict[str, float]]) -> None:
+    table = Table(title=title)
+    table.add_column("split")
+    metrics = list(dict.fromkeys(name for split in scores.values() for name in split))
+    for name in metrics:
+        table.add_column(name.replace("_", " "), justify="right")
+    for split, values in scores.items():
+        table.add_row(split, *(f"{values[name]:.4f}" if name in values else "" for name in metrics))
+    out_console.print(table)
+
+
+def _max_length(model_directory: str, default: int = 128) -> int:
+    """The length a student was trained with, from its recipe.json."""
+    path = Path(model_directory.removeprefix("hf:")) / "recipe.json"
+    try:
+        return int(json.loads(path.read_text("utf-8"))["max_length"])
+    except (OSError, KeyError, ValueError):
+        return default
+
+
+@app.command()
+def quickstart(
+    fast: Annotated[bool, typer.Option("--fast", help="less data and fewer steps: minutes instead of a quarter of an hour")] = False,
+    out: OutOption = Path("quickstart"),
+    seed: SeedOption = 1,
+) -> None:
+    """From a real BERT to quantized TFLite files, a table and a page that compare them.
+
+    Example: `tfdistill quickstart --fast --out quickstart`
+    """
+    from tfdistill.quickstart import quickstart as run_quickstart
+
+    run_quickstart(out, fast=fast, seed=seed, command=" ".join(["tfdistill", *sys.argv[1:]]))
+
+
+@app.command()
+def finetune(
+    model: Annotated[str, typer.Argument(help="hf:DIR, hub:PRESET or demo:minilm")],
+    data: DataOption,
+    out: OutOption,
+    settings: SetOption = None,
+    seed: SeedOption = 1,
+    debug: DebugOption = False,
+    force: ForceOption = False,
+) -> None:
+    """Fine-tune a BERT on labelled text: makes a teacher.
+
+    Example: `tfdistill finetune demo:minilm --data demo:movie-snippets --out TEACHER --set epochs=2`
+    """
+    from tfdistill import finetune as module
+    from tfdistill.data.sources import load_data
+    from tfdistill.recipe import parse_settings
+    from tfdistill.runner import run
+
+    chosen = parse_settings(module.Settings, settings or [])
+    text = load_data(data)
+    result = run(module.recipe(_load_model(model, text), text, chosen), out, seed=seed, debug=debug, force=force)
+    _show_scores(f"{out / 'student'}", result.scores)
+    out_console.print(f"next: tfdistill train soft_targets --teacher {out / 'student'} --data {data} --out RUN", highlight=False)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="name of a recipe (tfdistill recipes lists them)")],
+    teacher: Annotated[str, typer.Option("--teacher", help="fine-tuned teacher: a directory or run made by finetune")],
+    data: DataOption,
+    out: OutOption,
+    settings: SetOption = None,
+    seed: SeedOption = 1,
+    debug: DebugOption = False,
+    force: ForceOption = False,
+    on_labels: Annotated[bool, typer.Option("--on-labels", help="the undistilled baseline: same steps and texts, labels only")] = False,
+) -> None:
+    """Distil a student from a teacher.
+
+    Example: `tfdistill train bilstm --teacher TEACHER --data demo:movie-snippets --out RUN --set copies=4`
+    """
+    from tfdistill.data.sources import load_data
+    from tfdistill.recipe import find, on_labels_alone, parse_settings
+    from tfdistill.runner import run
+
+    module = find(recipe)
+    chosen = parse_settings(module.Settings, settings or [])
+    directory = Path(teacher.removeprefix("hf:"))
+    if (directory / "run.json").is_file() and (directory / "student").is_dir():
+        directory = directory / "student"  # a run directory stands for its student
+        teacher = str(directory)
+    teacher_model = _load_model(teacher)
+    text = load_data(data, label_names=teacher_model.label_names if teacher_model.task == "classification" else None)
+    made = module.recipe(teacher_model, text, chosen)
+    result = run(on_labels_alone(made) if on_labels else made, out, seed=seed, debug=debug, force=force)
+    _show_scores(f"{out / 'student'}", result.scores)
+    out_console.print(f"next: tfdistill export {out / 'student'} --quantize dynamic_int8 --out BUNDLE", highlight=False)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="a model directory, for instance RUN/student")],
+    data: DataOption,
+    split: Annotated[str, typer.Option("--split", help="train, dev or test")] = "test",
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Score a model on labelled text.
+
+    Example: `tfdistill evaluate RUN/student --data demo:movie-snippets --split test --json`
+    """
+    from tfdistill.data.sources import load_data
+    from tfdistill.predict import evaluate as score_model
+
+    loaded = _load_model(model)
+    text = load_data(data, label_names=loaded.label_names if loaded.task == "classification" else None)
+    if split not in text.splits:
+        raise UserError(f"--split {split}: {text.name} has the splits {', '.join(text.splits)}")
+    if text.splits[split].labels is None:
+        raise UserError(f"--split {split}: {text.name} has no labels there; choose another split")
+    if loaded.task != text.task or loaded.num_outputs != text.num_outputs:
+        raise UserError(
+            f"{model} is a {loaded.task} model with {loaded.num_outputs} outputs, {text.name} is {text.task} with "
+            f"{text.num_outputs}; use the data it was trained on"
+        )
+    scores = score_model(loaded, text.splits[split], max_length=_max_length(model))
+    if as_json:
+        print(json.dumps({"model": model, "data": text.name, "split": split, "rows": len(text.splits[split]), **scores}))
+    else:
+        _show_scores(f"{model} on {text.name}", {split: scores})
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="a model directory, for instance RUN/student")],
+    out: OutOption,
+    quantize: Annotated[str, typer.Option("--quantize", help="fp32, fp16 or dynamic_int8")] = "dynamic_int8",
+    length: Annotated[int | None, typer.Option("--length", min=5, max=512, help="word pieces; by default the training length")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="measure parity on the dev split of this data")] = None,
+) -> None:
+    """Write a bundle: the TFLite file, its vocabulary, labels, test vectors and manifest.
+
+    Example: `tfdistill export RUN/student --quantize dynamic_int8 --out BUNDLE`
+    """
+    from tfdistill.export.bundle import export_bundle
+
+    loaded = _load_model(model)
+    length = length or _max_length(model, 64)
+    dev = None
+    if data is not None:
+        from tfdistill.data.sources import load_data
+        from tfdistill.predict import encode, predict_logits
+
+        split = load_data(data, label_names=loaded.label_names).splits["dev"]
+        encoded = encode(loaded, split, length)
+        dev = (encoded, predict_logits(loaded, encoded), split.labels)
+    path = export_bundle(loaded, out, quantize=quantize, length=length, dev=dev)
+    manifest = json.loads((path / "manifest.json").read_text("utf-8"))
+    size = (path / "model.tflite").stat().st_size
+    out_console.print(f"{path}: model.tflite, {size / 1e6:.1f} MB, {quantize}, length {length}", highlight=False)
+    if manifest.get("parity"):
+        out_console.print(f"against Keras on dev: {manifest['parity']}", highlight=False)
+    out_console.print(f"next: tfdistill verify {path}  ·  tfdistill bench {path}", highlight=False)
+
+
+@app.command()
+def verify(bundle: Annotated[Path, typer.Argument(help="a directory made by export")]) -> None:
+    """Check a bundle again: checksums, operators, test vectors. Needs no TensorFlow.
+
+    Example: `tfdistill verify BUNDLE`
+    """
+    from tfdistill.export.verify import verify_bundle
+
+    for check in verify_bundle(bundle):
+        out_console.print(f"ok  {check}", highlight=False)
+
+
+@app.command()
+def bench(
+    bundles: Annotated[list[Path], typer.Argument(help="bundles or .tflite files; measured in turn")],
+    threads: Annotated[int, typer.Option("--threads", min=1, help="threads of the interpreter")] = 1,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="timed runs of each measurement")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Latency, memory and size on this machine. Needs no TensorFlow.
+
+    Example: `tfdistill bench BUNDLE --threads 1`
+    """
+    from tfdistill.export.bench.host import bench_files
+    from tfdistill.progress import task
+
+    files = [path / "model.tflite" if path.is_dir() else path for path in bundles]
+    missing = [str(file) for file in files if not file.is_file()]
+    if missing:
+        raise UserError(f"{missing[0]} is missing; expected a bundle made by tfdistill export, or a .tflite file")
+    with task("measuring", None):
+        results = bench_files(files, threads=threads, runs=runs)
+    if as_json:
+        print(json.dumps({str(bundle): results[file] for bundle, file in zip(bundles, files, strict=True)}, default=str))
+        return
+    table = Table(title=f"{threads} thread(s), {runs} runs, batch 1")
+    for column in ("file", "length", "MB", "median ms", "p90 ms", "p95 ms", "first ms", "peak MB"):
+        table.add_column(column, justify="left" if column == "file" else "right")
+    for bundle, file in zip(bundles, files, strict=True):
+        found = results[file]
+        latency = found["latency_ms"]
+        table.add_row(
+            str(bundle),
+            str(found["length"]),
+            f"{found['bytes'] / 1e6:.1f}",
+            *(f"{latency[key]:.2f}" for key in ("median", "p90", "p95")),
+            f"{found['first_ms']:.0f}",
+            f"{found['peak_memory_mb']:.0f}",
+        )
+    out_console.print(table)
+
+
+@app.command()
+def recipes(name: Annotated[str | None, typer.Argument(help="show this recipe whole")] = None) -> None:
+    """List the recipes, or show one: paper, command, published score, settings.
+
+    Example: `tfdistill recipes bilstm`
+    """
+    from tfdistill.recipe import find, names
+
+    if name is not None:
+        module = find(name)
+        out_console.print((module.__doc__ or "").strip(), highlight=False, markup=False)
+        table = Table(title="settings (--set key=value)")
+        for column in ("key", "default", "meaning"):
+            table.add_column(column)
+        for key, info in module.Settings.model_fields.items():
+            table.add_row(key, str(info.default), info.description or "")
+        out_console.print(table)
+        return
+    table = Table(title="recipes")
+    for column in ("name", "paper", "published"):
+        table.add_column(column)
+    for each in names():
+        lines = (find(each).__doc__ or "").splitlines()
+        published = next((line.partition(":")[2].strip() for line in lines if line.startswith("Published")), "")
+        table.add_row(each, lines[0], published)
+    out_console.print(table)
+
+
+@app.command()
+def doctor() -> None:
+    """Versions, devices and optional parts.
+
+    Example: `tfdistill doctor`
+    """
+    import importlib.util
+
+    import tensorflow as tf
+
+    from tfdistill.runner import versions
+
+    table = Table(title="tfdistill doctor")
+    table.add_column("part")
+    table.add_column("state")
+    for name, found in versions().items():
+        table.add_row(name, found)
+    for device in tf.config.list_physical_devices():
+        table.add_row(device.device_type, device.name)
+    optional_parts = {
+        "quickstart": ("sklearn", "matplotlib"),
+        "tfds": ("tensorflow_datasets",),
+        "hub": ("keras_hub",),
+        "tensorboard": ("tensorboard",),
+        "mediapipe": ("mediapipe",),
+    }
+    for extra, modules in optional_parts.items():
+        missing = [module for module in modules if importlib.util.find_spec(module) is None]
+        state = f"missing {', '.join(missing)}: pip install 'tfdistill[{extra}]'" if missing else "installed"
+        table.add_row(f"[{extra}]".replace("[", "\\["), state)
+    out_console.print(table)
+
+
+def _check_backend() -> None:
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":
+        raise UserError(f"KERAS_BACKEND is '{backend}'; expected 'tensorflow': unset it, or set KERAS_BACKEND=tensorflow")
+
+
+def main() -> None:
+    """Entry point: every error a user can mend is one line on stderr and exit code 2; Ctrl-C is 130."""
+    errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    try:
+        _check_backend()
+        code = app(standalone_mode=True)
+    except UserError as error:
+        errors.print(f"tfdistill: {' '.join(str(error).split())}")
+        code = 2
+    except KeyboardInterrupt:
+        errors.print("tfdistill: stopped")
+        code = 130
+    except OSError as error:
+        if os.environ.get("TFDISTILL_DEBUG"):
+            raise
+        errors.print(f"tfdistill: {error.strerror or error}: {error.filename or 'a file'}; free some room or choose another place")
+        code = 2
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Batches of one length each, from a small set of lengths, planned from (seed, epoch) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfdistill.data.tokenize import Encoded
+from tfdistill.errors import UserError
+
+# Examples are sorted by length within this many batches: enough to leave little padding, few enough to mix well.
+_SORTED_TOGETHER = 50
+BUCKET = 4
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What training needs of a corpus, row by row.
+
+    `teacher` is given where the teacher reads other ids than the student; `teacher_features` where its outputs are known.
+    """
+
+    student: Encoded
+    labels: np.ndarray | None = None
+    teacher: Encoded | None = None
+    teacher_features: Mapping[str, np.ndarray] = field(default_factory=dict)
+    sample_weight: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.student)
+
+
+def padded_length(length: int, max_length: int, bucket: int = BUCKET) -> int:
+    """The smallest multiple of `bucket` that holds `length`, at most `max_length`."""
+    return min(-(-length // bucket) * bucket, max_length)
+
+
+def plan(lengths: np.ndarray, batch_size: int, *, seed: int, epoch: int, shuffle: bool = True) -> list[np.ndarray]:
+    """Row numbers of each batch of one epoch. Every row comes once; only one batch is smaller than `batch_size`.
+
+    The same (seed, epoch) always gives the same plan, whatever was drawn before.
+    """
+    if batch_size < 1:
+        raise UserError(f"batch_size is {batch_size}; expected at least 1")
+    count = len(lengths)
+    if not shuffle:
+        order = np.argsort(-lengths, kind="stable")
+        return [order[start : start + batch_size] for start in range(0, count, batch_size)]
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(count)
+    batches = []
+    for start in range(0, count, batch_size * _SORTED_TOGETHER):
+        chunk = order[start : start + batch_size * _SORTED_TOGETHER]
+        chunk = chunk[np.argsort(lengths[chunk], kind="stable")]
+        batches += [chunk[begin : begin + batch_size] for begin in range(0, len(chunk), batch_size)]
+    return [batches[n] for n in rng.permutation(len(batches))]
+
+
+def steps_per_epoch(count: int, batch_size: int) -> int:
+    """Number of batches that `plan` makes of `count` rows."""
+    return -(-count // batch_size)
+
+
+def _inputs(encoded: Encoded, rows: Any) -> dict[str, Any]:
+    offsets = tf.constant(encoded.offsets)
+    starts = tf.gather(offsets, rows)
+    lengths = tf.gather(offsets, rows + 1) - starts
+    # The longest row rounded up: few shapes, so that few graphs are compiled where shapes must be static.
+    width = -(-tf.reduce_max(lengths) // BUCKET) * BUCKET
+    columns = tf.range(width)[None, :]
+    real = columns < lengths[:, None]
+    positions = tf.where(real, starts[:, None] + columns, 0)
+    mask = tf.cast(real, tf.int32)
+    return {
+        "token_ids": tf.gather(tf.constant(encoded.token_ids), positions) * mask,
+        "padding_mask": mask,
+        "segment_ids": tf.gather(tf.constant(encoded.segment_ids), positions) * mask,
+    }
+
+
+def dataset(
+    examples: Examples, batch_size: int, *, seed: int = 0, epochs: int = 1, first_epoch: int = 0, shuffle: bool = True
+) -> tf.data.Dataset:
+    """Batches of `epochs` epochs one after the other, in the form `Distiller.fit` takes.
+
+    Use it with `fit(..., epochs=epochs, steps_per_epoch=steps_per_epoch(len(examples), batch_size))`.
+    """
+    if not len(examples):
+        raise UserError("there are no examples to make batches of; expected at least one row")
+    lengths = examples.student.lengths
+    batches = [rows for e in range(epochs) for rows in plan(lengths, batch_size, seed=seed, epoch=first_epoch + e, shuffle=shuffle)]
+    rows = tf.RaggedTensor.from_row_lengths(np.concatenate(batches), [len(batch) for batch in batches])
+
+    def batch(rows: Any) -> dict[str, Any]:
+        made: dict[str, Any] = {"student": _inputs(examples.student, rows)}
+        if examples.teacher is not None:
+            made["teacher"] = _inputs(examples.teacher, rows)
+        if examples.teacher_features:
+            made["teacher_features"] = {
+                name: tf.gather(tf.constant(value), rows) for name, value in examples.teacher_features.items()
+            }
+        if examples.labels is not None:
+            made["labels"] = tf.gather(tf.constant(examples.labels), rows)
+        if examples.sample_weight is not None:
+            made["sample_weight"] = tf.gather(tf.constant(examples.sample_weight), rows)
+        return made
+
+    return tf.data.Dataset.from_tensor_slices(rows).map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)

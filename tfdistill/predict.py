@@ -1,0 +1,43 @@
+"""Logits of a whole corpus, in batches of one length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfdistill.data.batching import Examples, dataset, plan
+from tfdistill.data.metrics import score
+from tfdistill.data.textdata import Split
+from tfdistill.data.tokenize import Encoded
+from tfdistill.models.text import TextModel
+
+
+def predict_logits(
+    model: TextModel, encoded: Encoded, *, batch_size: int = 64, advance: Callable[..., Any] | None = None
+) -> np.ndarray:
+    """Float32 logits (n, C) in the order of `encoded`; long rows first, so that memory peaks at the start."""
+
+    @tf.function(reduce_retracing=True)
+    def forward(inputs: dict[str, tf.Tensor]) -> tf.Tensor:
+        return model(inputs, training=False)
+
+    logits = np.zeros((len(encoded), model.num_outputs), "float32")
+    batches = plan(encoded.lengths, batch_size, seed=0, epoch=0, shuffle=False)
+    for rows, batch in zip(batches, dataset(Examples(encoded), batch_size, shuffle=False), strict=True):
+        logits[rows] = forward(batch["student"]).numpy()
+        if advance is not None:
+            advance(len(rows))
+    return logits
+
+
+def encode(model: TextModel, split: Split, max_length: int) -> Encoded:
+    """Tokenize the texts of `split` as `model` reads them."""
+    return model.tokenizer.encode(split.texts, split.texts_b, max_length=max_length)
+
+
+def evaluate(model: TextModel, split: Split, *, max_length: int, batch_size: int = 64) -> dict[str, float]:
+    """Scores of `model` on a labelled split, the main one first: accuracy, or Spearman's correlation."""
+    return score(model.task, split.labels, predict_logits(model, encode(model, split, max_length), batch_size=batch_size))

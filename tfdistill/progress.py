@@ -1,0 +1,40 @@
+"""Progress with the time left, on everything long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+console = Console(stderr=True)
+
+Advance = Callable[..., None]
+
+
+@contextmanager
+def task(description: str, total: float | None) -> Iterator[Advance]:
+    """A progress bar. Yields `advance(steps=1, note="")`; where there is no terminal, one line when it is done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TextColumn("elapsed"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, refresh_per_second=4) as progress:
+        number = progress.add_task(description, total=total, note="")
+
+        def advance(steps: float = 1, note: str | None = None) -> None:
+            progress.update(number, advance=steps, **({} if note is None else {"note": note}))
+
+        yield advance
+
+
+def say(message: str) -> None:
+    """One line beside the bars."""
+    console.print(message, highlight=False)

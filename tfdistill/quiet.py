@@ -1,0 +1,25 @@
+"""Importing TensorFlow without the lines it writes to stderr by itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow with its native start-up messages (CUDA, oneDNN) swallowed; Python errors still surface.
+
+    They come from C++ before any log level is read, so stderr itself is turned away while the import runs.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        import tensorflow as tf  # noqa: F401
+
+        tf.constant(0)  # the device list is made now, and its messages with it
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
