@@ -118,9 +118,13 @@ def audit(path: Path, model: TextModel, length: int, mode: str) -> dict[str, int
     content = read_file(path)
     counts = operators(content, path.name)
     check_operators(counts, path.name)
+    if model.family == "bilstm" and ("UNIDIRECTIONAL_SEQUENCE_LSTM" not in counts or "WHILE" in counts):
+        raise UserError(f"{path.name} has no fused LSTM but {', '.join(counts)}; export it again")
     least = 0.8 * MODES[mode] * _weights_in_file(model, length)
     if len(content) < least:
-        raise UserError(f"{path.name} has {len(content)} bytes but its weights alone need {least:.0f}: they got lost; export it again")
+        raise UserError(
+            f"{path.name} has {len(content)} bytes but its weights alone need {least:.0f}: they got lost; export it again"
+        )
     rows, inputs = _probe(model, length)
     file = TFLiteModel(path)
     if file.length != length:
@@ -131,7 +135,9 @@ def audit(path: Path, model: TextModel, length: int, mode: str) -> dict[str, int
         expected = np.asarray(model(inputs, training=False), "float32")
         difference = parity(expected, logits)["max_abs_difference"]
         if difference > FP32_TOLERANCE * max(1.0, float(np.abs(expected).max())):
-            raise UserError(f"{path.name} differs from the Keras model by {difference:.2g}; expected less than {FP32_TOLERANCE}")
+            raise UserError(
+                f"{path.name} differs from the Keras model by {difference:.2g}; expected less than {FP32_TOLERANCE}"
+            )
     return counts
 
 
@@ -157,9 +163,17 @@ def _probe(model: TextModel, length: int) -> tuple[Rows, dict[str, np.ndarray]]:
     return Rows(ids, segments), {name: values[: len(ids)] for name, values in inputs.items()}
 
 
-def _run_worker(student: Path, out: Path, length: int, modes: list[str], progress: Callable[[str], None] | None) -> None:
+def _run_worker(
+    student: Path, out: Path, length: int, modes: list[str], progress: Callable[[str], None] | None
+) -> None:
     command = [sys.executable, "-P", "-m", "tfdistill.export.worker", str(student), str(out), str(length), *modes]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "PYTHONWARNINGS": "ignore"}
+    # The converter makes and drops copies of all weights; with glibc's defaults most of its time goes into page faults.
+    environment |= {
+        "MALLOC_MMAP_THRESHOLD_": str(2**32),
+        "MALLOC_TRIM_THRESHOLD_": str(2**33),
+        "MALLOC_TOP_PAD_": str(2**27),
+    }
     log = out / "worker.log"
     with log.open("wb") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=environment, text=True)
@@ -183,4 +197,6 @@ def _run_worker(student: Path, out: Path, length: int, modes: list[str], progres
         lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
         reason = f"failed: {lines[-1][:300] if lines else f'exit code {code}'}"
     missing = next((mode for mode in modes if not (out / f"{mode}.tflite").is_file()), modes[-1])
-    raise UserError(f"the TFLite converter {reason} (at {missing}, length {length}); try another quantization or length")
+    raise UserError(
+        f"the TFLite converter {reason} (at {missing}, length {length}); try another quantization or length"
+    )

@@ -17,6 +17,7 @@ MASKED_SCORE = -100.0  # as in tfdistill.models.bert; importing that would bring
 
 Tensors = Mapping[str, np.ndarray]
 Forward = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
+Hold = Callable[[np.ndarray], tf.Variable]
 
 _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "gelu": lambda x: tf.nn.gelu(x, approximate=False),
@@ -38,9 +39,16 @@ def graph(config: Mapping[str, Any], tensors: Tensors, length: int, quantization
         quantization: "fp32", "fp16" or "dynamic_int8"; says how the embedding table is stored.
     """
     build = {"bert": _bert, "tfdistill_bilstm": _bilstm}[config["model_type"]]
-    forward = build(config, tensors, length, quantization)
-    signature = [tf.TensorSpec([1, length], tf.int32, name=name) for name in INPUTS]
     module = tf.Module()
+    module.held = []
+
+    def hold(value: np.ndarray) -> tf.Variable:
+        # Large constants would be copied with each step of the conversion, which takes gigabytes; variables are not.
+        module.held.append(tf.Variable(value, trainable=False))
+        return module.held[-1]
+
+    forward = build(config, tensors, length, quantization, hold)
+    signature = [tf.TensorSpec([1, length], tf.int32, name=name) for name in INPUTS]
     module.forward = tf.function(forward, input_signature=signature, autograph=False)
     return module
 
@@ -48,43 +56,48 @@ def graph(config: Mapping[str, Any], tensors: Tensors, length: int, quantization
 # --- parts ----------------------------------------------------------------------------------------------------------
 
 
-def _lookup(table: np.ndarray, ids: tf.Tensor, quantization: str) -> tf.Tensor:
-    """Rows (n, width) float32 of `table` (vocabulary, width) for ids (n,).
+def _embedding(table: np.ndarray, quantization: str, hold: Hold) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A function from ids (n,) to rows (n, width) float32 of `table` (vocabulary, width).
 
     The converter would expand an int8 table to float32 as a whole at every inference. Here only the rows in use are, and
     with a scale for each row instead of one for the table. (An fp16 table is expanded once, at the first inference.)
     """
     if quantization != "dynamic_int8":
-        return tf.gather(tf.constant(table), ids)
+        held = hold(table)
+        return lambda ids: tf.gather(held, ids)
     scale = np.maximum(np.abs(table).max(axis=1, keepdims=True), 1e-12) / 127
-    rows = tf.gather(tf.constant(np.round(table / scale).astype("int8")), ids)
+    rows = hold(np.round(table / scale).astype("int8"))
     # The scales lie in the file as integers: a float table would be quantized by the converter, and badly.
     unit = float(scale.max()) / 2**24
-    scales = tf.gather(tf.constant(np.round(scale / unit).astype("int32")), ids)
-    return tf.cast(rows, tf.float32) * (tf.cast(scales, tf.float32) * unit)
-
-
-def _dense(x: tf.Tensor, kernel: np.ndarray, bias: np.ndarray) -> tf.Tensor:
-    return tf.matmul(x, tf.constant(np.ascontiguousarray(kernel))) + tf.constant(bias)
+    scales = hold(np.round(scale / unit).astype("int32"))
+    return lambda ids: tf.cast(tf.gather(rows, ids), tf.float32) * (tf.cast(tf.gather(scales, ids), tf.float32) * unit)
 
 
 def _layer_norm(x: tf.Tensor, gamma: np.ndarray, beta: np.ndarray, epsilon: float) -> tf.Tensor:
     centred = x - tf.reduce_mean(x, axis=-1, keepdims=True)
     variance = tf.reduce_mean(centred * centred, axis=-1, keepdims=True)
-    return centred * tf.math.rsqrt(variance + epsilon) * tf.constant(gamma) + tf.constant(beta)
+    return centred * tf.math.rsqrt(variance + epsilon) * gamma + beta
 
 
 # --- BERT -----------------------------------------------------------------------------------------------------------
 
 
-def _bert(config: Mapping[str, Any], tensors: Tensors, length: int, quantization: str) -> Forward:
+def _bert(config: Mapping[str, Any], tensors: Tensors, length: int, quantization: str, hold: Hold) -> Forward:
     width, heads, epsilon = config["hidden_size"], config["num_attention_heads"], config["layer_norm_eps"]
     head_size = width // heads
     activation = _ACTIVATIONS[config["hidden_act"]]
+    word = _embedding(tensors["bert.embeddings.word_embeddings.weight"], quantization, hold)
+    positions = hold(tensors["bert.embeddings.position_embeddings.weight"][:length])
+    kernels, biases = {}, {}
+    for name in (key.removesuffix(".weight") for key, value in tensors.items() if value.ndim == 2):
+        if not name.startswith("bert.embeddings."):
+            scale = np.float32(head_size**-0.5 if name.endswith(".query") else 1.0)
+            # Files hold PyTorch's (out, in).
+            kernels[name] = hold(np.ascontiguousarray(tensors[f"{name}.weight"].T) * scale)
+            biases[name] = tensors[f"{name}.bias"] * scale
 
-    def dense(x: tf.Tensor, name: str, scale: float = 1.0) -> tf.Tensor:
-        # Files hold PyTorch's (out, in).
-        return _dense(x, tensors[f"{name}.weight"].T * np.float32(scale), tensors[f"{name}.bias"] * np.float32(scale))
+    def dense(x: tf.Tensor, name: str) -> tf.Tensor:
+        return tf.matmul(x, kernels[name]) + biases[name]
 
     def norm(x: tf.Tensor, name: str) -> tf.Tensor:
         return _layer_norm(x, tensors[f"{name}.weight"], tensors[f"{name}.bias"], epsilon)
@@ -93,18 +106,15 @@ def _bert(config: Mapping[str, Any], tensors: Tensors, length: int, quantization
         return tf.transpose(tf.reshape(x, [length, heads, head_size]), [1, 0, 2])
 
     def attention(x: tf.Tensor, key_bias: tf.Tensor, name: str) -> tf.Tensor:
-        query = split(dense(x, f"{name}.query", scale=head_size**-0.5))
-        key, value = split(dense(x, f"{name}.key")), split(dense(x, f"{name}.value"))
+        query, key, value = (split(dense(x, f"{name}.{part}")) for part in ("query", "key", "value"))
         weights = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + key_bias)
         return tf.reshape(tf.transpose(tf.matmul(weights, value), [1, 0, 2]), [length, width])
 
     def forward(token_ids: tf.Tensor, padding_mask: tf.Tensor, segment_ids: tf.Tensor) -> dict[str, tf.Tensor]:
         key_bias = tf.reshape((1.0 - tf.cast(padding_mask, tf.float32)) * MASKED_SCORE, [1, 1, length])
-        name = "bert.embeddings"
-        words = _lookup(tensors[f"{name}.word_embeddings.weight"], tf.reshape(token_ids, [length]), quantization)
-        types = tf.gather(tensors[f"{name}.token_type_embeddings.weight"], tf.reshape(segment_ids, [length]))
-        x = words + tensors[f"{name}.position_embeddings.weight"][:length] + types
-        x = norm(x, f"{name}.LayerNorm")
+        types = tf.gather(tensors["bert.embeddings.token_type_embeddings.weight"], tf.reshape(segment_ids, [length]))
+        x = word(tf.reshape(token_ids, [length])) + positions + types
+        x = norm(x, "bert.embeddings.LayerNorm")
         for number in range(config["num_hidden_layers"]):
             name = f"bert.encoder.layer.{number}"
             mixed = dense(attention(x, key_bias, f"{name}.attention.self"), f"{name}.attention.output.dense")
@@ -138,7 +148,7 @@ def _resetting(kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> t
     return np.concatenate([kernel, row]), value
 
 
-def _lstm(x: tf.Tensor, kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray, name: str) -> tf.Tensor:
+def _lstm(x: tf.Tensor, kernel: tf.Variable, recurrent: tf.Variable, bias: np.ndarray, name: str) -> tf.Tensor:
     """States (1, length, size) of an LSTM over x (1, length, width), as one fused operator.
 
     The converter fuses a function that is marked as tf_keras's LSTM is and has its arguments (inputs, state, cell, kernel,
@@ -155,39 +165,48 @@ def _lstm(x: tf.Tensor, kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndar
         states, cells = tf.scan(step, tf.transpose(x, [1, 0, 2]), (state, cell))
         return states[-1], tf.transpose(states, [1, 0, 2]), states[-1], cells[-1], tf.constant(0.0)
 
-    marks = {"api_implements": f"lstm_{name}", "api_preferred_device": "CPU", "time_major": False, "go_backwards": False}
+    marks = {
+        "api_implements": f"lstm_{name}",
+        "api_preferred_device": "CPU",
+        "time_major": False,
+        "go_backwards": False,
+    }
     function = tf.function(layer, autograph=False, experimental_attributes=marks)
     zeros = tf.zeros([1, size])
-    return function(x, zeros, zeros, tf.constant(kernel), tf.constant(recurrent), tf.constant(bias))[1]
+    return function(x, zeros, zeros, kernel.read_value(), recurrent.read_value(), tf.constant(bias))[1]
 
 
-def _bilstm(config: Mapping[str, Any], tensors: Tensors, length: int, quantization: str) -> Forward:
+def _bilstm(config: Mapping[str, Any], tensors: Tensors, length: int, quantization: str, hold: Hold) -> Forward:
     size, embedding_size, layers = config["lstm_size"], config["embedding_size"], config["num_layers"]
     activation = _ACTIVATIONS[config["dense_act"]]
+    word = _embedding(tensors["embedding.weight"], quantization, hold)
+    dense, head = hold(tensors["dense.kernel"]), hold(tensors["head.kernel"])
+    weights, firsts = {}, {}
+    for name in (f"{side}_{n}" for side in ("forward", "backward") for n in range(1, layers + 1)):
+        kernel, recurrent, bias = (tensors[f"{name}.{part}"] for part in ("kernel", "recurrent_kernel", "bias"))
+        kernel, reset = _resetting(kernel, recurrent, bias)
+        weights[name] = hold(kernel), hold(recurrent), bias
+        firsts[name] = np.zeros((1, 1, kernel.shape[0]), "float32")
+        firsts[name][..., -1] = reset
 
     def run(name: str, x: tf.Tensor) -> tf.Tensor:
         """States (1, 1 + length, size) over x (1, length, width); the first is that of the reset."""
-        kernel, recurrent, bias = (tensors[f"{name}.{part}"] for part in ("kernel", "recurrent_kernel", "bias"))
-        kernel, reset = _resetting(kernel, recurrent, bias)
-        first = np.zeros((1, 1, kernel.shape[0]), "float32")
-        first[..., -1] = reset
-        return _lstm(tf.concat([first, tf.pad(x, [[0, 0], [0, 0], [0, 1]])], axis=1), kernel, recurrent, bias, name)
+        return _lstm(tf.concat([firsts[name], tf.pad(x, [[0, 0], [0, 0], [0, 1]])], axis=1), *weights[name], name)
 
     def reverse(x: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         return tf.reverse_sequence(x, lengths, seq_axis=1, batch_axis=0)
 
     def embed(ids: tf.Tensor) -> tf.Tensor:
-        rows = _lookup(tensors["embedding.weight"], tf.reshape(ids, [length]), quantization)
-        return tf.reshape(rows, [1, length, embedding_size])
+        return tf.reshape(word(tf.reshape(ids, [length])), [1, length, embedding_size])
 
     def sentence(ids: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         """Last forward and backward states (1, 2 * size) of the first `lengths` (1,) of ids (1, length)."""
         inputs = embed(ids), embed(reverse(ids, lengths))
         for number in range(1, layers + 1):
-            if number > 1:
+            ahead, back = run(f"forward_{number}", inputs[0]), run(f"backward_{number}", inputs[1])
+            if number < layers:
                 both = tf.concat([ahead[:, 1:], reverse(back[:, 1:], lengths)], axis=-1)
                 inputs = both, reverse(both, lengths)
-            ahead, back = run(f"forward_{number}", inputs[0]), run(f"backward_{number}", inputs[1])
         last = tf.maximum(lengths, 1)
         return tf.concat([tf.gather(tf.reshape(side, [1 + length, size]), last) for side in (ahead, back)], axis=-1)
 
@@ -201,7 +220,7 @@ def _bilstm(config: Mapping[str, Any], tensors: Tensors, length: int, quantizati
             shifted = tf.gather(token_ids, positions, axis=1)
             u, v = sentence(token_ids, first_length), sentence(shifted, second_length)
             state = tf.concat([u, v, tf.abs(u - v), u * v], axis=-1)
-        pooled = activation(_dense(state, tensors["dense.kernel"], tensors["dense.bias"]))
-        return {"logits": _dense(pooled, tensors["head.kernel"], tensors["head.bias"])}
+        pooled = activation(tf.matmul(state, dense) + tensors["dense.bias"])
+        return {"logits": tf.matmul(pooled, head) + tensors["head.bias"]}
 
     return forward

@@ -17,6 +17,9 @@ from tfdistill.errors import UserError
 INPUTS = ("token_ids", "padding_mask", "segment_ids")
 
 
+_Ids = Sequence[int] | np.ndarray
+
+
 class EncodedRows(Protocol):
     """What `tfdistill.data.tokenize.Encoded` has: row i lies at offsets[i]:offsets[i + 1]."""
 
@@ -69,7 +72,9 @@ def check_operators(counts: dict[str, int], name: str = "the file") -> None:
     """Raises UserError naming operators that a plain interpreter does not have."""
     custom = [key.removeprefix("custom:") for key in counts if key.startswith("custom:")]
     if custom:
-        raise UserError(f"{name} needs the operators {', '.join(custom)}, which no plain interpreter has; export it again")
+        raise UserError(
+            f"{name} needs the operators {', '.join(custom)}, which no plain interpreter has; export it again"
+        )
 
 
 class TFLiteModel:
@@ -185,9 +190,9 @@ class Rows:
         segment_ids: likewise; zeros by default.
     """
 
-    def __init__(self, token_ids: Sequence[Sequence[int]], segment_ids: Sequence[Sequence[int]] | None = None):
+    def __init__(self, token_ids: Sequence[_Ids], segment_ids: Sequence[_Ids] | None = None):
         if segment_ids is None:
-            segment_ids = [[0] * len(row) for row in token_ids]
+            segment_ids = [np.zeros(len(row), np.int32) for row in token_ids]
         self.token_ids = np.concatenate([np.zeros(0, np.int32), *(np.asarray(row, np.int32) for row in token_ids)])
         self.segment_ids = np.concatenate([np.zeros(0, np.int32), *(np.asarray(row, np.int32) for row in segment_ids)])
         self.offsets = np.concatenate([[0], np.cumsum([len(row) for row in token_ids], dtype=np.int64)])

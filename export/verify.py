@@ -1,17 +1,35 @@
-"""Compare outputs. Imports no TensorFlow."""
+"""Compare outputs, and check that a bundle is whole and still gives the answers it was made with. Imports no TensorFlow."""
 
 from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tfdistill.errors import UserError
+from tfdistill.export.runtime import Rows, TFLiteModel, check_operators, operators, read_file
+from tfdistill.files import sha256
+
+MANIFEST, MODEL, GOLDEN, LABELS, VOCABULARY = "manifest.json", "model.tflite", "golden.json", "labels.txt", "vocab.txt"
+VERSION = 1
+_ADVICE = "export the bundle again, or fetch it again"
+
+
+# --- logits ---------------------------------------------------------------------------------------------------------
 
 
 def check_logits(logits: np.ndarray, name: str = "the file") -> None:
     """Raises UserError when logits (N, C) are not finite, or the same for every row."""
     if not np.isfinite(logits).all():
         bad = int((~np.isfinite(logits)).any(axis=1).sum())
-        raise UserError(f"{name} gives NaN or infinite logits on {bad} of {len(logits)} rows; its weights are missing or damaged")
+        raise UserError(
+            f"{name} gives NaN or infinite logits on {bad} of {len(logits)} rows; its weights are missing or damaged"
+        )
     if len(logits) > 1 and (logits == logits[0]).all():
         raise UserError(f"{name} gives the same logits for all {len(logits)} rows; its weights are missing or damaged")
 
@@ -30,3 +48,130 @@ def parity(keras_logits: np.ndarray, tflite_logits: np.ndarray) -> dict[str, flo
         "max_abs_difference": float(np.abs(expected - received).max()),
         "argmax_agreement": float((expected.argmax(axis=1) == received.argmax(axis=1)).mean()),
     }
+
+
+# --- bundles --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Check:
+    """Something that was checked and is right."""
+
+    name: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.detail}"
+
+    def __rich__(self) -> str:
+        from rich.markup import escape
+
+        return f"[green]✓[/green] [bold]{escape(self.name)}[/bold] {escape(self.detail)}"
+
+
+def verify_bundle(directory: str | os.PathLike) -> list[Check]:
+    """Check a bundle's manifest, checksums, operators, signature, labels and golden vectors.
+
+    Returns:
+        What was found right, in that order.
+
+    Raises:
+        UserError: the first thing that is wrong.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise UserError(f"{directory} is no directory; expected a bundle with {MANIFEST}")
+    manifest = _object(directory / MANIFEST)
+    if manifest.get("version") != VERSION:
+        raise UserError(
+            f"{directory / MANIFEST} has version {manifest.get('version')!r}; expected {VERSION}; {_ADVICE}"
+        )
+    checks = [_check_files(directory, manifest)]
+    content = read_file(directory / MODEL)
+    counts = operators(content, MODEL)
+    check_operators(counts, MODEL)
+    if counts != manifest.get("operators"):
+        raise UserError(f"{MODEL} has other operators than {MANIFEST} says; {_ADVICE}")
+    checks.append(Check("operators", f"{sum(counts.values())} of {len(counts)} kinds, all built in"))
+    model = TFLiteModel(directory / MODEL)
+    if model.length != manifest.get("length"):
+        raise UserError(f"{MODEL} takes {model.length} tokens, {MANIFEST} says {manifest.get('length')!r}; {_ADVICE}")
+    checks.append(Check("signature", f"{', '.join(model.inputs)} [1, {model.length}] → logits"))
+    labels = _lines(directory / LABELS)
+    if labels != manifest.get("label_names"):
+        raise UserError(f"{LABELS} has {labels}, {MANIFEST} says {manifest.get('label_names')!r}; {_ADVICE}")
+    checks.append(Check("labels", ", ".join(labels)))
+    checks.append(_check_golden(directory / GOLDEN, model, len(labels), len(_lines(directory / VOCABULARY))))
+    return checks
+
+
+def _check_files(directory: Path, manifest: dict[str, Any]) -> Check:
+    files = manifest.get("files")
+    if not isinstance(files, dict):
+        raise UserError(f"{directory / MANIFEST} lists no files; {_ADVICE}")
+    for name in files:
+        # Nothing outside the bundle is ever opened, whatever a manifest says.
+        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name) or name == MANIFEST:
+            raise UserError(
+                f"{directory / MANIFEST} names the file {name!r}; expected plain names within the bundle; {_ADVICE}"
+            )
+    missing = [name for name in (MODEL, GOLDEN, LABELS, VOCABULARY) if name not in files]
+    if missing:
+        raise UserError(f"{directory / MANIFEST} does not list {', '.join(missing)}; {_ADVICE}")
+    total = 0
+    for name, said in files.items():
+        path = directory / name
+        if not isinstance(said, dict) or type(said.get("bytes")) is not int or not isinstance(said.get("sha256"), str):
+            raise UserError(f"{directory / MANIFEST} has {said!r} for {name}; expected its sha256 and bytes; {_ADVICE}")
+        if path.is_symlink() or not path.is_file():
+            raise UserError(f"{path} is missing, or no plain file; {_ADVICE}")
+        size = path.stat().st_size
+        if size != said["bytes"]:
+            raise UserError(f"{path} has {size} bytes, {MANIFEST} says {said['bytes']}; {_ADVICE}")
+        if sha256(path) != said["sha256"]:
+            raise UserError(f"{path} was changed: its SHA-256 is not the one in {MANIFEST}; {_ADVICE}")
+        total += size
+    return Check("files", f"{len(files)} files, {total / 1e6:.2f} MB, sizes and SHA-256 as in {MANIFEST}")
+
+
+def _check_golden(path: Path, model: TFLiteModel, outputs: int, pieces: int) -> Check:
+    golden = _object(path)
+    try:
+        vectors, tolerance = list(golden["vectors"]), float(golden["tolerance"])
+        ids = [[int(value) for value in vector["token_ids"]] for vector in vectors]
+        segments = [[int(value) for value in vector["segment_ids"]] for vector in vectors]
+        expected = np.array([vector["logits"] for vector in vectors], np.float64).reshape(len(vectors), outputs)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"{path} is malformed ({type(error).__name__}: {error}); {_ADVICE}") from error
+    outside = [value for row in ids for value in row if not 0 <= value < pieces]
+    if outside or not ids or any(len(a) != len(b) or {*b} - {0, 1} for a, b in zip(ids, segments, strict=True)):
+        raise UserError(f"{path} has no vectors, ids outside the vocabulary, or segment ids that do not fit; {_ADVICE}")
+    difference = float(np.abs(model.predict(Rows(ids, segments), workers=1) - expected).max())
+    if not difference <= tolerance:
+        raise UserError(
+            f"{MODEL} differs from {path.name} by {difference:.3g}; expected at most {tolerance:.3g}; {_ADVICE}"
+        )
+    return Check("golden vectors", f"{len(ids)} texts, largest difference {difference:.2g} of {tolerance:.2g} allowed")
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing; {_ADVICE}") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; {_ADVICE}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is no valid JSON ({str(error).splitlines()[0]}); {_ADVICE}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds a {type(value).__name__}; expected a JSON object; {_ADVICE}")
+    return value
+
+
+def _lines(path: Path) -> list[str]:
+    """Lines of a text file, split at \\n only: a vocabulary has pieces that other rules would split."""
+    try:
+        lines = path.read_text("utf-8").split("\n")
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path} as UTF-8 ({type(error).__name__}); {_ADVICE}") from error
+    return lines[:-1] if lines[-1] == "" else lines

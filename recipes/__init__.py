@@ -1,1 +1,22 @@
 """One module per paper. Each has `Settings` and `recipe(teacher, data, settings) -> tfdistill.recipe.Recipe`."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from types import ModuleType
+
+from tfdistill.data.textdata import nearest
+from tfdistill.errors import UserError
+
+
+def names() -> list[str]:
+    """Names of all recipes."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+
+
+def find(name: str) -> ModuleType:
+    """The module of a recipe. Raises UserError with the nearest name for an unknown one."""
+    if name not in names():
+        raise UserError(f"recipe '{name}' is unknown{nearest(name, names())} expected one of {', '.join(names())}")
+    return importlib.import_module(f"{__name__}.{name}")

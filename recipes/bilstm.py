@@ -75,7 +75,9 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
         student=student,
         data=data,
         stages=(stage,),
-        augment=augment_split(settings.copies, p_mask=settings.p_mask, p_ng=settings.p_ngram) if settings.copies else None,
+        augment=augment_split(settings.copies, p_mask=settings.p_mask, p_ng=settings.p_ngram)
+        if settings.copies
+        else None,
         max_length=settings.max_length,
         settings=settings.model_dump(),
     )

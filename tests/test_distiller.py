@@ -179,7 +179,9 @@ def test_compile_loss_is_one_more_term():
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     compiled, termed = make([SOFT], loss=loss), make([SOFT, HardLabels()])
     a, b = (d.evaluate(X, Y, sample_weight=WEIGHTS, verbose=0, return_dict=True) for d in (compiled, termed))
-    assert a["loss"] == pytest.approx(b["loss"], rel=1e-5) and a["compile_loss"] == pytest.approx(b["hard_labels"], rel=1e-5)
+    assert a["loss"] == pytest.approx(b["loss"], rel=1e-5) and a["compile_loss"] == pytest.approx(
+        b["hard_labels"], rel=1e-5
+    )
 
 
 def test_student_is_saved_alone_and_opens_again(tmp_path):
@@ -278,7 +280,10 @@ def test_divergence_names_step_and_term():
         (lambda: Match(losses.soft_kl, layers=((1, 2),)), "takes no layers"),
         (lambda: Match(losses.soft_kl, project="yes"), "'fit' or None"),
         (lambda: Distiller(tiny_bert(), tiny_bert(), [SOFT, SOFT]), "two terms are called 'soft_kl'"),
-        (lambda: Distiller(plain_model(), tiny_bert(), [Match(losses.hidden_mse, on="embeddings", project="fit")]), "width"),
+        (
+            lambda: Distiller(plain_model(), tiny_bert(), [Match(losses.hidden_mse, on="embeddings", project="fit")]),
+            "width",
+        ),
     ],
 )
 def test_wrong_terms_are_refused(build, message):

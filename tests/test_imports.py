@@ -51,8 +51,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "__main__": ("cli",),
 }
 
-# Looks recipes up by name; the folder's own module imports none of them.
-EXCEPTIONS = {("tfdistill.recipe", "tfdistill.recipes")}
+EXCEPTIONS: set[tuple[str, str]] = set()
 
 # Work where TensorFlow is not installed.
 WITHOUT_TENSORFLOW = (

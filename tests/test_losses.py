@@ -37,7 +37,9 @@ def test_soft_kl_is_cross_entropy_less_entropy():
 
 
 def test_logits_mse_is_a_mean_over_classes():
-    value = losses.logits_mse(np.array([[1.0, 2.0], [0.0, 0.0]], "float32"), np.array([[3.0, 1.0], [0.0, 0.0]], "float32"))
+    value = losses.logits_mse(
+        np.array([[1.0, 2.0], [0.0, 0.0]], "float32"), np.array([[3.0, 1.0], [0.0, 0.0]], "float32")
+    )
     assert value.numpy() == pytest.approx([2.5, 0.0])
 
 
@@ -68,7 +70,9 @@ def test_padded_equals_unpadded(name):
     width = [(0, 0)] * 2 + [(0, 3)] * 2 if name == "attention_mse" else [(0, 0), (0, 3), (0, 0)]
     padded = [np.pad(x, width, constant_values=value) for x, value in ((student, np.inf), (teacher, np.nan))]
     mask = np.pad(np.ones((2, 5), "int32"), [(0, 0), (0, 3)])
-    for plain, long in zip(getattr(losses, name)(student, teacher), getattr(losses, name)(*padded, mask=mask), strict=True):
+    for plain, long in zip(
+        getattr(losses, name)(student, teacher), getattr(losses, name)(*padded, mask=mask), strict=True
+    ):
         np.testing.assert_allclose(plain, long, rtol=1e-6)
 
 

@@ -25,7 +25,11 @@ app = typer.Typer(
 out_console = Console()
 
 DataOption = Annotated[
-    str, typer.Option("--data", help="a .tsv, .csv or .jsonl file, a directory with train/dev/test, tfds:glue/TASK or demo:movie-snippets")
+    str,
+    typer.Option(
+        "--data",
+        help="a .tsv, .csv or .jsonl file, a directory with train/dev/test, tfds:glue/TASK or demo:movie-snippets",
+    ),
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="directory to write")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="key=value, changes one setting; may be repeated")]
@@ -73,7 +77,9 @@ def _max_length(model_directory: str, default: int = 128) -> int:
 
 @app.command()
 def quickstart(
-    fast: Annotated[bool, typer.Option("--fast", help="less data and fewer steps: minutes instead of a quarter of an hour")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="less data and fewer steps: minutes instead of a quarter of an hour")
+    ] = False,
     out: OutOption = Path("quickstart"),
     seed: SeedOption = 1,
 ) -> None:
@@ -100,6 +106,8 @@ def finetune(
 
     Example: `tfdistill finetune demo:minilm --data demo:movie-snippets --out TEACHER --set epochs=2`
     """
+    import keras
+
     from tfdistill import finetune as module
     from tfdistill.data.sources import load_data
     from tfdistill.recipe import parse_settings
@@ -107,9 +115,12 @@ def finetune(
 
     chosen = parse_settings(module.Settings, settings or [])
     text = load_data(data)
+    keras.utils.set_random_seed(seed)
     result = run(module.recipe(_load_model(model, text), text, chosen), out, seed=seed, debug=debug, force=force)
     _show_scores(f"{out / 'student'}", result.scores)
-    out_console.print(f"next: tfdistill train soft_targets --teacher {out / 'student'} --data {data} --out RUN", highlight=False)
+    out_console.print(
+        f"next: tfdistill train soft_targets --teacher {out / 'student'} --data {data} --out RUN", highlight=False
+    )
 
 
 @app.command()
@@ -122,14 +133,19 @@ def train(
     seed: SeedOption = 1,
     debug: DebugOption = False,
     force: ForceOption = False,
-    on_labels: Annotated[bool, typer.Option("--on-labels", help="the undistilled baseline: same steps and texts, labels only")] = False,
+    on_labels: Annotated[
+        bool, typer.Option("--on-labels", help="the undistilled baseline: same steps and texts, labels only")
+    ] = False,
 ) -> None:
     """Distil a student from a teacher.
 
     Example: `tfdistill train bilstm --teacher TEACHER --data demo:movie-snippets --out RUN --set copies=4`
     """
+    import keras
+
     from tfdistill.data.sources import load_data
-    from tfdistill.recipe import find, on_labels_alone, parse_settings
+    from tfdistill.recipe import on_labels_alone, parse_settings
+    from tfdistill.recipes import find
     from tfdistill.runner import run
 
     module = find(recipe)
@@ -140,6 +156,7 @@ def train(
         teacher = str(directory)
     teacher_model = _load_model(teacher)
     text = load_data(data, label_names=teacher_model.label_names if teacher_model.task == "classification" else None)
+    keras.utils.set_random_seed(seed)
     made = module.recipe(teacher_model, text, chosen)
     result = run(on_labels_alone(made) if on_labels else made, out, seed=seed, debug=debug, force=force)
     _show_scores(f"{out / 'student'}", result.scores)
@@ -173,7 +190,9 @@ def evaluate(
         )
     scores = score_model(loaded, text.splits[split], max_length=_max_length(model))
     if as_json:
-        print(json.dumps({"model": model, "data": text.name, "split": split, "rows": len(text.splits[split]), **scores}))
+        print(
+            json.dumps({"model": model, "data": text.name, "split": split, "rows": len(text.splits[split]), **scores})
+        )
     else:
         _show_scores(f"{model} on {text.name}", {split: scores})
 
@@ -183,7 +202,9 @@ def export(
     model: Annotated[str, typer.Argument(help="a model directory, for instance RUN/student")],
     out: OutOption,
     quantize: Annotated[str, typer.Option("--quantize", help="fp32, fp16 or dynamic_int8")] = "dynamic_int8",
-    length: Annotated[int | None, typer.Option("--length", min=5, max=512, help="word pieces; by default the training length")] = None,
+    length: Annotated[
+        int | None, typer.Option("--length", min=5, max=512, help="word pieces; by default the training length")
+    ] = None,
     data: Annotated[str | None, typer.Option("--data", help="measure parity on the dev split of this data")] = None,
 ) -> None:
     """Write a bundle: the TFLite file, its vocabulary, labels, test vectors and manifest.
@@ -241,16 +262,16 @@ def bench(
     missing = [str(file) for file in files if not file.is_file()]
     if missing:
         raise UserError(f"{missing[0]} is missing; expected a bundle made by tfdistill export, or a .tflite file")
-    with task("measuring", None):
-        results = bench_files(files, threads=threads, runs=runs)
+    repeats = 3
+    with task("measuring", repeats * len(files)) as advance:
+        results = bench_files(files, threads=threads, runs=runs, repeats=repeats, progress=lambda *_: advance())
     if as_json:
-        print(json.dumps({str(bundle): results[file] for bundle, file in zip(bundles, files, strict=True)}, default=str))
+        print(json.dumps({str(bundle): found for bundle, found in zip(bundles, results, strict=True)}))
         return
     table = Table(title=f"{threads} thread(s), {runs} runs, batch 1")
     for column in ("file", "length", "MB", "median ms", "p90 ms", "p95 ms", "first ms", "peak MB"):
         table.add_column(column, justify="left" if column == "file" else "right")
-    for bundle, file in zip(bundles, files, strict=True):
-        found = results[file]
+    for bundle, found in zip(bundles, results, strict=True):
         latency = found["latency_ms"]
         table.add_row(
             str(bundle),
@@ -269,7 +290,7 @@ def recipes(name: Annotated[str | None, typer.Argument(help="show this recipe wh
 
     Example: `tfdistill recipes bilstm`
     """
-    from tfdistill.recipe import find, names
+    from tfdistill.recipes import find, names
 
     if name is not None:
         module = find(name)
@@ -327,7 +348,9 @@ def doctor() -> None:
 def _check_backend() -> None:
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":
-        raise UserError(f"KERAS_BACKEND is '{backend}'; expected 'tensorflow': unset it, or set KERAS_BACKEND=tensorflow")
+        raise UserError(
+            f"KERAS_BACKEND is '{backend}'; expected 'tensorflow': unset it, or set KERAS_BACKEND=tensorflow"
+        )
 
 
 def main() -> None:
@@ -345,7 +368,9 @@ def main() -> None:
     except OSError as error:
         if os.environ.get("TFDISTILL_DEBUG"):
             raise
-        errors.print(f"tfdistill: {error.strerror or error}: {error.filename or 'a file'}; free some room or choose another place")
+        errors.print(
+            f"tfdistill: {error.strerror or error}: {error.filename or 'a file'}; free some room or choose another place"
+        )
         code = 2
     sys.exit(code)
 

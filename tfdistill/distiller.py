@@ -134,12 +134,12 @@ class Distiller(keras.Model):
         self._compiled_term = None
         if loss is not None:
             if isinstance(loss, Mapping | list | tuple):
-                raise UserError("compile(loss=...) takes one loss on the logits; further losses are terms of the Distiller")
+                raise UserError(
+                    "compile(loss=...) takes one loss on the logits; further losses are terms of the Distiller"
+                )
             self._compiled_term = _Untracked(HardLabels(loss=keras.losses.get(loss), name="compile_loss"))
             self._compile_tracker = keras.metrics.Mean(name="compile_loss")
         super().compile(optimizer=optimizer, loss=None, jit_compile=jit_compile, **kwargs)
-        if self._loss_tracker is None:
-            self._loss_tracker = keras.metrics.Mean(name="loss")
 
     def fit(self, *args: Any, callbacks: Any = None, **kwargs: Any) -> Any:
         """As `keras.Model.fit`. Raises DivergedError at the first step whose loss is not finite."""
@@ -249,5 +249,7 @@ class Distiller(keras.Model):
         if self._compile_metrics is None:
             return self.get_metrics_result()
         if labels is None:
-            raise UserError("compile(metrics=...) was given, but the batch has no labels; leave the metrics out, or give labels")
+            raise UserError(
+                "compile(metrics=...) was given, but the batch has no labels; leave the metrics out, or give labels"
+            )
         return self.compute_metrics(_part(inputs, "student"), labels, step.student.logits, sample_weight)

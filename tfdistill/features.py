@@ -60,7 +60,9 @@ def features_of(model: Any, inputs: Any, want: Iterable[str], training: bool) ->
     outputs = model(inputs, training=training)
     if isinstance(outputs, Mapping):
         if "logits" not in outputs:
-            raise UserError(f"{type(model).__name__} returns {sorted(outputs)}; expected a tensor or a dict with 'logits'")
+            raise UserError(
+                f"{type(model).__name__} returns {sorted(outputs)}; expected a tensor or a dict with 'logits'"
+            )
         outputs = outputs["logits"]
     mask = inputs.get("padding_mask") if isinstance(inputs, Mapping) else None
     return Features(logits=outputs, mask=mask)

@@ -1,8 +1,8 @@
 """Terms of the distillation loss, as data: `Match` compares a feature of student and teacher, `HardLabels` reads labels.
 
-The Distiller only ever sums terms. A term says which features it reads of each model, whether it reads labels, how wide
-a projection it needs, and computes its value from one `Step`. `Match` stands for all feature losses; whatever is no
-feature loss is a class of its own with the same attributes and the same call.
+The Distiller only ever sums terms. A term says which features it reads of each model and computes its value from one
+`Step`. `Match` stands for all feature losses; whatever is no feature loss is a class of its own with the same attributes
+and the same call.
 """
 
 from __future__ import annotations
@@ -37,9 +37,11 @@ class Step:
 class Term(Protocol):
     """The call that the Distiller makes. `Value` is (B,), or (sum, count) for means over tokens."""
 
-    name: str
-    weight: float
-    reads_labels: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def weight(self) -> float: ...
 
     @property
     def student_features(self) -> frozenset[str]: ...
@@ -75,7 +77,6 @@ class Match:
     weight: float = 1.0
     name: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
-    reads_labels = False
 
     def __post_init__(self) -> None:
         if self.on not in NAMES:
@@ -103,7 +104,9 @@ class Match:
 
     def __call__(self, step: Step) -> Value:
         if step.teacher is None:
-            raise UserError(f"the term '{self.name}' needs a teacher; give the Distiller one, or cached teacher features")
+            raise UserError(
+                f"the term '{self.name}' needs a teacher; give the Distiller one, or cached teacher features"
+            )
         takes_mask = "mask" in inspect.signature(self.loss).parameters
         options = dict(self.options, **({"mask": step.student.mask} if takes_mask else {}))
         total: Any = None
@@ -134,7 +137,6 @@ class HardLabels:
     weight: float = 1.0
     name: str = "hard_labels"
     loss: Any = None
-    reads_labels = True
     student_features = frozenset({"logits"})
     teacher_features: frozenset[str] = frozenset()
 

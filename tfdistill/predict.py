@@ -40,4 +40,6 @@ def encode(model: TextModel, split: Split, max_length: int) -> Encoded:
 
 def evaluate(model: TextModel, split: Split, *, max_length: int, batch_size: int = 64) -> dict[str, float]:
     """Scores of `model` on a labelled split, the main one first: accuracy, or Spearman's correlation."""
-    return score(model.task, split.labels, predict_logits(model, encode(model, split, max_length), batch_size=batch_size))
+    return score(
+        model.task, split.known_labels, predict_logits(model, encode(model, split, max_length), batch_size=batch_size)
+    )

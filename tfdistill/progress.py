@@ -30,7 +30,9 @@ def task(description: str, total: float | None) -> Iterator[Advance]:
         number = progress.add_task(description, total=total, note="")
 
         def advance(steps: float = 1, note: str | None = None) -> None:
-            progress.update(number, advance=steps, **({} if note is None else {"note": note}))
+            if note is not None:
+                progress.update(number, note=note)
+            progress.update(number, advance=steps)
 
         yield advance
 

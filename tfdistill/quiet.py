@@ -16,7 +16,7 @@ def import_tensorflow() -> None:
     saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        import tensorflow as tf  # noqa: F401
+        import tensorflow as tf
 
         tf.constant(0)  # the device list is made now, and its messages with it
     finally:

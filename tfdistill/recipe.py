@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tfdistill.data.textdata import Split, TextData
+from tfdistill.data.textdata import Split, TextData, nearest
 from tfdistill.errors import UserError
 from tfdistill.match import HardLabels
 from tfdistill.models.text import TextModel
@@ -30,6 +26,9 @@ class Settings(BaseModel):
     max_length: int = Field(64, ge=5, le=512, description="word pieces of an example, [CLS] and [SEP] included")
     evaluations: int = Field(4, ge=1, description="how often the dev split is scored; the best student is kept")
     copies: int = Field(0, ge=0, description="augmented copies of each training text")
+
+
+S = TypeVar("S", bound=Settings)
 
 
 @dataclass(frozen=True)
@@ -58,12 +57,16 @@ class Recipe:
     def __post_init__(self) -> None:
         for split in ("train", "dev"):
             if split not in self.data.splits:
-                raise UserError(f"{self.data.name} has the splits {', '.join(self.data.splits)}; expected also '{split}'")
+                raise UserError(
+                    f"{self.data.name} has the splits {', '.join(self.data.splits)}; expected also '{split}'"
+                )
         for role, model in (("student", self.student), ("teacher", self.teacher)):
             if model is None:
                 continue
             if model.task != self.data.task:
-                raise UserError(f"the {role} is a {model.task} model, {self.data.name} a {self.data.task} task; use data of its kind")
+                raise UserError(
+                    f"the {role} is a {model.task} model, {self.data.name} a {self.data.task} task; use data of its kind"
+                )
             if model.num_outputs != self.data.num_outputs:
                 raise UserError(
                     f"the {role} has {model.num_outputs} classes, {self.data.name} has {self.data.num_outputs}; "
@@ -75,7 +78,10 @@ def on_labels_alone(recipe: Recipe) -> Recipe:
     """The undistilled baseline of `recipe`: same student, steps, augmented texts and schedule, hard labels only."""
     term = (HardLabels(task=recipe.data.task),)
     return replace(
-        recipe, name=f"{recipe.name} on labels", teacher=None, stages=tuple(replace(s, terms=term) for s in recipe.stages)
+        recipe,
+        name=f"{recipe.name} on labels",
+        teacher=None,
+        stages=tuple(replace(s, terms=term) for s in recipe.stages),
     )
 
 
@@ -84,29 +90,7 @@ def with_learning_rate(recipe: Recipe, learning_rate: float) -> Recipe:
     return replace(recipe, stages=tuple(replace(stage, learning_rate=learning_rate) for stage in recipe.stages))
 
 
-# --- the recipes folder ---------------------------------------------------------------------------------------------
-
-
-def nearest(name: str, choices: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, choices, n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
-
-
-def names() -> list[str]:
-    """Names of all recipes, from the modules in `tfdistill.recipes`."""
-    import tfdistill.recipes as package
-
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
-
-
-def find(name: str) -> ModuleType:
-    """The module of a recipe. Raises UserError with the nearest name for an unknown one."""
-    if name not in names():
-        raise UserError(f"recipe '{name}' is unknown{nearest(name, names())} expected one of {', '.join(names())}")
-    return importlib.import_module(f"tfdistill.recipes.{name}")
-
-
-def parse_settings(cls: type[Settings], assignments: Sequence[str]) -> Settings:
+def parse_settings(cls: type[S], assignments: Sequence[str]) -> S:
     """`key=value` texts as settings. Raises UserError for an unknown key (with the nearest) or a value that does not fit."""
     values: dict[str, Any] = {}
     fields = list(cls.model_fields)
@@ -115,7 +99,9 @@ def parse_settings(cls: type[Settings], assignments: Sequence[str]) -> Settings:
         if not sign:
             raise UserError(f"--set {assignment}: expected key=value, for instance --set epochs=3")
         if key not in fields:
-            raise UserError(f"--set {assignment}: unknown setting '{key}'{nearest(key, fields)} Settings: {', '.join(fields)}")
+            raise UserError(
+                f"--set {assignment}: unknown setting '{key}'{nearest(key, fields)} Settings: {', '.join(fields)}"
+            )
         values[key] = None if value.lower() == "none" else value
     try:
         return cls(**values)

@@ -119,7 +119,7 @@ class _Run:
         self.curve: list[dict[str, Any]] = []
 
     def dev_score(self, student: TextModel) -> tuple[str, float]:
-        labels = self.recipe.data.splits["dev"].labels
+        labels = self.recipe.data.splits["dev"].known_labels
         scores = score(student.task, labels, predict_logits(student, self.prepared.dev))
         return next(iter(scores.items()))
 
@@ -173,7 +173,13 @@ def train(
         with task(title or f"{recipe.name}: {stage.name}", steps) as advance:
             watch = _Watch(run, stage, student, advance)
             train_stage(
-                stage, student, recipe.teacher, examples, seed=seed * 1000 + number, callbacks=[watch], max_steps=max_steps
+                stage,
+                student,
+                recipe.teacher,
+                examples,
+                seed=seed * 1000 + number,
+                callbacks=[watch],
+                max_steps=max_steps,
             )
         if stage.keep_best and watch.best is not None:
             student.set_weights(watch.best[1])
@@ -196,7 +202,9 @@ def search_learning_rate(
     for candidate in candidates:
         trial = with_learning_rate(recipe, candidate)
         trial = replace(trial, stages=tuple(replace(stage, evaluations=1) for stage in trial.stages))
-        result = train(trial, seed=seed, prepared=prepared, max_steps=steps, title=f"{recipe.name}: trying {candidate:g}")
+        result = train(
+            trial, seed=seed, prepared=prepared, max_steps=steps, title=f"{recipe.name}: trying {candidate:g}"
+        )
         scores[candidate] = next(iter(result.scores["dev"].values()))
         recipe.student.set_weights(start)
     return scores
@@ -254,7 +262,9 @@ def run(recipe: Recipe, out: str | os.PathLike, *, seed: int = 0, debug: bool = 
     }
     atomic_write(out / "run.json", json.dumps({**head, "state": "running"}, indent=2))
     try:
-        result = train(_debug(recipe) if debug else recipe, seed=seed, out=out, max_steps=DEBUG_STEPS if debug else None)
+        result = train(
+            _debug(recipe) if debug else recipe, seed=seed, out=out, max_steps=DEBUG_STEPS if debug else None
+        )
     except KeyboardInterrupt:
         save_directory(recipe.student, out / "checkpoint", recipe=head)
         atomic_write(out / "run.json", json.dumps({**head, "state": "interrupted"}, indent=2))
@@ -264,7 +274,13 @@ def run(recipe: Recipe, out: str | os.PathLike, *, seed: int = 0, debug: bool = 
         atomic_write(out / "run.json", json.dumps({**head, "state": f"failed: {error}"}, indent=2))
         raise
     save_directory(result.student, out / "student", recipe=head)
-    done = {**head, "state": "done", "scores": result.scores, "parameters": result.student.count_params(), "seconds": result.seconds}
+    done = {
+        **head,
+        "state": "done",
+        "scores": result.scores,
+        "parameters": result.student.count_params(),
+        "seconds": result.seconds,
+    }
     atomic_write(out / "run.json", json.dumps(done, indent=2))
     shutil.rmtree(out / "checkpoint", ignore_errors=True)
     return result

@@ -6,7 +6,9 @@ import pytest
 from tfdistill.data.augment import augment_split, augment_tang, tang_copy
 from tfdistill.data.textdata import Split
 
-TEXTS = [f"this is the {name} sentence of a small text number {i}" for i, name in enumerate(["first", "next", "last"] * 5)]
+TEXTS = [
+    f"this is the {name} sentence of a small text number {i}" for i, name in enumerate(["first", "next", "last"] * 5)
+]
 PAIRS = [f"and that is its {i} partner in another sentence" for i in range(len(TEXTS))]
 
 
@@ -19,7 +21,8 @@ def test_masks_and_cuts():
         words, original = text.split(), TEXTS[source].split()
         starts = range(len(original) - len(words) + 1)
         assert any(
-            all(word in ("[MASK]", other) for word, other in zip(words, original[start:], strict=False)) for start in starts
+            all(word in ("[MASK]", other) for word, other in zip(words, original[start:], strict=False))
+            for start in starts
         )
         assert len(words) == len(original) or 1 <= len(words) <= 5
 
@@ -70,7 +73,9 @@ def test_other_examples_do_not_count():
     texts = [" ".join(f"w{i}_{j}" for j in range(9)) for i in range(10)]  # no word in two texts
     one = augment_tang(texts, copies=5, seed=2)
     other = augment_tang([*texts[:4], "something else entirely", *texts[5:]], copies=5, seed=2)
-    assert [text for text in one.texts if "w4" not in text and "w" in text] == [text for text in other.texts if "w" in text]
+    assert [text for text in one.texts if "w4" not in text and "w" in text] == [
+        text for text in other.texts if "w" in text
+    ]
 
 
 def test_more_copies_begin_with_the_same():

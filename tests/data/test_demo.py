@@ -43,7 +43,11 @@ def test_snippets(tmp_path, monkeypatch):
     rows = [(str(i + 1), str(rating), f"cliché {i}") for i, rating in enumerate(ratings(10_605))]
     use(monkeypatch, sdist(tmp_path / "sdist", rows))
     data = demo.movie_snippets()
-    assert (data.name, data.task, data.label_names) == ("demo:movie-snippets", "classification", ("negative", "positive"))
+    assert (data.name, data.task, data.label_names) == (
+        "demo:movie-snippets",
+        "classification",
+        ("negative", "positive"),
+    )
     kept = [i for i, rating in enumerate(ratings(10_605)) if abs(rating) > 0.5]
     order = np.random.default_rng(13).permutation(len(kept))
     tenth = len(kept) // 10

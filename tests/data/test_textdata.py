@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,9 @@ from tfdistill.errors import UserError
 
 def data(texts=("a", "b"), texts_b=None, labels=(0, 1), names=("no", "yes"), name="data") -> TextData:
     kind = np.int64 if names else np.float32
-    split = Split(list(texts), None if texts_b is None else list(texts_b), None if labels is None else np.array(labels, kind))
+    split = Split(
+        list(texts), None if texts_b is None else list(texts_b), None if labels is None else np.array(labels, kind)
+    )
     return TextData(name, {"train": split}, names)
 
 
@@ -35,7 +39,9 @@ def test_lengths_must_agree():
 
 def test_fingerprint():
     assert data().fingerprint == data(name="other").fingerprint
-    assert data().fingerprint == "FINGERPRINT"
+    parts = [b"no", b"yes", b"train 2 False True", b"a", b"b", bytes(8) + b"\1" + bytes(7)]
+    content = b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+    assert data().fingerprint == hashlib.sha256(content).hexdigest()
     others = [
         data(texts=("ab", "")),
         data(texts=("b", "a")),

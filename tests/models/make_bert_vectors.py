@@ -39,7 +39,9 @@ for layer in model.bert.encoder.layer:
         caught[name] = output
 
     for name in ("query", "key"):
-        hooks.append(getattr(attention, name).register_forward_hook(lambda m, a, o, c=caught, n=name: c.__setitem__(n, o)))
+        hooks.append(
+            getattr(attention, name).register_forward_hook(lambda m, a, o, c=caught, n=name: c.__setitem__(n, o))
+        )
     scores.append(caught)
 with torch.no_grad():
     out = model(
@@ -64,5 +66,13 @@ rounded = json.loads(
     parse_float=lambda text: round(float(text), 6),
 )
 (HERE / "bert_vectors.json").write_text(json.dumps(rounded) + "\n", "utf-8")
-vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnop", *(f"##{c}" for c in "abcdefghijklmnop")]
+vocabulary = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    *"abcdefghijklmnop",
+    *(f"##{c}" for c in "abcdefghijklmnop"),
+]
 (HERE / "tiny_bert" / "vocab.txt").write_text("\n".join(vocabulary) + "\n", "utf-8")

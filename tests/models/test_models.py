@@ -79,7 +79,9 @@ def test_gradients_reach_every_weight_and_are_finite(model):
     x = inputs(pair=True)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(tf.square(model(x, training=True)))
-    for variable, gradient in zip(model.trainable_variables, tape.gradient(loss, model.trainable_variables), strict=True):
+    for variable, gradient in zip(
+        model.trainable_variables, tape.gradient(loss, model.trainable_variables), strict=True
+    ):
         assert gradient is not None, variable.path
         assert np.isfinite(tf.convert_to_tensor(gradient)).all(), variable.path
 
@@ -100,7 +102,9 @@ def test_bert_equals_hugging_face():
     """Numbers from transformers, see make_bert_vectors.py: logits, all hidden states, all scores before softmax."""
     expected = json.loads((HERE / "bert_vectors.json").read_text("utf-8"))
     x = {key: np.array(value, "int32") for key, value in expected["inputs"].items()}
-    found = load_directory(HERE / "tiny_bert").features(x, ("logits", "embeddings", "hidden_states", "attention_scores"))
+    found = load_directory(HERE / "tiny_bert").features(
+        x, ("logits", "embeddings", "hidden_states", "attention_scores")
+    )
     np.testing.assert_allclose(found.logits, expected["logits"], atol=1e-5)
     real = x["padding_mask"][..., None]
     states = (found.embeddings, *found.hidden_states)
@@ -127,6 +131,15 @@ def test_bilstm_reads_last_states_of_both_directions():
 def test_reverse_by_length():
     found = reverse_by_length(np.array([[1, 2, 3, 0], [4, 5, 6, 7]]), np.array([3, 4]))
     np.testing.assert_array_equal(found, [[3, 2, 1, 0], [7, 6, 5, 4]])
+
+
+def test_fresh_weights_are_drawn_one_by_one():
+    model = tiny_bert()
+    kernels = [np.array(v) for v in model.encoder.variables if v.path.endswith(("kernel", "embeddings"))]
+    for number, kernel in enumerate(kernels):
+        for other in kernels[:number]:
+            size = min(kernel.size, other.size)
+            assert not np.allclose(kernel.ravel()[:size], other.ravel()[:size])
 
 
 def test_parameter_counts():

@@ -92,7 +92,11 @@ def dataset(
     if not len(examples):
         raise UserError("there are no examples to make batches of; expected at least one row")
     lengths = examples.student.lengths
-    batches = [rows for e in range(epochs) for rows in plan(lengths, batch_size, seed=seed, epoch=first_epoch + e, shuffle=shuffle)]
+    batches = [
+        rows
+        for e in range(epochs)
+        for rows in plan(lengths, batch_size, seed=seed, epoch=first_epoch + e, shuffle=shuffle)
+    ]
     rows = tf.RaggedTensor.from_row_lengths(np.concatenate(batches), [len(batch) for batch in batches])
 
     def batch(rows: Any) -> dict[str, Any]:

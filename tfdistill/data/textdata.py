@@ -49,6 +49,13 @@ class Split:
     def __len__(self) -> int:
         return len(self.texts)
 
+    @property
+    def known_labels(self) -> np.ndarray:
+        """The labels. Raises UserError when the split has none."""
+        if self.labels is None:
+            raise UserError("this split has no labels; expected a 'label' column, choose another split or add it")
+        return self.labels
+
     def take(self, indices: Sequence[int] | np.ndarray) -> Split:
         """The examples at `indices`, in that order."""
         indices = np.asarray(indices, dtype=np.int64)

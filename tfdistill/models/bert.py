@@ -55,6 +55,7 @@ class BertConfig:
 
 
 def _initializer(config: BertConfig) -> keras.initializers.Initializer:
+    """A new one for every weight: a Keras initializer draws the same numbers each time it is used."""
     return keras.initializers.TruncatedNormal(stddev=config.initializer_range)
 
 
@@ -74,13 +75,14 @@ class BertEmbeddings(keras.layers.Layer):
 
     def __init__(self, config: BertConfig, **kwargs: Any):
         super().__init__(**kwargs)
-        init = _initializer(config)
-        self.word = keras.layers.Embedding(config.vocab_size, config.hidden_size, init, dtype=self.dtype_policy, name="word")
+        self.word = keras.layers.Embedding(
+            config.vocab_size, config.hidden_size, _initializer(config), dtype=self.dtype_policy, name="word"
+        )
         self.position = keras.layers.Embedding(
-            config.max_position_embeddings, config.hidden_size, init, dtype=self.dtype_policy, name="position"
+            config.max_position_embeddings, config.hidden_size, _initializer(config), dtype=self.dtype_policy, name="position"
         )
         self.token_type = keras.layers.Embedding(
-            config.type_vocab_size, config.hidden_size, init, dtype=self.dtype_policy, name="token_type"
+            config.type_vocab_size, config.hidden_size, _initializer(config), dtype=self.dtype_policy, name="token_type"
         )
         self.norm = keras.layers.LayerNormalization(epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="norm")
         self.dropout = keras.layers.Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
@@ -96,18 +98,22 @@ class BertLayer(keras.layers.Layer):
 
     def __init__(self, config: BertConfig, **kwargs: Any):
         super().__init__(**kwargs)
-        width, init = config.hidden_size, _initializer(config)
+        width = config.hidden_size
         self.heads, self.head_size = config.num_attention_heads, width // config.num_attention_heads
 
         def linear(units: int, name: str, activation: Any = None) -> Linear:
-            return Linear(units, activation, kernel_initializer=init, dtype=self.dtype_policy, name=name)
+            return Linear(units, activation, kernel_initializer=_initializer(config), dtype=self.dtype_policy, name=name)
 
         self.query, self.key, self.value = (linear(width, name) for name in ("query", "key", "value"))
         self.attention_output = linear(width, "attention_output")
-        self.attention_norm = keras.layers.LayerNormalization(epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="attention_norm")
+        self.attention_norm = keras.layers.LayerNormalization(
+            epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="attention_norm"
+        )
         self.intermediate = linear(config.intermediate_size, "intermediate", _ACTIVATIONS[config.hidden_act])
         self.output_dense = linear(width, "output_dense")
-        self.output_norm = keras.layers.LayerNormalization(epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="output_norm")
+        self.output_norm = keras.layers.LayerNormalization(
+            epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="output_norm"
+        )
         self.attention_dropout = keras.layers.Dropout(config.attention_probs_dropout_prob, dtype=self.dtype_policy)
         self.dropout = keras.layers.Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
 
@@ -143,7 +149,8 @@ class BertEncoder(keras.layers.Layer):
         self.config = config
         self.embeddings = BertEmbeddings(config, dtype=self.dtype_policy, name="embeddings")
         self.blocks = [
-            BertLayer(config, dtype=self.dtype_policy, name=f"layer_{n}") for n in range(1, config.num_hidden_layers + 1)
+            BertLayer(config, dtype=self.dtype_policy, name=f"layer_{n}")
+            for n in range(1, config.num_hidden_layers + 1)
         ]
         self.pooler = Linear(
             config.hidden_size, "tanh", kernel_initializer=_initializer(config), dtype=self.dtype_policy, name="pooler"

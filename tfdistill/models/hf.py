@@ -46,7 +46,7 @@ def load_directory(
     if not directory.is_dir():
         raise UserError(f"{directory} is no directory; expected one with {CONFIG}, {WEIGHTS} and vocab.txt")
     raw = _read_config(directory / CONFIG)
-    family, config = _config(raw, directory)
+    config = _config(raw, directory)
     tensors = _read_weights(directory / WEIGHTS)
     tokenizer = Tokenizer.from_directory(directory, lower_case=lower_case)
     if len(tokenizer.vocabulary) > config.vocab_size:
@@ -106,16 +106,16 @@ def _read_config(path: Path) -> dict[str, Any]:
     return raw
 
 
-def _config(raw: dict[str, Any], directory: Path) -> tuple[str, BertConfig | BiLSTMConfig]:
+def _config(raw: dict[str, Any], directory: Path) -> BertConfig | BiLSTMConfig:
     kind = raw.get("model_type")
-    classes: dict[Any, tuple[str, type]] = {"bert": ("bert", BertConfig), BILSTM_TYPE: ("bilstm", BiLSTMConfig)}
+    classes: dict[Any, type] = {"bert": BertConfig, BILSTM_TYPE: BiLSTMConfig}
     if kind not in classes:
         raise UserError(f"{directory}/{CONFIG}: model_type is '{kind}'; expected one of {', '.join(classes)}")
     if raw.get("position_embedding_type", "absolute") != "absolute":
         raise UserError(f"{directory}/{CONFIG}: position_embedding_type is not 'absolute'; only that is supported")
-    family, cls = classes[kind]
+    cls = classes[kind]
     try:
-        return family, cls(**{field.name: raw[field.name] for field in fields(cls) if field.name in raw})
+        return cls(**{field.name: raw[field.name] for field in fields(cls) if field.name in raw})
     except (TypeError, ValueError) as error:
         raise UserError(f"{directory}/{CONFIG}: {error}") from error
 
@@ -158,7 +158,9 @@ def _read_weights(path: Path) -> dict[str, np.ndarray]:
 
 
 def _head_size(tensors: dict[str, np.ndarray]) -> int:
-    return int(tensors["classifier.weight"].shape[0] if "classifier.weight" in tensors else tensors["head.kernel"].shape[1])
+    return int(
+        tensors["classifier.weight"].shape[0] if "classifier.weight" in tensors else tensors["head.kernel"].shape[1]
+    )
 
 
 def _fill(model: TextModel, tensors: dict[str, np.ndarray], directory: Path, head: bool) -> None:

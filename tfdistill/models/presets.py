@@ -20,7 +20,9 @@ def _like(teacher: TextModel, config: BertConfig | BiLSTMConfig) -> TextModel:
     return model
 
 
-def student_from_layers(teacher: TextModel, num_layers: int | None = None, layers: Sequence[int] | None = None) -> TextModel:
+def student_from_layers(
+    teacher: TextModel, num_layers: int | None = None, layers: Sequence[int] | None = None
+) -> TextModel:
     """A student with some of the teacher's layers, its embeddings, pooler and head, weights included.
 
     Args:
@@ -49,7 +51,9 @@ def student_from_layers(teacher: TextModel, num_layers: int | None = None, layer
     return student
 
 
-def bilstm(teacher: TextModel, *, pair: bool = False, embedding_from: TextModel | None = None, **sizes: object) -> TextModel:
+def bilstm(
+    teacher: TextModel, *, pair: bool = False, embedding_from: TextModel | None = None, **sizes: object
+) -> TextModel:
     """A BiLSTM student over the teacher's word pieces.
 
     Args:

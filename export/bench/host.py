@@ -1,0 +1,214 @@
+"""Measure .tflite files on this machine, each in a process of its own. Imports no TensorFlow.
+
+python -m tfdistill.export.bench.host FILE [--json] [--threads 1] [--runs 50] [--warmup 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfdistill.errors import UserError
+
+
+def bench_file(path: str | os.PathLike, *, threads: int = 1, runs: int = 50, warmup: int = 5) -> dict[str, Any]:
+    """Measure one file with LiteRT's interpreter and its default delegate (XNNPACK), one row at a time.
+
+    Args:
+        path: a .tflite file with int32 [1, length] inputs.
+        threads: threads that one inference may use.
+        runs: inferences that count.
+        warmup: inferences before them that do not, the first one included.
+
+    Returns:
+        latency_ms: median, p90, p95, min and mean of `runs` inferences of a full row.
+        first_ms: loading the file and the first inference.
+        peak_memory_mb: the most memory the process held, interpreter and Python included.
+        memory_delta_mb: how much of it came with the file.
+        file, bytes, threads, runs, warmup, length.
+
+    Raises:
+        UserError: the file is missing or does not run, or a number is out of range.
+    """
+    for name, value, least in (("threads", threads, 1), ("runs", runs, 1), ("warmup", warmup, 1)):
+        if value < least:
+            raise UserError(f"{name} is {value}; expected at least {least}")
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} is missing; expected a .tflite file")
+    numbers = ["--threads", str(threads), "--runs", str(runs), "--warmup", str(warmup)]
+    command = [sys.executable, "-P", "-m", "tfdistill.export.bench.host", str(path.resolve()), "--json", *numbers]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise UserError(f"{path} could not be measured ({lines[-1][:300]}); export it again")
+    return {"file": path.name, **json.loads(done.stdout.splitlines()[-1])}
+
+
+def bench_files(
+    paths: Sequence[str | os.PathLike],
+    *,
+    threads: int = 1,
+    runs: int = 50,
+    warmup: int = 5,
+    repeats: int = 3,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """`bench_file` for each of `paths`, in that order, `repeats` times by turns, so that a slow minute hits all alike.
+
+    Args:
+        paths, threads, runs, warmup: as for `bench_file`.
+        repeats: processes for each file.
+        progress: called with how many measurements are done, and of how many.
+
+    Returns:
+        What `bench_file` gives: of latencies, of `first_ms` and of memory the median over the repeats, of `min` the least;
+        and `repeats`.
+    """
+    if repeats < 1:
+        raise UserError(f"repeats is {repeats}; expected at least 1")
+    found: list[list[dict[str, Any]]] = [[] for _ in paths]
+    for repeat in range(repeats):
+        for number, path in enumerate(paths):
+            found[number].append(bench_file(path, threads=threads, runs=runs, warmup=warmup))
+            if progress is not None:
+                progress(repeat * len(paths) + number + 1, repeats * len(paths))
+    return [_summary(results) for results in found]
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers depend on: processor, cores, memory, system, and whether it has int8 dot products."""
+    import psutil
+
+    name, flags = platform.processor() or platform.machine(), ""
+    if Path("/proc/cpuinfo").is_file():
+        lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+        values = {key.strip(): value.strip() for key, _, value in lines}
+        name, flags = values.get("model name", name), f" {values.get('flags', values.get('Features', ''))} "
+    return {
+        "processor": name,
+        "architecture": platform.machine(),
+        "cores": psutil.cpu_count(logical=True),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        # Without them int8 is little faster than fp32.
+        "int8_dot_product": any(f" {flag} " in flags for flag in ("avx512_vnni", "avx_vnni", "asimddp"))
+        if flags
+        else None,
+    }
+
+
+def _summary(results: list[dict[str, Any]]) -> dict[str, Any]:
+    def middle(values: list[float]) -> float:
+        return round(statistics.median(values), 4)
+
+    keys = ("median", "p90", "p95", "mean")
+    latency = {key: middle([result["latency_ms"][key] for result in results]) for key in keys}
+    latency["min"] = min(result["latency_ms"]["min"] for result in results)
+    numbers = {
+        key: middle([result[key] for result in results]) for key in ("first_ms", "peak_memory_mb", "memory_delta_mb")
+    }
+    return {**results[0], **numbers, "latency_ms": latency, "repeats": len(results)}
+
+
+# --- in the process that is measured --------------------------------------------------------------------------------
+
+
+def _measure(path: Path, threads: int, runs: int, warmup: int) -> dict[str, Any]:
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter
+
+    before = _peak_memory_mb()
+    start = time.perf_counter()
+    interpreter = Interpreter(model_path=str(path), num_threads=threads)
+    interpreter.allocate_tensors()
+    details = interpreter.get_input_details()
+    shapes = {tuple(int(n) for n in detail["shape"]) for detail in details}
+    if len(shapes) != 1 or any(detail["dtype"] is not np.int32 for detail in details):
+        raise UserError(
+            f"{path.name} has inputs of shapes {sorted(shapes)}; expected int32 [1, length] for all of them"
+        )
+    (shape,) = shapes
+    for detail in details:
+        # A full row. Ids stay below 4, which every vocabulary has: [PAD], [UNK], [CLS], [SEP].
+        full = {"padding_mask": np.ones(shape), "segment_ids": np.zeros(shape)}
+        ids = np.arange(shape[-1])[None] % 4
+        value = next((row for key, row in full.items() if key in detail["name"]), ids)
+        interpreter.set_tensor(detail["index"], value.astype(np.int32))
+    interpreter.invoke()
+    first = (time.perf_counter() - start) * 1e3
+    for _ in range(warmup - 1):
+        interpreter.invoke()
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        interpreter.invoke()
+        times.append((time.perf_counter() - start) * 1e3)
+    p90, p95 = np.percentile(times, [90, 95])
+    latency = {
+        "median": statistics.median(times),
+        "p90": p90,
+        "p95": p95,
+        "min": min(times),
+        "mean": statistics.fmean(times),
+    }
+    peak = _peak_memory_mb()
+    return {
+        "latency_ms": {key: round(float(value), 4) for key, value in latency.items()},
+        "first_ms": round(first, 3),
+        "peak_memory_mb": round(peak, 1),
+        "memory_delta_mb": round(peak - before, 1),
+        "bytes": path.stat().st_size,
+        "threads": threads,
+        "runs": runs,
+        "warmup": warmup,
+        "length": shape[-1],
+    }
+
+
+def _peak_memory_mb() -> float:
+    # Not ru_maxrss on Linux: a child starts with its parent's, and a parent with TensorFlow holds a gigabyte.
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure in this process and print. Returns the exit code: 2 for a file that does not run."""
+    parser = argparse.ArgumentParser(prog="python -m tfdistill.export.bench.host", description="measure a .tflite file")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    for name, value in (("threads", 1), ("runs", 50), ("warmup", 5)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    options = parser.parse_args(arguments)
+    try:
+        result = _measure(options.file, options.threads, options.runs, options.warmup)
+    except (UserError, ValueError, RuntimeError) as error:
+        print(str(error).strip().split("\n")[0], file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps(result))
+    else:
+        latency = "  ".join(f"{key} {value:.2f}" for key, value in result.pop("latency_ms").items())
+        print(f"{options.file}\n  latency (ms)  {latency}")
+        for key, value in result.items():
+            print(f"  {key}  {value}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfdistill.data.batching import BUCKET, Examples, dataset, plan, steps_per_epoch
+from tfdistill.data.tokenize import Encoded
+from tfdistill.errors import UserError
+
+
+def encoded(lengths, start=1):
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype("int64")
+    ids = np.concatenate([np.full(n, start + row) for row, n in enumerate(lengths)]).astype("int32")
+    return Encoded(ids, (ids % 2).astype("int32"), offsets)
+
+
+@given(st.lists(st.integers(2, 64), min_size=1, max_size=300), st.integers(1, 40), st.integers(0, 3), st.booleans())
+def test_every_row_comes_once(lengths, batch_size, epoch, shuffle):
+    batches = plan(np.array(lengths), batch_size, seed=1, epoch=epoch, shuffle=shuffle)
+    assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
+    assert len(batches) == steps_per_epoch(len(lengths), batch_size)
+    assert sum(len(batch) < batch_size for batch in batches) <= 1
+
+
+def test_a_plan_depends_on_seed_and_epoch_alone():
+    lengths = np.arange(2, 102) % 30 + 2
+    first, again, other_epoch, other_seed = (
+        np.concatenate(plan(lengths, 8, seed=s, epoch=e)) for s, e in ((1, 0), (1, 0), (1, 1), (2, 0))
+    )
+    assert (first == again).all() and (first != other_epoch).any() and (first != other_seed).any()
+
+
+def test_little_padding():
+    """On lengths like those of movie snippets, less than a tenth of all positions is padding."""
+    lengths = np.clip(np.random.default_rng(0).normal(27, 11, 8000), 4, 64).astype(int)
+    batches = plan(lengths, 32, seed=0, epoch=0)
+    total = sum(len(rows) * -(-lengths[rows].max() // BUCKET) * BUCKET for rows in batches)
+    assert 1 - lengths.sum() / total < 0.10
+
+
+def test_batches_hold_what_the_rows_hold():
+    lengths = [3, 5, 2, 6, 4]
+    labels, logits, weight = np.arange(5), np.arange(10.0).reshape(5, 2), np.arange(5) / 10
+    examples = Examples(encoded(lengths), labels, encoded(lengths, 100), {"logits": logits}, weight)
+    seen = []
+    for batch in dataset(examples, 2, seed=3, epochs=2):
+        for row, label in enumerate(batch["labels"].numpy()):
+            n = lengths[label]
+            for side, start in (("student", 1), ("teacher", 100)):
+                inputs = {key: value.numpy()[row] for key, value in batch[side].items()}
+                assert (inputs["token_ids"][:n] == start + label).all() and not inputs["token_ids"][n:].any()
+                assert inputs["padding_mask"].sum() == n and inputs["padding_mask"][:n].all()
+                assert (inputs["segment_ids"][:n] == (start + label) % 2).all() and not inputs["segment_ids"][n:].any()
+                assert len(inputs["token_ids"]) % BUCKET == 0
+            np.testing.assert_array_equal(batch["teacher_features"]["logits"][row], logits[label])
+            assert batch["sample_weight"].numpy()[row] == weight[label]
+            seen.append(int(label))
+    assert sorted(seen) == sorted(2 * list(range(5)))
+
+
+def test_bad_sizes():
+    with pytest.raises(UserError, match="batch_size is 0"):
+        plan(np.array([3]), 0, seed=0, epoch=0)
+    with pytest.raises(UserError, match="no examples"):
+        dataset(Examples(encoded([3]).take([])), 2)

@@ -1,0 +1,264 @@
+"""A bundle is whole, says what it is, and any damage to it is found and named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from tfdistill.data.tokenize import Tokenizer
+from tfdistill.errors import UserError
+from tfdistill.export.bundle import export_bundle
+from tfdistill.export.verify import verify_bundle
+from tfdistill.models.bert import BertConfig
+from tfdistill.models.text import TextModel
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "film", "good", "##s", "!", ".", ",", "'", "it", "not"]
+FILES = [
+    "golden.json",
+    "labels.txt",
+    "manifest.json",
+    "model.tflite",
+    "recipe.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    model = TextModel(
+        BertConfig(len(PIECES), 16, 1, 2, 32, max_position_embeddings=16, initializer_range=0.5),
+        2,
+        label_names=("no", "yes"),
+    )
+    model.tokenizer = Tokenizer(PIECES)
+    rows = model.tokenizer.encode(["a good film!", "it s not", "films"], max_length=10)
+    batch = {
+        key: value.numpy() for key, value in model.tokenizer(["a good film!", "it s not", "films"], length=10).items()
+    }
+    out = tmp_path_factory.mktemp("bundle") / "out"
+    dev = (rows, model(batch).numpy(), np.array([0, 1, 0]))
+    assert export_bundle(model, out, length=10, dev=dev, recipe={"name": "r"}) == out
+    return model, out
+
+
+@pytest.fixture
+def bundle(made, tmp_path):
+    return shutil.copytree(made[1], tmp_path / "bundle")
+
+
+def edit(bundle, change) -> None:
+    path = bundle / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def reseal(bundle, name: str, content: bytes) -> None:
+    """Change a file and the manifest with it."""
+    (bundle / name).write_bytes(content)
+    said = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    edit(bundle, lambda manifest: manifest["files"].update({name: said}))
+
+
+def test_what_is_in_it(made):
+    _, out = made
+    assert sorted(path.name for path in out.iterdir()) == FILES
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert sorted(manifest["files"]) == [name for name in FILES if name != "manifest.json"]
+    for key, value in {
+        "quantization": "dynamic_int8",
+        "length": 10,
+        "max_length": 16,
+        "task": "classification",
+    }.items():
+        assert manifest[key] == value
+    assert manifest["label_names"] == ["no", "yes"] and manifest["versions"]["tensorflow"].startswith("2.")
+    assert manifest["parity"]["rows"] == 3 and manifest["parity"]["max_abs_difference"] < 0.1
+    assert (out / "labels.txt").read_text() == "no\nyes\n"
+    assert Tokenizer.from_directory(out).vocabulary == tuple(PIECES)
+    golden = json.loads((out / "golden.json").read_text())
+    assert len(golden["vectors"]) == 20
+    assert golden["vectors"][2] == {
+        "text": "",
+        "token_ids": [2, 3],
+        "segment_ids": [0, 0],
+        "logits": golden["vectors"][2]["logits"],
+    }
+    assert max(len(vector["token_ids"]) for vector in golden["vectors"]) == 10
+
+
+def test_it_passes(made):
+    checks = verify_bundle(made[1])
+    assert [check.name for check in checks] == ["files", "operators", "signature", "labels", "golden vectors"]
+    assert str(checks[2]) == "signature: token_ids, padding_mask, segment_ids [1, 10] → logits"
+    console = Console(record=True, width=120)
+    console.print(*checks, sep="\n")
+    assert "✓ labels no, yes" in console.export_text()
+
+
+def test_any_flipped_bit_is_found(bundle):
+    rng = np.random.default_rng(0)
+    for name in FILES:
+        if name == "manifest.json":
+            continue
+        content = (bundle / name).read_bytes()
+        for position in rng.integers(0, len(content), 8):
+            damaged = bytearray(content)
+            damaged[position] ^= 1 << int(rng.integers(8))
+            (bundle / name).write_bytes(damaged)
+            with pytest.raises(UserError, match=f"{name} was changed"):
+                verify_bundle(bundle)
+        (bundle / name).write_bytes(content)
+    verify_bundle(bundle)
+
+
+def test_truncated_and_missing_files_are_found(bundle):
+    for name in FILES:
+        if name == "manifest.json":
+            continue
+        content = (bundle / name).read_bytes()
+        for size in (0, 1, len(content) // 2, len(content) - 1):
+            (bundle / name).write_bytes(content[:size])
+            with pytest.raises(UserError, match=f"{name} has {size} bytes, manifest.json says {len(content)}"):
+                verify_bundle(bundle)
+        (bundle / name).unlink()
+        with pytest.raises(UserError, match=f"{name} is missing"):
+            verify_bundle(bundle)
+        (bundle / name).write_bytes(content)
+    (bundle / "vocab.txt").rename(bundle / "elsewhere")
+    (bundle / "vocab.txt").symlink_to(bundle / "elsewhere")
+    with pytest.raises(UserError, match=r"vocab\.txt is missing, or no plain file"):
+        verify_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../x",
+        "/etc/passwd",
+        "a/b",
+        "a\\b",
+        "..",
+        ".",
+        "",
+        "C:x",
+        "manifest.json",
+        "x\0y",
+        "~",
+        "x\n",
+        "é",
+        ".hidden",
+        "a" * 9 + "/",
+    ],
+)
+def test_names_outside_the_bundle_are_refused(bundle, name):
+    (bundle.parent / "x").write_text("outside")
+    said = {"sha256": hashlib.sha256(b"outside").hexdigest(), "bytes": 7}
+    edit(bundle, lambda manifest: manifest["files"].update({name: said}))
+    with pytest.raises(UserError, match="expected plain names within the bundle"):
+        verify_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is no valid JSON"),
+        (b"{", "is no valid JSON"),
+        (b"\xff\xfe", "is no valid JSON"),
+        (b"[" * 100_000, "is no valid JSON"),
+        (b"[]", "holds a list; expected a JSON object"),
+        (b"null", "holds a NoneType"),
+        (b"{}", "has version None; expected 1"),
+        (b'{"version": 1}', "lists no files"),
+        (b'{"version": 1, "files": []}', "lists no files"),
+        (b'{"version": 1, "files": {}}', "does not list model.tflite, golden.json, labels.txt, vocab.txt"),
+    ],
+)
+def test_manifests_that_are_none(bundle, content, message):
+    (bundle / "manifest.json").write_bytes(content)
+    with pytest.raises(UserError, match=message) as caught:
+        verify_bundle(bundle)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "entry", [None, 3, {}, {"sha256": 3, "bytes": 3}, {"sha256": "0", "bytes": True}, {"bytes": 1}]
+)
+def test_entries_that_are_none(bundle, entry):
+    edit(bundle, lambda manifest: manifest["files"].update({"vocab.txt": entry}))
+    with pytest.raises(UserError, match="expected its sha256 and bytes"):
+        verify_bundle(bundle)
+
+
+def test_missing_manifest_and_directory(bundle):
+    (bundle / "manifest.json").unlink()
+    with pytest.raises(UserError, match=r"manifest\.json is missing"):
+        verify_bundle(bundle)
+    with pytest.raises(UserError, match="is no directory"):
+        verify_bundle(bundle / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"operators": {"ADD": 1}}, "other operators than manifest.json says"),
+        ({"length": 11}, "takes 10 tokens, manifest.json says 11"),
+        ({"label_names": ["yes", "no"]}, "labels.txt has"),
+    ],
+)
+def test_a_manifest_of_another_model(bundle, change, message):
+    edit(bundle, lambda manifest: manifest.update(change))
+    with pytest.raises(UserError, match=message):
+        verify_bundle(bundle)
+
+
+def test_a_resealed_file_that_is_no_model(bundle):
+    reseal(bundle, "model.tflite", b"no model")
+    with pytest.raises(UserError, match=r"model\.tflite is no \.tflite file"):
+        verify_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda golden: golden["vectors"][0].update(logits=[9.0, 9.0]), r"model\.tflite differs from golden\.json by"),
+        (lambda golden: golden["vectors"][0].update(logits=[float("nan"), 0.0]), r"differs from golden\.json by nan"),
+        (lambda golden: golden["vectors"][0].update(logits=[0.0]), "is malformed"),
+        (lambda golden: golden["vectors"][0].update(token_ids=["x"]), "is malformed"),
+        (lambda golden: golden["vectors"][0].update(token_ids=None), "is malformed"),
+        (lambda golden: golden["vectors"][0].pop("token_ids"), "is malformed"),
+        (lambda golden: golden.update(vectors=3), "is malformed"),
+        (lambda golden: golden.update(vectors=[]), "has no vectors"),
+        (lambda golden: golden["vectors"][0].update(token_ids=[15], segment_ids=[0]), "ids outside the vocabulary"),
+        (lambda golden: golden["vectors"][0].update(token_ids=[-1], segment_ids=[0]), "ids outside the vocabulary"),
+        (lambda golden: golden["vectors"][0].update(segment_ids=[0]), "segment ids that do not fit"),
+        (lambda golden: golden["vectors"][0].update(token_ids=[2] * 11, segment_ids=[0] * 11), "are longer than"),
+        (lambda golden: golden.update(tolerance="wide"), "is malformed"),
+    ],
+)
+def test_golden_vectors_that_do_not_fit(bundle, change, message):
+    golden = json.loads((bundle / "golden.json").read_text())
+    change(golden)
+    reseal(bundle, "golden.json", json.dumps(golden).encode())
+    with pytest.raises(UserError, match=message):
+        verify_bundle(bundle)
+
+
+def test_what_cannot_be_exported(made, tmp_path):
+    model, _ = made
+    with pytest.raises(UserError, match="length is 4; expected at least 5"):
+        export_bundle(model, tmp_path / "x", length=4)
+    with pytest.raises(UserError, match="length is 17; expected 1 to 16"):
+        export_bundle(model, tmp_path / "x", length=17)
+    with pytest.raises(UserError, match="quantization 'int8' is unknown"):
+        export_bundle(model, tmp_path / "x", quantize="int8")
+    bare = TextModel(model.config, 2)
+    with pytest.raises(UserError, match="has no tokenizer"):
+        export_bundle(bare, tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []

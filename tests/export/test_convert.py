@@ -1,0 +1,216 @@
+"""Every model in every mode gives Keras's logits from a file of built-in operators."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from tfdistill.errors import UserError
+from tfdistill.export import convert
+from tfdistill.export.convert import MODES, convert_model
+from tfdistill.export.runtime import Rows, TFLiteModel
+from tfdistill.models.bert import BertConfig
+from tfdistill.models.bilstm import BiLSTMConfig
+from tfdistill.models.text import TextModel
+
+LENGTH = 12
+BERT = BertConfig(
+    vocab_size=60,
+    hidden_size=16,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=32,
+    max_position_embeddings=20,
+)
+CONFIGS = {
+    "bert": BERT,
+    "bilstm": BiLSTMConfig(vocab_size=60, embedding_size=16, lstm_size=16, dense_size=16),
+    "bilstm pair, 2 layers": BiLSTMConfig(
+        vocab_size=60, embedding_size=16, lstm_size=16, dense_size=16, num_layers=2, pair=True
+    ),
+}
+# (BERT, BiLSTM): random weights are larger than trained ones, and so are the differences.
+TOLERANCE = {"fp32": 1e-5, "fp16": 5e-3, "dynamic_int8": 5e-2}
+
+
+def random_model(config, outputs: int = 3, **kwargs) -> TextModel:
+    """A model whose weights are all random, biases and norms included, and large enough to tell rows apart."""
+    model = TextModel(config, outputs, **kwargs)
+    rng = np.random.default_rng(1)
+    for weight in model.weights:
+        if "seed_generator" not in weight.path:
+            weight.assign(rng.normal(1.0 if "gamma" in weight.path else 0.0, 0.3, weight.shape))
+    return model
+
+
+def corpus(length: int = LENGTH) -> tuple[Rows, dict[str, np.ndarray]]:
+    """Rows of 1 to `length` tokens, the full ones included, as a corpus and as a padded batch; every other one is a pair."""
+    rng = np.random.default_rng(2)
+    sizes = [1, 2, 3, 5, 8, length - 1, length, length]
+    ids = [rng.integers(0, 60, size) for size in sizes]
+    segments = [(np.arange(size) * 2 >= size) * (n % 2) for n, size in enumerate(sizes)]
+    batch = {name: np.zeros((len(sizes), length), "int32") for name in ("token_ids", "padding_mask", "segment_ids")}
+    for row, size in enumerate(sizes):
+        batch["token_ids"][row, :size], batch["segment_ids"][row, :size] = ids[row], segments[row]
+        batch["padding_mask"][row, :size] = 1
+    return Rows(ids, segments), batch
+
+
+@pytest.fixture(scope="module", params=list(CONFIGS))
+def converted(request, tmp_path_factory):
+    model, said = random_model(CONFIGS[request.param]), []
+    out = tmp_path_factory.mktemp("converted")
+    files = convert_model(model, out, name="tiny", length=LENGTH, progress=said.append)
+    assert said == list(MODES) == list(files)
+    assert sorted(path.name for path in out.iterdir()) == sorted(f"tiny-{mode}.tflite" for mode in MODES)
+    return model, files
+
+
+def test_gives_keras_logits(converted):
+    model, files = converted
+    rows, batch = corpus()
+    expected = model(batch).numpy()
+    for mode, file in files.items():
+        logits = TFLiteModel(file.path).predict(rows)
+        assert logits.shape == (8, 3) and logits.dtype == np.float32
+        assert np.abs(logits - expected).max() < TOLERANCE[mode], mode
+
+
+def test_a_row_does_not_depend_on_the_one_before(converted):
+    # The state of a fused LSTM outlives an inference.
+    _, files = converted
+    rows, _ = corpus()
+    for file in files.values():
+        model = TFLiteModel(file.path)
+        first = model.predict(rows, workers=1)
+        again = np.concatenate([model.predict(_row(rows, n), workers=1) for n in reversed(range(8))])[::-1]
+        np.testing.assert_array_equal(first, again)
+
+
+def _row(rows: Rows, number: int) -> Rows:
+    span = slice(rows.offsets[number], rows.offsets[number + 1])
+    return Rows([rows.token_ids[span]], [rows.segment_ids[span]])
+
+
+def test_what_is_said_of_a_file_is_so(converted):
+    model, files = converted
+    for mode, file in files.items():
+        assert file.quantization == mode and file.length == LENGTH
+        assert file.bytes == file.path.stat().st_size and len(file.sha256) == 64
+        assert not any(name.startswith("custom:") for name in file.operators)
+        loaded = TFLiteModel(file.path)
+        assert loaded.length == LENGTH and loaded.inputs == ("token_ids", "padding_mask", "segment_ids")
+        if model.family == "bilstm":
+            sentences = 2 if model.config.pair else 1
+            assert file.operators["UNIDIRECTIONAL_SEQUENCE_LSTM"] == 2 * model.config.num_layers * sentences
+            assert "WHILE" not in file.operators
+        else:
+            assert file.operators["FULLY_CONNECTED"] == 2 * 6 + 2 and file.operators["GELU"] == 2
+
+
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory):
+    config = BertConfig(2000, 64, 1, 2, 128, max_position_embeddings=16)
+    model = random_model(config, 2, label_names=("no", "yes"))
+    return model, convert_model(model, tmp_path_factory.mktemp("larger"), name="larger", length=8)
+
+
+def test_int8_takes_a_quarter(larger):
+    _, files = larger
+    assert files["fp16"].bytes / files["fp32"].bytes == pytest.approx(0.5, abs=0.05)
+    assert files["dynamic_int8"].bytes / files["fp32"].bytes == pytest.approx(0.26, abs=0.05)
+
+
+def test_int8_reads_only_the_rows_of_the_embedding_in_use(larger):
+    assert "DEQUANTIZE" not in larger[1]["dynamic_int8"].operators
+
+
+def test_a_file_without_its_weights_is_refused(larger, tmp_path):
+    model, files = larger
+    with pytest.raises(UserError, match=r"weights alone need \d+: they got lost"):
+        convert.audit(files["dynamic_int8"].path, model, 8, "fp32")
+
+
+def test_a_file_of_another_model_is_refused(larger):
+    model, files = larger
+    other = random_model(model.config, 2)
+    other.head.bias.assign_add([0.0, 0.5])
+    with pytest.raises(UserError, match=r"differs from the Keras model by 0\.5; expected less than 0\.001"):
+        convert.audit(files["fp32"].path, other, 8, "fp32")
+
+
+def test_a_file_of_another_length_is_refused(larger):
+    model, files = larger
+    with pytest.raises(UserError, match="takes 8 tokens; expected 9"):
+        convert.audit(files["fp32"].path, model, 9, "fp32")
+
+
+@pytest.fixture(scope="module")
+def cheap():
+    return random_model(BERT)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"modes": ["dynamic_int"]},
+            r"'dynamic_int' is unknown; .* fp32, fp16, dynamic_int8; did you mean 'dynamic_int8'\?",
+        ),
+        ({"modes": ["int4"]}, "quantization 'int4' is unknown"),
+        ({"modes": []}, "expected a list of fp32, fp16, dynamic_int8"),
+        ({"length": 21}, "length is 21; expected 1 to 20"),
+        ({"length": 0}, "length is 0"),
+        ({"name": "../x"}, "without directories"),
+        ({"name": ""}, "beginning of a file name"),
+    ],
+)
+def test_bad_arguments(cheap, tmp_path, change, message):
+    with pytest.raises(UserError, match=message):
+        convert_model(cheap, tmp_path, **{"name": "x", "length": 8, **change})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mode_by_itself_is_one_mode(cheap, tmp_path, monkeypatch):
+    monkeypatch.setattr(convert, "_run_worker", lambda student, out, length, modes, progress: asked.append(modes))
+    asked: list[list[str]] = []
+    with pytest.raises(UserError, match=r"fp16\.tflite is missing"):
+        convert_model(cheap, tmp_path, name="x", length=8, modes="fp16")
+    assert asked == [["fp16"]]
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            f"import os; os.kill(os.getpid(), {signal.SIGSEGV.value})",
+            r"converter was ended by SIGSEGV \(at fp32, length 8\)",
+        ),
+        ("import sys; print('one', file=sys.stderr); sys.exit('the reason')", "converter failed: the reason"),
+        ("import sys; sys.exit(3)", "converter failed: exit code 3"),
+    ],
+)
+def test_a_converter_that_ends_is_named(cheap, tmp_path, monkeypatch, code, message):
+    command = tmp_path / "python"
+    command.write_text(f'#!/bin/sh\nexec {os.sys.executable} -c "{code}"\n')
+    command.chmod(0o755)
+    monkeypatch.setattr(convert.sys, "executable", str(command))
+    with pytest.raises(UserError, match=message):
+        convert_model(cheap, tmp_path / "out", name="x", length=8)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_reset_closes_the_gates():
+    from tfdistill.export.graphs import _resetting
+
+    rng = np.random.default_rng(0)
+    kernel, recurrent, bias = (rng.normal(0, 0.3, shape).astype("float32") for shape in ((4, 12), (3, 12), (12,)))
+    extended, value = _resetting(kernel, recurrent, bias)
+    assert extended.shape == (5, 12) and np.abs(extended).max() == np.abs(kernel).max()
+    worst = extended[-1] * value + np.abs(recurrent).sum(axis=0) + bias
+    gates = np.split(worst, 4)
+    assert max(gates[0].max(), gates[1].max(), gates[3].max()) < -30
+    np.testing.assert_array_equal(np.split(extended[-1], 4)[2], 0)

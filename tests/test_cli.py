@@ -1,0 +1,292 @@
+"""The command line as a user types it: the whole way on tiny data, and one clear line for every error."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfdistill import cli
+
+TINY = Path(__file__).parent / "models" / "tiny_bert"
+LETTERS = "abcdefghijklmnop"
+
+
+def rows(count: int, seed: int, pair: bool = False) -> list[str]:
+    """Texts of letters; the class says whether 'a' is among them."""
+    rng = np.random.default_rng(seed)
+    lines = ["text\ttext_b\tlabel" if pair else "text\tlabel"]
+    for _ in range(count):
+        words = ["".join(rng.choice(list(LETTERS[1:]), rng.integers(1, 4))) for _ in range(rng.integers(1, 6))]
+        positive = rng.random() < 0.5
+        text = " ".join([*words, "a"] if positive else words)
+        lines.append(text + ("\tb c\t" if pair else "\t") + ("pos" if positive else "neg"))
+    return lines
+
+
+def write_data(directory: Path, pair: bool = False) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    for seed, (name, count) in enumerate({"train": 80, "dev": 20, "test": 20}.items()):
+        (directory / f"{name}.tsv").write_text("\n".join(rows(count, seed, pair)) + "\n", "utf-8")
+    return directory
+
+
+@pytest.fixture
+def tfdistill(monkeypatch, capsys):
+    """Run the command in this process; returns (exit code, stdout, stderr)."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tfdistill", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(stopped.value.code or 0), captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """Data and a fine-tuned tiny teacher."""
+    from tfdistill import finetune
+    from tfdistill.data.sources import load_data
+    from tfdistill.models.hf import load_directory
+    from tfdistill.runner import run
+
+    root = tmp_path_factory.mktemp("work")
+    data = load_data(str(write_data(root / "data")))
+    settings = finetune.Settings(epochs=4, max_length=16, learning_rate=3e-3, batch_size=16, evaluations=2)
+    model = load_directory(TINY, num_outputs=2, label_names=data.label_names)
+    run(finetune.recipe(model, data, settings), root / "teacher", seed=1)
+    return root
+
+
+def test_run_directory_says_everything(work):
+    run = json.loads((work / "teacher" / "run.json").read_text("utf-8"))
+    assert run["state"] == "done" and run["seed"] == 1 and run["versions"]["keras"]
+    assert run["stages"][0]["terms"][0]["name"] == "hard_labels" and set(run["scores"]) == {"dev", "test"}
+    log = [json.loads(line) for line in (work / "teacher" / "log.jsonl").read_text("utf-8").splitlines()]
+    assert [entry["step"] for entry in log] == [10, 20] and all("dev_accuracy" in entry for entry in log)
+    assert {p.name for p in (work / "teacher" / "student").iterdir()} >= {
+        "config.json", "model.safetensors", "vocab.txt", "labels.txt", "recipe.json", "tokenizer_config.json"
+    }  # fmt: skip
+    assert not (work / "teacher" / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("recipe", ["soft_targets", "bilstm"])
+def test_the_whole_way(work, tfdistill, tmp_path, recipe):
+    settings = {
+        "soft_targets": ["num_layers=1", "hidden_weight=1"],
+        "bilstm": ["copies=2", "embedding_size=8", "lstm_size=6"],
+    }[recipe]
+    options = [word for setting in [*settings, "epochs=2", "max_length=16"] for word in ("--set", setting)]
+    run, bundle = tmp_path / "run", tmp_path / "bundle"
+    code, out, err = tfdistill(
+        "train", recipe, "--teacher", work / "teacher", "--data", work / "data", "--out", run, *options
+    )
+    assert code == 0, err
+    assert "accuracy" in out
+    code, out, err = tfdistill("evaluate", run / "student", "--data", work / "data", "--split", "test", "--json")
+    scores = json.loads(out)
+    assert scores["rows"] == 20
+    assert scores["accuracy"] == pytest.approx(json.loads((run / "run.json").read_text())["scores"]["test"]["accuracy"])
+    code, out, err = tfdistill(
+        "export", run / "student", "--quantize", "fp32", "--out", bundle, "--data", work / "data"
+    )
+    assert code == 0, err
+    manifest = json.loads((bundle / "manifest.json").read_text("utf-8"))
+    assert manifest["length"] == 16 and manifest["parity"]["max_abs_difference"] < 1e-4
+    assert manifest["parity"]["argmax_agreement"] == 1.0
+    assert tfdistill("verify", bundle)[0] == 0
+    code, out, err = tfdistill("bench", bundle, "--runs", 5, "--json")
+    assert code == 0, err
+    assert json.loads(out)[str(bundle)]["latency_ms"]["median"] > 0
+
+
+def test_debug_runs_in_a_few_steps(work, tfdistill, tmp_path):
+    words = ["train", "soft_targets", "--teacher", work / "teacher", "--data", work / "data", "--out", tmp_path / "run"]
+    code, _, err = tfdistill(*words, "--debug", "--set", "num_layers=1")
+    assert code == 0, err
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert max(steps) == 3
+
+
+def test_labels_alone_is_the_same_run_without_the_teacher(work, tfdistill, tmp_path):
+    words = ["train", "bilstm", "--teacher", work / "teacher", "--data", work / "data", "--debug", "--on-labels"]
+    code, _, err = tfdistill(*words, "--out", tmp_path / "run", "--set", "embedding_size=8")
+    assert code == 0, err
+    stages = json.loads((tmp_path / "run" / "run.json").read_text())["stages"]
+    assert [term["name"] for term in stages[0]["terms"]] == ["hard_labels"]
+
+
+def test_same_seed_same_student(work, tmp_path):
+    from tfdistill.data.sources import load_data
+    from tfdistill.load import load
+    from tfdistill.recipes import bilstm
+    from tfdistill.runner import train
+
+    data, weights = load_data(str(work / "data")), []
+    for seed in (1, 1, 2):
+        teacher = load(work / "teacher" / "student")
+        import keras
+
+        keras.utils.set_random_seed(seed)
+        settings = bilstm.Settings(copies=1, epochs=1, max_length=16, embedding_size=8, evaluations=1)
+        weights.append(train(bilstm.recipe(teacher, data, settings), seed=seed).student.get_weights())
+    assert all(np.array_equal(a, b) for a, b in zip(weights[0], weights[1], strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(weights[0], weights[2], strict=True))
+
+
+# --- help -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "verb", ["quickstart", "finetune", "train", "evaluate", "export", "verify", "bench", "recipes", "doctor"]
+)
+def test_help_shows_an_example(tfdistill, verb):
+    code, out, _ = tfdistill(verb, "--help")
+    assert code == 0 and f"tfdistill {verb}" in out and "Example" in out
+
+
+def test_recipes_and_doctor(tfdistill):
+    code, out, _ = tfdistill("recipes")
+    assert code == 0 and "soft_targets" in out and "bilstm" in out
+    code, out, _ = tfdistill("recipes", "bilstm")
+    assert code == 0 and "Tang et al. 2019" in out and "lstm_size" in out
+    code, out, _ = tfdistill("doctor")
+    assert code == 0 and "tensorflow" in out and "CPU" in out
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------
+
+
+def student(work):
+    return work / "teacher" / "student"
+
+
+def train_words(work, *more):
+    return ["train", "soft_targets", "--teacher", work / "teacher", "--data", work / "data", *more]
+
+
+BAD = {
+    "unknown recipe": (lambda w, t: ["train", "soft_target", *train_words(w, "--out", t / "r")[2:]], "did you mean 'soft_targets'"),
+    "unknown setting": (lambda w, t: [*train_words(w, "--out", t / "r"), "--set", "epoch=2"], "did you mean 'epochs'"),
+    "setting without value": (lambda w, t: [*train_words(w, "--out", t / "r"), "--set", "epochs"], "expected key=value"),
+    "setting of wrong kind": (lambda w, t: [*train_words(w, "--out", t / "r"), "--set", "epochs=many"], "--set epochs=many"),
+    "setting out of range": (lambda w, t: [*train_words(w, "--out", t / "r"), "--set", "temperature=0"], "greater than 0"),
+    "unknown option": (lambda w, t: [*train_words(w, "--out", t / "r"), "--sed", "1"], "--seed"),
+    "unknown verb": (lambda w, t: ["trian"], "train"),
+    "no such data": (lambda w, t: ["evaluate", student(w), "--data", t / "nothing"], "nothing"),
+    "no such model": (lambda w, t: ["evaluate", t / "nothing", "--data", w / "data"], "no directory"),
+    "no such split": (lambda w, t: ["evaluate", student(w), "--data", w / "data", "--split", "tset"], "train, dev, test"),
+    "more layers than the teacher": (lambda w, t: [*train_words(w, "--out", t / "r"), "--set", "num_layers=9"], "9 student layers to 3"),
+    "no such bundle": (lambda w, t: ["verify", t / "nothing"], "nothing"),
+    "bench without file": (lambda w, t: ["bench", t / "nothing"], "missing"),
+    "unknown mode": (lambda w, t: ["export", student(w), "--quantize", "int7", "--out", t / "b"], "int7"),
+    "out is a file": (lambda w, t: [*train_words(w, "--out", w / "data" / "dev.tsv")], "not empty"),
+    "out is in use": (lambda w, t: [*train_words(w, "--out", w / "data")], "not empty"),
+    "unknown demo": (lambda w, t: ["evaluate", student(w), "--data", "demo:movie"], "demo:movie-snippets"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(work, tfdistill, tmp_path, case):
+    words, expected = BAD[case]
+    code, _, err = tfdistill(*words(work, tmp_path))
+    assert code == 2 and expected in err and "Traceback" not in err
+    assert not list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob("*.tflite"))
+
+
+DATA_ERRORS = {
+    "empty file": ("", "empty"),
+    "header only": ("text\tlabel\n", "dev.tsv"),
+    "missing column": ("txt\tlabel\nabc\tpos\n", "text"),
+    "unknown label": ("text\tlabel\nabc\tposs\n", "poss"),
+    "mixed kinds": ("text\tlabel\nabc\tpos\nabd\t1.5\n", "1.5"),
+    "not UTF-8": (b"text\tlabel\nab\xff\tpos\n", "UTF-8"),
+}
+
+
+@pytest.mark.parametrize("case", DATA_ERRORS)
+def test_bad_data_is_one_line_and_exit_code_2(work, tfdistill, tmp_path, case):
+    content, expected = DATA_ERRORS[case]
+    data = write_data(tmp_path / "data")
+    (data / "dev.tsv").write_bytes(content.encode() if isinstance(content, str) else content)
+    code, _, err = tfdistill(
+        "train", "soft_targets", "--teacher", work / "teacher", "--data", data, "--out", tmp_path / "run"
+    )
+    assert code == 2 and expected in err and len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_teacher_with_other_classes(work, tfdistill, tmp_path):
+    data = write_data(tmp_path / "data")
+    for file in data.iterdir():
+        file.write_text(file.read_text("utf-8").replace("\tneg", "\tnegative"), "utf-8")
+    code, _, err = tfdistill(
+        "train", "bilstm", "--teacher", work / "teacher", "--data", data, "--out", tmp_path / "run"
+    )
+    assert code == 2 and "'negative'" in err and not (tmp_path / "run").exists()
+
+
+def test_divergence_stops_with_step_and_term(work, tfdistill, tmp_path):
+    words = train_words(
+        work, "--out", tmp_path / "run", "--set", "learning_rate=1e30", "--set", "num_layers=1", "--set", "epochs=5"
+    )
+    code, _, err = tfdistill(*words)
+    assert code == 2 and "NaN or infinite at step" in err and "soft_kl" in err
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["state"].startswith("failed")
+    assert not (tmp_path / "run" / "student").exists()
+
+
+def test_interrupt_leaves_a_usable_checkpoint(work, tfdistill, tmp_path, monkeypatch):
+    from tfdistill import runner
+    from tfdistill.load import load
+
+    class Impatient(runner._Watch):
+        def on_train_batch_end(self, batch, logs=None):
+            super().on_train_batch_end(batch, logs)
+            if self.step == 2:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "_Watch", Impatient)
+    code, _, err = tfdistill(*train_words(work, "--out", tmp_path / "run", "--set", "num_layers=1"))
+    assert code == 130 and "checkpoint" in err
+    assert load(tmp_path / "run" / "checkpoint").num_layers == 1
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "interrupted"
+
+
+def test_cased_vocabulary_with_lower_casing(work, tfdistill, tmp_path):
+    for file in TINY.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    vocabulary = (tmp_path / "vocab.txt").read_text("utf-8").replace("\na\n", "\nA\n")
+    (tmp_path / "vocab.txt").write_text(vocabulary, "utf-8")
+    code, _, err = tfdistill("evaluate", tmp_path, "--data", work / "data")
+    assert code == 2 and "do_lower_case" in err
+
+
+def test_other_backend_is_refused(tmp_path):
+    found = subprocess.run(
+        [sys.executable, "-m", "tfdistill.cli", "doctor"],
+        env={**os.environ, "KERAS_BACKEND": "jax"}, capture_output=True, text=True, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert found.returncode == 2 and "expected 'tensorflow'" in found.stderr and len(found.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_unwritable_directory(work, tfdistill, tmp_path):
+    tmp_path.chmod(0o500)
+    code, _, err = tfdistill(*train_words(work, "--out", tmp_path / "run"))
+    assert code == 2 and "cannot write" in err
+
+
+def test_out_below_a_file_is_refused(work, tfdistill, tmp_path):
+    (tmp_path / "file").write_text("x")
+    code, _, err = tfdistill(*train_words(work, "--out", tmp_path / "file" / "run"))
+    assert code == 2 and "cannot create" in err
