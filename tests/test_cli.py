@@ -185,7 +185,7 @@ BAD = {
     "no such data": (lambda w, t: ["evaluate", student(w), "--data", t / "nothing"], "nothing"),
     "no such model": (lambda w, t: ["evaluate", t / "nothing", "--data", w / "data"], "no directory"),
     "no such split": (lambda w, t: ["evaluate", student(w), "--data", w / "data", "--split", "tset"], "train, dev, test"),
-    "more layers than the teacher": (lambda w, t: [*train_words(w, "--out", t / "r"), "--set", "num_layers=9"], "9 student layers to 3"),
+    "more layers than the teacher": (lambda w, t: [*train_words(w, "--out", t / "r"), "--set", "num_layers=9"], "9 student layers"),
     "no such bundle": (lambda w, t: ["verify", t / "nothing"], "nothing"),
     "bench without file": (lambda w, t: ["bench", t / "nothing"], "missing"),
     "unknown mode": (lambda w, t: ["export", student(w), "--quantize", "int7", "--out", t / "b"], "int7"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import tensorflow as tf
@@ -14,20 +16,28 @@ from tfdistill.data.textdata import Split
 from tfdistill.data.tokenize import Encoded
 from tfdistill.models.text import TextModel
 
+# One compiled forward pass for each living model: tracing it again for every scoring would cost more than small scorings.
+_FORWARDS: WeakKeyDictionary[TextModel, Callable[[dict[str, Any]], Any]] = WeakKeyDictionary()
+
+
+def _forward(model: TextModel) -> Callable[[dict[str, Any]], Any]:
+    if model not in _FORWARDS:
+        reference = weakref.ref(model)
+        ids = tf.TensorSpec((None, None), tf.int32)
+        signature = [{"token_ids": ids, "padding_mask": ids, "segment_ids": ids}]
+        _FORWARDS[model] = tf.function(lambda inputs: reference()(inputs, training=False), input_signature=signature)
+    return _FORWARDS[model]
+
 
 def predict_logits(
     model: TextModel, encoded: Encoded, *, batch_size: int = 64, advance: Callable[..., Any] | None = None
 ) -> np.ndarray:
     """Float32 logits (n, C) in the order of `encoded`; long rows first, so that memory peaks at the start."""
 
-    @tf.function(reduce_retracing=True)
-    def forward(inputs: dict[str, tf.Tensor]) -> tf.Tensor:
-        return model(inputs, training=False)
-
     logits = np.zeros((len(encoded), model.num_outputs), "float32")
     batches = plan(encoded.lengths, batch_size, seed=0, epoch=0, shuffle=False)
     for rows, batch in zip(batches, dataset(Examples(encoded), batch_size, shuffle=False), strict=True):
-        logits[rows] = forward(batch["student"]).numpy()
+        logits[rows] = _forward(model)(batch["student"]).numpy()
         if advance is not None:
             advance(len(rows))
     return logits

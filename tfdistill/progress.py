@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 console = Console(stderr=True)
 
@@ -16,16 +24,10 @@ Advance = Callable[..., None]
 @contextmanager
 def task(description: str, total: float | None) -> Iterator[Advance]:
     """A progress bar. Yields `advance(steps=1, note="")`; where there is no terminal, one line when it is done."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TaskProgressColumn(),
-        TextColumn("elapsed"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
+    columns: list[ProgressColumn] = [TextColumn("{task.description}"), TaskProgressColumn(), TimeElapsedColumn()]
+    if console.is_terminal:
+        columns += [TextColumn("left"), TimeRemainingColumn(), BarColumn(bar_width=16)]
+    columns.append(TextColumn("{task.fields[note]}"))
     with Progress(*columns, console=console, refresh_per_second=4) as progress:
         number = progress.add_task(description, total=total, note="")
 

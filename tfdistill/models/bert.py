@@ -79,7 +79,11 @@ class BertEmbeddings(keras.layers.Layer):
             config.vocab_size, config.hidden_size, _initializer(config), dtype=self.dtype_policy, name="word"
         )
         self.position = keras.layers.Embedding(
-            config.max_position_embeddings, config.hidden_size, _initializer(config), dtype=self.dtype_policy, name="position"
+            config.max_position_embeddings,
+            config.hidden_size,
+            _initializer(config),
+            dtype=self.dtype_policy,
+            name="position",
         )
         self.token_type = keras.layers.Embedding(
             config.type_vocab_size, config.hidden_size, _initializer(config), dtype=self.dtype_policy, name="token_type"
@@ -102,7 +106,9 @@ class BertLayer(keras.layers.Layer):
         self.heads, self.head_size = config.num_attention_heads, width // config.num_attention_heads
 
         def linear(units: int, name: str, activation: Any = None) -> Linear:
-            return Linear(units, activation, kernel_initializer=_initializer(config), dtype=self.dtype_policy, name=name)
+            return Linear(
+                units, activation, kernel_initializer=_initializer(config), dtype=self.dtype_policy, name=name
+            )
 
         self.query, self.key, self.value = (linear(width, name) for name in ("query", "key", "value"))
         self.attention_output = linear(width, "attention_output")
