@@ -24,8 +24,14 @@ def _forward(model: TextModel) -> Callable[[dict[str, Any]], Any]:
     if model not in _FORWARDS:
         reference = weakref.ref(model)
         ids = tf.TensorSpec((None, None), tf.int32)
+
+        def forward(inputs: dict[str, tf.Tensor]) -> tf.Tensor:
+            living = reference()
+            assert living is not None
+            return living(inputs, training=False)
+
         signature = [{"token_ids": ids, "padding_mask": ids, "segment_ids": ids}]
-        _FORWARDS[model] = tf.function(lambda inputs: reference()(inputs, training=False), input_signature=signature)
+        _FORWARDS[model] = tf.function(forward, input_signature=signature)
     return _FORWARDS[model]
 
 

@@ -95,6 +95,7 @@ class _Watch(keras.callbacks.Callback):
         super().__init__()
         self.run, self.stage, self.student, self.advance = run, stage, student, advance
         self.best: tuple[float, list[np.ndarray]] | None = None
+        self.scores: dict[str, float] = {}  # on dev, of the weights that the stage ends with
         self.step = 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -102,12 +103,13 @@ class _Watch(keras.callbacks.Callback):
         self.advance(1)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        name, value = self.run.dev_score(self.student)
+        scores = self.run.dev_scores(self.student)
+        name, value = next(iter(scores.items()))
         losses = {key: float(number) for key, number in (logs or {}).items()}
         self.run.log(stage=self.stage.name, step=self.step, **losses, **{f"dev_{name}": value})
         self.advance(0, note=f"loss {losses.get('loss', float('nan')):.4f}, dev {name} {value:.4f}")
-        if self.best is None or value >= self.best[0]:
-            self.best = (value, self.student.get_weights())
+        if self.best is None or value >= self.best[0] or not self.stage.keep_best:
+            self.best, self.scores = (value, self.student.get_weights()), scores
         self.run.checkpoint(self.student)
 
 
@@ -118,10 +120,9 @@ class _Run:
         self.recipe, self.prepared, self.out = recipe, prepared, out
         self.curve: list[dict[str, Any]] = []
 
-    def dev_score(self, student: TextModel) -> tuple[str, float]:
+    def dev_scores(self, student: TextModel) -> dict[str, float]:
         labels = self.recipe.data.splits["dev"].known_labels
-        scores = score(student.task, labels, predict_logits(student, self.prepared.dev))
-        return next(iter(scores.items()))
+        return score(student.task, labels, predict_logits(student, self.prepared.dev))
 
     def log(self, **entry: Any) -> None:
         self.curve.append(entry)
@@ -142,8 +143,9 @@ def train(
     prepared: Prepared | None = None,
     max_steps: int | None = None,
     title: str | None = None,
+    score_test: bool = True,
 ) -> Result:
-    """Train the recipe's student in place and return it with its best weights and its dev and test scores.
+    """Train the recipe's student in place and return it with its best weights and its dev and (`score_test`) test scores.
 
     Args:
         out: writes log.jsonl and, after each scoring, checkpoint/ there.
@@ -184,11 +186,10 @@ def train(
         if stage.keep_best and watch.best is not None:
             student.set_weights(watch.best[1])
     result = Result(student, curve=run.curve, rows=len(prepared.train), learning_rate=recipe.stages[-1].learning_rate)
-    result.scores = {
-        name: evaluate(student, split, max_length=recipe.max_length)
-        for name, split in recipe.data.splits.items()
-        if name in ("dev", "test") and split.labels is not None
-    }
+    result.scores = {"dev": watch.scores}
+    test = recipe.data.splits.get("test")
+    if score_test and test is not None and test.labels is not None:
+        result.scores["test"] = evaluate(student, test, max_length=recipe.max_length)
     result.seconds = time.monotonic() - started
     return result
 
@@ -203,7 +204,12 @@ def search_learning_rate(
         trial = with_learning_rate(recipe, candidate)
         trial = replace(trial, stages=tuple(replace(stage, evaluations=1) for stage in trial.stages))
         result = train(
-            trial, seed=seed, prepared=prepared, max_steps=steps, title=f"{recipe.name}: trying {candidate:g}"
+            trial,
+            seed=seed,
+            prepared=prepared,
+            max_steps=steps,
+            title=f"{recipe.name}: trying {candidate:g}",
+            score_test=False,
         )
         scores[candidate] = next(iter(result.scores["dev"].values()))
         recipe.student.set_weights(start)
