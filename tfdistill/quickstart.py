@@ -50,27 +50,27 @@ class Plan:
     teacher_batch_size: int = 32
     test_rows: int | None = None
     copies: int = 1
-    student_epochs: float = 1.25
+    student_epochs: float = 1.0
     student_rates: tuple[float, ...] = (1e-4, 3e-4)
-    student_search_steps: int = 40
-    bilstm_epochs: float = 3.0
+    student_search_steps: int = 30
+    bilstm_epochs: float = 2.5
     bilstm_batch_size: int = 128
     bilstm_rates: tuple[float, ...] = (2e-3, 5e-3)
-    bilstm_search_steps: int = 60
-    evaluations: int = 4
+    bilstm_search_steps: int = 50
+    evaluations: int = 3
     bench_repeats: int = 3
 
 
 FAST = Plan(
-    train_rows=1600,
+    train_rows=1200,
     teacher_epochs=1.5,
     teacher_batch_size=16,
-    test_rows=300,
+    test_rows=200,
     copies=1,
-    student_epochs=0.75,
+    student_epochs=1.0,
     student_rates=(3e-4,),
-    bilstm_epochs=4.0,
-    bilstm_batch_size=32,
+    bilstm_epochs=5.0,
+    bilstm_batch_size=64,
     bilstm_rates=(2e-3,),
     evaluations=1,
     bench_repeats=1,

@@ -19,7 +19,7 @@ config = BertConfig(
     max_position_embeddings=24,
     type_vocab_size=2,
     num_labels=3,
-    initializer_range=0.6,
+    initializer_range=0.25,
     attn_implementation="eager",
 )
 model = BertForSequenceClassification(config).eval()
