@@ -13,9 +13,7 @@ from tfdistill.stages import Stage
 
 
 class Settings(CommonSettings):
-    train_word_embeddings: bool = Field(
-        True, description="false keeps the word-piece table as it is, which saves a fifth of the time"
-    )
+    train_word_embeddings: bool = Field(True, description="false keeps the word-piece table as it is, which saves time")
 
 
 def recipe(model: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:

@@ -377,7 +377,7 @@ def _notes(plan: Plan, trained: Sequence[Trained], rows: int, fast: bool) -> lis
         f"({rows} training rows, augmented ones included; labels copied from their sources).",
         f"Latency: this machine, one thread, batch 1, {LENGTH} word pieces, median over alternating runs.",
         "The files are scored on test in LiteRT; dev accuracy is the Keras model's.",
-        "Word-piece embeddings of teacher and 3-layer student stay as pre-trained, which saves a fifth of the time.",
+        "Word-piece embeddings of teacher and 3-layer student stay as pre-trained, to save time.",
     ]
     for each in trained:
         if each.result.searched:

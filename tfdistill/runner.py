@@ -18,7 +18,6 @@ import numpy as np
 
 from tfdistill.data.batching import Examples
 from tfdistill.data.metrics import score
-from tfdistill.data.textdata import Split
 from tfdistill.data.tokenize import Encoded
 from tfdistill.errors import UserError
 from tfdistill.files import atomic_write
@@ -232,14 +231,8 @@ def versions() -> dict[str, str]:
 
 def _debug(recipe: Recipe) -> Recipe:
     """A few rows of each split, for `--debug`."""
-    splits = {}
-    for name, split in recipe.data.splits.items():
-        splits[name] = split.take(_covering(split))
+    splits = {name: split.take(range(min(len(split), DEBUG_ROWS))) for name, split in recipe.data.splits.items()}
     return replace(recipe, data=replace(recipe.data, splits=splits))
-
-
-def _covering(split: Split) -> np.ndarray:
-    return np.arange(min(len(split), DEBUG_ROWS))
 
 
 def run(recipe: Recipe, out: str | os.PathLike, *, seed: int = 0, debug: bool = False, force: bool = False) -> Result:
