@@ -3,13 +3,15 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+# PyTorch and transformers, which nothing but the fidelity target needs; they do not run in one process with TensorFlow.
+FIDELITY := .venv-fidelity
 # A picture of the package as it is installed, for mypy, which does not see where pyproject.toml maps export/ and recipes/.
 TYPES := $(VENV)/types/tfdistill
 # Renews the lock; no other target needs it.
 UV := uv==0.13.8
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test lint format wheel lock clean distclean
+.PHONY: help venv quickstart test fidelity lint format wheel lock clean distclean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -54,6 +56,17 @@ quickstart: venv ## distil, quantize and compare on data from the package regist
 test: lint ## lint, then the whole test suite; ARGS="-k name" for a part of it
 	$(BIN)/python -m pytest $(ARGS)
 
+$(FIDELITY)/.installed: tests/fidelity/requirements.txt
+	@set -e; $(find_python); rm -rf $(FIDELITY); $$python -m venv $(FIDELITY)
+	@$(FIDELITY)/bin/python -m pip install -q -r $<
+	@touch $@
+
+fidelity: venv $(FIDELITY)/.installed ## compare all transformer families and heads live with PyTorch's transformers
+	rm -rf $(FIDELITY)/exchange
+	$(FIDELITY)/bin/python tests/fidelity/theirs.py write $(FIDELITY)/exchange
+	FIDELITY=$(FIDELITY)/exchange $(BIN)/python -m pytest tests/fidelity/live.py
+	$(FIDELITY)/bin/python tests/fidelity/theirs.py check $(FIDELITY)/exchange
+
 lint: venv ## ruff (rules and format) and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -81,5 +94,5 @@ clean: ## remove what was built and cached, not the venv
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .venv-lock
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-distclean: clean ## clean, and remove the venv too
-	rm -rf $(VENV)
+distclean: clean ## clean, and remove the venvs too
+	rm -rf $(VENV) $(FIDELITY)

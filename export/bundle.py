@@ -11,40 +11,27 @@ from typing import Any
 
 import numpy as np
 
+from tfdistill.data.metrics import softmax
+from tfdistill.data.textdata import Split
 from tfdistill.data.tokenize import Encoded
 from tfdistill.errors import UserError
-from tfdistill.export.convert import check_modes, convert_model
+from tfdistill.export.convert import convert_model
+from tfdistill.export.gate import AccuracyDropped, compare
+from tfdistill.export.golden_texts import TEXTS
+from tfdistill.export.modes import MODES, check_modes, tool_for
+from tfdistill.export.readme import readme
 from tfdistill.export.runtime import TFLiteModel
-from tfdistill.export.verify import GOLDEN, MANIFEST, MODEL, VERSION, parity
+from tfdistill.export.verify import GOLDEN, MANIFEST, MODEL, VERSION
 from tfdistill.files import atomic_directory, atomic_write, sha256
 from tfdistill.models.text import TextModel
 
-# By how much logits may differ on another processor, as a share of the largest golden logit (at least 1).
-TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "dynamic_int8": 5e-2}
+README = "README.md"
+MOST_FROM_DATA = 200
+# Rows, the Keras model's logits on them, and labels.
+Measured = tuple[Encoded, np.ndarray, np.ndarray | None] | None
 
-# Where tokenizers of apps go wrong: case, accents, marks, other scripts, emoji, white space, controls, long words.
-_TEXTS = (
-    "a quiet, moving film",
-    "It's NOT as good as they said!!",
-    "",
-    " ",
-    ".",
-    "Café crème, naïve façade, Ångström",
-    "cafe\u0301 with a combining accent",
-    "don't can't won't - it's o'clock",
-    "10,000.50 € on 3/4/2021 @ 12:30",
-    "tabs\tand\nnew\r\nlines",
-    "non\u00a0breaking\u2009spaces\u3000here",
-    "zero\u200bwidth\ufeff and soft\u00adhyphen",
-    "emoji 😀👍🏽 and flags 🇩🇪",
-    "日本語と中文 mixed with English",
-    "Привет, мир! Ελληνικά ς",
-    "नमस्ते दुनिया",
-    "antidisestablishmentarianism" * 4,
-    "[CLS] a text [SEP] with [MASK] special tokens [UNK]",
-    "<b>html</b> &amp; http://example.org/?q=1#x",
-    "longer than any row " * 60,
-)
+# Names of outputs that are no classes of the data.
+_OUTPUTS = {"question_answering": ("start", "end"), "next_sentence": ("next", "other")}
 
 
 def export_bundle(
@@ -53,22 +40,32 @@ def export_bundle(
     *,
     quantize: str = "dynamic_int8",
     length: int = 64,
-    dev: tuple[Encoded, np.ndarray, np.ndarray | None] | None = None,
+    dev: Measured = None,
+    test: Measured = None,
+    max_drop: float | None = None,
     recipe: dict[str, Any] | None = None,
+    calibration: Encoded | None = None,
+    golden_data: Split | None = None,
 ) -> Path:
-    """Write a bundle: model.tflite, vocab.txt, tokenizer_config.json, labels.txt, golden.json and manifest.json, all or nothing.
+    """Write a bundle, all or nothing: model.tflite, vocab.txt, tokenizer_config.json, labels.txt, golden.json, README.md
+    and manifest.json.
 
     Args:
         model: with its tokenizer in `model.tokenizer`.
         out: the directory; one that is there is replaced.
-        quantize: fp32, fp16 or dynamic_int8.
+        quantize: one of `tfdistill.export.modes.MODES`.
         length: tokens in a row, with [CLS] and [SEP].
         dev: a tokenized corpus, the model's logits (N, C) on it and its labels (N,) or None. The manifest then says how close
-            the file comes.
+            the file comes, as `tfdistill.export.gate.compare` does.
+        test: likewise; reported only.
+        max_drop: points of the task's metric that the file may lose on dev. None: any.
         recipe: what made the model; kept as recipe.json.
+        calibration: tokenized training data, for int8 and int8_int16.
+        golden_data: texts whose first 200 go into golden.json, beside a hundred of ours. It ships inside apps!
 
     Raises:
         UserError: no tokenizer, an unknown quantization, a length out of range, or a file that fails its audit.
+        AccuracyDropped: the file loses more than `max_drop`. There is no bundle then, but `{out}.report.json`.
     """
     check_modes([quantize])
     tokenizer = getattr(model, "tokenizer", None)
@@ -76,20 +73,26 @@ def export_bundle(
         raise UserError("the model has no tokenizer; expected one in model.tokenizer, the app needs its vocabulary")
     if length < 5:
         raise UserError(f"length is {length}; expected at least 5, for a pair of texts with [CLS] and [SEP]")
-    names = model.label_names or tuple(
-        "score" if model.task == "regression" else f"LABEL_{n}" for n in range(model.num_outputs)
-    )
+    names = model.label_names or _OUTPUTS.get(model.task) or tuple(f"LABEL_{n}" for n in range(model.num_outputs))
+    if model.task == "regression" and not model.label_names:
+        names = tuple("score" for _ in range(model.num_outputs))
     with tempfile.TemporaryDirectory(prefix="tfdistill-bundle-") as work, atomic_directory(out) as directory:
-        made = convert_model(model, work, name="model", length=length, modes=[quantize])[quantize]
+        made = convert_model(model, work, name="model", length=length, modes=[quantize], calibration=calibration)[
+            quantize
+        ]
         atomic_write(directory / MODEL, made.path.read_bytes())
         tokenizer.save(directory)
         atomic_write(directory / "labels.txt", "".join(f"{name}\n" for name in names))
         if recipe is not None:
             atomic_write(directory / "recipe.json", json.dumps(recipe, indent=2, default=str) + "\n")
         file = TFLiteModel(directory / MODEL)
-        golden = _golden(model, file, TOLERANCE[quantize])
+        golden = _golden(model, file, MODES[quantize].tolerance, golden_data)
         atomic_write(directory / GOLDEN, json.dumps(golden, indent=1, ensure_ascii=False) + "\n")
-        manifest = {
+        on_dev = _measure(model, file, dev)
+        on_test = _measure(model, file, test)
+        said = {"quantization": quantize, "length": length, "parity": on_dev, "test": on_test}
+        _gate(on_dev, max_drop, Path(out).with_name(f"{Path(out).name}.report.json"), said)
+        manifest: dict[str, Any] = {
             "format": "tfdistill bundle",
             "version": VERSION,
             "task": model.task,
@@ -97,44 +100,67 @@ def export_bundle(
             "family": model.family,
             "parameters": int(sum(np.prod(w.shape) for w in model.weights if "seed_generator" not in w.path)),
             "quantization": quantize,
+            "quantizer": tool_for(model.family, quantize),
             "length": length,
             "max_length": getattr(model.config, "max_position_embeddings", None),
             "operators": made.operators,
-            "parity": _parity(model, file, dev),
+            "parity": on_dev,
+            "test": on_test,
             "versions": {name: metadata.version(name) for name in ("tfdistill", "tensorflow", "ai-edge-litert")},
-            "files": {
-                path.name: {"sha256": sha256(path), "bytes": path.stat().st_size}
-                for path in sorted(directory.iterdir())
-            },
+        }
+        text = readme(manifest, pair=getattr(model.config, "pair", False), lower_case=tokenizer.lower_case)
+        atomic_write(directory / README, text)
+        manifest["files"] = {
+            path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in sorted(directory.iterdir())
         }
         atomic_write(directory / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
     return Path(out)
 
 
-def _golden(model: TextModel, file: TFLiteModel, tolerance: float) -> dict[str, Any]:
-    """Texts, their ids and the file's logits. A model of pairs gets each text with its neighbour."""
-    texts = list(_TEXTS)
+def _golden(model: TextModel, file: TFLiteModel, tolerance: float, data: Split | None) -> dict[str, Any]:
+    """Texts, their ids and the file's logits. A model of pairs gets each text of ours with its neighbour."""
+    texts = list(TEXTS)
     seconds = [*texts[1:], texts[0]] if getattr(model.config, "pair", False) else None
-    rows = model.tokenizer.encode(texts, seconds, max_length=file.length)
-    logits = file.predict(rows, workers=1)
+    if data is not None:
+        rows = range(min(len(data), MOST_FROM_DATA))
+        if data.texts_b is not None:
+            seconds = [*(seconds or [""] * len(texts)), *(data.texts_b[row] for row in rows)]
+        elif seconds is not None:
+            seconds += [""] * len(rows)
+        texts += [data.texts[row] for row in rows]
+    encoded = model.tokenizer.encode(texts, seconds, max_length=file.length)
+    logits = file.predict(encoded, workers=1)
     vectors = []
     for number, text in enumerate(texts):
-        span = slice(int(rows.offsets[number]), int(rows.offsets[number + 1]))
-        vector = {"text": text} if seconds is None else {"text": text, "text_b": seconds[number]}
-        vector |= {"token_ids": rows.token_ids[span].tolist(), "segment_ids": rows.segment_ids[span].tolist()}
-        vectors.append({**vector, "logits": [round(float(value), 6) for value in logits[number]]})
+        span = slice(int(encoded.offsets[number]), int(encoded.offsets[number + 1]))
+        vector: dict[str, Any] = {"text": text} if seconds is None else {"text": text, "text_b": seconds[number]}
+        vector |= {"token_ids": encoded.token_ids[span].tolist(), "segment_ids": encoded.segment_ids[span].tolist()}
+        values = logits[number] if logits.ndim == 2 else logits[number, : span.stop - span.start]
+        vector["logits"] = values.astype(np.float64).round(6).tolist()
+        if model.task in ("classification", "next_sentence", "token_classification"):
+            vector["probabilities"] = softmax(values).round(6).tolist()
+        elif model.task == "multilabel":
+            vector["probabilities"] = (1 / (1 + np.exp(-values.astype(np.float64)))).round(6).tolist()
+        vectors.append(vector)
     return {"length": file.length, "tolerance": tolerance * max(1.0, float(np.abs(logits).max())), "vectors": vectors}
 
 
-def _parity(
-    model: TextModel, file: TFLiteModel, dev: tuple[Encoded, np.ndarray, np.ndarray | None] | None
-) -> dict[str, float] | None:
-    if dev is None:
+def _measure(model: TextModel, file: TFLiteModel, split: Measured) -> dict[str, Any] | None:
+    if split is None:
         return None
-    rows, expected, labels = dev
-    logits = file.predict(rows)
-    found: dict[str, float] = {"rows": len(logits), **parity(expected, logits)}
-    if labels is not None and model.task == "classification":
-        found["keras_accuracy"] = float((np.asarray(expected).argmax(axis=1) == np.asarray(labels)).mean())
-        found["accuracy"] = float((logits.argmax(axis=1) == np.asarray(labels)).mean())
-    return found
+    rows, expected, labels = split
+    return compare(model.task, labels, np.asarray(expected), file.predict(rows), np.diff(rows.offsets))
+
+
+def _gate(found: dict[str, Any] | None, max_drop: float | None, report: Path, said: dict[str, Any]) -> None:
+    """Raises AccuracyDropped, with the numbers in `report`, when the file lost more than `max_drop` points."""
+    if found is None or max_drop is None or "drop" not in found or not found["drop"] > max_drop:
+        return
+    atomic_write(report, json.dumps({"max_drop": max_drop, **said}, indent=2, ensure_ascii=False) + "\n")
+    metric = found["metric"]
+    raise AccuracyDropped(
+        f"{said['quantization']} loses {found['drop']:.1f} points of {metric} on dev ({found['keras_' + metric]:.4f} → "
+        f"{found[metric]:.4f}), allowed are {max_drop:g}; choose another quantization, or raise --max-drop; "
+        f"the numbers are in {report}",
+        report,
+    )

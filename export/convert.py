@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
+import hashlib
 import os
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tfdistill.errors import UserError
-from tfdistill.export.runtime import Rows, TFLiteModel, check_operators, operators, read_file
-from tfdistill.export.verify import check_logits, parity
-from tfdistill.files import atomic_write, sha256
+from tfdistill.errors import MissingExtra, UserError
+from tfdistill.export.jobs import Job, run_jobs
+from tfdistill.export.modes import AEQ, MODES, TASKS, check_modes, tool_for
+from tfdistill.export.runtime import INPUTS, EncodedRows, Rows, TFLiteModel, check_operators, operators, read_file
+from tfdistill.export.verify import check_logits, of_real_tokens, parity
+from tfdistill.files import atomic_write
 from tfdistill.models.hf import write_model
 from tfdistill.models.text import TextModel
 
-# Mode → bytes that a weight takes.
-MODES = {"fp32": 4, "fp16": 2, "dynamic_int8": 1}
+CALIBRATION, CALIBRATION_ROWS = "calibration.npz", 200
 # fp32 differs from Keras by the order of sums only.
 FP32_TOLERANCE = 1e-3
 
@@ -48,17 +48,6 @@ class ConvertedFile:
     length: int
 
 
-def check_modes(modes: Sequence[str]) -> None:
-    """Raises UserError for a quantization there is not."""
-    for mode in modes:
-        if mode not in MODES:
-            near = difflib.get_close_matches(mode, MODES, n=1, cutoff=0.4)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise UserError(f"quantization '{mode}' is unknown; expected one of {', '.join(MODES)}{hint}")
-    if isinstance(modes, str) or not modes:
-        raise UserError(f"modes is {modes!r}; expected a list of {', '.join(MODES)}")
-
-
 def convert_model(
     model: TextModel,
     out_dir: str | os.PathLike,
@@ -66,47 +55,115 @@ def convert_model(
     name: str,
     length: int = 64,
     modes: Sequence[str] = ("fp32", "fp16", "dynamic_int8"),
+    calibration: EncodedRows | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, ConvertedFile]:
     """Write `{name}-{mode}.tflite` into `out_dir` for each mode.
 
-    The files take int32 [1, length] `token_ids`, `padding_mask` and `segment_ids` and give float32 [1, C] `logits`.
+    The files take int32 [1, length] `token_ids`, `padding_mask` and `segment_ids` and give float32 `logits`: [1, C], or
+    [1, length, C] for token classification and question answering, where those of padding say nothing.
 
     Args:
-        model: a BERT or BiLSTM model.
+        model: of any family, with a head for a task of its own (not masked-LM).
         out_dir: made if need be.
         name: begins the file names.
         length: tokens in a row, with [CLS] and [SEP].
-        modes: some of fp32, fp16, dynamic_int8.
+        modes: some of `tfdistill.export.modes.MODES`.
+        calibration: tokenized rows of training data, for int8 and int8_int16; the first 200 are used.
         progress: called with a mode's name when its file is there.
 
     Returns:
         The files by mode.
 
     Raises:
-        UserError: an unknown mode, a length the model cannot take, a converter that failed, or a file that fails its audit.
+        UserError: a mode that is unknown, not supported for the family or without calibration, a length the model cannot
+            take, a converter that failed, or a file that fails its audit.
+    """
+    said = None if progress is None else lambda _, mode: progress(mode)
+    return convert_models(
+        [(model, name)], out_dir, length=length, modes=modes, calibration=calibration, workers=1, progress=said
+    )[0]
+
+
+def convert_models(
+    models: Sequence[tuple[TextModel, str]],
+    out_dir: str | os.PathLike,
+    *,
+    length: int = 64,
+    modes: Sequence[str] = ("fp32", "fp16", "dynamic_int8"),
+    calibration: EncodedRows | None = None,
+    workers: int = 2,
+    progress: Callable[[str, str], None] | None = None,
+) -> list[dict[str, ConvertedFile]]:
+    """`convert_model` for several models, side by side.
+
+    Args:
+        models: each with the name that begins its files.
+        out_dir, length, modes, calibration: as for `convert_model`.
+        workers: processes that convert. One takes about 2 GB for a model of 25 million parameters.
+        progress: called with a model's name and a mode when that file is there.
+
+    Returns:
+        For each model its files by mode.
+
+    Raises:
+        UserError: as `convert_model`, or two models of one name. Then no file is written.
     """
     modes = [modes] if isinstance(modes, str) else list(dict.fromkeys(modes))
     check_modes(modes)
-    if not name or Path(name).name != name:
-        raise UserError(f"name is '{name}'; expected the beginning of a file name, without directories")
-    most = model.config.max_position_embeddings if model.family == "bert" else 4096
-    if not 1 <= length <= most:
-        raise UserError(f"length is {length}; expected 1 to {most} for this model")
-    out_dir = Path(out_dir)
-    files = {}
+    names = [name for _, name in models]
+    needy = [mode for mode in modes if MODES[mode].calibrated]
+    if needy and (calibration is None or len(calibration.offsets) < 2):
+        raise UserError(
+            f"{needy[0]} measures ranges of activations on texts and got none; expected rows of training data"
+        )
+    for model, name in models:
+        if not name or Path(name).name != name:
+            raise UserError(f"name is '{name}'; expected the beginning of a file name, without directories")
+        if names.count(name) > 1:
+            raise UserError(f"two models are called '{name}'; expected a name of its own for each")
+        if model.task not in TASKS:
+            raise UserError(f"'{name}' is a model for {model.task}; expected one fine-tuned for {', '.join(TASKS)}")
+        if any(tool_for(model.family, mode) == AEQ for mode in modes) and find_spec("ai_edge_quantizer") is None:
+            raise MissingExtra("ai-edge-quantizer", "quantizer")
+        most = getattr(model.config, "max_position_embeddings", 4096)
+        if not 1 <= length <= most:
+            raise UserError(f"length is {length}; expected 1 to {most} for this model")
     with tempfile.TemporaryDirectory(prefix="tfdistill-convert-") as temporary:
-        student, made = Path(temporary, "student"), Path(temporary, "made")
-        student.mkdir()
-        made.mkdir()
-        write_model(model, student)
-        _run_worker(student, made, length, modes, progress)
-        for mode in modes:
-            path = made / f"{mode}.tflite"
-            counts = audit(path, model, length, mode)
-            target = atomic_write(out_dir / f"{name}-{mode}.tflite", path.read_bytes())
-            files[mode] = ConvertedFile(target, mode, target.stat().st_size, sha256(target), counts, length)
-    return files
+        jobs = []
+        if needy:
+            assert calibration is not None
+            arrays: dict[str, Any] = padded(calibration, length, CALIBRATION_ROWS)
+            np.savez(Path(temporary, CALIBRATION), **arrays)
+        for number, (model, _) in enumerate(models):
+            place = Path(temporary, str(number))
+            place.mkdir()
+            write_model(model, place)
+            # Modes with the same table come from the same graph.
+            for table in dict.fromkeys(MODES[mode].table for mode in modes):
+                group = {mode: tool_for(model.family, mode) for mode in modes if MODES[mode].table == table}
+                data = Path(temporary, CALIBRATION) if any(mode in needy for mode in group) else None
+                jobs.append(Job(number, place, length, table, group, data, model.count_params()))
+        jobs.sort(key=lambda job: -job.parameters * len(job.modes))  # the longest first, so that all end together
+        counts: dict[tuple[int, str], dict[str, int]] = {}
+
+        def check(job: Job, mode: str) -> None:
+            model, name = models[job.number]
+            counts[job.number, mode] = audit(job.place / f"{mode}.tflite", model, length, mode)
+            if progress is not None:
+                progress(name, mode)
+
+        run_jobs(jobs, workers, check)
+        made: list[dict[str, ConvertedFile]] = []
+        for number, (_, name) in enumerate(models):
+            files = {}
+            for mode in modes:
+                content = Path(temporary, str(number), f"{mode}.tflite").read_bytes()
+                target = atomic_write(Path(out_dir) / f"{name}-{mode}.tflite", content)
+                digest = hashlib.sha256(content).hexdigest()
+                files[mode] = ConvertedFile(target, mode, len(content), digest, counts[number, mode], length)
+            made.append(files)
+    return made
 
 
 def audit(path: Path, model: TextModel, length: int, mode: str) -> dict[str, int]:
@@ -120,7 +177,7 @@ def audit(path: Path, model: TextModel, length: int, mode: str) -> dict[str, int
     check_operators(counts, path.name)
     if model.family == "bilstm" and ("UNIDIRECTIONAL_SEQUENCE_LSTM" not in counts or "WHILE" in counts):
         raise UserError(f"{path.name} has no fused LSTM but {', '.join(counts)}; export it again")
-    least = 0.8 * MODES[mode] * _weights_in_file(model, length)
+    least = 0.8 * MODES[mode].bytes * _weights_in_file(model, length)
     if len(content) < least:
         raise UserError(
             f"{path.name} has {len(content)} bytes but its weights alone need {least:.0f}: they got lost; export it again"
@@ -132,7 +189,9 @@ def audit(path: Path, model: TextModel, length: int, mode: str) -> dict[str, int
     logits = file.predict(rows, workers=1)
     check_logits(logits, path.name)
     if mode == "fp32" and model.compute_dtype == "float32":
-        expected = np.asarray(model(inputs, training=False), "float32")
+        lengths = inputs["padding_mask"].sum(axis=1)
+        expected = of_real_tokens(np.asarray(model(inputs, training=False), "float32"), lengths)
+        logits = of_real_tokens(logits, lengths)
         difference = parity(expected, logits)["max_abs_difference"]
         if difference > FP32_TOLERANCE * max(1.0, float(np.abs(expected).max())):
             raise UserError(
@@ -141,10 +200,24 @@ def audit(path: Path, model: TextModel, length: int, mode: str) -> dict[str, int
     return counts
 
 
+def padded(rows: EncodedRows, length: int, most: int) -> dict[str, np.ndarray]:
+    """The first `most` rows as int32 (n, length) `token_ids`, `padding_mask` and `segment_ids`. Longer rows are cut."""
+    sizes = np.minimum(np.diff(rows.offsets)[:most], length)
+    inputs = {name: np.zeros((len(sizes), length), np.int32) for name in INPUTS}
+    for row, size in enumerate(sizes):
+        span = slice(int(rows.offsets[row]), int(rows.offsets[row] + size))
+        inputs["token_ids"][row, :size], inputs["segment_ids"][row, :size] = (
+            rows.token_ids[span],
+            rows.segment_ids[span],
+        )
+        inputs["padding_mask"][row, :size] = 1
+    return inputs
+
+
 def _weights_in_file(model: TextModel, length: int) -> int:
     """Weights that the graph reads: all but the positions behind `length`."""
     total = sum(int(np.prod(weight.shape)) for weight in model.weights if "seed_generator" not in weight.path)
-    if model.family == "bert":
+    if model.family != "bilstm":
         total -= (model.config.max_position_embeddings - length) * model.config.hidden_size
     return total
 
@@ -152,51 +225,9 @@ def _weights_in_file(model: TextModel, length: int) -> int:
 def _probe(model: TextModel, length: int) -> tuple[Rows, dict[str, np.ndarray]]:
     """Rows of different ids and lengths, as a corpus and as a padded batch. Every third one is a pair."""
     random = np.random.default_rng(0)
-    inputs = {name: np.zeros((6, length), np.int32) for name in ("token_ids", "padding_mask", "segment_ids")}
     ids, segments = [], []
     for row, size in enumerate(sorted({*np.linspace(1, length, 6).astype(int)} | {length}, reverse=True)[:6]):
         ids.append(random.integers(0, model.config.vocab_size, size))
         segments.append((np.arange(size) * 2 >= size).astype(int) * (row % 3 == 0))
-        inputs["token_ids"][row, :size] = ids[-1]
-        inputs["padding_mask"][row, :size] = 1
-        inputs["segment_ids"][row, :size] = segments[-1]
-    return Rows(ids, segments), {name: values[: len(ids)] for name, values in inputs.items()}
-
-
-def _run_worker(
-    student: Path, out: Path, length: int, modes: list[str], progress: Callable[[str], None] | None
-) -> None:
-    command = [sys.executable, "-P", "-m", "tfdistill.export.worker", str(student), str(out), str(length), *modes]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "PYTHONWARNINGS": "ignore"}
-    # The converter makes and drops copies of all weights; with glibc's defaults most of its time goes into page faults.
-    environment |= {
-        "MALLOC_MMAP_THRESHOLD_": str(2**32),
-        "MALLOC_TRIM_THRESHOLD_": str(2**33),
-        "MALLOC_TOP_PAD_": str(2**27),
-    }
-    log = out / "worker.log"
-    with log.open("wb") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=environment, text=True)
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                if progress is not None and line.strip() in modes:
-                    progress(line.strip())
-            code = process.wait()
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        finally:
-            process.stdout.close()
-    if code == 0:
-        return
-    if code < 0:
-        reason = f"was ended by {signal.Signals(-code).name}"
-    else:
-        lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
-        reason = f"failed: {lines[-1][:300] if lines else f'exit code {code}'}"
-    missing = next((mode for mode in modes if not (out / f"{mode}.tflite").is_file()), modes[-1])
-    raise UserError(
-        f"the TFLite converter {reason} (at {missing}, length {length}); try another quantization or length"
-    )
+    rows = Rows(ids, segments)
+    return rows, padded(rows, length, len(ids))

@@ -78,7 +78,7 @@ def check_operators(counts: dict[str, int], name: str = "the file") -> None:
 
 
 class TFLiteModel:
-    """A .tflite text classifier with int32 [1, length] inputs and float32 [1, C] `logits`.
+    """A .tflite text model with int32 [1, length] inputs and float32 `logits`, [1, C] or, for each token, [1, length, C].
 
     Args:
         path: the file.
@@ -125,7 +125,7 @@ class TFLiteModel:
     def predict(
         self, rows: EncodedRows, *, workers: int = 2, progress: Callable[[int], None] | None = None
     ) -> np.ndarray:
-        """Logits (N, C) float32 of a tokenized corpus.
+        """Logits (N, C) or (N, length, C) float32 of a tokenized corpus.
 
         Args:
             rows: the corpus, such as an `Encoded`.
@@ -148,7 +148,7 @@ class TFLiteModel:
                 self._idle.append(self._interpreter())
             interpreters = self._idle[: max(workers, 1)]
             details = interpreters[0].get_signature_runner("serving_default").get_output_details()["logits"]
-            logits = np.empty((count, int(details["shape"][-1])), np.float32)
+            logits = np.empty((count, *(int(n) for n in details["shape"][1:])), np.float32)
             done, counting = 0, Lock()
 
             def work(start: int, interpreter: Any) -> None:

@@ -24,14 +24,21 @@ _ADVICE = "export the bundle again, or fetch it again"
 
 
 def check_logits(logits: np.ndarray, name: str = "the file") -> None:
-    """Raises UserError when logits (N, C) are not finite, or the same for every row."""
+    """Raises UserError when logits (N, C) or (N, L, C) are not finite, or the same for every row."""
     if not np.isfinite(logits).all():
-        bad = int((~np.isfinite(logits)).any(axis=1).sum())
+        bad = int((~np.isfinite(logits)).reshape(len(logits), -1).any(axis=1).sum())
         raise UserError(
             f"{name} gives NaN or infinite logits on {bad} of {len(logits)} rows; its weights are missing or damaged"
         )
     if len(logits) > 1 and (logits == logits[0]).all():
         raise UserError(f"{name} gives the same logits for all {len(logits)} rows; its weights are missing or damaged")
+
+
+def of_real_tokens(logits: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Logits (N, L, C) as (tokens, C), without those of padding; (N, C) stays what it is."""
+    if logits.ndim == 2:
+        return logits
+    return logits[np.arange(logits.shape[1]) < np.asarray(lengths)[:, None]]
 
 
 def parity(keras_logits: np.ndarray, tflite_logits: np.ndarray) -> dict[str, float]:
@@ -140,13 +147,16 @@ def _check_golden(path: Path, model: TFLiteModel, outputs: int, pieces: int) -> 
         vectors, tolerance = list(golden["vectors"]), float(golden["tolerance"])
         ids = [[int(value) for value in vector["token_ids"]] for vector in vectors]
         segments = [[int(value) for value in vector["segment_ids"]] for vector in vectors]
-        expected = np.array([vector["logits"] for vector in vectors], np.float64).reshape(len(vectors), outputs)
+        expected = np.concatenate([np.array(v["logits"], np.float64).reshape(-1, outputs) for v in vectors])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{path} is malformed ({type(error).__name__}: {error}); {_ADVICE}") from error
     outside = [value for row in ids for value in row if not 0 <= value < pieces]
     if outside or not ids or any(len(a) != len(b) or {*b} - {0, 1} for a, b in zip(ids, segments, strict=True)):
         raise UserError(f"{path} has no vectors, ids outside the vocabulary, or segment ids that do not fit; {_ADVICE}")
-    difference = float(np.abs(model.predict(Rows(ids, segments), workers=1) - expected).max())
+    found = of_real_tokens(model.predict(Rows(ids, segments), workers=1), np.array([len(row) for row in ids]))
+    if found.shape != expected.shape:
+        raise UserError(f"{path} has logits of shape {expected.shape}, {MODEL} gives {found.shape}; {_ADVICE}")
+    difference = float(np.abs(found - expected).max())
     if not difference <= tolerance:
         raise UserError(
             f"{MODEL} differs from {path.name} by {difference:.3g}; expected at most {tolerance:.3g}; {_ADVICE}"

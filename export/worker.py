@@ -1,6 +1,8 @@
-"""Converts one student directory to .tflite files, in a process of its own: the converter can end the process it runs in.
+"""Converts student directories to .tflite files, in a process of its own: the converter can end the process it runs in.
 
-Called as `python -m tfdistill.export.worker DIRECTORY OUT LENGTH MODE...`; prints the name of each mode when its file is there.
+Called as `python -m tfdistill.export.worker`. Reads jobs from its input, one JSON object a line, with what
+`tfdistill.export.jobs.Job` says. For each mode it writes `{out}/{mode}.tflite` and prints the mode.
+It ends with its input, so that TensorFlow is imported once for many jobs.
 """
 
 from __future__ import annotations
@@ -8,32 +10,102 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from tfdistill.export.modes import AEQ
+
+# What is left in float32 by static quantization: LayerNorm's parts, whose variance has no place in 8 bits, and the
+# way from word-piece rows to their sum, whose int8 table has a scale for each row already.
+STATIC = (
+    "FULLY_CONNECTED",
+    "BATCH_MATMUL",
+    "SOFTMAX",
+    "GELU",
+    "RELU",
+    "TANH",
+    "RESHAPE",
+    "TRANSPOSE",
+)
 
 
-def main(directory: Path, out: Path, length: int, modes: list[str]) -> None:
-    """Write `{out}/{mode}.tflite` for each mode."""
+def convert(job: dict[str, Any]) -> None:
+    """Write `{out}/{mode}.tflite` for each mode, from one graph."""
     import tensorflow as tf
     from safetensors.numpy import load_file
 
     from tfdistill.export.graphs import graph
 
+    directory, out = Path(job["directory"]), Path(job["out"])
     config = json.loads((directory / "config.json").read_text("utf-8"))
-    tensors = load_file(directory / "model.safetensors")
-    for mode in modes:
-        module = graph(config, tensors, length, mode)
-        function = module.forward.get_concrete_function()
-        # The module is the trackable: without it the file has neither weights nor signature, and no error says so.
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], module)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if mode != "fp32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if mode == "fp16":
-            converter.target_spec.supported_types = [tf.float16]
-        (out / f"{mode}.tflite").write_bytes(converter.convert())
-        print(mode, flush=True)
+    with tempfile.TemporaryDirectory(dir=out) as saved:
+        module = graph(config, load_file(directory / "model.safetensors"), job["length"], job["table"])
+        signatures = {"serving_default": module.forward.get_concrete_function()}
+        # By way of a SavedModel: functions without one lose their weights or signature, and no error says so.
+        tf.saved_model.save(module, saved, signatures=signatures)
+        del module, signatures
+        plain: bytes | None = None
+        for mode, tool in job["modes"].items():
+            if tool == AEQ:
+                plain = plain or _tensorflow(saved, "fp32", None)
+                content = _quantizer(plain, mode, job["calibration"])
+            else:
+                content = _tensorflow(saved, mode, job["calibration"])
+            (out / f"{mode}.tflite").write_bytes(content)
+            print(mode, flush=True)
+
+
+def _tensorflow(saved: str, mode: str, calibration: str | None) -> bytes:
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(saved)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    converter.exclude_conversion_metadata = True  # what a manifest says better, at the price of a copy in Python
+    if mode != "fp32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if mode == "fp16":
+        converter.target_spec.supported_types = [tf.float16]
+    if mode == "int8":
+        assert calibration is not None
+        converter.representative_dataset = lambda: _rows(calibration)
+        converter.target_spec.supported_ops.append(tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
+    return converter.convert()
+
+
+def _quantizer(content: bytes, mode: str, calibration: str | None) -> bytes:
+    from ai_edge_quantizer import quantizer, recipe, recipe_manager
+
+    if mode in ("weight_int8", "weight_int4"):
+        make = recipe.weight_only_wi8_afp32 if mode == "weight_int8" else recipe.weight_only_wi4_afp32
+        made = quantizer.Quantizer(bytearray(content), make())
+        return bytes(made.quantize(enable_progress_report=False).quantized_model)
+    assert calibration is not None
+    manager = recipe_manager.RecipeManager()
+    for operator in STATIC:
+        bits = {"activation_num_bits": 8 if mode == "int8" else 16, "weight_num_bits": 8}
+        manager.add_static_config(regex=".*", operation_name=operator, **bits)
+    made = quantizer.Quantizer(bytearray(content), manager.get_quantization_recipe())
+    found = made.calibrate({"serving_default": list(_rows(calibration))}, num_threads=1)
+    return bytes(made.quantize(found, enable_progress_report=False).quantized_model)
+
+
+def _rows(calibration: str) -> Iterator[dict[str, Any]]:
+    import numpy as np
+
+    with np.load(calibration) as inputs:
+        arrays = dict(inputs)
+    for row in range(len(arrays["token_ids"])):
+        yield {name: values[row : row + 1] for name, values in arrays.items()}
+
+
+def main() -> None:
+    """Work off the jobs."""
+    for line in sys.stdin:
+        convert(json.loads(line))
 
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])
+    main()

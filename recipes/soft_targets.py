@@ -2,63 +2,69 @@
 
     (1 - λ)·CE(y, σ(z_s)) + λ·T²·KL(σ(z_t/T) ‖ σ(z_s/T))
 
-The student has some of the teacher's layers and starts from their weights. `hidden_weight` adds the squared distance of
-the hidden states of the matched layers (TinyBERT's equation 8, widths being equal); 0 is the paper's method.
+The student has some of the teacher's layers and starts from their weights. Multi-label heads take binary cross-entropy,
+regression the squared distance of the outputs. Rows without a label (a split "unlabelled") train the soft term only.
+`pretrain_on_soft_targets` trains on the teacher's outputs first and then on hard labels, in place of mixing them.
+`hidden_weight` adds the squared distance of the hidden states of the matched layers (TinyBERT's equation 8, widths being
+equal); 0 is the paper's method.
 
-Command:  tfdistill train soft_targets --teacher TEACHER --data demo:movie-snippets --out RUN
+Idea:      the student learns the teacher's softened class probabilities
+Command:   tfdistill train soft_targets --teacher TEACHER --data demo:movie-snippets --out RUN
 Published: speech recognition and MNIST only; this library's own numbers stand in the README.
-Cost:     one teacher forward over the training texts, then half the teacher's cost a step for half its layers.
+Cost:      one teacher forward over the training texts, then half the teacher's cost a step for half its layers.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from pydantic import Field
 
 from tfdistill import losses, mapping
 from tfdistill.data.augment import augment_split
 from tfdistill.data.textdata import TextData
-from tfdistill.match import HardLabels, Match
-from tfdistill.models.presets import student_from_layers
+from tfdistill.match import HardLabels, Match, Term
 from tfdistill.models.text import TextModel
-from tfdistill.recipe import Recipe
+from tfdistill.recipe import Recipe, soft_term
 from tfdistill.recipe import Settings as CommonSettings
+from tfdistill.recipes._shared import STUDENT, make_student
 from tfdistill.stages import Stage
 
 
 class Settings(CommonSettings):
+    student: str = Field("layers", description=STUDENT)
     num_layers: int = Field(3, ge=1, description="layers of the student, taken evenly from the teacher's")
     temperature: float = Field(2.0, gt=0, description="T")
     soft_weight: float = Field(0.5, ge=0, le=1, description="λ, the share of the soft targets")
+    pretrain_on_soft_targets: bool = Field(False, description="soft targets first, then as many epochs of hard labels")
     hidden_weight: float = Field(0.0, ge=0, description="weight of the hidden-state loss; 0 is the paper's method")
 
 
 def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
     settings = settings or Settings()
-    student = student_from_layers(teacher, settings.num_layers)
-    if data.task == "regression":
-        soft = Match(losses.logits_mse, weight=settings.soft_weight)
-    else:
-        soft = Match(losses.soft_kl, weight=settings.soft_weight, options={"temperature": settings.temperature})
-    terms: tuple[Match | HardLabels, ...] = (soft,)
-    if settings.soft_weight < 1:
+    student = make_student(teacher, settings.student, settings.num_layers)
+    first = settings.pretrain_on_soft_targets
+    terms: tuple[Term, ...] = (soft_term(data.task, settings.temperature, 1.0 if first else settings.soft_weight),)
+    if settings.soft_weight < 1 and not first:
         terms += (HardLabels(task=data.task, weight=1 - settings.soft_weight),)
     if settings.hidden_weight:
         layers = mapping.uniform(student.num_layers, teacher.num_layers)
         terms += (Match(losses.hidden_mse, on="hidden_states", layers=layers, weight=settings.hidden_weight),)
-    stage = Stage(
-        "soft targets",
-        terms,
-        epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        batch_size=settings.batch_size,
-        evaluations=settings.evaluations,
-    )
+    common: dict[str, Any] = {
+        "epochs": settings.epochs,
+        "learning_rate": settings.learning_rate,
+        "batch_size": settings.batch_size,
+        "evaluations": settings.evaluations,
+    }
+    stages = [Stage("soft targets", terms, rows="all", **common)]
+    if first:
+        stages.append(Stage("hard labels", (HardLabels(task=data.task),), **common))
     return Recipe(
         name="soft_targets",
         teacher=teacher,
         student=student,
         data=data,
-        stages=(stage,),
+        stages=tuple(stages),
         augment=augment_split(settings.copies) if settings.copies else None,
         max_length=settings.max_length,
         settings=settings.model_dump(),

@@ -26,10 +26,10 @@ def all_terms():
     ]
 
 
-def make(terms=None, optimizer=None, **compile_options):
+def make(terms=None, optimizer=None, micro_batches=1, **compile_options):
     keras.utils.set_random_seed(1)
     teacher, student = tiny_bert(layers=2, width=12), tiny_bert(layers=1)
-    distiller = Distiller(student, teacher, all_terms() if terms is None else terms)
+    distiller = Distiller(student, teacher, all_terms() if terms is None else terms, micro_batches=micro_batches)
     distiller.compile(optimizer or keras.optimizers.SGD(0.1), metrics=["accuracy"], **compile_options)
     return distiller
 
@@ -120,6 +120,28 @@ def test_padding_changes_nothing():
     for a, b in zip(one.student.get_weights(), two.student.get_weights(), strict=True):
         if a.shape == b.shape:
             np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_micro_batches_give_the_whole_batchs_step(parts):
+    whole, parted = make(), make(micro_batches=parts)
+    one, two = (
+        distiller.fit(X, Y, sample_weight=WEIGHTS, batch_size=22, epochs=2, shuffle=False, verbose=0).history
+        for distiller in (whole, parted)
+    )
+    for a, b in zip(whole.student.get_weights(), parted.student.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    for name, values in one.items():
+        np.testing.assert_allclose(values, two[name], atol=1e-5, err_msg=name)
+
+
+def test_cached_features_and_a_live_teacher_go_together():
+    logits = np.random.default_rng(3).normal(size=(22, 3)).astype("float32")
+    hidden = Match(losses.hidden_mse, on="hidden_states", layers=((1, 2),), project="fit")
+    distiller = make([SOFT, hidden])
+    step = distiller._forward({"student": X, "teacher_features": {"logits": logits}}, None, training=False)
+    np.testing.assert_array_equal(step.teacher.logits, logits)
+    assert len(step.teacher.hidden_states) == 2 and step.teacher.embeddings is None
 
 
 # --- tf.distribute --------------------------------------------------------------------------------------------------
@@ -278,7 +300,7 @@ def test_divergence_names_step_and_term():
         (lambda: Match(losses.soft_kl, on="logit"), "expected one of logits"),
         (lambda: Match(losses.hidden_mse, on="hidden_states"), "needs layers"),
         (lambda: Match(losses.soft_kl, layers=((1, 2),)), "takes no layers"),
-        (lambda: Match(losses.soft_kl, project="yes"), "'fit' or None"),
+        (lambda: Match(losses.soft_kl, project="yes"), "expected 'fit'"),
         (lambda: Distiller(tiny_bert(), tiny_bert(), [SOFT, SOFT]), "two terms are called 'soft_kl'"),
         (
             lambda: Distiller(plain_model(), tiny_bert(), [Match(losses.hidden_mse, on="embeddings", project="fit")]),

@@ -18,8 +18,19 @@ EVERYWHERE = ("tfdistill.errors", "tfdistill.files")
 
 _METHOD = ("losses", "features", "mapping")
 _MODELS = ("models", "data")
-_STAGES = (*_METHOD, *_MODELS, "match", "distiller", "stages")
-_TRAINING = (*_STAGES, "compress", "predict", "progress", "load", "checkpoint", "recipe", "finetune", "runner")
+_STAGES = (*_METHOD, *_MODELS, "match", "batch", "optimizers", "parameters", "distiller", "stages")
+_TRAINING = (
+    *_STAGES,
+    "compress",
+    "predict",
+    "fill_mask",
+    "progress",
+    "load",
+    "checkpoint",
+    "recipe",
+    "finetune",
+    "runner",
+)
 _SHIPPING = ("recipes", "export", "export.bench", "quiet")
 
 # One row for each module or package, from the bottom up: what of ours it may import. The longest name that fits counts.
@@ -33,21 +44,29 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "mapping": (),
     "data": (),
     "models": ("features", "mapping", "data.tokenize"),
-    "compress": ("models", "features"),
+    "compress": (*_MODELS, "features"),
     "load": _MODELS,
     "predict": (*_MODELS, "features"),
+    "fill_mask": (*_MODELS, "features", "load"),
     "match": _METHOD,
-    "distiller": (*_METHOD, "match"),
-    "stages": (*_METHOD, *_MODELS, "match", "distiller"),
+    "batch": (),
+    "adam": (),
+    "optimizers": ("adam",),
+    "parameters": (*_METHOD, "match"),
+    "distiller": (*_METHOD, "match", "batch"),
+    "stages": (*_METHOD, *_MODELS, "match", "optimizers", "distiller"),
     "checkpoint": _STAGES,
     "recipe": _STAGES,
     "finetune": (*_STAGES, "recipe"),
     "runner": tuple(name for name in _TRAINING if name != "runner"),
+    "pretrain": _TRAINING,
+    "augment_command": ("data", "fill_mask", "progress"),
     "recipes": _TRAINING,
     "export.bench": ("data",),
-    "export": ("models", "features", "data.tokenize", "export.bench"),
+    "export": ("models", "features", "data.tokenize", "data.textdata", "data.metrics", "export.bench"),
+    "compare": (),
     "quickstart": (*_TRAINING, *_SHIPPING),
-    "cli": (*_TRAINING, *_SHIPPING, "quickstart"),
+    "cli": (*_TRAINING, *_SHIPPING, "quickstart", "pretrain", "augment_command", "compare"),
     "__main__": ("cli",),
 }
 
@@ -58,6 +77,7 @@ WITHOUT_TENSORFLOW = (
     "tfdistill",
     "tfdistill.errors",
     "tfdistill.files",
+    "tfdistill.compare",
     "tfdistill.export.bench",
     "tfdistill.export.verify",
 )

@@ -111,3 +111,137 @@ def test_other_widths_and_heads_are_refused():
         losses.hidden_mse(tf.zeros((1, 2, 3)), tf.zeros((1, 2, 4)))
     with pytest.raises(UserError, match="heads"):
         losses.attention_mse(tf.zeros((1, 2, 3, 3)), tf.zeros((1, 4, 3, 3)))
+
+
+# --- the losses of the other papers ---------------------------------------------------------------------------------
+
+
+def test_generalized_distillation_tempers_the_teacher_alone():
+    # σ(z_t/2) = (2/3, 1/3), σ(z_s) with z_s = (ln 3, 0) is (3/4, 1/4): -2/3·ln 3/4 - 1/3·ln 1/4, no factor T²
+    student = np.array([[np.log(3.0), 0.0]], "float32")
+    value = losses.soft_cross_entropy(student, TEACHER, temperature=2.0, student_temperature=1.0)
+    assert value.numpy() == pytest.approx([0.653886], abs=1e-6)
+
+
+def test_soft_binary_cross_entropy_is_a_mean_over_labels():
+    # sigmoid(z_t) = (0.8, 0.5), sigmoid(z_s) = (0.5, 0.5): both labels cost ln 2
+    assert losses.soft_binary_cross_entropy(STUDENT, TEACHER).numpy() == pytest.approx([0.693147], abs=1e-6)
+    # T = 2: sigmoid(z_t/2) = (2/3, 1/2); times T²
+    student = np.array([[2 * np.log(3.0), 0.0]], "float32")  # sigmoid(z_s/2) = (3/4, 1/2)
+    expected = 4 * ((-2 / 3 * np.log(3 / 4) - 1 / 3 * np.log(1 / 4)) + np.log(2)) / 2
+    value = losses.soft_binary_cross_entropy(student, TEACHER, temperature=2.0)
+    assert value.numpy() == pytest.approx([expected], abs=1e-6)
+
+
+def test_pseudo_labels_take_the_teachers_class():
+    student = np.array([[0.0, np.log(3.0)]], "float32")
+    assert losses.pseudo_labels(student, TEACHER).numpy() == pytest.approx([np.log(4.0)], abs=1e-6)
+
+
+def test_half_squared_distance_is_a_sum_over_classes():
+    a, b = np.array([[1.0, 2.0]], "float32"), np.array([[3.0, 1.0]], "float32")
+    assert losses.half_squared_distance(a, b).numpy() == pytest.approx([2.5])
+
+
+def test_cosine_distance_of_real_tokens():
+    student = np.array([[[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]]], "float32")
+    teacher = np.array([[[2.0, 0.0], [0.0, 5.0], [-1.0, 0.0]]], "float32")
+    sums, counts = losses.cosine(student, teacher, mask=np.array([[1, 1, 0]]))
+    assert sums.numpy() == pytest.approx([1.0]) and counts.numpy() == pytest.approx([2.0])  # 0 + 1
+
+
+def test_patient_compares_directions_of_the_first_token():
+    student = np.array([[[3.0, 4.0], [9.0, 9.0]]], "float32")  # (0.6, 0.8)
+    teacher = np.array([[[10.0, 0.0], [0.0, 1.0]]], "float32")  # (1, 0)
+    assert losses.patient(student, teacher).numpy() == pytest.approx([0.16 + 0.64])
+
+
+def test_representation_losses():
+    student, teacher = np.zeros((1, 2), "float32"), np.array([[[np.log(4.0), 0.0], [7.0, 7.0]]], "float32")
+    assert losses.representation_kl(student, teacher).numpy() == pytest.approx([0.192745], abs=1e-6)
+    assert losses.representation_mse(student, teacher).numpy() == pytest.approx([np.log(4.0) ** 2 / 2], abs=1e-6)
+
+
+def test_feature_map_has_three_parts():
+    student = np.array([[[1.0, -1.0], [0.0, 0.0]]], "float32")  # mean 0, variance 1
+    teacher = np.array([[[5.0, 1.0], [50.0, 0.0]]], "float32")  # mean 3, variance 4, the same direction
+    mask = np.array([[1, 0]])
+    sums, counts = losses.feature_map(student, teacher, mask=mask)
+    assert sums.numpy() == pytest.approx([100 * 0 + 5000 * 9 + 5 * 3]) and counts.numpy() == pytest.approx([1.0])
+    sums, _ = losses.feature_map(-student, teacher, mask=mask, mean_weight=0, variance_weight=0)
+    assert sums.numpy() == pytest.approx([100 * 4.0], rel=1e-5)
+
+
+def test_attention_cross_entropy_sums_over_keys_and_averages_heads_and_queries():
+    student = np.zeros((1, 2, 2, 2), "float32")
+    teacher = np.log(np.array([[[[4.0, 1.0], [1.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]]]], "float32"))
+    sums, counts = losses.attention_cross_entropy(student, teacher)
+    assert sums.numpy() == pytest.approx([2 * np.log(2.0)], abs=1e-6) and counts.numpy() == pytest.approx([2.0])
+    # One real key: the softmax over it alone is 1, so nothing is left to learn.
+    sums, counts = losses.attention_cross_entropy(student, teacher, mask=np.array([[1, 0]]))
+    assert sums.numpy() == pytest.approx([0.0], abs=1e-6) and counts.numpy() == pytest.approx([1.0])
+
+
+def test_masked_lm_counts_labelled_tokens_and_smooths():
+    logits = np.array([[[np.log(4.0), 0.0], [np.nan, np.inf]]], "float32")
+    sums, counts = losses.sparse_cross_entropy(logits, np.array([[1, -1]]))
+    assert sums.numpy() == pytest.approx([np.log(5.0)], abs=1e-6) and counts.numpy() == pytest.approx([1.0])
+    # ε = 0.2: 0.8·ln 5 + 0.2·(ln 5 + ln 1.25)/2
+    sums, _ = losses.sparse_cross_entropy(logits, np.array([[1, -1]]), smoothing=0.2)
+    assert sums.numpy() == pytest.approx([0.8 * np.log(5) + 0.1 * (np.log(5) + np.log(1.25))], abs=1e-6)
+
+
+def test_rows_without_labels_cost_nothing_and_do_not_count():
+    logits = np.array([[np.log(4.0), 0.0], [3.0, 9.0]], "float32")
+    assert losses.sparse_cross_entropy(logits, np.array([1, -1])).numpy() == pytest.approx([np.log(5.0), 0.0], abs=1e-6)
+    assert losses.squared_error(logits[:, :1], np.array([0.0, np.nan])).numpy()[1] == 0.0
+    both = np.array([[1.0, 0.0], [-1.0, -1.0]], "float32")
+    expected = [(np.log(1.25) + np.log(2.0)) / 2, 0.0]
+    assert losses.binary_cross_entropy(logits, both).numpy() == pytest.approx(expected, abs=1e-6)
+    assert losses.known(np.array([1, -1])).numpy().tolist() == [1.0, 0.0]
+    assert losses.known(np.array([[-3.0], [np.nan]]), "regression").numpy().tolist() == [1.0, 0.0]
+    assert losses.known(both, "multilabel").numpy().tolist() == [1.0, 0.0]
+
+
+def test_spans_are_found_among_real_positions():
+    logits = np.array([[[0.0, np.log(3.0)], [0.0, 0.0], [99.0, 99.0]]], "float32")
+    mask = np.array([[1, 1, 0]])
+    value = losses.span_cross_entropy(logits, np.array([[1, 0]]), mask=mask)
+    assert value.numpy() == pytest.approx([(np.log(2.0) + np.log(4 / 3)) / 2], abs=1e-6)
+    assert losses.span_kl(logits, logits + 5.0, mask=mask).numpy() == pytest.approx([0.0], abs=1e-6)
+
+
+TOKEN_LOSSES = ["soft_kl", "soft_cross_entropy", "logits_mse", "hidden_mse", "cosine", "feature_map"]
+
+
+@pytest.mark.parametrize("name", [*TOKEN_LOSSES, "attention_mse", "attention_cross_entropy"])
+def test_gradients_are_finite_and_padding_changes_neither_value_nor_gradient(name):
+    rng = np.random.default_rng(2)
+    is_attention = name.startswith("attention")
+    shape = (2, 3, 5, 5) if is_attention else (2, 5, 4)
+    student, teacher = (rng.normal(size=shape).astype("float32") for _ in range(2))
+    teacher[:, 0] = student[:, 0]  # where the difference is zero
+    width = [(0, 0)] * 2 + [(0, 3)] * 2 if is_attention else [(0, 0), (0, 3), (0, 0)]
+    mask = np.pad(np.ones((2, 5), "int32"), [(0, 0), (0, 3)])
+    found = []
+    for ours, theirs, real in (
+        (student, teacher, None),
+        (np.pad(student, width, constant_values=40), np.pad(teacher, width, constant_values=-40), mask),
+    ):
+        variable = tf.Variable(ours)
+        with tf.GradientTape() as tape:
+            sums, counts = getattr(losses, name)(variable, theirs, mask=real)
+            total = tf.reduce_sum(sums) / tf.reduce_sum(counts)
+        gradient = tape.gradient(total, variable).numpy()
+        assert np.isfinite(gradient).all()
+        found.append((total.numpy(), gradient[:, :, :5, :5] if is_attention else gradient[:, :5]))
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-5)
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["patient", "representation_kl", "representation_mse"])
+def test_gradients_at_zero_are_finite(name):
+    variable = tf.Variable(np.zeros((2, 3, 4), "float32"))
+    with tf.GradientTape() as tape:
+        value = getattr(losses, name)(variable, np.zeros((2, 3, 4), "float32"))
+    assert np.isfinite(tape.gradient(value, variable)).all()

@@ -34,3 +34,18 @@ def test_explicit():
 def test_more_student_than_teacher_layers_is_refused():
     with pytest.raises(UserError, match="4 student layers to 3"):
         mapping.uniform(4, 3)
+
+
+def test_patient_mappings_of_the_paper():
+    assert [t for _, t in mapping.patient_skip(6, 12)] == [2, 4, 6, 8, 10]
+    assert [t for _, t in mapping.patient_last(6, 12)] == [7, 8, 9, 10, 11]
+    assert [t for _, t in mapping.patient_skip(3, 12)] == [4, 8]
+    assert [t for _, t in mapping.patient_last(3, 12)] == [10, 11]
+    with pytest.raises(UserError, match="at least 2"):
+        mapping.patient_skip(1, 12)
+
+
+def test_distilbert_starts_from_every_second_layer():
+    assert mapping.alternate(6, 12) == (1, 3, 5, 8, 10, 12)
+    assert mapping.alternate(1, 12) == (12,) and mapping.alternate(12, 12) == tuple(range(1, 13))
+    assert mapping.alternate(2, 6) == (1, 6)

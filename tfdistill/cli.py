@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from tfdistill.augment_command import augment
 from tfdistill.errors import UserError
 
 app = typer.Typer(
@@ -40,7 +42,7 @@ ForceOption = Annotated[bool, typer.Option("--force", help="replace a former run
 
 @app.callback()
 def _prepare(context: typer.Context) -> None:
-    if context.invoked_subcommand in ("verify", "bench") or "--help" in sys.argv:
+    if context.invoked_subcommand in ("verify", "bench", "compare") or "--help" in sys.argv:
         return
     from tfdistill.quiet import import_tensorflow
 
@@ -53,6 +55,13 @@ def _load_model(source: str, data: Any = None) -> Any:
     if data is None:
         return load(source)
     return load(source, num_outputs=data.num_outputs, task=data.task, label_names=data.label_names)
+
+
+def _student_of(teacher: str) -> str:
+    """A run directory stands for its student."""
+    directory = Path(teacher.removeprefix("hf:"))
+    is_run = (directory / "run.json").is_file() and (directory / "student").is_dir()
+    return str(directory / "student") if is_run else teacher
 
 
 def _show_scores(title: str, scores: dict[str, dict[str, float]]) -> None:
@@ -124,9 +133,82 @@ def finetune(
 
 
 @app.command()
+def pretrain(
+    model: Annotated[str, typer.Argument(help="a preset such as tinybert_4l_312, or hf:DIR, hub:PRESET, demo:minilm")],
+    text: Annotated[
+        str, typer.Option("--text", help="a .txt or .txt.gz file, a directory of them, or demo:plain-text")
+    ],
+    out: OutOption,
+    objective: Annotated[str, typer.Option("--objective", help="mlm, or mlm+nsp")] = "mlm",
+    steps: Annotated[int | None, typer.Option("--steps", help="optimizer steps")] = None,
+    epochs: Annotated[float | None, typer.Option("--epochs", help="passes over the text; 1 if nothing is said")] = None,
+    minutes: Annotated[float | None, typer.Option("--minutes", help="minutes of training")] = None,
+    encoder: Annotated[
+        str | None, typer.Option("--from", help="for a preset: a directory whose encoder gives weights and vocabulary")
+    ] = None,
+    tokenizer: Annotated[
+        str, typer.Option("--tokenizer", help="for a preset with random weights: a directory with the vocabulary")
+    ] = "demo:minilm",
+    config: Annotated[
+        list[str] | None, typer.Option("--config", help="key=value, changes the preset; may be repeated")
+    ] = None,
+    freeze_encoder: Annotated[bool, typer.Option("--freeze-encoder", help="train the head alone")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint at --out")] = False,
+    settings: SetOption = None,
+    seed: SeedOption = 1,
+    debug: DebugOption = False,
+    force: ForceOption = False,
+) -> None:
+    """Train a masked language model (and next-sentence prediction) on plain text.
+
+    Example: `tfdistill pretrain demo:minilm --text demo:plain-text --out MLM --minutes 10`
+    """
+    import keras
+
+    from tfdistill import pretrain as module
+    from tfdistill.recipe import parse_settings
+
+    chosen = parse_settings(module.Settings, settings or [])
+    duration = module.Duration(steps, epochs, minutes)
+    keras.utils.set_random_seed(seed)
+    made, trained_before = module.make_model(
+        _student_of(model),
+        objective,
+        encoder=None if encoder is None else _student_of(encoder),
+        tokenizer=tokenizer,
+        changes=module.parse_config(config or []),
+    )
+    result = module.pretrain(
+        made,
+        text,
+        out,
+        objective=objective,
+        duration=duration,
+        settings=chosen,
+        freeze_encoder=freeze_encoder,
+        trained_before=trained_before,
+        seed=seed,
+        resume=resume,
+        debug=debug,
+        force=force,
+        named=model if encoder is None else f"{model} from {encoder}",
+    )
+    _show_scores(
+        f"{out / 'student'}, {result.steps} steps",
+        {"held out, before": result.before, "held out, after": result.after},
+    )
+
+
+@app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="name of a recipe (tfdistill recipes lists them)")],
-    teacher: Annotated[str, typer.Option("--teacher", help="fine-tuned teacher: a directory or run made by finetune")],
+    teachers: Annotated[
+        list[str],
+        typer.Option(
+            "--teacher",
+            help="fine-tuned teacher: a directory or run made by finetune; of several the logits are averaged",
+        ),
+    ],
     data: DataOption,
     out: OutOption,
     settings: SetOption = None,
@@ -135,6 +217,12 @@ def train(
     force: ForceOption = False,
     on_labels: Annotated[
         bool, typer.Option("--on-labels", help="the undistilled baseline: same steps and texts, labels only")
+    ] = False,
+    teacher_weights: Annotated[
+        list[float] | None, typer.Option("--teacher-weight", min=0, help="of each --teacher in turn; alike by default")
+    ] = None,
+    gradient_norms: Annotated[
+        bool, typer.Option("--gradient-norms", help="write each term's gradient norm at the first step to run.json")
     ] = False,
 ) -> None:
     """Distil a student from a teacher.
@@ -150,17 +238,22 @@ def train(
 
     module = find(recipe)
     chosen = parse_settings(module.Settings, settings or [])
-    directory = Path(teacher.removeprefix("hf:"))
-    if (directory / "run.json").is_file() and (directory / "student").is_dir():
-        directory = directory / "student"  # a run directory stands for its student
-        teacher = str(directory)
-    teacher_model = _load_model(teacher)
-    text = load_data(data, label_names=teacher_model.label_names if teacher_model.task == "classification" else None)
+    teacher_model, *others = [_load_model(_student_of(each)) for each in teachers]
+    names = None if teacher_model.task == "regression" else teacher_model.label_names
+    text = load_data(data, label_names=names, separate_unlabelled=True)
     keras.utils.set_random_seed(seed)
-    made = module.recipe(teacher_model, text, chosen)
-    result = run(on_labels_alone(made) if on_labels else made, out, seed=seed, debug=debug, force=force)
+    made = replace(
+        module.recipe(teacher_model, text, chosen),
+        other_teachers=tuple(others),
+        teacher_weights=tuple(teacher_weights) if teacher_weights else None,
+    )
+    made = on_labels_alone(made) if on_labels else made
+    result = run(made, out, seed=seed, debug=debug, force=force, gradient_norms=gradient_norms)
     _show_scores(f"{out / 'student'}", result.scores)
     out_console.print(f"next: tfdistill export {out / 'student'} --quantize dynamic_int8 --out BUNDLE", highlight=False)
+
+
+app.command()(augment)
 
 
 @app.command()
@@ -201,29 +294,69 @@ def evaluate(
 def export(
     model: Annotated[str, typer.Argument(help="a model directory, for instance RUN/student")],
     out: OutOption,
-    quantize: Annotated[str, typer.Option("--quantize", help="fp32, fp16 or dynamic_int8")] = "dynamic_int8",
+    quantize: Annotated[
+        str,
+        typer.Option(
+            "--quantize", help="fp32, fp16, dynamic_int8, weight_int8, weight_int4; int8 and int8_int16 need --data"
+        ),
+    ] = "dynamic_int8",
     length: Annotated[
         int | None, typer.Option("--length", min=5, max=512, help="word pieces; by default the training length")
     ] = None,
-    data: Annotated[str | None, typer.Option("--data", help="measure parity on the dev split of this data")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", help="score the file on dev and test of this data; train calibrates int8 and int8_int16"
+        ),
+    ] = None,
+    max_drop: Annotated[
+        float, typer.Option("--max-drop", help="points that the file may lose on dev against Keras; else exit code 3")
+    ] = 1.0,
+    golden_from_data: Annotated[
+        bool,
+        typer.Option(
+            "--golden-from-data", help="put up to 200 texts of --data (dev) into golden.json: it ships in apps"
+        ),
+    ] = False,
 ) -> None:
     """Write a bundle: the TFLite file, its vocabulary, labels, test vectors and manifest.
 
     Example: `tfdistill export RUN/student --quantize dynamic_int8 --out BUNDLE`
     """
     from tfdistill.export.bundle import export_bundle
+    from tfdistill.export.gate import AccuracyDropped
 
     loaded = _load_model(model)
     length = length or _max_length(model, 64)
-    dev = None
+    measured: dict[str, Any] = {"dev": None, "test": None}
+    calibration = golden_data = None
+    if golden_from_data and data is None:
+        raise UserError("--golden-from-data takes texts of --data and got none; expected --data")
     if data is not None:
         from tfdistill.data.sources import load_data
         from tfdistill.predict import encode, predict_logits
 
-        split = load_data(data, label_names=loaded.label_names).splits["dev"]
-        encoded = encode(loaded, split, length)
-        dev = (encoded, predict_logits(loaded, encoded), split.labels)
-    path = export_bundle(loaded, out, quantize=quantize, length=length, dev=dev)
+        splits = load_data(data, label_names=loaded.label_names).splits
+        for name in measured.keys() & splits.keys():
+            encoded = encode(loaded, splits[name], length)
+            measured[name] = (encoded, predict_logits(loaded, encoded), splits[name].labels)
+        if quantize in ("int8", "int8_int16"):
+            calibration = encode(loaded, splits["train"], length)
+        golden_data = splits["dev"] if golden_from_data else None
+    try:
+        path = export_bundle(
+            loaded,
+            out,
+            quantize=quantize,
+            length=length,
+            max_drop=max_drop,
+            calibration=calibration,
+            golden_data=golden_data,
+            **measured,
+        )
+    except AccuracyDropped as error:
+        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"tfdistill: {error}")
+        raise typer.Exit(3) from None
     manifest = json.loads((path / "manifest.json").read_text("utf-8"))
     size = (path / "model.tflite").stat().st_size
     out_console.print(f"{path}: model.tflite, {size / 1e6:.1f} MB, {quantize}, length {length}", highlight=False)
@@ -285,6 +418,36 @@ def bench(
 
 
 @app.command()
+def compare(
+    sources: Annotated[list[Path] | None, typer.Argument(help="runs and bundles")] = None,
+    teacher: Annotated[
+        Path | None, typer.Option("--teacher", help="run of the teacher; by default the run of finetune among them")
+    ] = None,
+    split: Annotated[str | None, typer.Option("--split", help="test or dev; by default test if all have it")] = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="score to compare; by default each run's first")
+    ] = None,
+    bench: Annotated[Path | None, typer.Option("--bench", help="file with the output of bench --json")] = None,
+    published: Annotated[bool, typer.Option("--published", help="also the papers' results on MRPC")] = False,
+    plot: Annotated[Path | None, typer.Option("--plot", help="picture to write, .png, .svg or .pdf")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Set runs and bundles side by side: compression factor, score, share of the teacher's score kept, files, latency.
+
+    Example: `tfdistill compare TEACHER RUN1 RUN2 BUNDLE --plot compare.png`
+    """
+    from tfdistill import compare as module
+
+    rows = module.compare(sources or [], teacher=teacher, split=split, metric=metric, bench=bench, published=published)
+    if as_json:
+        print(module.as_json(rows))
+    else:
+        out_console.print(module.as_table(rows))
+    if plot is not None:
+        module.plot(rows, plot)
+
+
+@app.command()
 def recipes(name: Annotated[str | None, typer.Argument(help="show this recipe whole")] = None) -> None:
     """List the recipes, or show one: paper, command, published score, settings.
 
@@ -303,12 +466,13 @@ def recipes(name: Annotated[str | None, typer.Argument(help="show this recipe wh
         out_console.print(table)
         return
     table = Table(title="recipes")
-    for column in ("name", "paper", "published"):
+    for column in ("name", "paper", "idea", "published"):
         table.add_column(column)
     for each in names():
-        lines = (find(each).__doc__ or "").splitlines()
-        published = next((line.partition(":")[2].strip() for line in lines if line.startswith("Published")), "")
-        table.add_row(each, lines[0], published)
+        doc = find(each).__doc__ or ""
+        said = {line.partition(":")[0]: line.partition(":")[2].strip() for line in doc.splitlines()}
+        paper = " ".join(doc.strip().split("\n\n")[0].split())
+        table.add_row(each, paper, said.get("Idea", ""), said.get("Published", ""))
     out_console.print(table)
 
 
@@ -337,6 +501,7 @@ def doctor() -> None:
         "hub": ("keras_hub",),
         "tensorboard": ("tensorboard",),
         "mediapipe": ("mediapipe",),
+        "augment": ("nltk", "pyarrow"),
     }
     for extra, modules in optional_parts.items():
         missing = [module for module in modules if importlib.util.find_spec(module) is None]

@@ -9,9 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfdistill.batch import cached_features, part, split_rows, unpack
 from tfdistill.errors import DivergedError, UserError
 from tfdistill.features import Features, features_of
-from tfdistill.match import HardLabels, Match, Step, Term
+from tfdistill.match import HardLabels, Step, Term
 
 
 class _Untracked:
@@ -36,23 +37,17 @@ class StopOnDivergence(keras.callbacks.Callback):
             raise DivergedError(self.step, bad[0] if bad else "loss")
 
 
-def unpack(data: Any) -> tuple[Any, Any, Any]:
-    """(inputs, labels, sample_weight) of a batch.
-
-    A batch is `(x[, y[, sample_weight]])` as everywhere in Keras, or a dict with the keys "student" and, as needed,
-    "teacher", "teacher_features", "labels", "sample_weight".
-    """
-    if isinstance(data, Mapping) and "student" in data:
-        inputs = {key: data[key] for key in ("student", "teacher", "teacher_features") if key in data}
-        return inputs, data.get("labels"), data.get("sample_weight")
-    return keras.utils.unpack_x_y_sample_weight(data)
+def _sum_and_count(term: Term, step: Step, sample_weight: Any) -> tuple[Any, Any, Any]:
+    """(weighted sum, count, examples) of a term in this batch."""
+    value = term(step)
+    sums, counts = value if isinstance(value, tuple) else (value, tf.ones_like(value))
+    if sample_weight is not None:
+        sums = sums * tf.cast(tf.reshape(sample_weight, [-1]), sums.dtype)
+    return tf.reduce_sum(sums), tf.reduce_sum(counts), tf.cast(tf.shape(sums)[0], tf.float32)
 
 
-def _part(inputs: Any, name: str) -> Any:
-    """The inputs of "student" or "teacher": their own if the batch tells them apart, else the same for both."""
-    if isinstance(inputs, Mapping) and "student" in inputs:
-        return inputs.get(name, inputs["student"])
-    return inputs
+def _plus(one: Any, other: Any) -> Any:
+    return None if one is None else tf.convert_to_tensor(one) + tf.convert_to_tensor(other)
 
 
 class Distiller(keras.Model):
@@ -64,6 +59,9 @@ class Distiller(keras.Model):
         teacher: the same for the teacher; None if every batch carries "teacher_features" (a teacher cache) or no term
             reads the teacher. It is always called with training=False, never trained and never saved.
         matches: terms to sum, `Match` and `HardLabels` or anything with their call.
+        train_teacher: the teacher learns too (shared projection does this); then it is also called with training=True.
+        micro_batches: forward and backward go through the batch in so many parts, one after the other, before one update: the
+            memory of a part, the result of the whole.
 
     `compile` takes any optimizer and metrics; a `loss` given there is one more term of weight 1 on the labels, named
     "compile_loss". `fit`, `evaluate` and `predict` behave as usual. Batches are `(x, y[, sample_weight])` for both
@@ -79,7 +77,15 @@ class Distiller(keras.Model):
         student.save("student.keras")
     """
 
-    def __init__(self, student: keras.Model, teacher: Any = None, matches: Sequence[Term] = (), **kwargs: Any):
+    def __init__(
+        self,
+        student: keras.Model,
+        teacher: Any = None,
+        matches: Sequence[Term] = (),
+        train_teacher: bool = False,
+        micro_batches: int = 1,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         names = [term.name for term in matches]
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -88,10 +94,15 @@ class Distiller(keras.Model):
         if teacher is student:
             raise UserError("teacher and student are the same object; give the student a model of its own")
         self.student = student
-        self._frozen = _Untracked(teacher)
+        self.micro_batches = micro_batches
+        self._teacher = teacher if train_teacher else _Untracked(teacher)
         self._matches = _Untracked(tuple(matches))
+        # A variable, so that stages which only weigh their terms differently share one compiled step.
+        self._term_weights = _Untracked(tf.Variable([float(term.weight) for term in matches] or [0.0], trainable=False))
         self._compiled_term: _Untracked | None = None
-        self._projections = self._make_projections()
+        self._projections: dict[str, keras.layers.Layer] = {}
+        for term in matches:
+            self._projections.update(getattr(term, "make_projections", lambda *_: {})(student, teacher))
         self._trackers = [keras.metrics.Mean(name=name) for name in names]
         self._compile_tracker = None
         self.built = True
@@ -100,32 +111,28 @@ class Distiller(keras.Model):
 
     @property
     def teacher(self) -> Any:
-        return self._frozen.value
+        return self._teacher.value if isinstance(self._teacher, _Untracked) else self._teacher
+
+    @property
+    def trains_teacher(self) -> bool:
+        return not isinstance(self._teacher, _Untracked)
 
     @property
     def terms(self) -> tuple[Term, ...]:
         compiled = self._compiled_term
         return self._matches.value + ((compiled.value,) if compiled is not None else ())
 
-    def _make_projections(self) -> dict[str, keras.layers.Layer]:
-        projections = {}
-        for match in self._matches.value:
-            if not isinstance(match, Match) or match.project is None:
-                continue
-            widths = [getattr(model, "width", lambda _: None)(match.on) for model in (self.student, self.teacher)]
-            if None in widths:
-                raise UserError(
-                    f"the term '{match.name}' projects {match.on}, whose width is known for models of tfdistill.models only"
-                )
-            for student_layer, _ in match.pairs():
-                key = match.projection_key(student_layer)
-                projection = keras.layers.Dense(widths[1], use_bias=False, name=f"projection_{key}")
-                projection.build((None, None, widths[0]))
-                projections[key] = projection
-        return projections
+    @property
+    def projections(self) -> dict[str, keras.layers.Layer]:
+        """The trainable maps between widths, by the term and the student's layer. They are no part of the student."""
+        return self._projections
+
+    def weigh(self, weights: Sequence[float]) -> None:
+        """Set the weights of the terms, in the order of `matches`, without another compilation."""
+        self._term_weights.value.assign([float(weight) for weight in weights])
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        return self.student(_part(inputs, "student"), training=training)
+        return self.student(part(inputs, "student"), training=training)
 
     # --- keras ------------------------------------------------------------------------------------------------------
 
@@ -177,69 +184,117 @@ class Distiller(keras.Model):
     # --- steps ------------------------------------------------------------------------------------------------------
 
     def _forward(self, inputs: Any, labels: Any, training: bool) -> Step:
-        """Exactly one student and one teacher forward (or the cached teacher features)."""
+        """Exactly one student and one teacher forward; none of the teacher where all it is asked for is cached."""
         want_student = frozenset().union(*(term.student_features for term in self.terms))
         if self._compile_metrics is not None:
             want_student |= {"logits"}
         want_teacher = frozenset().union(*(term.teacher_features for term in self.terms))
-        student = features_of(self.student, _part(inputs, "student"), sorted(want_student), training)
-        teacher = None
-        cached = inputs.get("teacher_features", {}) if isinstance(inputs, Mapping) else {}
-        if want_teacher and want_teacher <= set(cached):
-            teacher = Features(**{name: cached[name] for name in want_teacher})
-        elif want_teacher:
-            if self.teacher is None:
-                raise UserError(
-                    f"the terms read {', '.join(sorted(want_teacher))} of the teacher, but there is neither a teacher nor "
-                    f"cached features of that name; received {sorted(cached) or 'none'}"
-                )
-            teacher = features_of(self.teacher, _part(inputs, "teacher"), sorted(want_teacher), False)
-        if teacher is not None:
-            fixed = {name: tf.nest.map_structure(tf.stop_gradient, getattr(teacher, name)) for name in want_teacher}
-            teacher = Features(**fixed)
-        return Step(student, teacher, labels, self._projections)
+        student = features_of(self.student, part(inputs, "student"), sorted(want_student), training)
+        cached = {name: value for name, value in cached_features(inputs).items() if name in want_teacher}
+        live = want_teacher - set(cached)
+        if live and self.teacher is None:
+            raise UserError(
+                f"the terms read {', '.join(sorted(live))} of the teacher, but there is neither a teacher nor "
+                f"cached features of that name; received {sorted(cached) or 'none'}"
+            )
+        teacher = Features(**cached) if want_teacher else None
+        if live:
+            said = features_of(self.teacher, part(inputs, "teacher"), sorted(live), training and self.trains_teacher)
+            values = {name: getattr(said, name) for name in live}
+            if not self.trains_teacher:
+                values = tf.nest.map_structure(tf.stop_gradient, values)
+            teacher = Features(**cached, **values, mask=said.mask)
+        return Step(student, teacher, labels, self._projections, (self.student, self.teacher))
 
-    def _loss(self, step: Step, sample_weight: Any) -> Any:
-        """This replica's share of the global loss; the shares sum up to it. Also feeds the metrics of the terms."""
-        context = tf.distribute.get_replica_context()
+    def _over_replicas(self, value: Any) -> Any:
+        if self.distribute_strategy.num_replicas_in_sync == 1:
+            return value
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+    def _loss(self, step: Step, sample_weight: Any, counts: Sequence[Any] = (), first: bool = True) -> tuple[Any, Any]:
+        """(this replica's share of the global loss, examples); the shares sum up to it. Also feeds the metrics of the terms.
+
+        Args:
+            counts: what the sum of each term is divided by; by default its count in this batch, over all replicas.
+            first: whether this is the first part of a batch, with which terms on parameters and regularisation count.
+        """
         replicas = self.distribute_strategy.num_replicas_in_sync
-
-        def over_replicas(value: Any) -> Any:
-            return context.all_reduce(tf.distribute.ReduceOp.SUM, value) if replicas > 1 else value
-
-        total = tf.constant(0.0)
-        examples = tf.constant(0.0)
+        total, examples = tf.constant(0.0), tf.constant(0.0)
+        weights = [*tf.unstack(tf.convert_to_tensor(self._term_weights.value))[: len(self._matches.value)], 1.0]
         trackers = [*self._trackers, *([self._compile_tracker] if self._compiled_term is not None else [])]
-        for term, tracker in zip(self.terms, trackers, strict=True):
-            value = term(step)
-            sums, counts = value if isinstance(value, tuple) else (value, tf.ones_like(value))
-            if sample_weight is not None:
-                sums = sums * tf.cast(tf.reshape(sample_weight, [-1]), sums.dtype)
-            local_sum, local_count = tf.reduce_sum(sums), tf.reduce_sum(counts)
-            total += term.weight * local_sum / tf.maximum(over_replicas(local_count), 1.0)
+        for number, (term, weight, tracker) in enumerate(zip(self.terms, weights, trackers, strict=False)):
+            if getattr(term, "on_parameters", False):
+                if first:
+                    value = term(step)
+                    total += weight * value / replicas
+                    tracker.update_state(value)
+                continue
+            local_sum, local_count, examples = _sum_and_count(term, step, sample_weight)
+            whole = counts[number] if counts else self._over_replicas(local_count)
+            total += weight * local_sum / tf.maximum(whole, 1.0)
             tracker.update_state(local_sum / tf.maximum(local_count, 1.0), sample_weight=local_count)
-            examples = tf.cast(tf.shape(sums)[0], tf.float32)
-        if self.student.losses:
+        if self.student.losses and first:
             total += tf.add_n([tf.cast(loss, tf.float32) for loss in self.student.losses]) / replicas
+        return total, examples
+
+    def _track(self, total: Any, examples: Any) -> None:
         # Summed over replicas this is (global loss · global batch, global batch): the mean over batches, weighted by size.
-        self._loss_tracker.update_state(total * replicas, sample_weight=over_replicas(examples) / replicas)
-        return total
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        self._loss_tracker.update_state(total * replicas, sample_weight=self._over_replicas(examples) / replicas)
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        inputs, labels, sample_weight = unpack(data)
-        with tf.GradientTape() as tape:
-            step = self._forward(inputs, labels, training=True)
-            loss = self._loss(step, sample_weight)
-            scaled = self.optimizer.scale_loss(loss)
+        parts = split_rows(data, self.micro_batches)
+        counts = self._counts(parts) if len(parts) > 1 else ()
         variables = self.trainable_variables
-        pairs = [pair for pair in zip(tape.gradient(scaled, variables), variables, strict=True) if pair[0] is not None]
+        gradients: list[Any] = []
+        total, examples = tf.constant(0.0), tf.constant(0.0)
+        for number, micro_batch in enumerate(parts):
+            inputs, labels, sample_weight = unpack(micro_batch)
+            with tf.GradientTape() as tape:
+                step = self._forward(inputs, labels, training=True)
+                loss, rows = self._loss(step, sample_weight, counts, first=number == 0)
+                scaled = self.optimizer.scale_loss(loss)
+            new = tape.gradient(scaled, variables)
+            gradients = [_plus(a, b) for a, b in zip(gradients, new, strict=True)] if number else new
+            total, examples = total + loss, examples + rows
+            logs = self._logs(inputs, labels, step, sample_weight)
+        pairs = [pair for pair in zip(gradients, variables, strict=True) if pair[0] is not None]
         self.optimizer.apply_gradients(pairs)
-        return self._logs(inputs, labels, step, sample_weight)
+        self._track(total, examples)
+        return {**logs, "loss": self._loss_tracker.result()}
+
+    def _counts(self, parts: Sequence[Any]) -> list[Any]:
+        """The count of each term over all parts and replicas. Only counts are asked for, so no forward pass stays in the graph."""
+        steps = [(self._forward(*unpack(each)[:2], training=False), unpack(each)[2]) for each in parts]
+        return [
+            self._over_replicas(tf.add_n([_sum_and_count(term, step, weight)[1] for step, weight in steps]))
+            if not getattr(term, "on_parameters", False)
+            else tf.constant(1.0)
+            for term in self.terms
+        ]
+
+    def gradient_norms(self, data: Any) -> dict[str, float]:
+        """Norm of the gradient of each weighted term over all trainable variables, for one batch. A look, not a step."""
+        inputs, labels, sample_weight = unpack(data)
+        weighted = {}
+        with tf.GradientTape(persistent=True) as tape:
+            step = self._forward(inputs, labels, training=False)
+            for term, weight in zip(self._matches.value, self._term_weights.value.numpy(), strict=False):
+                if getattr(term, "on_parameters", False):
+                    weighted[term.name] = weight * term(step)
+                else:
+                    local_sum, local_count, _ = _sum_and_count(term, step, sample_weight)
+                    weighted[term.name] = weight * local_sum / tf.maximum(local_count, 1.0)
+        norms = {}
+        for name, loss in weighted.items():
+            gradients = [g for g in tape.gradient(loss, self.trainable_variables) if g is not None]
+            norms[name] = float(tf.linalg.global_norm(gradients or [tf.zeros(())]))
+        return norms
 
     def test_step(self, data: Any) -> dict[str, Any]:
         inputs, labels, sample_weight = unpack(data)
         step = self._forward(inputs, labels, training=False)
-        self._loss(step, sample_weight)
+        self._track(*self._loss(step, sample_weight))
         return self._logs(inputs, labels, step, sample_weight)
 
     def predict_step(self, data: Any) -> Any:
@@ -252,4 +307,4 @@ class Distiller(keras.Model):
             raise UserError(
                 "compile(metrics=...) was given, but the batch has no labels; leave the metrics out, or give labels"
             )
-        return self.compute_metrics(_part(inputs, "student"), labels, step.student.logits, sample_weight)
+        return self.compute_metrics(part(inputs, "student"), labels, step.student.logits, sample_weight)

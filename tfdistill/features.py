@@ -8,7 +8,7 @@ from typing import Any
 
 from tfdistill.errors import UserError
 
-NAMES = ("logits", "pooled", "embeddings", "hidden_states", "attention_scores")
+NAMES = ("logits", "nsp_logits", "pooled", "embeddings", "hidden_states", "attention_scores")
 
 
 @dataclass(frozen=True)
@@ -16,15 +16,17 @@ class Features:
     """Outputs of one forward pass. Fields nobody asked for are None.
 
     Shapes (batch B, length L, layers N, width H, heads A, classes C):
-        logits: (B, C), before softmax or sigmoid.
-        pooled: (B, H), the vector the head reads.
+        logits: (B, C), before softmax or sigmoid; (B, L, C) of heads that answer for each token.
+        nsp_logits: (B, 2), next sentence or not, of a model for "pretraining", whose logits are the masked LM's.
+        pooled: (B, H), the vector that the head of a sequence task reads.
         embeddings: (B, L, H), the embedding output ("layer 0").
-        hidden_states: tuple of N tensors (B, L, H); layer n stands at index n - 1.
+        hidden_states: tuple of N tensors (B, L, H); layer n stands at index n - 1. A BiLSTM has one, its states.
         attention_scores: tuple of N tensors (B, A, L, L), before mask and softmax.
         mask: (B, L), 1 for real tokens and 0 for padding; None for models that know no padding.
     """
 
     logits: Any = None
+    nsp_logits: Any = None
     pooled: Any = None
     embeddings: Any = None
     hidden_states: tuple[Any, ...] | None = None

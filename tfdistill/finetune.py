@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pydantic import Field
 
 from tfdistill.data.textdata import TextData
@@ -13,12 +15,16 @@ from tfdistill.stages import Stage
 
 
 class Settings(CommonSettings):
+    privileged: bool = Field(False, description="read the columns text_extra too: a teacher for the recipe privileged")
     train_word_embeddings: bool = Field(True, description="false keeps the word-piece table as it is, which saves time")
 
 
 def recipe(model: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
     """Fine-tune `model` on the labels of `data` (Devlin et al. 2019, section 4: AdamW, warm-up, linear decay)."""
     settings = settings or Settings()
+    if settings.privileged:
+        splits = {name: split.with_extra() for name, split in data.splits.items() if split.texts_extra}
+        data = replace(data, splits=splits)
     stage = Stage(
         "labels",
         (HardLabels(task=data.task),),

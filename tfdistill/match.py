@@ -22,20 +22,29 @@ from tfdistill.losses import Value
 from tfdistill.mapping import Pairs
 
 LAYERED = ("hidden_states", "attention_scores")
+PROJECTIONS = (None, "fit", "shared", "gelu")
+
+Projections = dict[str, keras.layers.Layer]
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a term may read: one student and one teacher forward, labels (B,), and the projections by their key."""
+    """What a term may read: one student and one teacher forward, the labels, the projections by their key, and the models
+    themselves for terms on parameters."""
 
     student: Features
     teacher: Features | None = None
     labels: Any = None
     projections: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+    models: tuple[Any, Any] = (None, None)
 
 
 class Term(Protocol):
-    """The call that the Distiller makes. `Value` is (B,), or (sum, count) for means over tokens."""
+    """The call that the Distiller makes. `Value` is (B,), or (sum, count) for means over tokens.
+
+    Two more attributes are optional. `make_projections(student, teacher)` gives layers that are trained with the student.
+    `on_parameters = True` marks a term on weights: its value is a scalar, counted once in a step whatever the sample weights.
+    """
 
     @property
     def name(self) -> str: ...
@@ -54,17 +63,21 @@ class Term(Protocol):
 
 @dataclass(frozen=True)
 class Match:
-    """One loss between a feature of the student and the same feature of the teacher.
+    """One loss between a feature of the student and a feature of the teacher.
 
     Args:
         loss: function of (student, teacher[, mask]) as in `tfdistill.losses`.
         on: "logits", "pooled", "embeddings", "hidden_states" or "attention_scores".
         layers: pairs (student layer, teacher layer) from `tfdistill.mapping`, for features that have layers.
-        project: "fit" bridges the widths by a trainable linear map of the student's feature, one for each layer pair;
-            None compares as they are.
+        project: how widths are bridged. "fit": a trainable linear map of the student's feature, one for each layer pair;
+            "shared": one for all of them; "gelu": GELU(W·h + b), one for each; None compares as they are.
         weight: factor of this term in the total. Layer pairs are summed, as in TinyBERT's equation 11.
         name: shown in logs; by default the loss and, for layers, the feature.
         options: further keyword arguments of the loss, for instance {"temperature": 2.0}.
+        teacher_on: the teacher's feature, where it is another one than `on`. The layer number of a feature without layers
+            is not read.
+        where: tokens that count, for losses that take a mask: all "real" ones, or those that are "labelled" (0 or above in
+            labels (B, L), as the masked ones of a language model).
 
     Raises:
         UserError: unknown feature, or layers given or missing where they should not be.
@@ -77,30 +90,76 @@ class Match:
     weight: float = 1.0
     name: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    teacher_on: str = ""
+    where: str = "real"
 
     def __post_init__(self) -> None:
-        if self.on not in NAMES:
-            raise UserError(f"Match(on='{self.on}'): expected one of {', '.join(NAMES)}")
-        if (self.on in LAYERED) != bool(self.layers):
-            need = "needs layers=mapping.uniform(M, N) or other pairs" if self.on in LAYERED else "takes no layers"
+        if not self.teacher_on:
+            object.__setattr__(self, "teacher_on", self.on)
+        for key in ("on", "teacher_on"):
+            if getattr(self, key) not in NAMES:
+                raise UserError(f"Match({key}='{getattr(self, key)}'): expected one of {', '.join(NAMES)}")
+        layered = self.on in LAYERED or self.teacher_on in LAYERED
+        if layered != bool(self.layers):
+            need = "needs layers=mapping.uniform(M, N) or other pairs" if layered else "takes no layers"
             raise UserError(f"Match(on='{self.on}') {need}; received layers={self.layers!r}")
-        if self.project not in (None, "fit"):
-            raise UserError(f"Match(project={self.project!r}): expected 'fit' or None")
+        if self.project not in PROJECTIONS:
+            raise UserError(f"Match(project={self.project!r}): expected 'fit', 'shared', 'gelu' or None")
+        if self.where not in ("real", "labelled"):
+            raise UserError(f"Match(where={self.where!r}): expected 'real' or 'labelled'")
         if not self.name:
             loss = getattr(self.loss, "__name__", "loss")
             object.__setattr__(self, "name", loss if self.on == "logits" else f"{self.on}_{loss}")
 
     @property
     def student_features(self) -> frozenset[str]:
-        return frozenset({self.on} | ({"embeddings"} if any(0 in pair for pair in self.layers) else set()))
+        return _needed(self.on, [pair[0] for pair in self.layers])
 
-    teacher_features = student_features
+    @property
+    def teacher_features(self) -> frozenset[str]:
+        return _needed(self.teacher_on, [pair[1] for pair in self.layers])
 
-    def pairs(self) -> Pairs | tuple[tuple[None, None]]:
-        return self.layers or ((None, None),)
+    @property
+    def by_token(self) -> bool:
+        """Whether student and teacher have to read the same tokens."""
+        feature = self.on in ("embeddings", *LAYERED) or self.teacher_on in ("embeddings", *LAYERED)
+        return feature and "mask" in inspect.signature(self.loss).parameters
 
-    def projection_key(self, student_layer: int | None) -> str:
-        return f"{self.name}_{student_layer or 0}"
+    def pairs(self) -> Pairs:
+        """The layer pairs; one of zeros, which nobody reads, for features without layers."""
+        return self.layers or ((0, 0),)
+
+    def projection_key(self, student_layer: int) -> str:
+        return f"{self.name}_{'shared' if self.project == 'shared' else student_layer}"
+
+    def make_projections(self, student: Any, teacher: Any) -> Projections:
+        """The trainable maps from the student's width to the teacher's, by their key. Raises UserError for unknown widths."""
+        if self.project is None:
+            return {}
+        widths = [
+            getattr(model, "width", lambda _: None)(feature)
+            for model, feature in ((student, self.on), (teacher, self.teacher_on))
+        ]
+        if None in widths:
+            raise UserError(
+                f"the term '{self.name}' projects {self.on}, whose width is known for models of tfdistill.models only"
+            )
+        projections: Projections = {}
+        for key in dict.fromkeys(self.projection_key(student_layer) for student_layer, _ in self.pairs()):
+            gelu = self.project == "gelu"
+            projection = keras.layers.Dense(
+                widths[1], "gelu" if gelu else None, use_bias=gelu, name=f"projection_{key}"
+            )
+            projection.build((None, None, widths[0]))
+            projections[key] = projection
+        return projections
+
+    def _mask(self, step: Step) -> Any:
+        if self.where == "real":
+            return step.student.mask
+        if step.labels is None:
+            raise UserError(f"the term '{self.name}' counts labelled tokens; give fit (inputs, labels)")
+        return tf.cast(token_labels(step.labels) >= 0, tf.int32)
 
     def __call__(self, step: Step) -> Value:
         if step.teacher is None:
@@ -108,12 +167,15 @@ class Match:
                 f"the term '{self.name}' needs a teacher; give the Distiller one, or cached teacher features"
             )
         takes_mask = "mask" in inspect.signature(self.loss).parameters
-        options = dict(self.options, **({"mask": step.student.mask} if takes_mask else {}))
+        options = dict(self.options, **({"mask": self._mask(step)} if takes_mask else {}))
         total: Any = None
         for student_layer, teacher_layer in self.pairs():
             ours, theirs = (
-                getattr(features, self.on) if layer is None else features.layer(self.on, layer)
-                for features, layer in ((step.student, student_layer), (step.teacher, teacher_layer))
+                features.layer(feature, layer) if feature in LAYERED else getattr(features, feature)
+                for features, feature, layer in (
+                    (step.student, self.on, student_layer),
+                    (step.teacher, self.teacher_on, teacher_layer),
+                )
             )
             key = self.projection_key(student_layer)
             if key in step.projections:
@@ -124,30 +186,64 @@ class Match:
         return total[0] if total[1] is None else total
 
 
+def _needed(feature: str, layers: list[int]) -> frozenset[str]:
+    """Layer 0 of the hidden states is the embedding output."""
+    return frozenset({feature} | ({"embeddings"} if feature == "hidden_states" and 0 in layers else set()))
+
+
+def token_labels(labels: Any) -> Any:
+    """Labels of tokens, below 0 for none: (B, L) as they are; of a masked language model's batch (`tfdistill.data.corpus`),
+    "masked_labels" (B, K) where "masked_weights" is not 0."""
+    if isinstance(labels, Mapping):
+        return tf.where(tf.cast(labels["masked_weights"], tf.bool), tf.cast(labels["masked_labels"], tf.int32), -1)
+    return tf.convert_to_tensor(labels)
+
+
 @dataclass(frozen=True)
 class HardLabels:
-    """Supervised loss on labels, the (1 - λ) part of soft-target distillation.
+    """Supervised loss on labels, the (1 - λ) part of soft-target distillation. Rows and tokens without a label do not count.
 
     Args:
-        task: "classification" (class numbers) or "regression"; or
+        task: one of `tfdistill.models.heads.TASKS`: "classification" (class numbers, below 0 for none), "multilabel",
+            "regression", "token_classification", "question_answering", "masked_lm", "next_sentence" (of a model for
+            "pretraining"); or
         loss: a `keras.losses.Loss` or a function of (labels, logits), taken in place of the task's own.
+        smoothing: label smoothing ε, for classes and masked tokens.
     """
 
     task: str = "classification"
     weight: float = 1.0
     name: str = "hard_labels"
     loss: Any = None
-    student_features = frozenset({"logits"})
+    smoothing: float = 0.0
     teacher_features: frozenset[str] = frozenset()
+
+    @property
+    def student_features(self) -> frozenset[str]:
+        return frozenset({"nsp_logits" if self.task == "next_sentence" else "logits"})
 
     def __call__(self, step: Step) -> Value:
         if step.labels is None:
             raise UserError(f"the term '{self.name}' needs labels; give fit (inputs, labels), or leave the term out")
+        logits, labels = step.student.logits, step.labels
         if self.loss is not None:
             # `call` of a keras loss is per example; its own reduction would divide by the local batch.
             per_example = self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss
-            value = tf.cast(per_example(step.labels, tf.cast(step.student.logits, tf.float32)), tf.float32)
+            value = tf.cast(per_example(labels, tf.cast(logits, tf.float32)), tf.float32)
             return tf.reduce_mean(tf.reshape(value, [tf.shape(value)[0], -1]), axis=-1)
+        if self.task in ("token_classification", "masked_lm"):
+            if isinstance(labels, Mapping) and "masked_positions" in labels:  # the model answered for all positions
+                logits = tf.gather(logits, labels["masked_positions"], axis=1, batch_dims=1)
+            return losses.sparse_cross_entropy(logits, token_labels(labels), smoothing=self.smoothing)
+        if self.task == "question_answering":
+            return losses.span_cross_entropy(logits, labels, mask=step.student.mask)
+        if self.task == "next_sentence":
+            labels = labels["next_sentence"] if isinstance(labels, Mapping) else labels
+            return losses.sparse_cross_entropy(step.student.nsp_logits, labels), losses.known(labels)
         if self.task == "regression":
-            return losses.squared_error(step.student.logits, step.labels)
-        return losses.sparse_cross_entropy(step.student.logits, step.labels)
+            value = losses.squared_error(logits, labels)
+        elif self.task == "multilabel":
+            value = losses.binary_cross_entropy(logits, labels)
+        else:
+            value = losses.sparse_cross_entropy(logits, labels, smoothing=self.smoothing)
+        return value, losses.known(labels, self.task)

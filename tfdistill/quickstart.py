@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,13 @@ from tfdistill.data.tokenize import Encoded
 from tfdistill.errors import UserError, optional
 from tfdistill.export.bench.host import bench_files, machine
 from tfdistill.export.bench.report import print_table, write_report
-from tfdistill.export.convert import ConvertedFile, convert_model
+from tfdistill.export.convert import ConvertedFile, convert_models
 from tfdistill.export.runtime import TFLiteModel
 from tfdistill.export.verify import parity
 from tfdistill.files import atomic_directory
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.models.text import TextModel
-from tfdistill.predict import encode, predict_logits
+from tfdistill.predict import encode
 from tfdistill.progress import say, task
 from tfdistill.recipe import Recipe, on_labels_alone, with_learning_rate
 from tfdistill.recipes import bilstm, soft_targets
@@ -45,34 +45,30 @@ LENGTH = 64
 class Plan:
     """How much of everything. Steps are what costs; the two plans differ in nothing else."""
 
-    train_rows: int | None = None
-    teacher_epochs: float = 1.5
+    rows: tuple[int | None, int | None, int | None] = (None, None, None)  # of train, dev and test; None takes all
+    teacher_epochs: float = 2.0
     teacher_batch_size: int = 32
-    test_rows: int | None = None
-    copies: int = 1
+    copies: int = 2
     student_epochs: float = 1.0
-    student_rates: tuple[float, ...] = (1e-4, 3e-4)
-    student_search_steps: int = 30
-    bilstm_epochs: float = 2.5
-    bilstm_batch_size: int = 128
-    bilstm_rates: tuple[float, ...] = (2e-3, 5e-3)
-    bilstm_search_steps: int = 50
+    student_rates: tuple[float, ...] = (1.5e-4, 3e-4)
+    student_search_steps: int = 60
+    bilstm_epochs: float = 2.0
+    bilstm_rates: tuple[float, ...] = (1e-3, 2e-3)
+    bilstm_search_steps: int = 80
     evaluations: int = 3
     bench_repeats: int = 3
 
 
 FAST = Plan(
-    train_rows=1200,
+    rows=(600, 300, 200),
     teacher_epochs=1.5,
     teacher_batch_size=16,
-    test_rows=200,
     copies=1,
-    student_epochs=1.0,
+    student_epochs=0.8,
     student_rates=(3e-4,),
-    bilstm_epochs=5.0,
-    bilstm_batch_size=64,
+    bilstm_epochs=3.0,
     bilstm_rates=(2e-3,),
-    evaluations=1,
+    evaluations=2,
     bench_repeats=1,
 )
 
@@ -85,7 +81,12 @@ class Trained:
     method: str
     keras: TextModel
     result: Result
-    logits: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+
+    @property
+    def logits(self) -> np.ndarray:
+        """Keras's, on the test split."""
+        assert self.result.test_logits is not None
+        return self.result.test_logits
 
 
 def floor(data: TextData, seed: int) -> dict[str, float]:
@@ -149,6 +150,15 @@ def quickstart(
     return report
 
 
+def _some(splits: dict[str, Split], plan: Plan, seed: int) -> dict[str, Split]:
+    """As many rows of each split as the plan has, drawn by the seed."""
+    random, taken = np.random.default_rng(seed), dict(splits)
+    for name, count in zip(("train", "dev", "test"), plan.rows, strict=True):
+        if count is not None:
+            taken[name] = splits[name].take(np.sort(random.permutation(len(splits[name]))[:count]))
+    return taken
+
+
 def train_all(plan: Plan, seed: int) -> tuple[TextData, dict[str, float], list[Trained], int]:
     """All models of the main job, without export.
 
@@ -160,11 +170,7 @@ def train_all(plan: Plan, seed: int) -> tuple[TextData, dict[str, float], list[T
         advance()
         base = minilm_directory()
         advance()
-    if plan.train_rows is not None:
-        order = np.random.default_rng(seed).permutation(len(data.splits["train"]))[: plan.train_rows]
-        splits = {**data.splits, "train": data.splits["train"].take(order)}
-        splits["test"] = splits["test"].take(np.arange(plan.test_rows or len(splits["test"])))
-        data = replace(data, splits=splits)
+    data = replace(data, splits=_some(data.splits, plan, seed))
     lowest = floor(data, seed)
     say(f"floor: TF-IDF + logistic regression, test {100 * lowest['test']:.1f} %")
 
@@ -199,7 +205,6 @@ def train_all(plan: Plan, seed: int) -> tuple[TextData, dict[str, float], list[T
     bilstm_settings = bilstm.Settings(
         epochs=plan.bilstm_epochs,
         copies=plan.copies,
-        batch_size=plan.bilstm_batch_size,
         max_length=LENGTH,
         evaluations=plan.evaluations,
     )
@@ -273,18 +278,13 @@ def _export(trained: Sequence[Trained], data: TextData, files: Path, plan: Plan,
     """Convert, check against Keras and score every file on dev and test in LiteRT, then measure all in turn."""
     files.mkdir(parents=True)
     rows, paths = [], []
-    with task("converting to TFLite", len(trained)) as advance:
-        converted = []
-        for each in trained:
-            converted.append(
-                convert_model(each.keras, files, name=each.model.replace(" ", "-"), length=LENGTH, modes=MODES)
-            )
-            advance()
+    with task("converting to TFLite", len(trained) * len(MODES)) as advance:
+        named = [(each.keras, each.model.replace(" ", "-")) for each in trained]
+        converted = convert_models(named, files, length=LENGTH, modes=MODES, progress=lambda *_: advance())
     test = data.splits["test"]
     with task("scoring the files in LiteRT", len(trained) * len(MODES) * len(test)) as advance:
         for each, made in zip(trained, converted, strict=True):
             encoded = encode(each.keras, test, LENGTH)
-            each.logits = predict_logits(each.keras, encoded)
             for mode in MODES:
                 rows.append({**_file_row(each, made[mode], encoded, test), "seed": seed})
                 paths.append(made[mode].path)
@@ -391,7 +391,7 @@ def _notes(plan: Plan, trained: Sequence[Trained], rows: int, fast: bool) -> lis
         )
     if fast:
         notes.append(
-            f"--fast: {plan.train_rows} training and {plan.test_rows} test rows, short training, no "
+            f"--fast: {plan.rows[0]} training and {plan.rows[2]} test rows, short training, no "
             "learning-rate search. The numbers are a demonstration only."
         )
     return notes

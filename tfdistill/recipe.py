@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from tfdistill import losses
 from tfdistill.data.textdata import Split, TextData, nearest
 from tfdistill.errors import UserError
-from tfdistill.match import HardLabels
+from tfdistill.match import HardLabels, Match
 from tfdistill.models.text import TextModel
 from tfdistill.stages import Stage
 
@@ -28,7 +29,15 @@ class Settings(BaseModel):
     copies: int = Field(0, ge=0, description="augmented copies of each training text")
 
 
-S = TypeVar("S", bound=Settings)
+def soft_term(task: str, temperature: float, weight: float = 1.0) -> Match:
+    """The teacher's predictions as targets: T²·KL of classes, T²·BCE of multi-label heads, squared error of regression."""
+    if task == "regression":
+        return Match(losses.logits_mse, weight=weight)
+    loss = losses.soft_binary_cross_entropy if task == "multilabel" else losses.soft_kl
+    return Match(loss, weight=weight, options={"temperature": temperature})
+
+
+S = TypeVar("S", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -39,10 +48,13 @@ class Recipe:
         student, teacher: models with their tokenizers; teacher None trains on labels alone.
         data: splits "train" and "dev", perhaps "test".
         stages: in the order they run.
-        augment: makes new training texts of the train split: (split, seed) -> (new rows, source row of each). Their labels are
-            their sources'.
+        augment: makes new training texts of the train split: (split, seed) -> new rows. Their labels are their sources'.
         max_length: word pieces.
         settings: what the recipe was made with, for run.json.
+        privileged: the teacher reads the extra columns of the data, which the student never sees.
+        other_teachers: their logits are averaged with the teacher's; other features are the first teacher's.
+        teacher_weights: one for each teacher, the first included; None weighs them alike.
+        cut: makes smaller students of the trained one, by name, as pruning does. The first is the run's student.
     """
 
     name: str
@@ -53,6 +65,14 @@ class Recipe:
     augment: Callable[[Split, int], Split] | None = None
     max_length: int = 64
     settings: dict[str, Any] = field(default_factory=dict)
+    privileged: bool = False
+    other_teachers: tuple[TextModel, ...] = ()
+    teacher_weights: tuple[float, ...] | None = None
+    cut: Callable[[TextModel], Mapping[str, TextModel]] | None = None
+
+    @property
+    def teachers(self) -> tuple[TextModel, ...]:
+        return (() if self.teacher is None else (self.teacher,)) + self.other_teachers
 
     def __post_init__(self) -> None:
         for split in ("train", "dev"):
@@ -60,9 +80,15 @@ class Recipe:
                 raise UserError(
                     f"{self.data.name} has the splits {', '.join(self.data.splits)}; expected also '{split}'"
                 )
-        for role, model in (("student", self.student), ("teacher", self.teacher)):
-            if model is None:
-                continue
+        if self.teacher_weights is not None and len(self.teacher_weights) != len(self.teachers):
+            raise UserError(
+                f"{len(self.teacher_weights)} teacher weights for {len(self.teachers)} teachers; give one for each"
+            )
+        if self.teacher_weights is not None and sum(self.teacher_weights) <= 0:
+            raise UserError("the weights of the teachers are all 0; give at least one of them some")
+        if self.privileged and not self.data.splits["train"].texts_extra:
+            raise UserError(f"{self.data.name} has no column text_extra for the teacher; add it, or use soft_targets")
+        for role, model in (("student", self.student), *(("teacher", model) for model in self.teachers)):
             if model.task != self.data.task:
                 raise UserError(
                     f"the {role} is a {model.task} model, {self.data.name} a {self.data.task} task; use data of its kind"
@@ -75,13 +101,54 @@ class Recipe:
 
 
 def on_labels_alone(recipe: Recipe) -> Recipe:
-    """The undistilled baseline of `recipe`: same student, steps, augmented texts and schedule, hard labels only."""
+    """The undistilled baseline of `recipe`: same student and start, number of steps, texts and batches, hard labels only.
+
+    Stages on plain text keep their terms that read no teacher (masked LM) and are left out if there are none. Stages on the
+    recipe's rows become one, which trains whatever any of them trains, at the learning rate of the longest; a stage with
+    another batch size stays by itself.
+    """
     term = (HardLabels(task=recipe.data.task),)
+    on_rows = [stage for stage in recipe.stages if stage.source is None]
+    frozen = tuple(part for part in on_rows[0].freeze if all(part in s.freeze for s in on_rows))
+    stages: list[Stage] = []
+    longest = 0.0
+    for stage in recipe.stages:
+        if stage.source is not None:
+            own = tuple(t for t in stage.terms if not t.teacher_features and not hasattr(t, "on_parameters"))
+            stages += [replace(stage, terms=own, teacher=None, train_teacher=False)] if own else []
+            continue
+        plain = replace(
+            stage,
+            name="labels",
+            terms=term,
+            rows="labelled",
+            counted=stage.counted or stage.rows,
+            freeze=frozen,
+            rates={},
+            teacher=None,
+            train_teacher=False,
+            patience=None,
+            monitor="score",
+            keep_best=True,
+        )
+        last = stages[-1] if stages else None
+        alike = last is not None and (last.batch_size, last.counted) == (plain.batch_size, plain.counted)
+        if last is None or last.source is not None or not alike or plain.before is not None:
+            stages.append(plain)
+            longest = stage.epochs
+            continue
+        rate = plain.learning_rate if stage.epochs > longest else last.learning_rate
+        longest = max(longest, stage.epochs)
+        epochs, evaluations = last.epochs + stage.epochs, last.evaluations + stage.evaluations
+        stages[-1] = replace(last, epochs=epochs, evaluations=evaluations, learning_rate=rate)
     return replace(
         recipe,
         name=f"{recipe.name} on labels",
         teacher=None,
-        stages=tuple(replace(s, terms=term) for s in recipe.stages),
+        other_teachers=(),
+        teacher_weights=None,
+        privileged=False,
+        stages=tuple(stages),
     )
 
 

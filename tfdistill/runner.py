@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,43 +16,83 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfdistill.data.batching import Examples
+from tfdistill.data.batching import Examples, dataset
 from tfdistill.data.metrics import score
+from tfdistill.data.textdata import Split, concatenate
 from tfdistill.data.tokenize import Encoded
 from tfdistill.errors import UserError
 from tfdistill.files import atomic_write
 from tfdistill.models.hf import save_directory
 from tfdistill.models.text import TextModel
-from tfdistill.predict import encode, evaluate, predict_logits
+from tfdistill.predict import encode, predict_logits
 from tfdistill.progress import say, task
 from tfdistill.recipe import Recipe, with_learning_rate
-from tfdistill.stages import Stage, train_stage
+from tfdistill.stages import Pause, Stage, Trainer, copy_encoder
 
 DEBUG_STEPS, DEBUG_ROWS = 3, 64
 
 
 @dataclass
 class Result:
-    """What a run gave. `curve` has one point for each scoring: step, loss, dev score; `scores` a dict for each split."""
+    """What a run gave. `curve` has one point for each scoring: step, loss, dev score; `scores` a dict for each split;
+    `test_logits` (n, C) are in the order of the test split, None where it was not scored; `gradient_norms`, where asked for,
+    the norm of each term's gradient at the first step of each stage."""
 
     student: TextModel
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     curve: list[dict[str, Any]] = field(default_factory=list)
     searched: dict[float, float] = field(default_factory=dict)
     learning_rate: float | None = None
+    test_logits: np.ndarray | None = None
     rows: int = 0
     seconds: float = 0.0
+    gradient_norms: dict[str, dict[str, float]] = field(default_factory=dict)
+    cut: dict[str, Cut] = field(default_factory=dict)
+
+
+@dataclass
+class Cut:
+    """A smaller student that was cut from the trained one."""
+
+    student: TextModel
+    scores: dict[str, dict[str, float]]
 
 
 @dataclass
 class Prepared:
-    """Training and dev rows of a recipe as ids, and the teacher's logits once they were asked for."""
+    """Training and dev rows of a recipe as ids, and the teacher's logits once they were asked for.
 
+    The rows of `texts`, `train`, `labels`: the training split, its augmented copies, rows without labels.
+    """
+
+    texts: Split
     train: Encoded
-    teacher_train: Encoded | None
     labels: np.ndarray | None
     dev: Encoded
+    max_length: int
     teacher_logits: np.ndarray | None = None
+    read_by_teachers: dict[tuple[str, bool], Encoded] = field(default_factory=dict)
+
+    def read_by(self, teacher: TextModel, student: TextModel, privileged: bool) -> Encoded | None:
+        """What `teacher` reads of the training rows; None where that is the same as what the student reads."""
+        key = (teacher.tokenizer.fingerprint, privileged)
+        if key == (student.tokenizer.fingerprint, False):
+            return None
+        if key not in self.read_by_teachers:
+            self.read_by_teachers[key] = _encode_for(teacher, self.texts, self.max_length, privileged)
+        return self.read_by_teachers[key]
+
+    def rows(self, which: str) -> np.ndarray:
+        """Numbers of the rows that a stage trains on. Raises UserError when there are none."""
+        known = self.texts.labelled
+        rows = np.flatnonzero({"labelled": known, "unlabelled": ~known, "all": np.ones_like(known)}[which])
+        if not len(rows):
+            raise UserError(f"a stage trains on {which} rows, the data has none; add a split or file '{which}'")
+        return rows
+
+
+def _encode_for(teacher: TextModel, split: Split, max_length: int, privileged: bool) -> Encoded:
+    return encode(teacher, split.with_extra() if privileged else split, max_length)
 
 
 def prepare(recipe: Recipe, seed: int) -> Prepared:
@@ -64,52 +104,90 @@ def prepare(recipe: Recipe, seed: int) -> Prepared:
     if recipe.augment is not None:
         with task("augmenting", None):
             parts.append(recipe.augment(train, seed))
-
-    def encoded(model: TextModel) -> Encoded:
-        return Encoded.concatenate([encode(model, part, recipe.max_length) for part in parts])
-
-    teacher, student = recipe.teacher, recipe.student
-    other = teacher is not None and teacher.tokenizer.fingerprint != student.tokenizer.fingerprint
+    if "unlabelled" in recipe.data.splits:
+        parts.append(recipe.data.splits["unlabelled"])
+    texts = concatenate(parts)
     return Prepared(
-        train=encoded(student),
-        teacher_train=encoded(teacher) if other and teacher is not None else None,
-        labels=np.concatenate([part.labels for part in parts if part.labels is not None]),
-        dev=encode(student, dev, recipe.max_length),
+        texts=texts,
+        train=encode(recipe.student, texts, recipe.max_length),
+        labels=texts.labels,
+        dev=encode(recipe.student, dev, recipe.max_length),
+        max_length=recipe.max_length,
     )
+
+
+def _teacher_logits(recipe: Recipe, read: Callable[[TextModel], Encoded], title: str) -> np.ndarray:
+    """The weighted mean of all teachers' logits; `read` gives what each of them reads."""
+    weights = np.array(recipe.teacher_weights or [1.0] * len(recipe.teachers), "float32")
+    logits: Any = 0.0
+    for teacher, weight in zip(recipe.teachers, weights / weights.sum(), strict=True):
+        rows = read(teacher)
+        with task(title, len(rows)) as advance:
+            logits = logits + weight * predict_logits(teacher, rows, advance=advance)
+    return logits
 
 
 def ask_teacher(recipe: Recipe, prepared: Prepared) -> None:
     """The teacher's logits of all training rows, once: they do not change while the student learns."""
     if recipe.teacher is None or prepared.teacher_logits is not None:
         return
-    rows = prepared.teacher_train or prepared.train
-    with task("teacher reads the training texts", len(rows)) as advance:
-        prepared.teacher_logits = predict_logits(recipe.teacher, rows, advance=advance)
+
+    def read(teacher: TextModel) -> Encoded:
+        return prepared.read_by(teacher, recipe.student, recipe.privileged) or prepared.train
+
+    prepared.teacher_logits = _teacher_logits(recipe, read, "teacher reads the training texts")
 
 
 class _Watch(keras.callbacks.Callback):
-    """Scores dev after each round, remembers the best weights, feeds the progress bar, the log and the checkpoint."""
+    """Scores dev after each round, remembers the best weights, stops early, feeds the progress bar, the log, the checkpoint."""
 
     def __init__(self, run: _Run, stage: Stage, student: TextModel, advance: Any):
         super().__init__()
         self.run, self.stage, self.student, self.advance = run, stage, student, advance
-        self.best: tuple[float, list[np.ndarray]] | None = None
+        self.top: float | None = None
+        self.best: list[np.ndarray] | None = None
         self.scores: dict[str, float] = {}  # on dev, of the weights that the stage ends with
-        self.step = 0
+        self.step = self.without_gain = 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.step += 1
         self.advance(1)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        scores = self.run.dev_scores(self.student)
-        name, value = next(iter(scores.items()))
         losses = {key: float(number) for key, number in (logs or {}).items()}
-        self.run.log(stage=self.stage.name, step=self.step, **losses, **{f"dev_{name}": value})
-        self.advance(0, note=f"loss {losses.get('loss', float('nan')):.4f}, dev {name} {value:.4f}")
-        if self.best is None or value >= self.best[0] or not self.stage.keep_best:
-            self.best, self.scores = (value, self.student.get_weights()), scores
+        scores, value = self._score()
+        said = {f"dev_{name}": number for name, number in list(scores.items())[:1]}
+        if self.stage.monitor == "loss" and value is not None:
+            said["dev_loss"] = -value
+        self.run.log(stage=self.stage.name, step=self.step, **losses, **said)
+        shown = "".join(f", {name.replace('_', ' ')} {number:.4f}" for name, number in said.items())
+        self.advance(0, note=f"loss {losses.get('loss', float('nan')):.4f}{shown}")
+        gained = value is not None and (self.top is None or value > self.top)
+        self.without_gain = 0 if gained else self.without_gain + 1
+        if value is not None and (self.top is None or value >= self.top):
+            self.top = value
+            if self.stage.keep_best:
+                self.best, self.scores = self.student.get_weights(), scores
+        if not self.stage.keep_best:
+            self.scores = scores
+        if self.stage.patience is not None and self.without_gain >= self.stage.patience:
+            self.model.stop_training = True
         self.run.checkpoint(self.student)
+
+    def _score(self) -> tuple[dict[str, float], float | None]:
+        """(dev scores, what is to be as large as possible). Plain text has no dev split."""
+        if self.stage.source is not None:
+            return {}, None
+        scores = self.run.dev_scores(self.student)
+        if self.stage.monitor == "score":
+            return scores, next(iter(scores.values()))
+        batches = dataset(self.run.dev_examples(self.stage), self.stage.batch_size, shuffle=False)
+        return scores, -float(self.model.evaluate(batches, verbose=0, return_dict=True)["loss"])
+
+    def restore(self) -> None:
+        """The best weights of the stage, if it keeps these."""
+        if self.stage.keep_best and self.best is not None:
+            self.student.set_weights(self.best)
 
 
 class _Run:
@@ -117,11 +195,70 @@ class _Run:
 
     def __init__(self, recipe: Recipe, prepared: Prepared, out: Path | None):
         self.recipe, self.prepared, self.out = recipe, prepared, out
+        self.dev = recipe.data.splits["dev"]
         self.curve: list[dict[str, Any]] = []
 
     def dev_scores(self, student: TextModel) -> dict[str, float]:
-        labels = self.recipe.data.splits["dev"].known_labels
-        return score(student.task, labels, predict_logits(student, self.prepared.dev))
+        logits = predict_logits(student, self.prepared.dev)
+        return score(student.task, self.dev.known_labels, logits, self.recipe.data.metrics)
+
+    def test_scores(self, student: TextModel) -> tuple[dict[str, dict[str, float]], np.ndarray | None]:
+        """({"test": scores}, logits), or nothing where there is no labelled test split."""
+        test = self.recipe.data.splits.get("test")
+        if test is None or test.labels is None:
+            return {}, None
+        logits = predict_logits(student, encode(student, test, self.recipe.max_length))
+        return {"test": score(student.task, test.known_labels, logits, self.recipe.data.metrics)}, logits
+
+    def pause(self, stage: Stage, seed: int) -> Pause:
+        """What `stage.before` is handed."""
+
+        def batches(rows: int | None, batch_size: int) -> Any:
+            examples = replace(self.examples(replace(stage, rows="labelled", terms=())), teacher_features={})
+            order = np.random.default_rng(seed).permutation(len(examples))[:rows]
+            return dataset(_take(examples, np.sort(order)), batch_size, shuffle=False)
+
+        def score_of(student: TextModel) -> float:
+            return next(iter(self.dev_scores(student).values()))
+
+        return Pause(batches, score_of, lambda **entry: self.log(stage=stage.name, **entry))
+
+    def dev_examples(self, stage: Stage) -> Examples:
+        """The dev split for a stage's own loss."""
+        recipe = self.recipe
+
+        def read(teacher: TextModel) -> Encoded:
+            return _encode_for(teacher, self.dev, recipe.max_length, recipe.privileged)
+
+        teacher = stage.teacher or recipe.teacher
+        examples = Examples(self.prepared.dev, self.dev.labels)
+        if teacher is None or not stage.reads_teacher:
+            return examples
+        if stage.teacher is None and recipe.other_teachers and "logits" in stage.reads_teacher:
+            examples = replace(
+                examples, teacher_features={"logits": _teacher_logits(recipe, read, "teachers read dev")}
+            )
+        same = teacher.tokenizer.fingerprint == recipe.student.tokenizer.fingerprint and not recipe.privileged
+        return examples if same else replace(examples, teacher=read(teacher))
+
+    def examples(self, stage: Stage) -> Examples:
+        """The training rows for a stage, with the teacher's logits where these are all that it reads."""
+        recipe, prepared = self.recipe, self.prepared
+        teacher = stage.teacher or recipe.teacher
+        features: dict[str, np.ndarray] = {}
+        cached = stage.reads_teacher == {"logits"} or ("logits" in stage.reads_teacher and recipe.other_teachers)
+        if cached and stage.teacher is None and not stage.train_teacher and recipe.teacher is not None:
+            ask_teacher(recipe, prepared)
+            assert prepared.teacher_logits is not None
+            features = {"logits": prepared.teacher_logits}
+        read = None
+        if teacher is not None and stage.reads_teacher - set(features):
+            read = prepared.read_by(teacher, recipe.student, recipe.privileged)
+            if read is not None:
+                _check_same_tokens(stage)
+        examples = Examples(prepared.train, prepared.labels, teacher=read, teacher_features=features)
+        rows = prepared.rows(stage.rows)
+        return examples if len(rows) == len(examples) else _take(examples, rows)
 
     def log(self, **entry: Any) -> None:
         self.curve.append(entry)
@@ -134,6 +271,26 @@ class _Run:
             save_directory(student, self.out / "checkpoint")
 
 
+def _take(examples: Examples, rows: np.ndarray) -> Examples:
+    return replace(
+        examples,
+        student=examples.student.take(rows),
+        labels=None if examples.labels is None else examples.labels[rows],
+        teacher=None if examples.teacher is None else examples.teacher.take(rows),
+        teacher_features={name: value[rows] for name, value in examples.teacher_features.items()},
+    )
+
+
+def _check_same_tokens(stage: Stage) -> None:
+    """Refuse terms that compare token by token where student and teacher do not read the same tokens."""
+    for term in stage.terms:
+        if getattr(term, "by_token", False):
+            raise UserError(
+                f"the term '{term.name}' compares token by token, but student and teacher read different tokens (another "
+                "vocabulary, or extra columns); use a student with the teacher's vocabulary, or a loss on logits or [CLS]"
+            )
+
+
 def train(
     recipe: Recipe,
     *,
@@ -143,6 +300,7 @@ def train(
     max_steps: int | None = None,
     title: str | None = None,
     score_test: bool = True,
+    gradient_norms: bool = False,
 ) -> Result:
     """Train the recipe's student in place and return it with its best weights and its dev and (`score_test`) test scores.
 
@@ -150,45 +308,54 @@ def train(
         out: writes log.jsonl and, after each scoring, checkpoint/ there.
         prepared: from `prepare`, to share ids and teacher logits between runs on the same texts.
         max_steps: at most so many steps in each stage.
+        gradient_norms: of each term, at the first step of each stage.
 
     Raises:
         DivergedError: a loss became NaN or infinite.
     """
     started = time.monotonic()
     prepared = prepared or prepare(recipe, seed)
-    run = _Run(recipe, prepared, out)
-    student = recipe.student
+    run, student = _Run(recipe, prepared, out), recipe.student
+    trainer = Trainer(student, recipe.stages)
+    result = Result(student, curve=run.curve, rows=len(prepared.train), learning_rate=recipe.stages[-1].learning_rate)
     for number, stage in enumerate(recipe.stages):
-        features: dict[str, np.ndarray] = {}
-        if stage.teacher is None and stage.reads_teacher == {"logits"}:
-            ask_teacher(recipe, prepared)
-            assert prepared.teacher_logits is not None
-            features = {"logits": prepared.teacher_logits}
-        examples = Examples(
-            prepared.train,
-            prepared.labels,
-            teacher=prepared.teacher_train if stage.reads_teacher and not features else None,
-            teacher_features=features,
-        )
-        steps = min(stage.steps(len(examples)), max_steps or 10**9)
+        data = run.examples(stage) if stage.source is None else stage.source
+        learner = stage.student or student
+        if stage.student is not None:
+            copy_encoder(student, stage.student)
+        steps = stage.steps(len(prepared.rows(stage.counted)) if stage.counted else len(data))
+        steps = min(steps, max_steps or steps)
+        if stage.before is not None:
+            stage.before(learner, run.pause(stage, seed))
         with task(title or f"{recipe.name}: {stage.name}", steps) as advance:
-            watch = _Watch(run, stage, student, advance)
-            train_stage(
-                stage,
-                student,
+            watch = _Watch(run, stage, learner, advance)
+            if not steps:
+                continue
+            history = trainer.train(
+                number,
                 recipe.teacher,
-                examples,
+                data,
                 seed=seed * 1000 + number,
                 callbacks=[watch],
-                max_steps=max_steps,
+                steps=steps,
+                gradient_norms=gradient_norms,
             )
-        if stage.keep_best and watch.best is not None:
-            student.set_weights(watch.best[1])
-    result = Result(student, curve=run.curve, rows=len(prepared.train), learning_rate=recipe.stages[-1].learning_rate)
-    result.scores = {"dev": watch.scores}
-    test = recipe.data.splits.get("test")
-    if score_test and test is not None and test.labels is not None:
-        result.scores["test"] = evaluate(student, test, max_length=recipe.max_length)
+        watch.restore()
+        if stage.student is not None:
+            copy_encoder(stage.student, student)
+        if gradient_norms:
+            result.gradient_norms[stage.name] = history["gradient_norms"]
+    result.scores = {"dev": watch.scores or run.dev_scores(student)}
+    if score_test:
+        scores, result.test_logits = run.test_scores(student)
+        result.scores |= scores
+    for name, small in (recipe.cut(student) if recipe.cut is not None else {}).items():
+        scores = {"dev": run.dev_scores(small)} | (run.test_scores(small)[0] if score_test else {})
+        result.cut[name] = Cut(small, scores)
+        run.log(cut=name, parameters=small.count_params(), **{f"dev_{k}": v for k, v in scores["dev"].items()})
+    if result.cut:
+        first = next(iter(result.cut.values()))
+        result.student, result.scores = first.student, first.scores
     result.seconds = time.monotonic() - started
     return result
 
@@ -235,7 +402,15 @@ def _debug(recipe: Recipe) -> Recipe:
     return replace(recipe, data=replace(recipe.data, splits=splits))
 
 
-def run(recipe: Recipe, out: str | os.PathLike, *, seed: int = 0, debug: bool = False, force: bool = False) -> Result:
+def run(
+    recipe: Recipe,
+    out: str | os.PathLike,
+    *,
+    seed: int = 0,
+    debug: bool = False,
+    force: bool = False,
+    gradient_norms: bool = False,
+) -> Result:
     """Train `recipe` into the run directory `out`.
 
     It holds run.json (resolved recipe, versions, seed, scores), log.jsonl (one line for each scoring), checkpoint/ (the last
@@ -262,7 +437,11 @@ def run(recipe: Recipe, out: str | os.PathLike, *, seed: int = 0, debug: bool = 
     atomic_write(out / "run.json", json.dumps({**head, "state": "running"}, indent=2))
     try:
         result = train(
-            _debug(recipe) if debug else recipe, seed=seed, out=out, max_steps=DEBUG_STEPS if debug else None
+            _debug(recipe) if debug else recipe,
+            seed=seed,
+            out=out,
+            max_steps=DEBUG_STEPS if debug else None,
+            gradient_norms=gradient_norms,
         )
     except KeyboardInterrupt:
         save_directory(recipe.student, out / "checkpoint", recipe=head)
@@ -273,12 +452,17 @@ def run(recipe: Recipe, out: str | os.PathLike, *, seed: int = 0, debug: bool = 
         atomic_write(out / "run.json", json.dumps({**head, "state": f"failed: {error}"}, indent=2))
         raise
     save_directory(result.student, out / "student", recipe=head)
+    for name, other in list(result.cut.items())[1:]:
+        save_directory(other.student, out / f"student-{name}", recipe=head)
     done = {
         **head,
         "state": "done",
         "scores": result.scores,
         "parameters": result.student.count_params(),
+        "teacher": None if recipe.teacher is None else {"parameters": recipe.teacher.count_params()},
+        "cut": {name: {"parameters": c.student.count_params(), "scores": c.scores} for name, c in result.cut.items()},
         "seconds": result.seconds,
+        **({"gradient_norms": result.gradient_norms} if gradient_norms else {}),
     }
     atomic_write(out / "run.json", json.dumps(done, indent=2))
     shutil.rmtree(out / "checkpoint", ignore_errors=True)
@@ -290,9 +474,15 @@ def stage_as_data(stage: Stage) -> dict[str, Any]:
     terms = []
     for term in stage.terms:
         entry: dict[str, Any] = {"term": type(term).__name__, "name": term.name, "weight": term.weight}
-        for key in ("on", "layers", "project", "options"):
+        for key in ("on", "teacher_on", "layers", "project", "where", "options", "smoothing"):
             if getattr(term, key, None):
                 entry[key] = getattr(term, key)
         terms.append(entry)
-    plain = {key: value for key, value in stage.__dict__.items() if key not in ("terms", "teacher")}
-    return {**plain, "terms": terms}
+    plain = {
+        key: value
+        for key, value in stage.__dict__.items()
+        if key not in ("terms", "teacher", "student", "source", "before")
+    }
+    if stage.before is not None:
+        plain["before"] = repr(stage.before)
+    return {**plain, "source": None if stage.source is None else f"{len(stage.source)} sequences", "terms": terms}

@@ -1,27 +1,47 @@
-"""`Stage`: matches, how long, learning rate and what is trainable; and the training of one stage."""
+"""`Stage`: matches, how long, learning rate and what is trainable; and the training of stages, one after the other."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, is_dataclass, replace
+from typing import Any, Literal, Protocol
 
 import keras
+import tensorflow as tf
 
 from tfdistill.data.batching import Examples, dataset, steps_per_epoch
 from tfdistill.distiller import Distiller
 from tfdistill.errors import UserError
 from tfdistill.match import Term
 from tfdistill.models.text import TextModel
+from tfdistill.optimizers import WarmupLinear, make_optimizer
 
-OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
-    "adamw": keras.optimizers.AdamW,
-    "adam": keras.optimizers.Adam,
-    "sgd": keras.optimizers.SGD,
-    "adadelta": lambda **kwargs: keras.optimizers.Adadelta(rho=0.95, **kwargs),
-}
+
+class Source(Protocol):
+    """Batches of a stage that brings data of its own, in the form `Distiller.fit` takes."""
+
+    def __len__(self) -> int:
+        """Rows of one pass."""
+        ...
+
+    def dataset(self, batch_size: int, *, seed: int = 0, epochs: int = 1) -> tf.data.Dataset: ...
+
+
+@dataclass(frozen=True)
+class Pause:
+    """What is at hand between two stages.
+
+    Args:
+        batches: (rows, batch size) -> batches of so many labelled training rows, drawn by the seed; None takes all rows.
+        score: the main dev score of a model; higher is better.
+        log: writes named values into the run's log.
+    """
+
+    batches: Callable[[int | None, int], Iterable[Mapping[str, Any]]]
+    score: Callable[[TextModel], float]
+    log: Callable[..., None]
 
 
 @dataclass(frozen=True)
@@ -34,10 +54,22 @@ class Stage:
         epochs: passes over the training rows; a fraction is allowed.
         learning_rate: peak; it rises over `warmup` of the steps and falls to zero linearly.
         clip_norm: global gradient norm; None clips nothing.
-        freeze: parts of the student that stay as they are: "word_embeddings" or "encoder".
-        evaluations: how often the dev split is scored; the best student is kept.
+        micro_batches: parts of a batch that are computed one after the other, to save memory.
+        freeze: parts of the student that stay as they are: "encoder", "embeddings", "word_embeddings", "layer_1" and so on,
+            "pooler", "head".
+        rates: factor on the learning rate for parts that neither stay as they are nor learn at the full rate.
+        evaluations: how often the dev split is scored.
+        patience: stop after so many scorings without a better one; None never stops early.
+        keep_best: whether the stage ends with the weights of its best scoring rather than its last ones.
+        monitor: what is the best: the dev "score" of the task, or the stage's own "loss" on the dev split.
+        rows: "labelled" (the training split and its augmented copies), "unlabelled" (the rows without a label), or "all".
+        counted: the rows whose number `epochs` counts, if not `rows`: so a baseline takes as many steps.
+        source: data of its own (plain text) in place of the recipe's.
         teacher: this stage's own teacher, if not the recipe's.
-        keep_best: whether the stage ends with the weights of its best dev score rather than its last ones.
+        student: a model of its own, with another head on an encoder of the recipe's student: it starts with the weights of
+            that encoder, which gets them back at the end.
+        train_teacher: the teacher learns too.
+        before: changes the student's weights in place before the first step, as pruning does. With `epochs` 0 that is all.
     """
 
     name: str
@@ -49,14 +81,24 @@ class Stage:
     warmup: float = 0.1
     weight_decay: float | None = None
     clip_norm: float | None = 1.0
+    micro_batches: int = 1
     freeze: tuple[str, ...] = ()
+    rates: Mapping[str, float] = field(default_factory=dict)
     evaluations: int = 4
-    teacher: Any = None
+    patience: int | None = None
     keep_best: bool = True
+    monitor: Literal["score", "loss"] = "score"
+    rows: Literal["labelled", "unlabelled", "all"] = "labelled"
+    counted: Literal["labelled", "unlabelled", "all"] | None = None
+    source: Source | None = None
+    teacher: Any = None
+    student: TextModel | None = None
+    train_teacher: bool = False
+    before: Callable[[TextModel, Pause], None] | None = None
 
     def steps(self, rows: int) -> int:
         """Optimizer steps on `rows` training rows."""
-        return max(1, round(self.epochs * rows / self.batch_size))
+        return max(1, round(self.epochs * rows / self.batch_size)) if self.epochs else 0
 
     @property
     def reads_teacher(self) -> frozenset[str]:
@@ -64,49 +106,50 @@ class Stage:
         return frozenset().union(*(term.teacher_features for term in self.terms))
 
 
-class WarmupLinear(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear from 0 to `peak` over `warmup` steps, then linear to 0 at `total` steps."""
-
-    def __init__(self, peak: float, warmup: int, total: int):
-        self.peak, self.warmup, self.total = peak, warmup, total
-
-    def __call__(self, step: Any) -> Any:
-        step = keras.ops.cast(step, "float32")
-        rising = (step + 1.0) / max(1, self.warmup)
-        falling = (self.total - step) / max(1, self.total - self.warmup)
-        return self.peak * keras.ops.clip(keras.ops.minimum(rising, falling), 0.0, 1.0)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"peak": self.peak, "warmup": self.warmup, "total": self.total}
+# --- parts of a student ---------------------------------------------------------------------------------------------
 
 
-def make_optimizer(stage: Stage, steps: int) -> keras.optimizers.Optimizer:
-    """The stage's optimizer. Raises UserError for an unknown name."""
-    if stage.optimizer not in OPTIMIZERS:
-        raise UserError(f"optimizer '{stage.optimizer}' is unknown; expected one of {', '.join(OPTIMIZERS)}")
-    schedule = WarmupLinear(stage.learning_rate, round(stage.warmup * steps), steps)
-    options: dict[str, Any] = {"learning_rate": schedule, "global_clipnorm": stage.clip_norm}
-    if stage.weight_decay is not None:
-        options["weight_decay"] = stage.weight_decay
-    optimizer = OPTIMIZERS[stage.optimizer](**options)
-    if stage.optimizer == "adamw":
-        # As BERT does: biases and LayerNorm are not decayed.
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
+def parts_of(student: TextModel) -> tuple[str, ...]:
+    """Names of the student's parts from the bottom up: embeddings, layers, pooler, head."""
+    encoder = student.encoder
+    layers = len(encoder.blocks) if hasattr(encoder, "blocks") else len(encoder.forward)
+    pooler = ("pooler",) if _pooler(encoder) is not None else ()
+    return ("embeddings", *(f"layer_{n}" for n in range(1, layers + 1)), *pooler, "head")
+
+
+def layers_of(student: TextModel, part: str) -> list[keras.layers.Layer]:
+    """The Keras layers that a part's name stands for. Raises UserError for a part the student does not have."""
+    encoder = student.encoder
+    if part == "encoder":
+        return [encoder]
+    if part == "head":
+        return [student.head]
+    if part in ("embeddings", "word_embeddings"):
+        if not hasattr(encoder, "embeddings"):
+            return [encoder.embedding]
+        return [encoder.embeddings if part == "embeddings" else encoder.embeddings.word]
+    if part == "pooler" and _pooler(encoder) is not None:
+        return [_pooler(encoder)]
+    if part in parts_of(student) and part.startswith("layer_"):
+        number = int(part.removeprefix("layer_")) - 1
+        return (
+            [encoder.blocks[number]]
+            if hasattr(encoder, "blocks")
+            else [encoder.forward[number], encoder.backward[number]]
+        )
+    raise UserError(
+        f"freeze=('{part}',): expected 'encoder', 'word_embeddings' or some of {', '.join(parts_of(student))}"
+    )
+
+
+def _pooler(encoder: Any) -> Any:
+    return getattr(encoder, "pooler", None) or getattr(encoder, "dense", None)
 
 
 @contextmanager
 def frozen(student: TextModel, parts: Sequence[str]) -> Iterator[None]:
     """Keep `parts` of the student as they are inside the block. Raises UserError for a part it does not have."""
-    layers = []
-    for part in parts:
-        if part == "encoder":
-            layers.append(student.encoder)
-        elif part == "word_embeddings":
-            encoder = student.encoder
-            layers.append(encoder.embeddings.word if student.family == "bert" else encoder.embedding)
-        else:
-            raise UserError(f"freeze=('{part}',): expected 'word_embeddings' or 'encoder'")
+    layers = [layer for part in parts for layer in layers_of(student, part)]
     for layer in layers:
         layer.trainable = False
     try:
@@ -116,36 +159,194 @@ def frozen(student: TextModel, parts: Sequence[str]) -> Iterator[None]:
             layer.trainable = True
 
 
-def train_stage(
+def copy_encoder(source: TextModel, target: TextModel) -> None:
+    """Give `target` the encoder weights of `source`, part by part. A pooler that only one of them has stays as it is.
+
+    Raises UserError where the two are not of one architecture.
+    """
+    for part in parts_of(source):
+        if part == "head" or (part == "pooler" and "pooler" not in parts_of(target)):
+            continue
+        for theirs, ours in zip(layers_of(source, part), layers_of(target, part), strict=True):
+            if [w.shape for w in theirs.weights] != [w.shape for w in ours.weights]:
+                raise UserError(f"{part} cannot be copied: the two models are not of one architecture")
+            ours.set_weights(theirs.get_weights())
+
+
+# --- sequences of stages --------------------------------------------------------------------------------------------
+
+
+def gradual_unfreezing(stage: Stage, student: TextModel) -> tuple[Stage, ...]:
+    """`stage` once for each part of the student: the head alone first, then one part more from the top down each time.
+
+    XtremeDistil (Mukherjee and Awadallah 2020, section 4.3); each step ends with its best weights if the stage says so.
+    """
+    parts = parts_of(student)
+    return tuple(
+        replace(stage, name=f"{stage.name}, {parts[lowest]} and above", freeze=parts[:lowest])
+        for lowest in range(len(parts) - 1, -1, -1)
+    )
+
+
+def progressive(
     stage: Stage,
     student: TextModel,
-    teacher: TextModel | None,
-    examples: Examples,
+    layer_terms: Sequence[Sequence[Term]],
     *,
-    seed: int,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-    max_steps: int | None = None,
-) -> dict[str, list[float]]:
-    """Train `student` in place. The optimizer's steps, the batches and their order depend on (stage, rows, seed) alone.
+    lower_rate: float = 0.0,
+    embeddings: bool = False,
+) -> tuple[Stage, ...]:
+    """One stage for each layer from the bottom up, which trains that layer by the terms `layer_terms[layer - 1]`.
 
-    Each Keras epoch ends where the dev split is scored, `stage.evaluations` times in all.
+    MobileBERT (Sun et al. 2020, section 3.4, progressive knowledge transfer). All stages have all terms, those of other
+    layers with weight 0, so that they share one compiled step.
 
-    Returns:
-        The Keras history: one value for each term and evaluation.
-
-    Raises:
-        DivergedError: a loss term became NaN or infinite.
+    Args:
+        stage: gives everything but terms and frozen parts.
+        lower_rate: share of the learning rate at which the layers below go on to learn; 0 holds them still. The layers
+            above and the head are always still.
+        embeddings: whether the embeddings are trained, with the first layer; MobileBERT copies them from its teacher.
     """
-    steps = stage.steps(len(examples))
-    if max_steps is not None:
-        steps = min(steps, max_steps)
-    rounds = max(1, min(stage.evaluations, steps))
-    each = math.ceil(steps / rounds)
-    passes = math.ceil(rounds * each / steps_per_epoch(len(examples), stage.batch_size))
-    batches = dataset(examples, stage.batch_size, seed=seed, epochs=passes)
-    keras.utils.set_random_seed(seed)
-    with frozen(student, stage.freeze):
-        distiller = Distiller(student, stage.teacher or teacher, stage.terms)
-        distiller.compile(optimizer=make_optimizer(stage, rounds * each))
-        history = distiller.fit(batches, epochs=rounds, steps_per_epoch=each, verbose=0, callbacks=list(callbacks))
-    return history.history
+    stages = []
+    for number in range(1, len(layer_terms) + 1):
+        terms = tuple(
+            term if layer == number else _without_weight(term)
+            for layer, group in enumerate(layer_terms, 1)
+            for term in group
+        )
+        open_ = {f"layer_{number}", *(("embeddings",) if embeddings and number == 1 else ())}
+        below = ("embeddings", *(f"layer_{n}" for n in range(1, number))) if lower_rate else ()
+        held = tuple(part for part in parts_of(student) if part not in open_)
+        name = f"{stage.name}, layer {number}"
+        rates = {part: lower_rate for part in held if part in below}
+        stages.append(
+            replace(stage, name=name, terms=terms, freeze=tuple(p for p in held if p not in rates), rates=rates)
+        )
+    return tuple(stages)
+
+
+def _without_weight(term: Any) -> Any:
+    return replace(term, weight=0.0) if is_dataclass(term) and not isinstance(term, type) else term
+
+
+def share_a_step(one: Stage, other: Stage) -> bool:
+    """Whether two stages differ only in what can change without another compilation."""
+    same = ("optimizer", "weight_decay", "clip_norm", "micro_batches", "train_teacher")
+    return (
+        all(getattr(one, name) == getattr(other, name) for name in same)
+        and one.teacher is other.teacher
+        and one.student is other.student
+        and [_without_weight(term) for term in one.terms] == [_without_weight(term) for term in other.terms]
+    )
+
+
+# --- training -------------------------------------------------------------------------------------------------------
+
+
+class Trainer:
+    """Trains a student in place through stages, in their order.
+
+    Neighbouring stages that differ only in the weights of their terms, in frozen parts, learning rate and length share one
+    Distiller: one compilation, projections and optimizer slots from the start. Each stage begins with a fresh optimizer
+    state (moments and step number zero): moments of another loss and another learning rate would only mislead, and
+    parts that were held until now have none. Projections go on from stage to stage wherever name and shape are the same.
+    """
+
+    def __init__(self, student: TextModel, stages: Sequence[Stage]):
+        self.student, self.stages = student, tuple(stages)
+        self.distiller: Distiller | None = None
+        self._schedule: WarmupLinear | None = None
+        self._built_for: Stage | None = None
+        self._always_frozen: tuple[str, ...] = ()
+        self._projections: dict[str, list[Any]] = {}
+
+    def train(
+        self,
+        number: int,
+        teacher: Any,
+        data: Examples | Source,
+        *,
+        seed: int,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        steps: int | None = None,
+        gradient_norms: bool = False,
+    ) -> dict[str, Any]:
+        """Train stage `number` (from 0) for `steps` steps, by default as many as its epochs on `data` are.
+
+        The batches and their order depend on (stage, rows, seed) alone. Each Keras epoch
+        ends where the dev split is scored, `stage.evaluations` times in all.
+
+        Returns:
+            The Keras history, one value for each term and evaluation; with `gradient_norms` also "gradient_norms" of each
+            term at the first step.
+
+        Raises:
+            DivergedError: a loss term became NaN or infinite.
+        """
+        stage = self.stages[number]
+        steps = steps or stage.steps(len(data))
+        rounds = max(1, min(stage.evaluations, steps))
+        each = math.ceil(steps / rounds)
+        passes = math.ceil(rounds * each / steps_per_epoch(len(data), stage.batch_size))
+        batches = (
+            dataset(data, stage.batch_size, seed=seed, epochs=passes)
+            if isinstance(data, Examples)
+            else data.dataset(stage.batch_size, seed=seed, epochs=passes)
+        )
+        keras.utils.set_random_seed(seed)
+        warmup = round(stage.warmup * rounds * each)
+        if self._built_for is None or not share_a_step(self._built_for, stage):
+            self._build(number, stage.teacher or teacher)
+        distiller, schedule = self.distiller, self._schedule
+        assert distiller is not None and schedule is not None
+        with frozen(stage.student or self.student, self._always_frozen):
+            distiller._build_optimizer()
+            self._hold(stage)
+            distiller.optimizer.restart()
+            distiller.weigh([term.weight for term in stage.terms])
+            schedule.set(stage.learning_rate, warmup, rounds * each)
+            norms = distiller.gradient_norms(next(iter(batches))) if gradient_norms else {}
+            fitted = distiller.fit(batches, epochs=rounds, steps_per_epoch=each, verbose=0, callbacks=list(callbacks))
+        self._projections |= {key: layer.get_weights() for key, layer in distiller.projections.items()}
+        return {**fitted.history, **({"gradient_norms": norms} if norms else {})}
+
+    def _build(self, number: int, teacher: Any) -> None:
+        """A Distiller for this stage and those after it that can share it."""
+        stage = self.stages[number]
+        together = [stage]
+        for later in self.stages[number + 1 :]:
+            if not share_a_step(stage, later):
+                break
+            together.append(later)
+        # What no stage of them trains needs no gradient at all; the rest is held by the optimizer.
+        self._always_frozen = tuple(part for part in stage.freeze if all(part in s.freeze for s in together))
+        self.distiller = Distiller(
+            stage.student or self.student,
+            teacher,
+            stage.terms,
+            train_teacher=stage.train_teacher,
+            micro_batches=stage.micro_batches,
+        )
+        for key, layer in self.distiller.projections.items():
+            before = self._projections.get(key, [])
+            if [w.shape for w in before] == [tuple(w.shape) for w in layer.weights]:
+                layer.set_weights(before)
+        self._schedule = WarmupLinear(stage.learning_rate, 0, 1)
+        optimizer = make_optimizer(
+            stage.optimizer, self._schedule, weight_decay=stage.weight_decay, clip_norm=stage.clip_norm
+        )
+        optimizer.gated = any(s.rates or set(s.freeze) != set(self._always_frozen) for s in together)
+        self.distiller.compile(optimizer=optimizer)
+        self._built_for = stage
+
+    def _hold(self, stage: Stage) -> None:
+        assert self.distiller is not None
+        student = stage.student or self.student
+        factors = {
+            id(variable): rate
+            for part, rate in {**stage.rates, **dict.fromkeys(stage.freeze, 0.0)}.items()
+            for layer in layers_of(student, part)
+            for variable in layer.trainable_variables
+        }
+        variables = self.distiller.trainable_variables
+        self.distiller.optimizer.factors.assign([factors.get(id(v), 1.0) for v in variables])

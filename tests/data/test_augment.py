@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tfdistill.data.augment import augment_split, augment_tang, tang_copy
+from tfdistill.data.pos import PosTable
 from tfdistill.data.textdata import Split
 
 TEXTS = [
@@ -129,14 +130,122 @@ def test_bad_arguments(options, message):
         augment_tang(["a b", "c d"], **{"copies": 1, "seed": 1, **options})
 
 
-def test_part_of_speech_is_not_built():
-    with pytest.raises(NotImplementedError, match="pos_table"):
-        augment_tang(["a"], copies=1, seed=1, pos_table={})
-
-
 def test_augment_split():
     split = Split(TEXTS, PAIRS, np.arange(len(TEXTS), dtype=np.int64))
     made, again = augment_split(2, p_mask=0.5)(split, 4), augment_tang(TEXTS, PAIRS, copies=2, seed=4, p_mask=0.5)
     assert (made.texts, made.texts_b) == (again.texts, again.texts_b)
     assert made.labels.tolist() == again.source.tolist()
     assert augment_split(2)(Split(TEXTS), 4).labels is None
+
+
+def test_augment_split_keeps_extra_texts():
+    split = Split(TEXTS, None, None, ([f"extra {i}" for i in range(len(TEXTS))],))
+    made = augment_split(2, p_mask=0.5)(split, 4)
+    source = augment_tang(TEXTS, copies=2, seed=4, p_mask=0.5).source
+    assert made.texts_extra == ([f"extra {i}" for i in source],)
+
+
+# --- words of the same part of speech -------------------------------------------------------------------------------
+
+NOUNS, VERBS = ["film", "book", "actor"], ["is", "was"]
+
+
+def by_list(words):
+    return ["NN" if word in NOUNS else "VB" if word in VERBS else "X" for word in words]
+
+
+TAGGED = ["film is fine,", "film was bad.", "film is the book", "the actor is odd!"]
+TABLE = PosTable.build(TAGGED, by_list)
+
+
+def test_words_of_the_same_part_of_speech():
+    made = augment_tang(TAGGED, copies=50, seed=3, p_mask=0, p_pos=0.5, p_ng=0, pos=TABLE)
+    for text, source in zip(made.texts, made.source, strict=True):
+        words = [word.strip(",.!") for word in text.split()]
+        original = [word.strip(",.!") for word in TAGGED[source].split()]
+        assert by_list(words) == by_list(original)
+        assert [word[-1] in ",.!" for word in text.split()] == [word[-1] in ",.!" for word in TAGGED[source].split()]
+    assert len(made) > 40 and {made.texts[0] != TAGGED[0]} == {True}
+
+
+def test_shares_of_all_three():
+    texts = ["film " * 20] * 200
+    table = PosTable.build(["film book book book"], by_list)
+    made = [
+        tang_copy(t, seed=1, index=i, copy=0, p_mask=0.2, p_pos=0.4, p_ng=0, pos=table) for i, t in enumerate(texts)
+    ]
+    words = " ".join(made).split()
+    # 4,000 words: 20 % masked; 40 % exchanged, of which three quarters are "book".
+    assert len(words) == 4000
+    assert 0.18 < words.count("[MASK]") / 4000 < 0.22
+    assert 0.28 < words.count("book") / 4000 < 0.32
+
+
+def test_pos_leaves_masks_and_n_grams_as_they_are():
+    options = {"copies": 30, "seed": 5, "p_mask": 0.2}
+    nouns = PosTable.build(["film"], by_list)  # has no word of the tag X, so nothing is exchanged
+    without = augment_tang(["one two three four five"], **options).texts
+    assert augment_tang(["one two three four five"], p_pos=0.3, pos=nouns, **options).texts == without
+
+
+def test_pos_copies_can_be_made_alone():
+    options = {"seed": 7, "p_pos": 0.4, "pos": TABLE}
+    made = augment_tang(TAGGED, TAGGED[::-1], copies=6, **options)
+    for text, text_b, source, copy in zip(made.texts, made.texts_b, made.source, made.copy, strict=True):
+        index = {"index": int(source), "copy": int(copy)}
+        assert tang_copy(TAGGED[source], **index, **options) == text
+        assert tang_copy(TAGGED[::-1][source], second=True, **index, **options) == text_b
+
+
+def test_a_part_equals_the_whole():
+    """What lets the work be done in shards."""
+    options = {"copies": 5, "seed": 7, "pos": TABLE}
+    whole = augment_tang(TAGGED, **options)
+    parts = [augment_tang(TAGGED[a:b], first=a, **options) for a, b in ((0, 1), (1, 4))]
+    assert [t for part in parts for t in part.texts] == whole.texts
+    assert np.concatenate([part.source for part in parts]).tolist() == whole.source.tolist()
+
+
+def test_augment_split_with_a_tagger():
+    split = Split(TAGGED, None, np.arange(4))
+    made = augment_split(6, tagger=by_list, p_pos=0.4)(split, 9)
+    again = augment_tang(TAGGED, copies=6, seed=9, p_pos=0.4, pos=TABLE)
+    assert made.texts == again.texts and made.labels.tolist() == again.source.tolist()
+    assert augment_split(6, p_pos=0.4)(split, 9).texts == augment_tang(TAGGED, copies=6, seed=9).texts
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"p_pos": -0.1}, "p_pos=-0.1"), ({"p_mask": 0.6, "p_pos": 0.5, "pos": TABLE}, "p_mask=0.6 and p_pos=0.5")],
+)
+def test_bad_pos_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        augment_tang(["a b"], copies=1, seed=1, **options)
+
+
+# --- pieces ---------------------------------------------------------------------------------------------------------
+
+
+def halves(words):
+    return {word: [word[: len(word) // 2], word[len(word) // 2 :]] if len(word) > 3 else [word] for word in words}
+
+
+def test_pieces_are_masked_by_themselves():
+    text = "playing a football game"
+    seen = {
+        tang_copy(text, seed=1, index=0, copy=copy, p_mask=0.3, p_ng=0, pieces=halves).split()[0] for copy in range(60)
+    }
+    assert seen == {"playing", "[MASK]ying", "pla[MASK]", "[MASK][MASK]"}
+    made = [tang_copy(text, seed=1, index=i, copy=0, p_mask=0.3, p_ng=0, pieces=halves) for i in range(500)]
+    assert 0.27 < " ".join(made).count("[MASK]") / (500 * 7) < 0.33
+    assert all(len(each.split()) == 4 for each in made)
+
+
+def test_pieces_of_exchanged_words_are_not_masked():
+    table = PosTable.build(["book"], by_list)
+    made = [
+        tang_copy("film", seed=1, index=i, copy=0, p_mask=0.5, p_pos=0.5, p_ng=0, pos=table, pieces=halves)
+        for i in range(200)
+    ]
+    assert set(made) == {"film", "book", "fi[MASK]", "[MASK]lm", "[MASK][MASK]"}
+    assert 80 < made.count("book") < 120

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,8 +11,13 @@ from hypothesis.extra.numpy import arrays
 from tfdistill.data.metrics import (
     accuracy,
     confusion_matrix,
+    exact_match,
     expected_calibration_error,
+    f1,
+    macro_f1,
+    matthews,
     mse,
+    multilabel_f1,
     pearson,
     score,
     softmax,
@@ -83,6 +90,88 @@ def test_score():
     assert all(type(value) is float for value in scores.values())
     with pytest.raises(UserError, match="got the task 'ranking'; expected 'classification' or 'regression'"):
         score("ranking", LABELS, LOGITS)
+
+
+def one_hot(predictions, classes=2):
+    return np.eye(classes)[predictions]
+
+
+def test_f1():
+    # Class 1: 3 there, 2 predicted, 1 right.
+    assert f1([1, 1, 1, 0, 0], one_hot([1, 0, 0, 1, 0])) == pytest.approx(2 * 1 / (3 + 2))
+    assert f1([0, 0], one_hot([0, 0])) == f1([1, 0], one_hot([0, 1])) == 0.0
+    assert f1([0, 1, 2, 1], LOGITS) == pytest.approx(2 / 3)  # all other classes are one
+    assert macro_f1([0, 0, 1], one_hot([0, 1, 1])) == pytest.approx(2 / 3)
+    assert macro_f1([0, 0], one_hot([0, 0], 3)) == 1.0  # classes that occur nowhere do not count
+
+
+def test_matthews():
+    # 2 true positives, 1 true negative, 1 false positive, 1 false negative: (2·1 − 1·1) / sqrt(3·3·2·2)
+    assert matthews([1, 1, 0, 0, 1], one_hot([1, 1, 0, 1, 0])) == pytest.approx(1 / 6)
+    assert matthews([0, 1], one_hot([0, 1])) == 1.0 and matthews([0, 1], one_hot([1, 0])) == -1.0
+    assert matthews([0, 1, 1], one_hot([1, 1, 1])) == matthews([1, 1], one_hot([0, 1])) == 0.0
+
+
+def test_multilabel_f1():
+    labels = [[1, 0, 1], [0, 1, 0], [0, 0, 0]]
+    logits = [[2.0, 0.5, -1], [-1, 3, -1], [0, -1, -0.1]]  # a logit of 0 is no prediction
+    assert multilabel_f1(labels, logits) == pytest.approx(2 * 2 / (3 + 3))
+    assert multilabel_f1(labels, logits, "macro") == pytest.approx((1 + 2 / 3 + 0) / 3)
+    assert exact_match(labels, logits) == pytest.approx(2 / 3)
+    assert multilabel_f1(np.zeros((2, 2)), -np.ones((2, 2))) == 0.0
+
+
+SETS = arrays(np.int64, (5, 3), elements=st.integers(0, 1))
+
+
+@given(arrays(np.int64, 8, elements=st.integers(0, 2)), arrays(np.int64, 8, elements=st.integers(0, 2)), SETS, SETS)
+def test_as_scikit_learn(labels, predictions, sets, predicted):
+    metrics = pytest.importorskip("sklearn.metrics")
+    logits = one_hot(predictions, 3)
+    options = {"zero_division": 0.0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of labels that are all the same
+        expected = metrics.matthews_corrcoef(labels, predictions)
+    assert matthews(labels, logits) == pytest.approx(expected, abs=1e-12)
+    expected = metrics.f1_score(labels, predictions, labels=[1], average="macro", **options)
+    assert f1(labels, logits) == pytest.approx(expected)
+    assert macro_f1(labels, logits) == pytest.approx(metrics.f1_score(labels, predictions, average="macro", **options))
+    for average in ("micro", "macro"):
+        expected = metrics.f1_score(sets, predicted, average=average, **options)
+        assert multilabel_f1(sets, predicted - 0.5, average) == pytest.approx(expected)
+    assert exact_match(sets, predicted - 0.5) == pytest.approx(metrics.accuracy_score(sets, predicted))
+
+
+@given(arrays(np.float64, 7, elements=st.floats(-1e3, 1e3)), arrays(np.float64, 7, elements=st.floats(-1e3, 1e3)))
+def test_pearson_as_scipy(labels, predictions):
+    stats = pytest.importorskip("scipy.stats")
+    if np.ptp(labels) > 1e-3 and np.ptp(predictions) > 1e-3:
+        assert pearson(labels, predictions) == pytest.approx(stats.pearsonr(labels, predictions).statistic, abs=1e-9)
+
+
+def test_scores_that_a_task_asks_for():
+    labels, logits = [1, 0, 1], one_hot([1, 1, 0])
+    assert list(score("classification", labels, logits, ("f1", "accuracy"))) == [
+        "f1", "accuracy", "expected_calibration_error"
+    ]  # fmt: skip
+    assert score("classification", labels, logits, ["matthews"])["matthews"] == pytest.approx(-0.5)
+    assert list(score("regression", [1.0, 2], [1.0, 2], ("pearson",))) == ["pearson", "spearman", "mse"]
+    assert score("multilabel", [[1, 0]], [[1.0, -1]]) == {"micro_f1": 1.0, "macro_f1": 0.5, "exact_match": 1.0}
+    with pytest.raises(UserError, match="got the metric 'f2' for classification; expected some of accuracy"):
+        score("classification", labels, logits, ["f2"])
+
+
+def test_bad_sets():
+    for labels, logits, message in (
+        ([0, 1], [[1.0, 0.0]], r"shape \(2,\) and logits of shape \(1, 2\); expected \(n, classes\)"),
+        ([[2, 0]], [[1.0, 0.0]], "other than 0 and 1"),
+        ([[1, 0]], [[np.nan, 0.0]], "of example 0"),
+        (np.zeros((0, 2)), np.zeros((0, 2)), r"shape \(0, 2\)"),
+    ):
+        with pytest.raises(UserError, match=message):
+            multilabel_f1(labels, logits)
+    with pytest.raises(UserError, match="got the average 'mean'; expected 'micro' or 'macro'"):
+        multilabel_f1([[1]], [[1.0]], "mean")
 
 
 @pytest.mark.parametrize("function", [accuracy, confusion_matrix, expected_calibration_error])

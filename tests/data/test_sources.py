@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import tempfile
@@ -197,6 +198,131 @@ def test_splits_asked_for(tmp_path):
     spec = write(tmp_path, {"train.tsv": TRAIN, "dev.tsv": TRAIN})
     assert list(load_data(spec, splits=["dev"]).splits) == ["dev"]
     fails(spec, "has no split 'test'; found train, dev", splits=["dev", "test"])
+
+
+def test_multilabel(tmp_path):
+    spec = write(
+        tmp_path, {"train.tsv": tsv("joy|anger", "fear", "|", "anger | joy"), "dev.csv": "text,label\na,joy\n"}
+    )
+    data = load_data(spec)
+    assert (data.task, data.label_names, data.num_outputs) == ("multilabel", ("anger", "fear", "joy"), 3)
+    labels = data.splits["train"].labels
+    assert labels.tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 0], [1, 0, 1]] and labels.dtype == np.float32
+    assert data.splits["dev"].labels.tolist() == [[0, 0, 1]]
+    named = load_data(spec, label_names=["joy", "anger", "fear", "none"])
+    assert named.splits["train"].labels[0].tolist() == [1, 1, 0, 0]
+    fails(spec, "train.tsv, line 2: label 'anger' is not a known class", label_names=["joy", "fear"])
+    fails(spec, "train.tsv, line 4: the label is a list of classes; expected one class", task="classification")
+    fails(spec, "label 'joy|anger' is a name; expected a number", task="regression")
+    fails(spec, "got the task 'multilable'", "(did you mean 'multilabel'?)", task="multilable")
+
+
+def test_multilabel_lists_and_numbers(tmp_path):
+    rows = [{"text": "a", "label": ["x", "y"]}, {"text": "b", "label": []}, {"text": "c", "label": "x|y"}]
+    data = load_data(write(tmp_path, {"train.jsonl": jsonl(*rows)}))
+    assert (data.label_names, data.splits["train"].labels.tolist()) == (
+        ("x", "x|y", "y"),
+        [[1, 0, 1], [0] * 3, [0, 1, 0]],
+    )
+    fails(str(tmp_path), "line 1: the label is a list of classes; expected one class", task="classification")
+    write(tmp_path, {"train.jsonl": jsonl({"text": "a", "label": [10, 9]}, {"text": "b", "label": [2]})})
+    assert load_data(str(tmp_path)).label_names == ("2", "9", "10")
+    write(tmp_path, {"train.jsonl": jsonl({"text": "a", "label": [0, 2]}), "labels.txt": "p\nq\nr\n"})
+    assert load_data(str(tmp_path)).splits["train"].labels.tolist() == [[1, 0, 1]]
+    for value, said in (([0.5], "0.5"), ([["x"]], '["x"]'), ([None], "null"), ([""], '""'), ([True], "true/false")):
+        write(tmp_path, {"train.jsonl": jsonl({"text": "a", "label": value})})
+        fails(str(tmp_path), "train.jsonl, line 1", said)
+
+
+def test_names_with_a_bar_stay_names_where_they_are_listed(tmp_path):
+    spec = write(tmp_path, {"train.tsv": tsv("a|b", "c"), "labels.txt": "a|b\nc\n"})
+    data = load_data(spec)
+    assert (data.task, data.splits["train"].labels.tolist()) == ("classification", [0, 1])
+    (tmp_path / "labels.txt").unlink()
+    assert load_data(spec, task="classification").label_names == ("a|b", "c")
+    assert load_data(spec).label_names == ("a", "b", "c")
+    write(tmp_path, {"train.tsv": tsv("a||b", "c")})
+    assert load_data(spec).label_names == ("a||b", "c")
+
+
+def test_task_that_was_asked_for(tmp_path):
+    spec = write(tmp_path, {"train.tsv": tsv("1", "2", "5")})
+    assert load_data(spec).task == "classification"
+    assert load_data(spec, task="regression").splits["train"].labels.tolist() == [1.0, 2.0, 5.0]
+    assert load_data(spec, task="multilabel").splits["train"].labels.tolist() == np.eye(3).tolist()
+    write(tmp_path, {"train.tsv": tsv("1.5", "2", "5")})
+    fails(spec, "has numbers as labels (regression)", task="classification")
+
+
+def test_extra_columns(tmp_path):
+    content = "text\ttext_extra_2\tlabel\ttext_extra\ttext_extraordinary\na\tsecond\tx\tfirst\t?\nb\t\ty\tonly\t?\n"
+    spec = write(tmp_path, {"train.tsv": content, "dev.tsv": TRAIN.replace("positive", "x").replace("negative", "y")})
+    data = load_data(spec)
+    assert data.splits["train"].texts_extra == (["first", "only"], ["second", ""])
+    assert data.splits["dev"].texts_extra == ()
+    rows = [{"text": "a", "label": "x", "text_extra": None}, {"text": "b", "label": "y", "text_extra": "e"}]
+    (tmp_path / "train.tsv").unlink()
+    write(tmp_path, {"train.jsonl": jsonl(*rows)})
+    assert load_data(spec).splits["train"].texts_extra == (["", "e"],)
+    write(tmp_path, {"dev.tsv": content})
+    fails(
+        spec,
+        "dev.tsv has text_extra, text_extra_2 and",
+        "train.jsonl text_extra; expected the same columns as in train",
+    )
+    write(tmp_path, {"train.jsonl": jsonl({"text": "a", "label": "x", "text_extra": 3})})
+    fails(spec, "line 1: 'text_extra' is a number; expected a string")
+    (tmp_path / "train.jsonl").unlink()
+    write(tmp_path, {"train.tsv": "text\tlabel\ttext_extra\ttext_extra\na\tx\tb\tc\n"})
+    fails(spec, "column 'text_extra' occurs 2 times")
+
+
+@pytest.mark.parametrize("name", ["unlabelled.txt", "unlabeled.TXT", "unlabelled.txt.gz"])
+def test_unlabelled_plain_text(tmp_path, name):
+    content = "\ufefffirst\r\n\n  \n second\tpart \n".encode()
+    spec = write(tmp_path, {"train.tsv": TRAIN, name: gzip.compress(content) if name.endswith("gz") else content})
+    data = load_data(spec)
+    assert list(data.splits) == ["train", "unlabelled"]
+    assert (data.splits["unlabelled"].texts, data.splits["unlabelled"].labels) == (["first", " second\tpart "], None)
+
+
+def test_unlabelled_tables(tmp_path):
+    spec = write(tmp_path, {"train.tsv": TRAIN, "unlabelled.csv": "text,label\na,positive\nb,\n"})
+    assert load_data(spec).splits["unlabelled"].texts == ["a", "b"]
+    write(tmp_path, {"unlabelled.txt": "c\n"})
+    fails(spec, "has unlabelled.csv and unlabelled.txt, both for the unlabelled split")
+    (tmp_path / "unlabelled.csv").unlink()
+    write(tmp_path, {"unlabelled.txt": b"ok\n\xff\n"})
+    fails(spec, "unlabelled.txt, line 2: byte 3 (0xff) is not UTF-8")
+    (tmp_path / "unlabelled.txt").unlink()
+    write(tmp_path, {"unlabelled.txt.gz": gzip.compress(b"text\n" * 99)[:-9]})
+    fails(spec, "unlabelled.txt.gz is no whole gzip file")
+    (tmp_path / "unlabelled.txt.gz").unlink()
+    write(tmp_path, {"unlabelled.txt": "a\n", "train.tsv": "text\ttext_b\tlabel\na\tb\tx\nc\td\ty\n"})
+    fails(spec, "train.tsv has text_b and", "unlabelled.txt has none")
+    (tmp_path / "train.tsv").unlink()
+    fails(spec, "has no data files, it has unlabelled.txt")
+
+
+def test_rows_without_label_on_request(tmp_path):
+    files = {"train.tsv": "text\tlabel\ttext_extra\na\tx\t1\nb\t\t2\nc\ty\t3\nd\t \t4\n"}
+    spec = write(tmp_path, files)
+    fails(spec, "line 3: no label; expected", "belong in unlabelled.tsv")
+    data = load_data(spec, separate_unlabelled=True)
+    assert (data.splits["train"].texts, data.splits["train"].labels.tolist()) == (["a", "c"], [0, 1])
+    assert (data.splits["unlabelled"].texts, data.splits["unlabelled"].texts_extra) == (["b", "d"], (["2", "4"],))
+    write(tmp_path, {"unlabelled.txt": "e\n"})
+    fails(spec, "has unlabelled.txt, and rows without a label in train.tsv", separate_unlabelled=True)
+    write(tmp_path, {"all.tsv": tsv(*["a", "b", ""] * 10)})
+    data = load_data(str(tmp_path / "all.tsv"), separate_unlabelled=True)
+    assert {name: len(split) for name, split in data.splits.items()} == {
+        "train": 16,
+        "dev": 2,
+        "test": 2,
+        "unlabelled": 10,
+    }
+    write(tmp_path, {"all.tsv": tsv(*[""] * 10)})
+    fails(str(tmp_path / "all.tsv"), "line 2: no label", separate_unlabelled=True)
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(str.strip)

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from tfdistill.data.textdata import Split, TextData, listing, nearest, random_split, with_label_names
+from tfdistill.data.textdata import Split, TextData, concatenate, listing, nearest, random_split, with_label_names
 from tfdistill.errors import UserError
 
 
@@ -87,3 +87,57 @@ def test_messages():
     assert nearest("zzz", ["label", "text"]) == ""
     assert listing("abc") == "a, b, c"
     assert listing("abcde", 3) == "a, b, c, and 2 more"
+
+
+def test_extra_texts():
+    split = Split(["a", "b"], ["c", "d"], np.array([0, 1]), (["e", ""], ["f", "g"]))
+    assert (split.take([1]).texts_extra, split.take([1]).labels.tolist()) == (
+        (
+            [
+                "",
+            ],
+            ["g"],
+        ),
+        [1],
+    )
+    seen = split.with_extra()
+    assert (seen.texts, seen.texts_b, seen.labels.tolist()) == (["a", "b"], ["c e f", "d g"], [0, 1])
+    assert Split(["a"], texts_extra=(["x"],)).with_extra().texts_b == ["x"]
+    with pytest.raises(UserError, match="no extra texts; expected a column text_extra"):
+        Split(["a"]).with_extra()
+    with pytest.raises(ValueError, match="texts_extra has 1 entries; expected 2"):
+        Split(["a", "b"], texts_extra=(["c"],))
+    plain = TextData("", {"train": Split(["a"])}, None)
+    extras = [TextData("", {"train": Split(["a"], texts_extra=e)}, None) for e in ((["b"],), (["c"],), (["b"], ["c"]))]
+    assert len({one.fingerprint for one in [plain, *extras]}) == 4
+
+
+def test_concatenate_marks_rows_without_labels():
+    labelled, bare = Split(["a", "b"], None, np.array([0, 1])), Split(["c"], texts_extra=(["x"],))
+    both = concatenate([labelled, bare])
+    assert (both.texts, both.labels.tolist(), both.texts_extra) == (["a", "b", "c"], [0, 1, -1], (["", "", "x"],))
+    assert both.labels.dtype == np.int64 and both.labelled.tolist() == [True, True, False]
+    numbers = concatenate([bare, Split(["a"], None, np.array([-0.5], np.float32))])
+    assert np.isnan(numbers.labels[0]) and numbers.labels[1] == -0.5 and numbers.labels.dtype == np.float32
+    assert numbers.labelled.tolist() == [False, True]
+    sets = concatenate([Split(["a"], None, np.array([[0, 1]], np.float32)), bare])
+    assert sets.labels.tolist() == [[0, 1], [-1, -1]] and sets.labelled.tolist() == [True, False]
+    assert concatenate([bare, bare]).labels is None and bare.labelled.tolist() == [False]
+    assert concatenate([Split(["a"], ["b"]), Split(["c"], ["d"])]).texts_b == ["b", "d"]
+    with pytest.raises(UserError, match="with and without text_b"):
+        concatenate([Split(["a"], ["b"]), bare])
+
+
+def test_multilabel():
+    split = Split(["a", "b", "c"], None, np.array([[1, 0], [1, 1], [-1, -1]], np.float32))
+    many = TextData("many", {"train": split}, ("no", "yes"), multilabel=True)
+    assert (many.task, many.num_outputs) == ("multilabel", 2)
+    turned = with_label_names(many, ["yes", "maybe", "no"])
+    assert turned.splits["train"].labels.tolist() == [[0, 0, 1], [1, 0, 1], [-1, -1, -1]]
+    assert (turned.task, turned.splits["train"].labels.dtype) == ("multilabel", np.float32)
+    one = TextData("", {"train": Split(["a", "b"], None, np.array([1, -1]))}, ("no", "yes"), metrics=("f1",))
+    again = with_label_names(one, ["yes", "no"])
+    assert (again.splits["train"].labels.tolist(), again.metrics) == ([0, -1], ("f1",))
+    flipped = TextData("", {"train": Split(["a"], None, np.array([[0, 1]], np.float32))}, ("n", "y"), True)
+    other = TextData("", {"train": Split(["a"], None, np.array([[1, 0]], np.float32))}, ("n", "y"), True)
+    assert flipped.fingerprint != other.fingerprint

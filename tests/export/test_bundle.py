@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from tfdistill.data.textdata import Split
 from tfdistill.data.tokenize import Tokenizer
 from tfdistill.errors import UserError
 from tfdistill.export.bundle import export_bundle
+from tfdistill.export.gate import AccuracyDropped, compare
 from tfdistill.export.verify import verify_bundle
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.text import TextModel
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "film", "good", "##s", "!", ".", ",", "'", "it", "not"]
 FILES = [
+    "README.md",
     "golden.json",
     "labels.txt",
     "manifest.json",
@@ -83,13 +86,17 @@ def test_what_is_in_it(made):
     assert (out / "labels.txt").read_text() == "no\nyes\n"
     assert Tokenizer.from_directory(out).vocabulary == tuple(PIECES)
     golden = json.loads((out / "golden.json").read_text())
-    assert len(golden["vectors"]) == 20
+    assert len(golden["vectors"]) == len({vector["text"] for vector in golden["vectors"]}) == 100
     assert golden["vectors"][2] == {
         "text": "",
         "token_ids": [2, 3],
         "segment_ids": [0, 0],
         "logits": golden["vectors"][2]["logits"],
+        "probabilities": golden["vectors"][2]["probabilities"],
     }
+    for vector in golden["vectors"]:
+        odds = np.exp(vector["logits"][1] - vector["logits"][0])
+        assert vector["probabilities"] == pytest.approx([1 / (1 + odds), odds / (1 + odds)], abs=1e-5)
     assert max(len(vector["token_ids"]) for vector in golden["vectors"]) == 10
 
 
@@ -262,3 +269,54 @@ def test_what_cannot_be_exported(made, tmp_path):
     with pytest.raises(UserError, match="has no tokenizer"):
         export_bundle(bare, tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_texts_of_the_user_only_when_asked_for(made, tmp_path):
+    model, _ = made
+    data = Split([f"a film {n}" for n in range(230)])
+    export_bundle(model, tmp_path / "b", length=10, quantize="fp32", golden_data=data)
+    texts = [vector["text"] for vector in json.loads((tmp_path / "b" / "golden.json").read_text())["vectors"]]
+    assert len(texts) == 300 and texts[100] == "a film 0" and texts[-1] == "a film 199"
+    verify_bundle(tmp_path / "b")
+
+
+def test_a_file_that_loses_too_much_is_refused(made, tmp_path):
+    """Labels that Keras, as the numbers handed in say, gets right and the file cannot: each text has both classes."""
+    model, _ = made
+    rows, labels = model.tokenizer.encode(["a film", "good", "a film", "good"], max_length=10), np.array([0, 0, 1, 1])
+    right = np.stack([1.0 - labels, labels], axis=1)
+    with pytest.raises(
+        AccuracyDropped, match=r"loses 50\.0 points of accuracy on dev \(1\.0000 → 0\.5000\), allowed are 1;"
+    ):
+        export_bundle(model, tmp_path / "b", length=10, dev=(rows, right, labels), max_drop=1.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["b.report.json"]
+    report = json.loads((tmp_path / "b.report.json").read_text())
+    assert report["parity"]["drop"] == 50.0 and report["max_drop"] == 1.0 and report["quantization"] == "dynamic_int8"
+    assert export_bundle(model, tmp_path / "b", length=10, dev=(rows, right, labels), max_drop=50.0).is_dir()
+
+
+def test_compare():
+    """Two of four right before, one after; the other one was sure of itself and wrong."""
+    before = np.array([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
+    after = np.array([[2.0, 0.0], [0.0, 2.0], [0.0, 2.0], [2.0, 0.0]])
+    found = compare("classification", np.array([0, 0, 0, 1]), before, after, np.full(4, 3))
+    sure = 1 / (1 + np.exp(-2))
+    assert found == {
+        "rows": 4,
+        "max_abs_difference": 2.0,
+        "argmax_agreement": 0.75,
+        "metric": "accuracy",
+        "drop": 25.0,
+        "keras_accuracy": 0.5,
+        "accuracy": 0.25,
+        "keras_expected_calibration_error": pytest.approx(sure - 0.5),
+        "expected_calibration_error": pytest.approx(sure - 0.25),
+    }
+    assert "drop" not in compare("token_classification", None, before[:, None], after[:, None], np.ones(4, int))
+
+
+def test_readme_names_shapes_and_files(made):
+    text = (made[1] / "README.md").read_text("utf-8")
+    for part in ("int32 [1, 10]", "float32 [1, 2]", "`no`, `yes`", "Kotlin", "Swift", "JavaScript", "lower-case"):
+        assert part in text
+    assert "{" not in text.split("```")[0]

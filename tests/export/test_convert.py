@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
 
 from tfdistill.errors import UserError
-from tfdistill.export import convert
-from tfdistill.export.convert import MODES, convert_model
+from tfdistill.export import convert, jobs
+from tfdistill.export.convert import convert_model, convert_models
+from tfdistill.export.jobs import Job
 from tfdistill.export.runtime import Rows, TFLiteModel
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
@@ -64,8 +67,8 @@ def converted(request, tmp_path_factory):
     model, said = random_model(CONFIGS[request.param]), []
     out = tmp_path_factory.mktemp("converted")
     files = convert_model(model, out, name="tiny", length=LENGTH, progress=said.append)
-    assert said == list(MODES) == list(files)
-    assert sorted(path.name for path in out.iterdir()) == sorted(f"tiny-{mode}.tflite" for mode in MODES)
+    assert said == list(files) == ["fp32", "fp16", "dynamic_int8"]
+    assert sorted(path.name for path in out.iterdir()) == sorted(f"tiny-{mode}.tflite" for mode in said)
     return model, files
 
 
@@ -158,10 +161,11 @@ def cheap():
     [
         (
             {"modes": ["dynamic_int"]},
-            r"'dynamic_int' is unknown; .* fp32, fp16, dynamic_int8; did you mean 'dynamic_int8'\?",
+            r"'dynamic_int' is unknown; .* fp32, fp16, dynamic_int8, .*; did you mean 'dynamic_int8'\?",
         ),
         ({"modes": ["int4"]}, "quantization 'int4' is unknown"),
         ({"modes": []}, "expected a list of fp32, fp16, dynamic_int8"),
+        ({"modes": ["int8"]}, "int8 measures ranges of activations on texts and got none"),
         ({"length": 21}, "length is 21; expected 1 to 20"),
         ({"length": 0}, "length is 0"),
         ({"name": "../x"}, "without directories"),
@@ -175,11 +179,47 @@ def test_bad_arguments(cheap, tmp_path, change, message):
 
 
 def test_a_mode_by_itself_is_one_mode(cheap, tmp_path, monkeypatch):
-    monkeypatch.setattr(convert, "_run_worker", lambda student, out, length, modes, progress: asked.append(modes))
-    asked: list[list[str]] = []
-    with pytest.raises(UserError, match=r"fp16\.tflite is missing"):
+    monkeypatch.setattr(convert, "run_jobs", lambda jobs, workers, made: asked.extend(jobs))
+    asked: list[Job] = []
+    with pytest.raises(FileNotFoundError):
         convert_model(cheap, tmp_path, name="x", length=8, modes="fp16")
-    assert asked == [["fp16"]]
+    assert [job.modes for job in asked] == [{"fp16": "tensorflow"}]
+
+
+def test_several_models_side_by_side(cheap, tmp_path):
+    other, said = random_model(CONFIGS["bilstm"]), []
+    made = convert_models(
+        [(cheap, "bert"), (other, "bilstm")],
+        tmp_path,
+        length=8,
+        modes=["dynamic_int8", "fp32"],
+        progress=lambda name, mode: said.append((name, mode)),
+    )
+    assert [list(files) for files in made] == [["dynamic_int8", "fp32"]] * 2
+    assert sorted(said) == [(name, mode) for name in ("bert", "bilstm") for mode in ("dynamic_int8", "fp32")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"{name}-{mode}.tflite" for name, mode in said)
+    rows, batch = corpus(8)
+    for model, files in zip((cheap, other), made, strict=True):
+        for mode, file in files.items():
+            assert np.abs(TFLiteModel(file.path).predict(rows) - model(batch).numpy()).max() < TOLERANCE[mode]
+            assert file.sha256 == hashlib.sha256(file.path.read_bytes()).hexdigest()
+
+
+def test_two_models_of_one_name(cheap, tmp_path):
+    with pytest.raises(UserError, match="two models are called 'x'"):
+        convert_models([(cheap, "x"), (cheap, "x")], tmp_path)
+
+
+def test_one_failure_ends_all(cheap, tmp_path, monkeypatch):
+    """The second model's converter fails; the first one's, which would go on for a minute, is ended."""
+    command = tmp_path / "python"
+    command.write_text("#!/bin/sh\nread job\ncase $job in *'/0\"'*) exec sleep 60;; esac\necho why >&2; exit 1\n")
+    command.chmod(0o755)
+    monkeypatch.setattr(jobs.sys, "executable", str(command))
+    begun = time.monotonic()
+    with pytest.raises(UserError, match=r"converter failed: why \(at fp32, length 8\)"):
+        convert_models([(cheap, "a"), (cheap, "b")], tmp_path / "out", length=8, modes=["fp32"])
+    assert time.monotonic() - begun < 30 and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -197,20 +237,7 @@ def test_a_converter_that_ends_is_named(cheap, tmp_path, monkeypatch, code, mess
     command = tmp_path / "python"
     command.write_text(f'#!/bin/sh\nexec {os.sys.executable} -c "{code}"\n')
     command.chmod(0o755)
-    monkeypatch.setattr(convert.sys, "executable", str(command))
+    monkeypatch.setattr(jobs.sys, "executable", str(command))
     with pytest.raises(UserError, match=message):
         convert_model(cheap, tmp_path / "out", name="x", length=8)
     assert not (tmp_path / "out").exists()
-
-
-def test_the_reset_closes_the_gates():
-    from tfdistill.export.graphs import _resetting
-
-    rng = np.random.default_rng(0)
-    kernel, recurrent, bias = (rng.normal(0, 0.3, shape).astype("float32") for shape in ((4, 12), (3, 12), (12,)))
-    extended, value = _resetting(kernel, recurrent, bias)
-    assert extended.shape == (5, 12) and np.abs(extended).max() == np.abs(kernel).max()
-    worst = extended[-1] * value + np.abs(recurrent).sum(axis=0) + bias
-    gates = np.split(worst, 4)
-    assert max(gates[0].max(), gates[1].max(), gates[3].max()) < -30
-    np.testing.assert_array_equal(np.split(extended[-1], 4)[2], 0)

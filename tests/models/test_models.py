@@ -1,100 +1,18 @@
-"""One behavioural contract that every model passes, and parity with the reference numbers."""
+"""Reference numbers, students made from a teacher, directories. The contract of all models stands in test_contract.py."""
 
 import json
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from helpers import inputs, tiny_bert, tiny_bilstm
 
 from tfdistill.errors import UserError
-from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import reverse_by_length
-from tfdistill.models.hf import load_directory, save_directory
+from tfdistill.models.hf import load_directory
 from tfdistill.models.presets import bilstm, reduced_table, student_from_layers
-from tfdistill.models.text import TextModel
 
 HERE = Path(__file__).parent
-MODELS = {
-    "bert": tiny_bert,
-    "bert regression": lambda: tiny_bert(outputs=1, task="regression"),
-    "bilstm": tiny_bilstm,
-    "bilstm, two layers": lambda: tiny_bilstm(layers=2),
-    "bilstm, pair": lambda: tiny_bilstm(pair=True),
-}
-
-
-@pytest.fixture(params=MODELS)
-def model(request):
-    return MODELS[request.param]()
-
-
-# --- contract -------------------------------------------------------------------------------------------------------
-
-
-def test_logits_are_float32_and_finite(model):
-    logits = model.predict(inputs(pair=True), verbose=0)
-    assert logits.shape == (22, model.num_outputs) and logits.dtype == np.float32 and np.isfinite(logits).all()
-    assert np.ptp(logits, axis=0).max() > 0
-
-
-def test_padding_changes_nothing(model):
-    x = inputs(pair=True)
-    padded = {key: np.pad(value, [(0, 0), (0, 4)]) for key, value in x.items()}
-    np.testing.assert_allclose(model(x), model(padded), atol=1e-5)
-
-
-def test_what_stands_behind_the_mask_changes_nothing(model):
-    x = inputs(pair=True)
-    dirty = dict(x, token_ids=np.where(x["padding_mask"] == 1, x["token_ids"], 41))
-    np.testing.assert_allclose(model(x), model(dirty), atol=1e-5)
-
-
-def test_an_example_does_not_depend_on_its_neighbours(model):
-    x = inputs(pair=True)
-    alone = {key: value[3:4] for key, value in x.items()}
-    np.testing.assert_allclose(model(x)[3:4], model(alone), atol=1e-5)
-
-
-def test_keras_file_opens_again(model, tmp_path):
-    model.save(tmp_path / "m.keras")
-    again = keras.saving.load_model(tmp_path / "m.keras")
-    np.testing.assert_array_equal(model(inputs(pair=True)), again(inputs(pair=True)))
-    assert (again.task, again.label_names) == (model.task, model.label_names)
-
-
-def test_directory_opens_again(model, tmp_path):
-    from tfdistill.data.tokenize import Tokenizer
-
-    model.tokenizer = Tokenizer.from_directory(HERE / "tiny_bert")
-    again = load_directory(save_directory(model, tmp_path / "student", recipe={"max_length": 16}))
-    np.testing.assert_array_equal(model(inputs(pair=True)), again(inputs(pair=True)))
-    assert again.tokenizer.vocabulary == model.tokenizer.vocabulary and again.task == model.task
-
-
-def test_gradients_reach_every_weight_and_are_finite(model):
-    import tensorflow as tf
-
-    x = inputs(pair=True)
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(tf.square(model(x, training=True)))
-    for variable, gradient in zip(
-        model.trainable_variables, tape.gradient(loss, model.trainable_variables), strict=True
-    ):
-        assert gradient is not None, variable.path
-        assert np.isfinite(tf.convert_to_tensor(gradient)).all(), variable.path
-
-
-def test_half_precision_runs(model):
-    config = {**model.get_config(), "dtype": "mixed_bfloat16"}
-    half = type(model).from_config(config)
-    half.set_weights(model.get_weights())
-    logits = half(inputs(pair=True))
-    assert logits.dtype == "float32"
-    np.testing.assert_allclose(logits, model(inputs(pair=True)), atol=0.25)
-
-
 # --- reference numbers ----------------------------------------------------------------------------------------------
 
 
@@ -140,12 +58,6 @@ def test_fresh_weights_are_drawn_one_by_one():
         for other in kernels[:number]:
             size = min(kernel.size, other.size)
             assert not np.allclose(kernel.ravel()[:size], other.ravel()[:size])
-
-
-def test_parameter_counts():
-    mini = BertConfig(hidden_size=384, num_hidden_layers=6, intermediate_size=1536)
-    model = TextModel(mini, 2)
-    assert model.count_params() - 2 * 385 == 22_713_216  # BertModel of MiniLM-L6-H384, as transformers counts it
 
 
 # --- students -------------------------------------------------------------------------------------------------------

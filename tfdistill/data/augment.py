@@ -1,21 +1,27 @@
 """Unlabelled text made from labelled text, for distillation.
 
 `augment_tang`: Tang et al. 2019, "Distilling Task-Specific Knowledge from BERT into Simple Neural Networks". Words are
-masked, then perhaps an n-gram of the text is kept. The paper's third operation, a word of the same part of speech,
-needs a table that we do not have yet.
+masked or exchanged for words of the same part of speech, then perhaps an n-gram of the text is kept.
+TinyBERT's augmentation is in `tfdistill.data.mlm_augment`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
+from tfdistill.data.pos import PosTable, Tagger
 from tfdistill.data.textdata import Split
 
-_FIRST, _SECOND = 0, 1  # which text of a pair, as part of the random stream's name
+FIRST, SECOND = 0, 1  # which text of a pair, as part of the random stream's name
+_WORDS, _POS, _PIECES = 0, 1, 2  # what a stream is for
+
+PieceSplitter = Callable[[Iterable[str]], dict[str, list[str]]]
+"""The pieces of each of several words, as they are written: joined, they are the word again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,135 +37,195 @@ class Augmented:
         return len(self.texts)
 
 
+@dataclass(frozen=True)
+class Tang:
+    """What `augment_tang` does to a text. The defaults are the paper's.
+
+    Args:
+        p_mask: probability that a word becomes `mask`.
+        p_pos: probability that a word is exchanged for one of the same part of speech, drawn by its frequency in the
+            training text; counts only with `pos`.
+        p_ng: probability that only n words in a row are kept, n drawn from `ngram` (both ends included).
+        pos: the words by part of speech. None: no word is exchanged.
+        pieces: None masks whole words. A splitter (see `word_pieces`) masks every piece of a word by itself; a word that was
+            exchanged is left alone. This is done on the text: play[MASK] is read as the pieces play and [MASK], but of
+            [MASK]ing the tokenizer reads the rest as the beginning of a word, ing and not ##ing.
+
+    Raises ValueError when a number is out of range.
+    """
+
+    p_mask: float = 0.1
+    p_pos: float = 0.1
+    p_ng: float = 0.25
+    ngram: tuple[int, int] = (1, 5)
+    mask: str = "[MASK]"
+    pos: PosTable | None = None
+    pieces: PieceSplitter | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("p_mask", "p_pos", "p_ng"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"got {name}={getattr(self, name)}; expected a probability from 0 to 1")
+        if self.pos is not None and self.p_mask + self.p_pos > 1:
+            raise ValueError(f"got p_mask={self.p_mask} and p_pos={self.p_pos}; expected at most 1 together")
+        if not 1 <= self.ngram[0] <= self.ngram[1]:
+            raise ValueError(f"got ngram={self.ngram}; expected (shortest, longest) with 1 <= shortest <= longest")
+
+    def copy(
+        self, words: Sequence[str], stream: Stream, tags: Sequence[str], pieces: dict[str, list[str]]
+    ) -> list[str]:
+        """One changed copy of a text's words, which `tags` and `pieces` belong to (empty where they are not used)."""
+        draws = stream.random(len(words) + 3, _WORDS)
+        changed = list(words)
+        exchanged = np.zeros(len(words), bool)
+        if self.pos is not None:
+            choices = stream.random(len(words), _POS)
+            exchanged = (self.p_mask <= draws[:-3]) & (draws[:-3] < self.p_mask + self.p_pos)
+            for word in np.flatnonzero(exchanged):
+                changed[word] = self.pos.draw(words[word], tags[word], choices[word])
+        if self.pieces is None:
+            changed = [self.mask if draw < self.p_mask else word for draw, word in zip(draws, changed, strict=False)]
+        else:
+            numbers = iter(stream.random(sum(len(pieces[word]) for word in words), _PIECES))
+            for place, word in enumerate(words):
+                masked = [next(numbers) < self.p_mask for _ in pieces[word]]
+                if any(masked) and not exchanged[place]:
+                    parts = (self.mask if hide else part for hide, part in zip(masked, pieces[word], strict=True))
+                    changed[place] = "".join(parts)
+        keep, length, start = draws[len(words) :]
+        if keep < self.p_ng:
+            low, high = self.ngram
+            n = min(low + int(length * (high - low + 1)), len(changed))
+            begin = int(start * (len(changed) - n + 1))
+            changed = changed[begin : begin + n]
+        return changed
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The random numbers of one copy of one text: the same ones whatever else is made."""
+
+    seed: int
+    index: int
+    copy: int
+    side: int = FIRST
+
+    def random(self, count: int, use: int = 0) -> np.ndarray:
+        """`count` numbers in [0, 1), float64; of each `use` others."""
+        # Philox is counter-based: another key, or another high word of the counter, is an independent stream.
+        counter = np.array([0, use, self.side, self.copy], dtype=np.uint64)
+        key = np.array([self.seed, self.index], dtype=np.uint64)
+        return np.random.Generator(np.random.Philox(key=key, counter=counter)).random(count)
+
+
 def augment_tang(
     texts: Sequence[str],
     texts_b: Sequence[str] | None = None,
     *,
     copies: int,
     seed: int,
-    p_mask: float = 0.1,
-    p_ng: float = 0.25,
-    ngram: tuple[int, int] = (1, 5),
-    mask: str = "[MASK]",
-    pos_table: Mapping[str, object] | None = None,
+    first: int = 0,
+    **options: Any,
 ) -> Augmented:
     """Up to `copies` new texts from each text; 20 for single texts and 10 for pairs in the paper.
 
-    A word is what stands between white space. Each becomes `mask` with probability `p_mask`; then, with probability
-    `p_ng`, only n words in a row are kept, n drawn from `ngram` (both ends included). The texts of a pair are changed
-    independently. Copy c of example i depends on (seed, i, c) and its own text alone (`tang_copy` makes it again). What
-    equals one of the given texts, or an earlier row, is left out; white space does not count.
+    A word is what stands between white space. `options` are the fields of `Tang`, which says what happens to a word. The
+    texts of a pair are changed independently. Copy c of example i depends on (seed, i, c), its own text and the options
+    alone (`tang_copy` makes it again). What equals one of the given texts, or an earlier row, is left out; white space
+    does not count.
 
-    Raises ValueError when an argument is out of range, NotImplementedError with a `pos_table`.
+    Args:
+        first: the number of the first example, when these are some of many.
+
+    Raises ValueError when an argument is out of range.
     """
-    _check(texts, texts_b, copies, seed, p_mask, p_ng, ngram)
-    if pos_table is not None:
-        raise NotImplementedError(
-            "replacement by words of the same part of speech is not built yet; leave pos_table out"
-        )
-    words = [text.split() for text in texts]
-    words_b = None if texts_b is None else [text.split() for text in texts_b]
-    # Joined words stand for a text; \n cannot occur in them, so a pair is one string.
-    seen = {_key(words[i], None if words_b is None else words_b[i]) for i in range(len(words))}
-    new: list[str] = []
-    new_b: list[str] = []
-    source: list[int] = []
-    numbers: list[int] = []
-    for i in range(len(words)):
-        for copy in range(copies):
-            a = _tang(words[i], (seed, i, copy, _FIRST), p_mask, p_ng, ngram, mask)
-            b = None if words_b is None else _tang(words_b[i], (seed, i, copy, _SECOND), p_mask, p_ng, ngram, mask)
-            key = _key(a, b)
-            if key in seen:
-                continue
-            seen.add(key)
-            new.append(" ".join(a))
-            if b is not None:
-                new_b.append(" ".join(b))
-            source.append(i)
-            numbers.append(copy)
-    return Augmented(
-        new, None if texts_b is None else new_b, np.array(source, dtype=np.int64), np.array(numbers, dtype=np.int64)
-    )
+    method = Tang(**options)
+    every = list(chain(texts, texts_b or []))
+    words = {text: text.split() for text in every}
+    tags = {} if method.pos is None else {text: method.pos.tags(words[text]) for text in words}
+    pieces = {} if method.pieces is None else method.pieces(chain.from_iterable(words.values()))
+
+    def copy(text: str, stream: Stream) -> str:
+        return " ".join(method.copy(words[text], stream, tags.get(text, ()), pieces))
+
+    return make_copies(texts, texts_b, copy, copies=copies, seed=seed, first=first)
 
 
-def tang_copy(
-    text: str,
-    *,
-    seed: int,
-    index: int,
-    copy: int,
-    second: bool = False,
-    p_mask: float = 0.1,
-    p_ng: float = 0.25,
-    ngram: tuple[int, int] = (1, 5),
-    mask: str = "[MASK]",
-) -> str:
+def tang_copy(text: str, *, seed: int, index: int, copy: int, second: bool = False, **options: Any) -> str:
     """Copy `copy` of example `index` alone, as `augment_tang` makes it. `second`: the text is the second of a pair."""
-    stream = (seed, index, copy, _SECOND if second else _FIRST)
-    return " ".join(_tang(text.split(), stream, p_mask, p_ng, ngram, mask))
+    method, words = Tang(**options), text.split()
+    tags = [] if method.pos is None else method.pos.tags(words)
+    pieces = {} if method.pieces is None else method.pieces(words)
+    return " ".join(method.copy(words, Stream(seed, index, copy, SECOND if second else FIRST), tags, pieces))
 
 
-def _key(words: list[str], words_b: list[str] | None) -> str:
-    return " ".join(words) if words_b is None else " ".join(words) + "\n" + " ".join(words_b)
-
-
-def _tang(
-    words: list[str],
-    stream: tuple[int, int, int, int],
-    p_mask: float,
-    p_ng: float,
-    ngram: tuple[int, int],
-    mask: str,
-) -> list[str]:
-    seed, index, copy, side = stream
-    # Philox is counter-based: another key, or another high word of the counter, is an independent stream.
-    random = np.random.Generator(
-        np.random.Philox(
-            key=np.array([seed, index], dtype=np.uint64), counter=np.array([0, 0, side, copy], dtype=np.uint64)
-        )
-    )
-    draws = random.random(len(words) + 3)
-    # A part-of-speech replacement belongs here: it takes the draws from p_mask to p_mask + p_pos.
-    changed = [mask if draw < p_mask else word for word, draw in zip(words, draws, strict=False)]
-    keep, length, start = draws[len(words) :]
-    if keep < p_ng:
-        low, high = ngram
-        n = min(low + int(length * (high - low + 1)), len(changed))
-        begin = int(start * (len(changed) - n + 1))
-        changed = changed[begin : begin + n]
-    return changed
-
-
-def _check(
+def make_copies(
     texts: Sequence[str],
     texts_b: Sequence[str] | None,
+    copy: Callable[[str, Stream], str],
+    *,
     copies: int,
     seed: int,
-    p_mask: float,
-    p_ng: float,
-    ngram: tuple[int, int],
-) -> None:
+    first: int = 0,
+) -> Augmented:
+    """`copy` of every text, `copies` times, less what equals one of the texts or an earlier row.
+
+    Raises ValueError when an argument is out of range.
+    """
     if texts_b is not None and len(texts_b) != len(texts):
         raise ValueError(f"got {len(texts_b)} texts_b; expected {len(texts)}, as many as texts")
     if copies < 0:
         raise ValueError(f"got copies={copies}; expected 0 or more")
     if not 0 <= seed < 2**64:
         raise ValueError(f"got seed={seed}; expected 0 to 2**64 - 1")
-    if not (0 <= p_mask <= 1 and 0 <= p_ng <= 1):
-        raise ValueError(f"got p_mask={p_mask} and p_ng={p_ng}; expected probabilities from 0 to 1")
-    if not 1 <= ngram[0] <= ngram[1]:
-        raise ValueError(f"got ngram={ngram}; expected (shortest, longest) with 1 <= shortest <= longest")
+    seen = {row_key(text, None if texts_b is None else texts_b[i]) for i, text in enumerate(texts)}
+    made = Augmented([], None if texts_b is None else [], np.zeros(0, np.int64), np.zeros(0, np.int64))
+    rows: list[tuple[int, int]] = []
+    for i, text in enumerate(texts):
+        for number in range(copies):
+            new = copy(text, Stream(seed, first + i, number, FIRST))
+            new_b = None if texts_b is None else copy(texts_b[i], Stream(seed, first + i, number, SECOND))
+            key = row_key(new, new_b)
+            if key in seen:
+                continue
+            seen.add(key)
+            rows.append((first + i, number))
+            made.texts.append(new)
+            if made.texts_b is not None and new_b is not None:
+                made.texts_b.append(new_b)
+    source, number_of = np.array(rows, dtype=np.int64).reshape(-1, 2).T
+    return replace(made, source=source, copy=number_of)
 
 
-def augment_split(copies: int, **options: Any) -> Callable[[Split, int], Split]:
+def row_key(text: str, text_b: str | None = None) -> str:
+    """What two rows that count as equal have in common: the words. \\n cannot occur in them, so a pair is one string."""
+    return " ".join(text.split()) + ("" if text_b is None else "\n" + " ".join(text_b.split()))
+
+
+def augmented_split(split: Split, made: Augmented, first: int = 0) -> Split:
+    """Rows made from `split`, each with its source's label and extra texts. `first` as in `augment_tang`."""
+    source = made.source - first
+    return Split(
+        made.texts,
+        made.texts_b,
+        None if split.labels is None else split.labels[source],
+        tuple([column[i] for i in source] for column in split.texts_extra),
+    )
+
+
+def augment_split(copies: int, *, tagger: Tagger | None = None, **options: Any) -> Callable[[Split, int], Split]:
     """A function (split, seed) -> the augmented rows of `split`, each with its source's label.
 
-    `options` are those of `augment_tang`.
+    Args:
+        tagger: parts of speech, such as `tfdistill.data.pos.default_tagger`. The words that take others' places are then
+            those of the split. None: no word is exchanged, whatever `p_pos`.
+        options: those of `augment_tang`.
     """
 
     def augment(split: Split, seed: int) -> Split:
-        made = augment_tang(split.texts, split.texts_b, copies=copies, seed=seed, **options)
-        return Split(made.texts, made.texts_b, None if split.labels is None else split.labels[made.source])
+        chosen = dict(options)
+        if tagger is not None:
+            chosen["pos"] = PosTable.build(chain(split.texts, split.texts_b or []), tagger)
+        return augmented_split(split, augment_tang(split.texts, split.texts_b, copies=copies, seed=seed, **chosen))
 
     return augment

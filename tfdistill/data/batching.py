@@ -15,6 +15,7 @@ from tfdistill.errors import UserError
 # Examples are sorted by length within this many batches: enough to leave little padding, few enough to mix well.
 _SORTED_TOGETHER = 50
 BUCKET = 4
+NO_LABEL = -100  # of tokens
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Examples:
     """What training needs of a corpus, row by row.
 
     `teacher` is given where the teacher reads other ids than the student; `teacher_features` where its outputs are known.
+    `labels` has one entry a row, such as a class number, a row of multi-label targets or the start and end of an answer.
+    `token_labels` (total,) has one for each of the student's tokens instead, −100 where none counts.
     """
 
     student: Encoded
@@ -29,6 +32,17 @@ class Examples:
     teacher: Encoded | None = None
     teacher_features: Mapping[str, np.ndarray] = field(default_factory=dict)
     sample_weight: np.ndarray | None = None
+    token_labels: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.token_labels is None:
+            return
+        if self.labels is not None:
+            raise ValueError("got labels and token_labels; expected one of them")
+        if self.token_labels.shape != self.student.token_ids.shape:
+            raise ValueError(
+                f"got token_labels of shape {self.token_labels.shape}; expected {self.student.token_ids.shape}, as token_ids"
+            )
 
     def __len__(self) -> int:
         return len(self.student)
@@ -65,7 +79,8 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     return -(-count // batch_size)
 
 
-def _inputs(encoded: Encoded, rows: Any) -> dict[str, Any]:
+def _places(encoded: Encoded, rows: Any) -> tuple[Any, Any]:
+    """Where the tokens of `rows` lie in the flat arrays, (batch, width), and which of these are real."""
     offsets = tf.constant(encoded.offsets)
     starts = tf.gather(offsets, rows)
     lengths = tf.gather(offsets, rows + 1) - starts
@@ -73,7 +88,11 @@ def _inputs(encoded: Encoded, rows: Any) -> dict[str, Any]:
     width = -(-tf.reduce_max(lengths) // BUCKET) * BUCKET
     columns = tf.range(width)[None, :]
     real = columns < lengths[:, None]
-    positions = tf.where(real, starts[:, None] + columns, 0)
+    return tf.where(real, starts[:, None] + columns, 0), real
+
+
+def _inputs(encoded: Encoded, rows: Any) -> dict[str, Any]:
+    positions, real = _places(encoded, rows)
     mask = tf.cast(real, tf.int32)
     return {
         "token_ids": tf.gather(tf.constant(encoded.token_ids), positions) * mask,
@@ -109,6 +128,11 @@ def dataset(
             }
         if examples.labels is not None:
             made["labels"] = tf.gather(tf.constant(examples.labels), rows)
+        if examples.token_labels is not None:
+            positions, real = _places(examples.student, rows)
+            made["labels"] = tf.where(
+                real, tf.gather(tf.constant(examples.token_labels, tf.int32), positions), NO_LABEL
+            )
         if examples.sample_weight is not None:
             made["sample_weight"] = tf.gather(tf.constant(examples.sample_weight), rows)
         return made

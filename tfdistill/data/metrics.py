@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -19,6 +21,56 @@ def accuracy(labels: ArrayLike, logits: ArrayLike) -> float:
     """Share of examples whose largest logit is the label's; the first wins a tie. labels (n,), logits (n, classes)."""
     labels, logits = _classes(labels, logits, "logits")
     return float(np.mean(logits.argmax(axis=-1) == labels))
+
+
+def f1(labels: ArrayLike, logits: ArrayLike) -> float:
+    """F1 of class 1 against all others, as GLUE scores MRPC and QQP. 0.0 where nothing of it is right. Shapes as `accuracy`."""
+    labels, logits = _classes(labels, logits, "logits")
+    actual, predicted = labels == 1, logits.argmax(axis=-1) == 1
+    return _f1(int((actual & predicted).sum()), int(actual.sum()), int(predicted.sum()))
+
+
+def macro_f1(labels: ArrayLike, logits: ArrayLike) -> float:
+    """Mean of the F1 of every class that is a label or a prediction somewhere. Shapes as `accuracy`."""
+    matrix = confusion_matrix(labels, logits)
+    scores = [
+        _f1(int(matrix[c, c]), int(matrix[c].sum()), int(matrix[:, c].sum()))
+        for c in range(len(matrix))
+        if matrix[c].any() or matrix[:, c].any()
+    ]
+    return float(np.mean(scores))
+
+
+def matthews(labels: ArrayLike, logits: ArrayLike) -> float:
+    """Matthews's correlation, for any number of classes (Gorodkin 2004); GLUE's score of CoLA. Shapes as `accuracy`.
+
+    0.0 when all labels, or all predictions, are the same.
+    """
+    matrix = confusion_matrix(labels, logits).astype(np.float64)
+    actual, predicted, count = matrix.sum(axis=1), matrix.sum(axis=0), matrix.sum()
+    spread = (count**2 - actual @ actual) * (count**2 - predicted @ predicted)
+    return float((np.trace(matrix) * count - actual @ predicted) / np.sqrt(spread)) if spread > 0 else 0.0
+
+
+def multilabel_f1(labels: ArrayLike, logits: ArrayLike, average: str = "micro") -> float:
+    """F1 of classes whose logit is above 0 (probability above a half). labels (n, classes) of 0 and 1; logits the same.
+
+    "micro": over all decisions together; "macro": mean over the classes. A class without a label and a prediction has 0.
+    """
+    labels, logits = _sets(labels, logits)
+    actual, predicted = labels == 1, logits > 0
+    if average not in ("micro", "macro"):
+        raise UserError(f"got the average '{average}'; expected 'micro' or 'macro'")
+    right, there, said = ((actual & predicted).sum(axis=0), actual.sum(axis=0), predicted.sum(axis=0))
+    if average == "micro":
+        return _f1(int(right.sum()), int(there.sum()), int(said.sum()))
+    return float(np.mean([_f1(*map(int, counts)) for counts in zip(right, there, said, strict=True)]))
+
+
+def exact_match(labels: ArrayLike, logits: ArrayLike) -> float:
+    """Share of examples all of whose classes are right. Shapes as `multilabel_f1`."""
+    labels, logits = _sets(labels, logits)
+    return float(np.mean(((logits > 0) == (labels == 1)).all(axis=1)))
 
 
 def confusion_matrix(labels: ArrayLike, logits: ArrayLike) -> np.ndarray:
@@ -81,20 +133,46 @@ def spearman(labels: ArrayLike, predictions: ArrayLike) -> float:
     return pearson(_ranks(labels), _ranks(predictions))
 
 
-def score(task: str, labels: ArrayLike, logits: ArrayLike) -> dict[str, float]:
-    """All scores of a task, the one to select models by first.
+_SCORES: dict[str, dict[str, Callable[[ArrayLike, ArrayLike], float]]] = {
+    "classification": {
+        "accuracy": accuracy,
+        "expected_calibration_error": lambda labels, logits: expected_calibration_error(labels, softmax(logits)),
+        "f1": f1,
+        "macro_f1": macro_f1,
+        "matthews": matthews,
+    },
+    "regression": {"spearman": spearman, "pearson": pearson, "mse": mse},
+    "multilabel": {
+        "micro_f1": multilabel_f1,
+        "macro_f1": lambda labels, logits: multilabel_f1(labels, logits, "macro"),
+        "exact_match": exact_match,
+    },
+}
+_USUAL = {"classification": ("accuracy", "expected_calibration_error")}
 
-    task: "classification" (accuracy, expected_calibration_error) or "regression" (spearman, pearson, mse).
-    labels (n,); logits (n, classes), or (n,) or (n, 1) for regression. Raises UserError as the metrics do.
+
+def score(task: str, labels: ArrayLike, logits: ArrayLike, metrics: Sequence[str] = ()) -> dict[str, float]:
+    """Scores of a task by name, the one to select models by first.
+
+    task: "classification" (accuracy, expected_calibration_error), "regression" (spearman, pearson, mse) or "multilabel"
+        (micro_f1, macro_f1, exact_match).
+    labels, logits: as the metrics take them: (n,) and (n, classes); (n,) or (n, 1) twice for regression; (n, classes)
+        twice for multi-label data.
+    metrics: names that come before the usual ones, such as `TextData.metrics`; also f1, macro_f1, matthews.
+
+    Raises UserError as the metrics do, and for names that the task does not have.
     """
-    if task == "classification":
-        return {
-            "accuracy": accuracy(labels, logits),
-            "expected_calibration_error": expected_calibration_error(labels, softmax(logits)),
-        }
-    if task == "regression":
-        return {"spearman": spearman(labels, logits), "pearson": pearson(labels, logits), "mse": mse(labels, logits)}
-    raise UserError(f"got the task '{task}'; expected 'classification' or 'regression'")
+    if task not in _SCORES:
+        raise UserError(f"got the task '{task}'; expected {' or '.join(map(repr, _SCORES))}")
+    known = _SCORES[task]
+    for name in metrics:
+        if name not in known:
+            raise UserError(f"got the metric '{name}' for {task}; expected some of {', '.join(known)}")
+    return {name: known[name](labels, logits) for name in dict.fromkeys((*metrics, *_USUAL.get(task, known)))}
+
+
+def _f1(right: int, actual: int, predicted: int) -> float:
+    return 2 * right / (actual + predicted) if actual + predicted else 0.0
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
@@ -129,6 +207,17 @@ def _classes(labels: ArrayLike, scores: ArrayLike, name: str) -> tuple[np.ndarra
             f"as {name} have {scores.shape[1]} columns"
         )
     return labels.astype(np.int64), scores
+
+
+def _sets(labels: ArrayLike, logits: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    labels, logits = _finite("labels", labels), _finite("logits", logits)
+    if labels.ndim != 2 or labels.shape != logits.shape or not labels.size:
+        raise UserError(
+            f"got labels of shape {labels.shape} and logits of shape {logits.shape}; expected (n, classes) for both"
+        )
+    if not np.isin(labels, (0, 1)).all():
+        raise UserError("got multi-label targets other than 0 and 1; expected 1 for each class that an example has")
+    return labels, logits
 
 
 def _numbers(labels: ArrayLike, predictions: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

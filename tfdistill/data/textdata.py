@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -13,7 +13,8 @@ import numpy as np
 
 from tfdistill.errors import UserError
 
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "regression", "multilabel"]
+TASKS: tuple[Task, ...] = ("classification", "regression", "multilabel")
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
@@ -31,18 +32,27 @@ def listing(names: Iterable[str], limit: int = 10) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Examples of one split, all three sequences of one length.
+    """Examples of one split, all sequences of one length.
 
     texts: the text, or the first of two. texts_b: the second text of each pair, or None.
-    labels: int64 class numbers, float32 targets for regression, or None when the split has no labels.
+    labels: class numbers (n,) int64, targets (n,) float32 for regression, 0/1 (n, classes) float32 for multi-label data,
+        or None when the split has no labels. Single rows without a label, as `concatenate` makes them, have the class −1,
+        the target NaN, or −1 for every class.
+    texts_extra: further columns that only a teacher may read (privileged information); "" where a row has none.
     """
 
     texts: list[str]
     texts_b: list[str] | None = None
     labels: np.ndarray | None = None
+    texts_extra: tuple[list[str], ...] = ()
 
     def __post_init__(self) -> None:
-        for name, values in (("texts_b", self.texts_b), ("labels", self.labels)):
+        columns: list[tuple[str, Sequence[str] | np.ndarray | None]] = [
+            ("texts_b", self.texts_b),
+            ("labels", self.labels),
+            *(("texts_extra", column) for column in self.texts_extra),
+        ]
+        for name, values in columns:
             if values is not None and len(values) != len(self.texts):
                 raise ValueError(f"{name} has {len(values)} entries; expected {len(self.texts)}, as many as texts")
 
@@ -56,6 +66,25 @@ class Split:
             raise UserError("this split has no labels; expected a 'label' column, choose another split or add it")
         return self.labels
 
+    @property
+    def labelled(self) -> np.ndarray:
+        """Which rows have a label, (n,) bool."""
+        if self.labels is None:
+            return np.zeros(len(self), bool)
+        known = self.labels >= 0 if self.labels.dtype.kind == "i" or self.labels.ndim == 2 else ~np.isnan(self.labels)
+        return np.asarray(known.all(axis=1) if known.ndim == 2 else known)
+
+    def with_extra(self) -> Split:
+        """What a teacher with privileged information reads: a pair of the text and of everything else, text_b first,
+        joined by spaces. Labels stay.
+
+        Raises UserError when the split has no extra texts.
+        """
+        if not self.texts_extra:
+            raise UserError("this split has no extra texts; expected a column text_extra (text_extra_2, …), add it")
+        columns = ([] if self.texts_b is None else [self.texts_b]) + list(self.texts_extra)
+        return Split(self.texts, [" ".join(filter(None, row)) for row in zip(*columns, strict=True)], self.labels)
+
     def take(self, indices: Sequence[int] | np.ndarray) -> Split:
         """The examples at `indices`, in that order."""
         indices = np.asarray(indices, dtype=np.int64)
@@ -63,20 +92,30 @@ class Split:
             [self.texts[i] for i in indices],
             None if self.texts_b is None else [self.texts_b[i] for i in indices],
             None if self.labels is None else self.labels[indices],
+            tuple([column[i] for i in indices] for column in self.texts_extra),
         )
 
 
 @dataclass(frozen=True, eq=False)
 class TextData:
-    """A data set. `label_names[i]` is the name of class i; None means regression."""
+    """A data set. `label_names[i]` is the name of class i; None means regression.
+
+    multilabel: every example has any number of the classes.
+    metrics: names of the scores that count for this data (see `tfdistill.data.metrics.score`), the one to select models
+        by first; empty for the usual ones of its task.
+    """
 
     name: str
     splits: dict[str, Split]
     label_names: tuple[str, ...] | None
+    multilabel: bool = False
+    metrics: tuple[str, ...] = ()
 
     @property
     def task(self) -> Task:
-        return "regression" if self.label_names is None else "classification"
+        if self.label_names is None:
+            return "regression"
+        return "multilabel" if self.multilabel else "classification"
 
     @property
     def is_pair(self) -> bool:
@@ -103,10 +142,46 @@ class TextData:
             add(f"{name} {len(split)} {split.texts_b is not None} {split.labels is not None}".encode())
             for text in split.texts + (split.texts_b or []):
                 add(text.encode("utf-8", "surrogatepass"))
+            for number, column in enumerate(split.texts_extra, start=1):
+                add(f"extra {number}".encode())
+                for text in column:
+                    add(text.encode("utf-8", "surrogatepass"))
             if split.labels is not None:
-                kind = "<f4" if self.label_names is None else "<i8"
+                kind = "<i8" if self.task == "classification" else "<f4"
                 add(np.ascontiguousarray(split.labels, dtype=kind).tobytes())
         return digest.hexdigest()
+
+
+def concatenate(parts: Sequence[Split]) -> Split:
+    """The rows of all parts, one after the other; labels are None when no part has any.
+
+    Rows of a part without labels, such as the split "unlabelled", are marked: class −1, target NaN, or −1 for every
+    class of multi-label data. Where a part has fewer extra texts than another, "" stands.
+
+    Raises UserError when only some parts have a second text.
+    """
+    if len({part.texts_b is None for part in parts}) > 1:
+        raise UserError("got rows with and without text_b; expected a second text in all parts or in none")
+    known = [part.labels for part in parts if part.labels is not None]
+
+    def labels(part: Split) -> np.ndarray:
+        if part.labels is not None:
+            return part.labels
+        missing = np.nan if known[0].ndim == 1 and known[0].dtype.kind == "f" else -1
+        return np.full((len(part), *known[0].shape[1:]), missing, known[0].dtype)
+
+    def extra(part: Split, number: int) -> list[str]:
+        return part.texts_extra[number] if number < len(part.texts_extra) else [""] * len(part)
+
+    return Split(
+        [text for part in parts for text in part.texts],
+        None if not parts or parts[0].texts_b is None else [text for part in parts for text in part.texts_b or []],
+        np.concatenate([labels(part) for part in parts]) if known else None,
+        tuple(
+            [text for part in parts for text in extra(part, number)]
+            for number in range(max((len(part.texts_extra) for part in parts), default=0))
+        ),
+    )
 
 
 def random_split(split: Split, seed: int) -> dict[str, Split]:
@@ -146,8 +221,17 @@ def with_label_names(data: TextData, label_names: Sequence[str]) -> TextData:
     if names == data.label_names:
         return data
     number = np.array([names.index(name) for name in data.label_names], dtype=np.int64)
+
+    def renumbered(labels: np.ndarray) -> np.ndarray:
+        if not data.multilabel:
+            return np.where(labels < 0, labels, number[labels])
+        moved = np.zeros((len(labels), len(names)), labels.dtype)
+        moved[:, number] = labels
+        moved[(labels < 0).any(axis=1)] = -1
+        return moved
+
     splits = {
-        key: Split(split.texts, split.texts_b, None if split.labels is None else number[split.labels])
+        key: replace(split, labels=None if split.labels is None else renumbered(split.labels))
         for key, split in data.splits.items()
     }
-    return TextData(data.name, splits, names)
+    return replace(data, splits=splits, label_names=names)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tfdistill.data import glue
 from tfdistill.data.textdata import Split, TextData, listing, nearest
 from tfdistill.errors import UserError, optional
 
@@ -67,7 +68,8 @@ def load(name: str, splits: Sequence[str] | None = None) -> TextData:
             raise UserError(
                 f"tfds:{name} has examples without a label in its {split} split; expected all or none to have one"
             )
-    return TextData(f"tfds:{name}", loaded, label_names)
+    task = name.partition("/")[2].partition(":")[0] if name.startswith("glue/") else ""
+    return TextData(f"tfds:{name}", loaded, label_names, metrics=glue.metrics(task))
 
 
 def _builder(tfds: Any, name: str) -> Any:

@@ -254,6 +254,38 @@ class Tokenizer:
         offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
         return Encoded(np.concatenate(token_ids), np.concatenate(segment_ids), offsets)
 
+    def word_ids(self, encoded: Encoded) -> np.ndarray:
+        """The number of the word that each token belongs to, (total,) int32; −1 for [CLS], [SEP] and [PAD].
+
+        A word is what BERT splits text into before it looks for pieces: letters in a row, one punctuation mark, or one
+        Chinese character (for words of several, see `tfdistill.data.offsets.segmented_word_ids`). Words are counted from 0
+        in each text of a row, so that tokenizers with other vocabularies give the same words the same numbers.
+        """
+        special, inside = self._piece_kinds
+        is_special, continues = special[encoded.token_ids], inside[encoded.token_ids]
+        starts = ~(is_special | continues)
+        number = np.cumsum(starts) - 1
+        new_text = np.zeros(len(number), bool)
+        new_text[encoded.offsets[:-1][encoded.lengths > 0]] = True
+        new_text[1:] |= encoded.segment_ids[1:] != encoded.segment_ids[:-1]
+        # How many words there were before the text that the token is in.
+        before = (number + 1 - starts)[np.maximum.accumulate(np.where(new_text, np.arange(len(number)), 0))]
+        return np.where(is_special, -1, number - before).astype(np.int32)
+
+    @cached_property
+    def _piece_kinds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Which pieces are special and no part of a text, and which go on with a word; (vocabulary,) bool each."""
+        return (
+            np.array([piece in (PAD, CLS, SEP) for piece in self.vocabulary]),
+            np.array([piece.startswith("##") for piece in self.vocabulary]),
+        )
+
+    def pieces(self, words: Sequence[str]) -> tf.RaggedTensor:
+        """Piece ids (n, None) int32 of single words that are cleaned already: small letters, no accents, no spaces."""
+        flat = tf.constant([word.encode("utf-8") for word in words], tf.string)
+        too_long = tf.strings.length(flat, unit="UTF8_CHAR") > MAX_CHARACTERS_PER_WORD
+        return self._wordpiece.tokenize(tf.where(too_long, _SENTINELS[UNK], flat))
+
     @property
     def _strips_accents(self) -> bool:
         return self.lower_case if self.strip_accents is None else self.strip_accents
@@ -427,7 +459,7 @@ def _refuse_capitals(vocabulary: tuple[str, ...]) -> None:
     if capitals:
         raise UserError(
             f"the vocabulary is cased ({len(capitals)} pieces with capital letters, such as {capitals[0]!r}) but "
-            'lower-casing is on; set "do_lower_case": false in tokenizer_config.json, or give --cased'
+            'lower-casing is on; set "do_lower_case": false in tokenizer_config.json beside it'
         )
 
 

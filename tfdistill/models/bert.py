@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
 
 from tfdistill.errors import UserError
-
-# Added to the scores of padded keys. Bounded on purpose: exp(-100) is far below float32's resolution beside real keys,
-# and static int8 keeps its scale, which -10,000 or -1e9 would destroy.
-MASKED_SCORE = -100.0
-
-_ACTIVATIONS = {
-    "gelu": lambda x: keras.activations.gelu(x, approximate=False),
-    "gelu_new": lambda x: keras.activations.gelu(x, approximate=True),
-    "gelu_pytorch_tanh": lambda x: keras.activations.gelu(x, approximate=True),
-    "relu": keras.activations.relu,
-}
-
+from tfdistill.models.layers import ACTIVATIONS, MASKED_SCORE, Linear, attend, initializer
 
 # --- config ---------------------------------------------------------------------------------------------------------
 
@@ -41,99 +31,87 @@ class BertConfig:
     hidden_dropout_prob: float = 0.1
     attention_probs_dropout_prob: float = 0.1
     initializer_range: float = 0.02
+    classifier_dropout: float | None = None
+
+    pooler_act: ClassVar[str] = "tanh"
 
     def __post_init__(self) -> None:
-        if self.hidden_size % self.num_attention_heads:
-            raise UserError(
-                f"hidden_size {self.hidden_size} is no multiple of num_attention_heads {self.num_attention_heads}"
-            )
-        if self.hidden_act not in _ACTIVATIONS:
-            raise UserError(f"hidden_act '{self.hidden_act}' is unknown; expected one of {', '.join(_ACTIVATIONS)}")
+        check_transformer(self)
+
+    def head_dropout(self, task: str) -> float:
+        """Dropout between the encoder and the head."""
+        if task in ("classification", "multilabel", "regression", "token_classification"):
+            return self.hidden_dropout_prob if self.classifier_dropout is None else self.classifier_dropout
+        return 0.0
+
+
+def check_transformer(config: Any, width_name: str = "hidden_size") -> None:
+    """Raises UserError for a width of attention that the heads do not divide, or an unknown activation."""
+    width, heads = getattr(config, width_name), config.num_attention_heads
+    if width % heads:
+        raise UserError(f"{width_name} {width} is no multiple of num_attention_heads {heads}")
+    if config.hidden_act not in ACTIVATIONS:
+        raise UserError(f"hidden_act '{config.hidden_act}' is unknown; expected one of {', '.join(ACTIVATIONS)}")
 
 
 # --- layers ---------------------------------------------------------------------------------------------------------
 
 
-def _initializer(config: BertConfig) -> keras.initializers.Initializer:
-    """A new one for every weight: a Keras initializer draws the same numbers each time it is used."""
-    return keras.initializers.TruncatedNormal(stddev=config.initializer_range)
-
-
-@keras.saving.register_keras_serializable(package="tfdistill")
-class Linear(keras.layers.Dense):
-    """Dense over the last axis as one two-dimensional product: one kernel in TFLite, and no batched gradient."""
-
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        shape = ops.shape(inputs)
-        flat = inputs if len(shape) == 2 else ops.reshape(inputs, (-1, shape[-1]))
-        outputs = self.activation(ops.add(ops.matmul(flat, self.kernel), self.bias))
-        return outputs if len(shape) == 2 else ops.reshape(outputs, (*shape[:-1], self.units))
-
-
 class BertEmbeddings(keras.layers.Layer):
-    """Sum of word, position and token-type embeddings, then LayerNorm and dropout."""
+    """Sum of word, position and token-type embeddings, then LayerNorm and dropout. DistilBERT has no token types."""
 
-    def __init__(self, config: BertConfig, **kwargs: Any):
+    def __init__(self, config: Any, **kwargs: Any):
         super().__init__(**kwargs)
-        self.word = keras.layers.Embedding(
-            config.vocab_size, config.hidden_size, _initializer(config), dtype=self.dtype_policy, name="word"
-        )
-        self.position = keras.layers.Embedding(
-            config.max_position_embeddings,
-            config.hidden_size,
-            _initializer(config),
-            dtype=self.dtype_policy,
-            name="position",
-        )
-        self.token_type = keras.layers.Embedding(
-            config.type_vocab_size, config.hidden_size, _initializer(config), dtype=self.dtype_policy, name="token_type"
-        )
+
+        def table(rows: int, name: str) -> keras.layers.Embedding:
+            init = initializer(config.initializer_range)
+            return keras.layers.Embedding(rows, config.hidden_size, init, dtype=self.dtype_policy, name=name)
+
+        self.word = table(config.vocab_size, "word")
+        self.position = table(config.max_position_embeddings, "position")
+        self.token_type = table(config.type_vocab_size, "token_type") if config.type_vocab_size else None
         self.norm = keras.layers.LayerNormalization(epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="norm")
         self.dropout = keras.layers.Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
 
-    def call(self, token_ids: Any, segment_ids: Any, training: bool = False) -> Any:
+    def call(self, token_ids: Any, segment_ids: Any, mask: Any, training: bool = False) -> Any:
         positions = ops.expand_dims(ops.arange(ops.shape(token_ids)[1], dtype="int32"), 0)
-        total = self.word(token_ids) + self.position(positions) + self.token_type(segment_ids)
+        total = self.word(token_ids) + self.position(positions)
+        if self.token_type is not None:
+            total = total + self.token_type(segment_ids)
         return self.dropout(self.norm(total), training=training)
 
 
 class BertLayer(keras.layers.Layer):
-    """One transformer layer. Returns (hidden state (B, L, H), attention scores (B, A, L, L) before mask and softmax)."""
+    """One transformer layer. Returns (hidden state (B, L, H), attention scores (B, A, L, L) before mask and softmax).
 
-    def __init__(self, config: BertConfig, **kwargs: Any):
+    With `first_only` it reads all positions and computes the first alone: (B, 1, H) and (B, A, 1, L).
+    """
+
+    def __init__(self, config: Any, **kwargs: Any):
         super().__init__(**kwargs)
-        width = config.hidden_size
-        self.heads, self.head_size = config.num_attention_heads, width // config.num_attention_heads
+        width, self.heads = config.hidden_size, config.num_attention_heads
 
         def linear(units: int, name: str, activation: Any = None) -> Linear:
-            return Linear(
-                units, activation, kernel_initializer=_initializer(config), dtype=self.dtype_policy, name=name
-            )
+            init = initializer(config.initializer_range)
+            return Linear(units, activation, kernel_initializer=init, dtype=self.dtype_policy, name=name)
+
+        def norm(name: str) -> keras.layers.LayerNormalization:
+            return keras.layers.LayerNormalization(epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name=name)
 
         self.query, self.key, self.value = (linear(width, name) for name in ("query", "key", "value"))
         self.attention_output = linear(width, "attention_output")
-        self.attention_norm = keras.layers.LayerNormalization(
-            epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="attention_norm"
-        )
-        self.intermediate = linear(config.intermediate_size, "intermediate", _ACTIVATIONS[config.hidden_act])
+        self.attention_norm = norm("attention_norm")
+        self.intermediate = linear(config.intermediate_size, "intermediate", ACTIVATIONS[config.hidden_act])
         self.output_dense = linear(width, "output_dense")
-        self.output_norm = keras.layers.LayerNormalization(
-            epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="output_norm"
-        )
+        self.output_norm = norm("output_norm")
         self.attention_dropout = keras.layers.Dropout(config.attention_probs_dropout_prob, dtype=self.dtype_policy)
         self.dropout = keras.layers.Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
 
-    def _split(self, x: Any) -> Any:
-        batch, length = ops.shape(x)[0], ops.shape(x)[1]
-        return ops.transpose(ops.reshape(x, (batch, length, self.heads, self.head_size)), (0, 2, 1, 3))
-
-    def call(self, hidden: Any, key_bias: Any, training: bool = False) -> tuple[Any, Any]:
-        shape = ops.shape(hidden)
-        query = self._split(self.query(hidden)) * ops.cast(self.head_size**-0.5, hidden.dtype)
-        scores = ops.matmul(query, ops.transpose(self._split(self.key(hidden)), (0, 1, 3, 2)))
-        weights = ops.softmax(scores + ops.cast(key_bias, scores.dtype), axis=-1)
-        mixed = ops.matmul(self.attention_dropout(weights, training=training), self._split(self.value(hidden)))
-        mixed = ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), shape)
+    def call(self, hidden: Any, key_bias: Any, training: bool = False, first_only: bool = False) -> tuple[Any, Any]:
+        key, value = self.key(hidden), self.value(hidden)
+        hidden = hidden[:, :1] if first_only else hidden
+        query = self.query(hidden)
+        mixed, scores = attend(query, key, value, key_bias, self.heads, self.attention_dropout, training)
         mixed = self.dropout(self.attention_output(mixed), training=training)
         hidden = self.attention_norm(hidden + mixed)
         fed = self.dropout(self.output_dense(self.intermediate(hidden)), training=training)
@@ -144,38 +122,72 @@ class BertLayer(keras.layers.Layer):
 
 
 class BertEncoder(keras.layers.Layer):
-    """Embeddings, layers and pooler (tanh of a dense layer over the [CLS] state).
+    """Embeddings, layers and, where the task reads it, a pooler: a dense layer over the [CLS] state.
 
     Called with a dict of int32 (B, L): `token_ids`, `padding_mask` and, optionally, `segment_ids`.
-    Returns a dict of `pooled`, `embeddings`, `hidden_states`, `attention_scores` as in `tfdistill.features.Features`.
+    Returns those of `pooled`, `embeddings`, `hidden_states`, `attention_scores` that `want` names, as in
+    `tfdistill.features.Features`. DistilBERT's is this class with another config.
     """
 
-    def __init__(self, config: BertConfig, **kwargs: Any):
+    embeddings_class: type = BertEmbeddings
+    layer_class: type = BertLayer
+    masked_score = MASKED_SCORE
+    can_skip = True  # whether a layer can compute its first position alone
+
+    def __init__(self, config: Any, pooler: bool = True, **kwargs: Any):
         super().__init__(**kwargs)
-        self.config = config
-        self.embeddings = BertEmbeddings(config, dtype=self.dtype_policy, name="embeddings")
+        self.config, self.has_pooled = config, pooler
+        self.embeddings = self.embeddings_class(config, dtype=self.dtype_policy, name="embeddings")
         self.blocks = [
-            BertLayer(config, dtype=self.dtype_policy, name=f"layer_{n}")
+            self.layer_class(config, dtype=self.dtype_policy, name=f"layer_{n}")
             for n in range(1, config.num_hidden_layers + 1)
         ]
-        self.pooler = Linear(
-            config.hidden_size, "tanh", kernel_initializer=_initializer(config), dtype=self.dtype_policy, name="pooler"
-        )
+        self.pooler = None
+        if pooler and config.pooler_act:
+            init = initializer(config.initializer_range)
+            self.pooler = Linear(
+                config.hidden_size, config.pooler_act, kernel_initializer=init, dtype=self.dtype_policy, name="pooler"
+            )
 
-    def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
+    @property
+    def embedding(self) -> keras.layers.Embedding:
+        """The word-piece table; every encoder has it under this name."""
+        return self.embeddings.word
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.blocks)
+
+    def width(self, feature: str) -> int | None:
+        """Size of the last axis of a feature, or None if this encoder does not have it or its size is no constant."""
+        has = feature in ("embeddings", "hidden_states") or (feature == "pooled" and self.has_pooled)
+        return self.config.hidden_size if has else None
+
+    @property
+    def offers(self) -> tuple[str, ...]:
+        """Features that `want` may name."""
+        return ("embeddings", "hidden_states", "attention_scores", *(("pooled",) if self.has_pooled else ()))
+
+    def call(self, inputs: dict[str, Any], want: Collection[str] = (), training: bool = False) -> dict[str, Any]:
         token_ids, mask = inputs["token_ids"], inputs["padding_mask"]
         segment_ids = inputs.get("segment_ids")
         if segment_ids is None:
             segment_ids = ops.zeros_like(token_ids)
-        key_bias = (1.0 - ops.cast(mask, "float32"))[:, None, None, :] * MASKED_SCORE
-        embeddings = self.embeddings(token_ids, segment_ids, training=training)
-        hidden, states, scores = embeddings, [], []
+        key_bias = (1.0 - ops.cast(mask, "float32"))[:, None, None, :] * self.masked_score
+        hidden = embeddings = self.embeddings(token_ids, segment_ids, mask, training=training)
+        states, scores = [], []
+        pooled_only = self.can_skip and set(want) == {"pooled"}
         for block in self.blocks:
-            hidden, score = block(hidden, key_bias, training=training)
+            # What reads the pooled vector alone needs the last layer at one position only.
+            options = {"first_only": True} if pooled_only and block is self.blocks[-1] else {}
+            hidden, score = block(hidden, key_bias, training=training, **options)
             states.append(hidden)
             scores.append(score)
-        pooled = self.pooler(hidden[:, 0])
-        return {"pooled": pooled, "embeddings": embeddings, "hidden_states": states, "attention_scores": scores}
+        said = {"embeddings": embeddings, "hidden_states": tuple(states), "attention_scores": tuple(scores)}
+        # The first call makes all weights, whatever it wants.
+        if "pooled" in want or (self.pooler is not None and not self.pooler.built):
+            said["pooled"] = hidden[:, 0] if self.pooler is None else self.pooler(hidden[:, 0])
+        return {name: said[name] for name in want}
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "config": asdict(self.config)}
+        return {**super().get_config(), "config": asdict(self.config), "pooler": self.has_pooled}

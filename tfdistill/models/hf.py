@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,40 @@ from tfdistill.errors import UserError
 from tfdistill.files import atomic_directory, atomic_write
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
+from tfdistill.models.distilbert import DistilBertConfig
+from tfdistill.models.heads import TASKS
+from tfdistill.models.mobilebert import MobileBertConfig
+from tfdistill.models.names import PREFIXES, Named, encoder_names, head_names, pooler_names
+from tfdistill.models.pruned import PrunedBertConfig
 from tfdistill.models.text import TextModel
 
 WEIGHTS, CONFIG, LABELS = "model.safetensors", "config.json", "labels.txt"
 BILSTM_TYPE = "tfdistill_bilstm"
+# MobileBertConfig can describe an IB-BERT, transformers' layers cannot compute it; so its directory does not claim so.
+IB_BERT_TYPE = "tfdistill_ib_bert"
+# BERT of uneven shape, or trained with LayerDrop: transformers has no config that says so.
+PRUNED_BERT_TYPE = "tfdistill_pruned_bert"
+
+_CONFIGS: dict[Any, type] = {
+    "bert": BertConfig,
+    "distilbert": DistilBertConfig,
+    "mobilebert": MobileBertConfig,
+    BILSTM_TYPE: BiLSTMConfig,
+    IB_BERT_TYPE: MobileBertConfig,
+    PRUNED_BERT_TYPE: PrunedBertConfig,
+}
+_CLASSES = {
+    "bert": "Bert",
+    "distilbert": "DistilBert",
+    "mobilebert": "MobileBert",
+    "bilstm": "BiLSTM",
+    "pruned_bert": "PrunedBert",
+}
+_PROBLEMS = {
+    "classification": "single_label_classification",
+    "multilabel": "multi_label_classification",
+    "regression": "regression",
+}
 
 
 def load_directory(
@@ -31,12 +62,12 @@ def load_directory(
     label_names: Sequence[str] | None = None,
     lower_case: bool | None = None,
 ) -> TextModel:
-    """Read a Hugging Face BERT directory or a student directory. The model's tokenizer stands in `model.tokenizer`.
+    """Read a Hugging Face BERT, DistilBERT or MobileBERT directory, or a student directory. The tokenizer: `model.tokenizer`.
 
     Args:
         directory: holds config.json, model.safetensors and vocab.txt.
         num_outputs, task, label_names: the head. By default what the directory says; a directory without a
-            head, or one with another number of outputs than asked for, gets a new head with random weights.
+            head, or one for another task or number of outputs than asked for, gets a new head with random weights.
         lower_case: overrules tokenizer_config.json.
 
     Raises:
@@ -54,15 +85,30 @@ def load_directory(
             f"{directory}: vocab.txt has {len(tokenizer.vocabulary)} pieces, the embedding {config.vocab_size} rows; "
             "the two files are not of one model"
         )
-    said_names = _label_names(directory, raw)
-    has_head = "classifier.weight" in tensors or "head.kernel" in tensors
-    same_head = num_outputs is None or (has_head and num_outputs == _head_size(tensors))
-    if has_head and same_head:
-        num_outputs = _head_size(tensors)
-        task = task or ("regression" if raw.get("problem_type") == "regression" else "classification")
-        label_names = label_names or said_names
-    model = TextModel(config, num_outputs or 2, task or "classification", label_names)
-    _fill(model, tensors, directory, head=has_head and same_head)
+    said = _task(raw, tensors)
+    task = task or said or "classification"
+    size, same_head = None, False
+    if task in TASKS and TASKS[task].labelled:
+        if said is not None and TASKS[said].architecture == TASKS[task].architecture:
+            size = _head_size(tensors)
+        same_head = size is not None and num_outputs in (None, size)
+        if same_head:
+            num_outputs, label_names = size, label_names or _label_names(directory, raw)
+    model = TextModel(config, num_outputs, task, label_names)
+    if not TASKS[task].labelled:
+        same_head = all(_find(tensors, name, "") is not None for name, _, _ in head_names(model))
+        if same_head and raw.get("tie_word_embeddings") is False and TASKS[task].over_vocabulary:
+            raise UserError(
+                f"{directory}/{CONFIG}: tie_word_embeddings is false; only tied masked-LM heads are supported"
+            )
+    prefix = PREFIXES[model.family]
+    _fill(encoder_names(model), tensors, directory, prefix)
+    # A base or token-level checkpoint has no pooler: that starts afresh, as the head does.
+    poolers = list(pooler_names(model))
+    if all(_find(tensors, name, prefix) is not None for name, _, _ in poolers):
+        _fill(iter(poolers), tensors, directory, prefix)
+    if same_head:
+        _fill(head_names(model), tensors, directory, prefix)
     model.tokenizer = tokenizer
     return model
 
@@ -77,7 +123,7 @@ def save_directory(model: TextModel, directory: str | Path, *, recipe: dict[str,
 def write_model(model: TextModel, directory: Path, recipe: dict[str, Any] | None = None) -> None:
     """The files of a student directory, into a directory that is there."""
     tensors = {}
-    for name, variable, transpose in _names(model, with_head=True):
+    for name, variable, transpose in chain(encoder_names(model), pooler_names(model), head_names(model)):
         value = np.asarray(variable.numpy(), "float32")
         tensors[name] = np.ascontiguousarray(value.T if transpose else value)
     atomic_write(directory / WEIGHTS, save(tensors, metadata={"format": "pt"}))
@@ -106,14 +152,13 @@ def _read_config(path: Path) -> dict[str, Any]:
     return raw
 
 
-def _config(raw: dict[str, Any], directory: Path) -> BertConfig | BiLSTMConfig:
+def _config(raw: dict[str, Any], directory: Path) -> Any:
     kind = raw.get("model_type")
-    classes: dict[Any, type] = {"bert": BertConfig, BILSTM_TYPE: BiLSTMConfig}
-    if kind not in classes:
-        raise UserError(f"{directory}/{CONFIG}: model_type is '{kind}'; expected one of {', '.join(classes)}")
+    if kind not in _CONFIGS:
+        raise UserError(f"{directory}/{CONFIG}: model_type is '{kind}'; expected one of {', '.join(_CONFIGS)}")
     if raw.get("position_embedding_type", "absolute") != "absolute":
         raise UserError(f"{directory}/{CONFIG}: position_embedding_type is not 'absolute'; only that is supported")
-    cls = classes[kind]
+    cls = _CONFIGS[kind]
     try:
         return cls(**{field.name: raw[field.name] for field in fields(cls) if field.name in raw})
     except (TypeError, ValueError) as error:
@@ -121,17 +166,33 @@ def _config(raw: dict[str, Any], directory: Path) -> BertConfig | BiLSTMConfig:
 
 
 def _hf_config(model: TextModel) -> dict[str, Any]:
-    names = model.label_names or tuple(f"LABEL_{n}" for n in range(model.num_outputs))
-    common = {
+    kind = {"bilstm": BILSTM_TYPE, "pruned_bert": PRUNED_BERT_TYPE}.get(model.family, model.family)
+    if isinstance(model.config, MobileBertConfig) and not model.config.runs_in_transformers:
+        kind = IB_BERT_TYPE
+    said = {
+        "architectures": [_CLASSES[model.family] + TASKS[model.task].architecture],
+        "model_type": kind,
         **asdict(model.config),
-        "id2label": {str(n): name for n, name in enumerate(names)},
-        "label2id": {name: n for n, name in enumerate(names)},
-        "problem_type": "regression" if model.task == "regression" else "single_label_classification",
         "pad_token_id": 0,
     }
-    if model.family == "bert":
-        return {"architectures": ["BertForSequenceClassification"], "model_type": "bert", **common}
-    return {"model_type": BILSTM_TYPE, **common}
+    if TASKS[model.task].labelled:
+        names = model.label_names or tuple(f"LABEL_{n}" for n in range(model.num_outputs))
+        said["id2label"] = {str(n): name for n, name in enumerate(names)}
+        said["label2id"] = {name: n for n, name in enumerate(names)}
+    if model.task in _PROBLEMS:
+        said["problem_type"] = _PROBLEMS[model.task]
+    return said
+
+
+def _task(raw: dict[str, Any], tensors: dict[str, np.ndarray]) -> str | None:
+    """The task that the directory was saved for; None for a bare encoder."""
+    architecture = str((raw.get("architectures") or [""])[0])
+    for name, task in TASKS.items():
+        if architecture.endswith(task.architecture) and name not in _PROBLEMS:
+            return name
+    if _head_size(tensors) is None:
+        return None
+    return next((name for name, problem in _PROBLEMS.items() if problem == raw.get("problem_type")), "classification")
 
 
 def _label_names(directory: Path, raw: dict[str, Any]) -> tuple[str, ...] | None:
@@ -157,17 +218,25 @@ def _read_weights(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} is damaged or no safetensors file ({error}); fetch it again") from error
 
 
-def _head_size(tensors: dict[str, np.ndarray]) -> int:
-    return int(
-        tensors["classifier.weight"].shape[0] if "classifier.weight" in tensors else tensors["head.kernel"].shape[1]
-    )
+def _head_size(tensors: dict[str, np.ndarray]) -> int | None:
+    """Classes of the head in the file, None if it has no head with classes."""
+    if "classifier.weight" in tensors:
+        return int(tensors["classifier.weight"].shape[0])
+    return int(tensors["head.kernel"].shape[1]) if "head.kernel" in tensors else None
 
 
-def _fill(model: TextModel, tensors: dict[str, np.ndarray], directory: Path, head: bool) -> None:
-    for name, variable, transpose in _names(model, with_head=head):
-        value = tensors.get(name, tensors.get(name.removeprefix("bert.")))
-        if value is None and ".pooler." in name:
-            continue  # saved for token-level tasks: the pooler starts afresh
+def _find(tensors: dict[str, np.ndarray], name: str, prefix: str) -> np.ndarray | None:
+    """A tensor by its name, by that of a base checkpoint, or by what conversions from TensorFlow call a LayerNorm's."""
+    legacy = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+    for each in (name, name.removeprefix(prefix), legacy, legacy.removeprefix(prefix)):
+        if each in tensors:
+            return tensors[each]
+    return None
+
+
+def _fill(named: Named, tensors: dict[str, np.ndarray], directory: Path, prefix: str) -> None:
+    for name, variable, transpose in named:
+        value = _find(tensors, name, prefix)
         if value is None:
             raise UserError(f"{directory}/{WEIGHTS} has no tensor '{name}'; {CONFIG} and weights are not of one model")
         value = value.T if transpose else value
@@ -177,59 +246,3 @@ def _fill(model: TextModel, tensors: dict[str, np.ndarray], directory: Path, hea
                 "config and weights are not of one model"
             )
         variable.assign(value.astype("float32"))
-
-
-Named = Iterator[tuple[str, Any, bool]]
-
-
-def _names(model: TextModel, with_head: bool) -> Named:
-    """(tensor name, variable, whether the file holds the transpose)."""
-    yield from (_bert_names(model) if model.family == "bert" else _bilstm_names(model))
-    if with_head and model.family == "bert":
-        yield from _dense("classifier", model.head)
-    elif with_head:
-        yield "head.kernel", model.head.kernel, False
-        yield "head.bias", model.head.bias, False
-
-
-def _dense(name: str, layer: Any) -> Named:
-    yield f"{name}.weight", layer.kernel, True
-    yield f"{name}.bias", layer.bias, False
-
-
-def _norm(name: str, layer: Any) -> Named:
-    yield f"{name}.weight", layer.gamma, False
-    yield f"{name}.bias", layer.beta, False
-
-
-def _bert_names(model: TextModel) -> Named:
-    embeddings = model.encoder.embeddings
-    for name, layer in (
-        ("word_embeddings", embeddings.word),
-        ("position_embeddings", embeddings.position),
-        ("token_type_embeddings", embeddings.token_type),
-    ):
-        yield f"bert.embeddings.{name}.weight", layer.embeddings, False
-    yield from _norm("bert.embeddings.LayerNorm", embeddings.norm)
-    for number, block in enumerate(model.encoder.blocks):
-        prefix = f"bert.encoder.layer.{number}"
-        yield from _dense(f"{prefix}.attention.self.query", block.query)
-        yield from _dense(f"{prefix}.attention.self.key", block.key)
-        yield from _dense(f"{prefix}.attention.self.value", block.value)
-        yield from _dense(f"{prefix}.attention.output.dense", block.attention_output)
-        yield from _norm(f"{prefix}.attention.output.LayerNorm", block.attention_norm)
-        yield from _dense(f"{prefix}.intermediate.dense", block.intermediate)
-        yield from _dense(f"{prefix}.output.dense", block.output_dense)
-        yield from _norm(f"{prefix}.output.LayerNorm", block.output_norm)
-    yield from _dense("bert.pooler.dense", model.encoder.pooler)
-
-
-def _bilstm_names(model: TextModel) -> Named:
-    encoder = model.encoder
-    yield "embedding.weight", encoder.embedding.embeddings, False
-    for lstm in (*encoder.forward, *encoder.backward):
-        yield f"{lstm.name}.kernel", lstm.cell.kernel, False
-        yield f"{lstm.name}.recurrent_kernel", lstm.cell.recurrent_kernel, False
-        yield f"{lstm.name}.bias", lstm.cell.bias, False
-    yield "dense.kernel", encoder.dense.kernel, False
-    yield "dense.bias", encoder.dense.bias, False

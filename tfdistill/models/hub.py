@@ -12,7 +12,11 @@ from tfdistill.models.text import TextModel
 
 
 def load_preset(
-    preset: str, *, num_outputs: int = 2, task: str = "classification", label_names: Sequence[str] | None = None
+    preset: str,
+    *,
+    num_outputs: int | None = None,
+    task: str = "classification",
+    label_names: Sequence[str] | None = None,
 ) -> TextModel:
     """Read a KerasHub BERT preset (a name, a handle or a local preset directory) with a new head.
 
@@ -57,7 +61,8 @@ def load_preset(
             _copy_dense(ours, dense)
         _copy_norm(block.attention_norm, theirs._self_attention_layer_norm)
         _copy_norm(block.output_norm, theirs._feedforward_layer_norm)
-    _copy_dense(encoder.pooler, backbone.get_layer("pooled_dense"))
+    if encoder.pooler is not None:
+        _copy_dense(encoder.pooler, backbone.get_layer("pooled_dense"))
     model.tokenizer = Tokenizer(tokenizer.get_vocabulary(), lower_case=tokenizer.lowercase)
     return model
 

@@ -1,9 +1,10 @@
-"""Students made from a teacher."""
+"""Sizes of published models, and students made for a teacher."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -11,30 +12,139 @@ from tfdistill import mapping
 from tfdistill.errors import UserError
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
+from tfdistill.models.distilbert import DistilBertConfig
+from tfdistill.models.heads import TASKS
+from tfdistill.models.mobilebert import MobileBertConfig
 from tfdistill.models.text import TextModel
 
+# Beside each the parameters that its paper gives. All speak of the English uncased vocabulary of 30,522 pieces.
+PRESETS: dict[str, Any] = {
+    "bert_base": BertConfig(),  # Devlin et al. 2019: 110M
+    "bert_large": BertConfig(  # 340M
+        hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096
+    ),
+    "minilm_l6_384": BertConfig(  # Wang et al. 2020: 22M
+        hidden_size=384, num_hidden_layers=6, intermediate_size=1536
+    ),
+    "distilbert": DistilBertConfig(),  # Sanh et al. 2019: 66M
+    "tinybert_4l_312": BertConfig(  # Jiao et al. 2020: 14.5M
+        hidden_size=312, num_hidden_layers=4, intermediate_size=1200
+    ),
+    "tinybert_6l_768": BertConfig(num_hidden_layers=6),  # 67M
+    "mobilebert": MobileBertConfig(classifier_activation=False),  # Sun et al. 2020: 25.3M
+    "mobilebert_tiny": MobileBertConfig(  # 15.1M
+        classifier_activation=False,
+        use_bottleneck_attention=True,
+        key_query_shared_bottleneck=False,
+        num_feedforward_networks=2,
+    ),
+    "ib_bert": MobileBertConfig(  # 293M; no dense layer over [CLS], as in its student, which takes its heads
+        classifier_activation=False,
+        intra_bottleneck_size=1024,
+        key_query_shared_bottleneck=False,
+        num_feedforward_networks=1,
+        intermediate_size=4096,
+        normalization_type="layer_norm",
+        hidden_act="gelu",
+        hidden_dropout_prob=0.1,
+    ),
+    "bilstm": BiLSTMConfig(),  # Tang et al. 2019, over word pieces in place of words
+}
 
-def _like(teacher: TextModel, config: BertConfig | BiLSTMConfig) -> TextModel:
-    model = TextModel(config, teacher.num_outputs, teacher.task, teacher.label_names)
-    model.tokenizer = teacher.tokenizer
+
+def config(name: str, **changes: Any) -> Any:
+    """The config of a preset, with `changes` to its fields.
+
+    Raises UserError for an unknown preset or field.
+
+    >>> config("tinybert_4l_312", num_hidden_layers=6).hidden_size
+    312
+    """
+    if name not in PRESETS:
+        raise UserError(f"preset '{name}' is unknown; expected one of {', '.join(PRESETS)}")
+    known = [field.name for field in fields(PRESETS[name])]
+    wrong = [key for key in changes if key not in known]
+    if wrong:
+        raise UserError(f"the preset '{name}' has no field {', '.join(wrong)}; expected one of {', '.join(known)}")
+    return replace(PRESETS[name], **changes)
+
+
+def new(
+    name: str,
+    *,
+    tokenizer: Any = None,
+    num_outputs: int | None = None,
+    task: str = "classification",
+    label_names: Sequence[str] | None = None,
+    **changes: Any,
+) -> TextModel:
+    """A model of a preset with random weights, for the vocabulary of `tokenizer` or of the size `vocab_size`.
+
+    Raises UserError for an unknown preset, field or task.
+
+    Example:
+        new("tinybert_4l_312", tokenizer=teacher.tokenizer, task="masked_lm")
+    """
+    if tokenizer is not None:
+        changes.setdefault("vocab_size", len(tokenizer.vocabulary))
+    model = TextModel(config(name, **changes), num_outputs, task, label_names)
+    model.tokenizer = tokenizer
     return model
 
 
+def student(name: str, like: TextModel, *, tokenizer: Any = None, task: str | None = None, **changes: Any) -> TextModel:
+    """A model of a preset with random weights for the task and classes of a teacher.
+
+    Args:
+        name: the preset.
+        like: gives task, classes, label names and, unless there is another, the vocabulary.
+        tokenizer: another vocabulary than the teacher's.
+        task: another task than the teacher's, with its usual number of outputs.
+        changes: fields of the preset's config.
+
+    Raises:
+        UserError: unknown preset or field, or a task that the student's family has no head for.
+    """
+    vocab_size = like.config.vocab_size if tokenizer is None else len(tokenizer.vocabulary)
+    return _like(like, config(name, **{"vocab_size": vocab_size, **changes}), task, tokenizer)
+
+
+def _like(teacher: TextModel, sizes: Any, task: str | None = None, tokenizer: Any = None) -> TextModel:
+    task = task or teacher.task
+    same = task == teacher.task and not TASKS[task].over_vocabulary
+    outputs, names = (teacher.num_outputs, teacher.label_names) if same else (None, None)
+    model = TextModel(sizes, outputs, task, names)
+    model.tokenizer = getattr(teacher, "tokenizer", None) if tokenizer is None else tokenizer
+    return model
+
+
+# --- initialised from the teacher -----------------------------------------------------------------------------------
+
+
 def student_from_layers(
-    teacher: TextModel, num_layers: int | None = None, layers: Sequence[int] | None = None
+    teacher: TextModel,
+    num_layers: int | None = None,
+    layers: Sequence[int] | None = None,
+    *,
+    family: str | None = None,
 ) -> TextModel:
     """A student with some of the teacher's layers, its embeddings, pooler and head, weights included.
 
     Args:
-        teacher: a BERT model.
+        teacher: a BERT, DistilBERT or MobileBERT model.
         num_layers: how many, taken by `mapping.uniform` (3 of 6: layers 2, 4, 6); or
         layers: which, numbered from 1.
+        family: "distilbert" makes a DistilBERT student of a BERT teacher. It has no token types: what the teacher adds to
+            segment 0 goes into the position table, so that single sentences are embedded as by the teacher. The layer over
+            the [CLS] state starts afresh, since its activation is another.
 
     Raises:
-        UserError: the teacher is no BERT, or a layer does not exist.
+        UserError: a teacher without layers, a layer that does not exist, or a family the teacher cannot give.
     """
-    if teacher.family != "bert":
-        raise UserError(f"the teacher is a {teacher.family} model; a student is cut from the layers of a BERT model")
+    if teacher.family == "bilstm":
+        raise UserError("the teacher is a bilstm model; a student is cut from the layers of a transformer")
+    if family not in (None, teacher.family) and (teacher.family, family) != ("bert", "distilbert"):
+        raise UserError(f"a {family} student cannot be cut from a {teacher.family} teacher; leave family out")
     have = teacher.num_layers
     if layers is None:
         if num_layers is None:
@@ -43,12 +153,60 @@ def student_from_layers(
     bad = [layer for layer in layers if not 1 <= layer <= have]
     if bad or not layers:
         raise UserError(f"layers {list(layers)} were asked for; expected some of the teacher's 1..{have}")
-    student = _like(teacher, replace(teacher.config, num_hidden_layers=len(layers)))
-    parts = [(student.encoder.embeddings, teacher.encoder.embeddings), (student.encoder.pooler, teacher.encoder.pooler)]
-    parts += [(block, teacher.encoder.blocks[n - 1]) for block, n in zip(student.encoder.blocks, layers, strict=True)]
-    for ours, theirs in (*parts, (student.head, teacher.head)):
-        ours.set_weights(theirs.get_weights())
+    changed = family not in (None, teacher.family)
+    student = _like(teacher, _cut(teacher.config, len(layers), changed))
+    ours, theirs = student.encoder.embeddings, teacher.encoder.embeddings
+    parts = [(block, teacher.encoder.blocks[n - 1]) for block, n in zip(student.encoder.blocks, layers, strict=True)]
+    parts.append((student.head, teacher.head))
+    if student.nsp_head is not None:
+        parts.append((student.nsp_head, teacher.nsp_head))
+    if changed:
+        parts += [(ours.word, theirs.word), (ours.norm, theirs.norm)]
+        ours.position.embeddings.assign(theirs.position.embeddings + theirs.token_type.embeddings[:1])
+    else:
+        parts.append((ours, theirs))
+        if student.encoder.pooler is not None:
+            parts.append((student.encoder.pooler, teacher.encoder.pooler))
+    for part, source in parts:
+        part.set_weights(source.get_weights())
     return student
+
+
+def _cut(sizes: Any, layers: int, to_distilbert: bool) -> Any:
+    if to_distilbert:
+        return DistilBertConfig(
+            vocab_size=sizes.vocab_size,
+            dim=sizes.hidden_size,
+            n_layers=layers,
+            n_heads=sizes.num_attention_heads,
+            hidden_dim=sizes.intermediate_size,
+            max_position_embeddings=sizes.max_position_embeddings,
+            activation=sizes.hidden_act,
+            dropout=sizes.hidden_dropout_prob,
+            attention_dropout=sizes.attention_probs_dropout_prob,
+            initializer_range=sizes.initializer_range,
+        )
+    return replace(sizes, **{"n_layers" if isinstance(sizes, DistilBertConfig) else "num_hidden_layers": layers})
+
+
+def copy_ends(student: TextModel, teacher: TextModel) -> None:
+    """Give the student the teacher's embeddings, pooler and heads, as MobileBERT takes them from IB-BERT.
+
+    Raises UserError where a part is missing or has another shape.
+    """
+    for name in ("encoder.embeddings", "encoder.pooler", "head", "nsp_head"):
+        ours, theirs = (_part(model, name) for model in (student, teacher))
+        shapes = [[w.shape for w in part.weights] if part is not None else None for part in (ours, theirs)]
+        if shapes[0] != shapes[1]:
+            raise UserError(f"{name} cannot be copied: the student's shapes are {shapes[0]}, the teacher's {shapes[1]}")
+        if ours is not None:
+            ours.set_weights(theirs.get_weights())
+
+
+def _part(model: TextModel, name: str) -> Any:
+    for attribute in name.split("."):
+        model = getattr(model, attribute, None)  # type: ignore[assignment]
+    return model
 
 
 def bilstm(
@@ -63,11 +221,10 @@ def bilstm(
             Tang et al. start from word2vec; over word pieces this table is what takes its place.
         sizes: fields of `BiLSTMConfig`.
     """
-    config = BiLSTMConfig(vocab_size=teacher.config.vocab_size, pair=pair, **sizes)  # type: ignore[arg-type]
-    student = _like(teacher, config)
+    student = _like(teacher, config("bilstm", vocab_size=teacher.config.vocab_size, pair=pair, **sizes))
     if embedding_from is not None:
-        table = embedding_from.encoder.embeddings.word.embeddings.numpy()
-        student.encoder.embedding.embeddings.assign(reduced_table(table, config.embedding_size))
+        table = embedding_from.encoder.embedding.embeddings.numpy()
+        student.encoder.embedding.embeddings.assign(reduced_table(table, student.config.embedding_size))
     return student
 
 

@@ -8,33 +8,51 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from tfdistill.errors import UserError
 from tfdistill.features import NAMES, Features
-from tfdistill.models.bert import BertConfig, BertEncoder, Linear
+from tfdistill.models.bert import BertConfig, BertEncoder
 from tfdistill.models.bilstm import BiLSTMConfig, BiLSTMEncoder
+from tfdistill.models.distilbert import DistilBertConfig
+from tfdistill.models.heads import LinearHead, MaskedLMHead, outputs_of, task_of
+from tfdistill.models.layers import initializer
+from tfdistill.models.mobilebert import MobileBertConfig, MobileBertEncoder
+from tfdistill.models.pruned import PrunedBertConfig, PrunedBertEncoder
 
-ENCODERS: dict[str, tuple[type, type]] = {"bert": (BertConfig, BertEncoder), "bilstm": (BiLSTMConfig, BiLSTMEncoder)}
-TASKS = ("classification", "regression")
+ENCODERS: dict[str, tuple[type, type]] = {
+    "bert": (BertConfig, BertEncoder),
+    "distilbert": (DistilBertConfig, BertEncoder),
+    "mobilebert": (MobileBertConfig, MobileBertEncoder),
+    "bilstm": (BiLSTMConfig, BiLSTMEncoder),
+    "pruned_bert": (PrunedBertConfig, PrunedBertEncoder),
+}
 
 
 @keras.saving.register_keras_serializable(package="tfdistill")
 class TextModel(keras.Model):
-    """Encoder, dropout and a linear head, for one sentence or a pair.
+    """Encoder, dropout and a head, for one sentence or a pair.
 
     Args:
-        config: `BertConfig` or `BiLSTMConfig` (a dict with the key "family" works too: what `get_config` gives).
-        num_outputs: classes, or 1 for regression.
-        task: "classification" or "regression".
+        config: of an encoder (a dict with the key "family" works too: what `get_config` gives).
+        num_outputs: size of the logits' last axis: classes, or 1 for regression. Leave it out where the task says it.
+        task: one of `tfdistill.models.heads.TASKS`.
         label_names: class names, in the order of the logits.
 
-    Called with a dict of int32 (B, L) `token_ids`, `padding_mask`, `segment_ids`; returns float32 logits (B, C).
+    Called with a dict of int32 (B, L) `token_ids`, `padding_mask`, `segment_ids`. Returns float32 logits, by task:
+        classification, multilabel, regression, next_sentence: (B, C).
+        token_classification: (B, L, C); what stands at padded positions says nothing.
+        question_answering: (B, L, 2), scores of each position as start and as end.
+        masked_lm, pretraining: (B, L, V); with an input `masked_positions` (B, K), (B, K, V) at these positions only.
+
+    Raises:
+        UserError: unknown task, one that the family has no head for, or numbers that do not fit it.
     """
 
     def __init__(
         self,
         config: Any,
-        num_outputs: int = 2,
+        num_outputs: int | None = None,
         task: str = "classification",
         label_names: Iterable[str] | None = None,
         **kwargs: Any,
@@ -43,57 +61,81 @@ class TextModel(keras.Model):
         if isinstance(config, dict):
             config = dict(config)
             config = ENCODERS[config.pop("family")][0](**config)
-        if task not in TASKS:
-            raise UserError(f"task '{task}' is unknown; expected one of {', '.join(TASKS)}")
         self.family = next(name for name, (kind, _) in ENCODERS.items() if isinstance(config, kind))
-        self.config, self.task, self.num_outputs = config, task, num_outputs
+        self.config, self.task, self._task = config, task, task_of(task, self.family)
+        self.num_outputs = outputs_of(task, num_outputs, config.vocab_size)
         self.label_names = None if label_names is None else tuple(label_names)
-        if self.label_names is not None and len(self.label_names) != num_outputs:
-            raise UserError(f"{len(self.label_names)} label names for {num_outputs} outputs; expected one for each")
-        self.encoder = ENCODERS[self.family][1](config, dtype=self.dtype_policy, name="encoder")
-        rate = config.hidden_dropout_prob if self.family == "bert" else 0.0
-        self.dropout = keras.layers.Dropout(rate)
-        init = keras.initializers.TruncatedNormal(stddev=0.02) if self.family == "bert" else "glorot_uniform"
-        # Logits stay in float32 under mixed precision: their softmax is where the range is lost.
-        self.head = Linear(num_outputs, kernel_initializer=init, dtype="float32", name="head")
+        if self.label_names is not None and len(self.label_names) != self.num_outputs:
+            raise UserError(
+                f"{len(self.label_names)} label names for {self.num_outputs} outputs; expected one for each"
+            )
+        self.encoder = ENCODERS[self.family][1](
+            config, pooler=self._task.pooled, dtype=self.dtype_policy, name="encoder"
+        )
+        self.dropout = keras.layers.Dropout(config.head_dropout(task))
+        if self._task.over_vocabulary:
+            width = self.encoder.embedding.output_dim
+            self.head = MaskedLMHead(config, width, dtype=self.dtype_policy, name="head")
+        else:
+            self.head = LinearHead(self.num_outputs, self._initializer())
+        self.nsp_head = LinearHead(2, self._initializer(), "nsp_head") if task == "pretraining" else None
         self(dummy_inputs())
+
+    def _initializer(self) -> Any:
+        return "glorot_uniform" if self.family == "bilstm" else initializer(self.config.initializer_range)
 
     # What a Match may ask for, and how wide it is.
 
     @property
     def num_layers(self) -> int:
-        return len(self.encoder.blocks) if self.family == "bert" else 0
+        """Layers that `hidden_states` has."""
+        return self.encoder.num_layers
+
+    @property
+    def offers(self) -> tuple[str, ...]:
+        """Features that `features` may be asked for."""
+        return ("logits", *(("nsp_logits",) if self.nsp_head is not None else ()), *self.encoder.offers)
 
     def width(self, feature: str) -> int | None:
         """Size of the last axis of a feature, or None if the model does not have it."""
         if feature == "logits":
             return self.num_outputs
-        if feature == "pooled":
-            return self.head.kernel.shape[0]
-        if self.family == "bert" and feature in ("embeddings", "hidden_states"):
-            return self.config.hidden_size
-        return None
+        if feature == "nsp_logits":
+            return None if self.nsp_head is None else 2
+        return self.encoder.width(feature)
 
     def features(self, inputs: dict[str, Any], want: Iterable[str] = ("logits",), training: bool = False) -> Features:
-        """One forward pass. `want` names fields of `Features`; the others stay None.
+        """One forward pass. `want` names fields of `Features`; the others stay None, and what only they need is not computed.
 
-        Raises UserError for a feature this family does not have.
+        Raises UserError for a feature this model does not have.
         """
-        said = self.encoder(inputs, training=training)
-        values: dict[str, Any] = {}
+        want, have = tuple(want), self.offers
         for name in want:
             if name not in NAMES:
                 raise UserError(f"feature '{name}' is unknown; expected one of {', '.join(NAMES)}")
-            if name == "logits":
-                values[name] = self.head(self.dropout(said["pooled"], training=training))
-            elif name in said:
-                values[name] = tuple(said[name]) if isinstance(said[name], list) else said[name]
-            else:
-                raise UserError(f"a {self.family} model has no {name}; match another feature")
+            if name not in have:
+                raise UserError(f"a {self.family} model for {self.task} has no {name}; match one of {', '.join(have)}")
+        needs = set(want) - {"logits", "nsp_logits"}
+        needs |= {self._task.reads} if "logits" in want else set()
+        needs |= {"pooled"} if "nsp_logits" in want else set()
+        said = self.encoder(inputs, want=sorted(needs), training=training)
+        values = {name: said[name] for name in want if name in said}
+        if "logits" in want:
+            values["logits"] = self._logits(said, inputs, training)
+        if "nsp_logits" in want and self.nsp_head is not None:
+            values["nsp_logits"] = self.nsp_head(said["pooled"])
         return Features(mask=inputs["padding_mask"], **values)
 
+    def _logits(self, said: dict[str, Any], inputs: dict[str, Any], training: bool) -> Any:
+        if self._task.over_vocabulary:
+            table = ops.convert_to_tensor(self.encoder.embedding.embeddings)
+            return self.head(said["hidden_states"][-1], table, positions=inputs.get("masked_positions"))
+        read = said["pooled"] if self._task.reads == "pooled" else said["hidden_states"][-1]
+        return self.head(self.dropout(read, training=training))
+
     def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
-        return self.features(inputs, ("logits",), training).logits
+        # The first call makes all weights, also those that the logits do not need.
+        return self.features(inputs, ("logits",) if self.built else self.offers, training).logits
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,83 @@
+"""What inference graphs are made of: a student directory's tensors as functions for the TFLite converter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+Tensors = Mapping[str, np.ndarray]
+Hold = Callable[[np.ndarray], Any]
+Function = Callable[[tf.Tensor], tf.Tensor]
+# (token_ids, padding_mask, segment_ids), each (1, length), to what the head reads: (1, width), or (length, width).
+Encoder = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+
+ACTIVATIONS: dict[str, Function] = {
+    "gelu": lambda x: tf.nn.gelu(x, approximate=False),
+    "gelu_new": lambda x: tf.nn.gelu(x, approximate=True),
+    "gelu_pytorch_tanh": lambda x: tf.nn.gelu(x, approximate=True),
+    "relu": tf.nn.relu,
+    "tanh": tf.tanh,
+    "sigmoid": tf.sigmoid,
+    "linear": lambda x: x,
+}
+
+
+class Parts:
+    """Functions made of tensors.
+
+    Args:
+        tensors: by name, dense kernels as PyTorch's (out, in).
+        table: how word pieces are held, "float" or "int8" with a scale for each row.
+        hold: makes a variable. Large constants would be copied with each step of the conversion; variables are not.
+    """
+
+    def __init__(self, tensors: Tensors, table: str, hold: Hold):
+        self.tensors, self.table, self.hold = tensors, table, hold
+
+    def embedding(self, name: str) -> Function:
+        """ids (n,) to rows (n, width)."""
+        return embedding(self.tensors[f"{name}.weight"], self.table, self.hold)
+
+    def dense(self, name: str, scale: float = 1.0) -> Function:
+        """x (n, in) to (n, out), times `scale`. A dense layer without a bias in the tensors has none."""
+        kernel = self.hold(np.ascontiguousarray(self.tensors[f"{name}.weight"].T) * np.float32(scale))
+        if f"{name}.bias" not in self.tensors:
+            return lambda x: tf.matmul(x, kernel)
+        bias = self.tensors[f"{name}.bias"] * np.float32(scale)
+        return lambda x: tf.matmul(x, kernel) + bias
+
+    def layer_norm(self, name: str, epsilon: float) -> Function:
+        """Over the last axis."""
+        gamma, beta = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
+
+        def norm(x: tf.Tensor) -> tf.Tensor:
+            centred = x - tf.reduce_mean(x, axis=-1, keepdims=True)
+            variance = tf.reduce_mean(centred * centred, axis=-1, keepdims=True)
+            return centred * tf.math.rsqrt(variance + epsilon) * gamma + beta
+
+        return norm
+
+    def no_norm(self, name: str) -> Function:
+        """MobileBERT's γ∘x + β."""
+        gamma, beta = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
+        return lambda x: x * gamma + beta
+
+
+def embedding(values: np.ndarray, table: str, hold: Hold) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A function from ids (n,) to rows (n, width) float32 of `values` (vocabulary, width).
+
+    The converter would expand an int8 table to float32 as a whole at every inference. Here only the rows in use are, and
+    with a scale for each row instead of one for the table. (An fp16 table is expanded once, at the first inference.)
+    """
+    if table == "float":
+        held = hold(values)
+        return lambda ids: tf.gather(held, ids)
+    scale = np.maximum(np.abs(values).max(axis=1, keepdims=True), 1e-12) / 127
+    rows = hold(np.round(values / scale).astype("int8"))
+    # The scales lie in the file as integers: a float table would be quantized by the converter, and badly.
+    unit = float(scale.max()) / 2**24
+    scales = hold(np.round(scale / unit).astype("int32"))
+    return lambda ids: tf.cast(tf.gather(rows, ids), tf.float32) * (tf.cast(tf.gather(scales, ids), tf.float32) * unit)

@@ -1,0 +1,113 @@
+"""The README.md of a bundle: what it is, and the lines that load it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_HEAD = """# {family} for {task}, {quantization}
+
+`model.tflite` reads one text of at most {length} word pieces and gives one number for each of
+{labels}. Made by tfdistill {version}; `tfdistill verify .` checks that all files are as they were made.
+
+| file | what it is |
+| --- | --- |
+| `model.tflite` | the model: built-in operators only |
+| `vocab.txt` | word pieces; the line number is the id |
+| `tokenizer_config.json` | whether texts are lower-cased |
+| `labels.txt` | names of the outputs, in their order |
+| `golden.json` | texts with their ids and outputs: run them in your app's unit tests |
+| `manifest.json` | checksums, versions, operators, accuracy |
+
+## Inputs and outputs
+
+Signature `serving_default`, three inputs of int32 [1, {length}]:
+
+- `token_ids`: [CLS], the pieces of the text, [SEP]{pair}, then zeros. Cut the text so that [SEP] still fits.
+- `padding_mask`: 1 where a piece stands, 0 behind.
+- `segment_ids`: 0{second}.
+
+Output `logits`, float32 {shape}. {meaning}
+
+The tokenizer is BERT's: clean up, split at white space and punctuation{lower}, then WordPiece, longest piece first. Do not write
+your own unless `golden.json` passes.
+
+The lines below show the calls; they are not compiled in tfdistill's tests.
+
+## Kotlin (LiteRT)
+
+```kotlin
+val options = Interpreter.Options().apply {{ setNumThreads(2) }}
+val interpreter = Interpreter(FileUtil.loadMappedFile(context, "model.tflite"), options)
+val outputs = mapOf("logits" to {kotlin})
+interpreter.runSignature(
+    mapOf("token_ids" to arrayOf(ids), "padding_mask" to arrayOf(mask), "segment_ids" to arrayOf(segments)),
+    outputs, "serving_default")
+```
+
+## Swift (TensorFlowLiteSwift)
+
+```swift
+let interpreter = try Interpreter(modelPath: Bundle.main.path(forResource: "model", ofType: "tflite")!)
+let runner = try interpreter.signatureRunner(with: "serving_default")
+try runner.allocateTensors()
+try runner.copy(idsData, toInputNamed: "token_ids")        // {length} Int32 each
+try runner.copy(maskData, toInputNamed: "padding_mask")
+try runner.copy(segmentsData, toInputNamed: "segment_ids")
+try runner.invoke()
+let logits = try runner.output(named: "logits").data
+```
+
+## JavaScript (LiteRT.js)
+
+```js
+import {{loadLiteRt, loadAndCompile, Tensor}} from '@litertjs/core';
+await loadLiteRt('/wasm/');
+const model = await loadAndCompile('/model.tflite', {{accelerator: 'wasm'}});
+const shape = [1, {length}];                               // ids, mask, segments: Int32Array({length})
+const outputs = await model.run({{
+  token_ids: new Tensor(ids, shape), padding_mask: new Tensor(mask, shape), segment_ids: new Tensor(segments, shape)}});
+```
+
+## Python
+
+```python
+from ai_edge_litert.interpreter import Interpreter
+run = Interpreter("model.tflite").get_signature_runner("serving_default")
+logits = run(token_ids=ids, padding_mask=mask, segment_ids=segments)["logits"]
+```
+"""
+
+_MEANING = {
+    "regression": "It is the score itself.",
+    "multilabel": "Their sigmoid is the probability of each label.",
+    "token_classification": "Their softmax is the probability of each label, piece by piece; skip [CLS], [SEP] and padding.",
+    "question_answering": "The answer goes from the piece with the best start to a later one with the best end; skip padding.",
+}
+
+
+def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool) -> str:
+    """The text for a bundle with this manifest.
+
+    Args:
+        pair: whether the model reads two texts.
+        lower_case: whether its tokenizer lower-cases.
+    """
+    length, count, tokens = manifest["length"], len(manifest["label_names"]), manifest["task"] in _PER_TOKEN
+    names = ", ".join(f"`{name}`" for name in manifest["label_names"][:8])
+    return _HEAD.format(
+        family=manifest["family"],
+        task=manifest["task"].replace("_", " "),
+        quantization=manifest["quantization"],
+        length=length,
+        labels=names + (f" and {count - 8} more" if count > 8 else ""),
+        version=manifest["versions"]["tfdistill"],
+        pair=", the pieces of the second text, [SEP]" if pair else "",
+        second=", and 1 from the second text's first piece to its [SEP]" if pair else "",
+        shape=f"[1, {length}, {count}]" if tokens else f"[1, {count}]",
+        meaning=_MEANING.get(manifest["task"], "Their softmax is the probability of each label."),
+        lower=", lower-case, strip accents" if lower_case else "",
+        kotlin=f"arrayOf(Array({length}) {{ FloatArray({count}) }})" if tokens else f"arrayOf(FloatArray({count}))",
+    )
+
+
+_PER_TOKEN = ("token_classification", "question_answering")

@@ -1,0 +1,130 @@
+"""What the pruning recipes share: the loss behind importance, the steps between stages, and what becomes of the student."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tfdistill.compress.cut import compact
+from tfdistill.compress.heads import head_importance, named, prune_while_good
+from tfdistill.compress.neurons import Widths, neuron_importance, zero_neurons
+from tfdistill.errors import UserError
+from tfdistill.features import Features
+from tfdistill.match import HardLabels, Step, Term
+from tfdistill.models.text import TextModel
+from tfdistill.recipe import Settings, soft_term
+from tfdistill.recipes._shared import make_student
+from tfdistill.stages import Pause
+
+STUDENT = "'layers' (a copy of the teacher) or hf:DIR: the model to prune"
+
+
+class PruningSettings(Settings):
+    """Settings of all three."""
+
+    student: str = Field("layers", description=STUDENT)
+    soft_weight: float = Field(0.0, ge=0, le=1, description="share of the teacher's soft targets; the rest is labels")
+    temperature: float = Field(2.0, gt=0, description="T of the soft targets")
+
+
+def whole_student(teacher: TextModel, settings: PruningSettings) -> TextModel:
+    """The model to prune: all layers of the teacher, or another one that the settings name."""
+    return make_student(teacher, settings.student, layers=range(1, teacher.num_layers + 1))
+
+
+def terms(task: str, settings: PruningSettings) -> tuple[Term, ...]:
+    """Labels, soft targets, or both."""
+    soft: tuple[Term, ...] = (soft_term(task, settings.temperature, settings.soft_weight),)
+    hard: tuple[Term, ...] = (HardLabels(task=task, weight=1 - settings.soft_weight),)
+    return (soft if settings.soft_weight else ()) + (hard if settings.soft_weight < 1 else ())
+
+
+def task_loss(task: str) -> Callable[[Any, Any], Any]:
+    """The loss on labels per example, (logits, labels) -> (B,), of which importance is the gradient."""
+    term = HardLabels(task=task)
+
+    def loss(logits: Any, labels: Any) -> Any:
+        value = term(Step(Features(logits=logits), labels=labels))
+        return value[0] if isinstance(value, tuple) else value
+
+    return loss
+
+
+def compacted(student: TextModel) -> Mapping[str, TextModel]:
+    """For `Recipe.cut`: the student without what was set to zero."""
+    return {"pruned": compact(student)}
+
+
+def integers(name: str, text: str) -> list[int]:
+    """The numbers in a setting such as "4,3,2". Raises UserError for anything else."""
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise UserError(f"{name} is '{text}'; expected numbers with commas between them, such as 4,3,2") from error
+
+
+def scaled(size: int, share: float, multiple: int) -> int:
+    """`share` of `size`, rounded to a multiple if `size` is one; at least one of them.
+
+    >>> scaled(1536, 0.3, 8), scaled(6, 0.5, 8)
+    (464, 3)
+    """
+    unit = multiple if size % multiple == 0 else 1
+    return min(size, max(1, round(share * size / unit)) * unit)
+
+
+@dataclass(frozen=True)
+class PruneHeads:
+    """Before a stage: set the least important heads to zero while the dev score stays good enough."""
+
+    task: str
+    share: float
+    step: float
+    at_least: int
+    recompute: bool
+    rows: int | None
+    batch_size: int
+
+    def __call__(self, student: TextModel, pause: Pause) -> None:
+        batches = pause.batches(self.rows, self.batch_size)
+        steps = prune_while_good(
+            student,
+            lambda model: head_importance(model, batches, task_loss(self.task)),
+            pause.score,
+            share=self.share,
+            step=self.step,
+            at_least=self.at_least,
+            recompute=self.recompute,
+        )
+        enough = self.share * steps[0].score
+        for each in steps:
+            heads = {str(layer): of for layer, of in named(each.removed).items()}
+            pause.log(heads_removed=len(each.removed), dev_score=each.score, kept=each.score >= enough, heads=heads)
+
+
+@dataclass(frozen=True)
+class PruneNeurons:
+    """Before a stage: set the least important neurons to zero, down to these widths."""
+
+    task: str
+    widths: Widths
+    measure: Literal["taylor", "magnitude"]
+    rows: int | None
+    batch_size: int
+
+    def __call__(self, student: TextModel, pause: Pause) -> None:
+        batches: Any = pause.batches(self.rows, self.batch_size) if self.measure == "taylor" else ()
+        zero_neurons(student, neuron_importance(student, batches, task_loss(self.task), self.measure), self.widths)
+        pause.log(dev_score=pause.score(student), widths=vars(self.widths))
+
+
+def shares(steps: int, target: float) -> Sequence[float]:
+    """What is left after each of so many equal steps from 1 to `target`.
+
+    >>> shares(4, 0.5)
+    [0.875, 0.75, 0.625, 0.5]
+    """
+    return [1 - (1 - target) * n / steps for n in range(1, steps + 1)]

@@ -1,0 +1,139 @@
+"""What several recipes need: students by name, and plain text for general stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+from pydantic import Field
+
+from tfdistill.data.corpus import PlainText, TextExamples
+from tfdistill.data.masking import Masking
+from tfdistill.data.textdata import Split
+from tfdistill.errors import UserError
+from tfdistill.load import load
+from tfdistill.mapping import Pairs, bottom, explicit, top, uniform
+from tfdistill.models import presets
+from tfdistill.models.text import TextModel
+from tfdistill.recipe import Settings
+from tfdistill.stages import Stage
+
+STUDENT = "'layers' (cut from the teacher), a preset, or hf:DIR (a directory, such as a generally distilled student)"
+
+
+def make_student(
+    teacher: TextModel, choice: str, num_layers: int | None = None, layers: Sequence[int] | None = None, **sizes: Any
+) -> TextModel:
+    """The student that a setting names: "layers", "hf:DIR" or a preset, with the teacher's task and classes.
+
+    Args:
+        num_layers, layers: which of the teacher's layers, for "layers"; half of them if neither is given.
+        sizes: changes to a preset's config.
+
+    Raises:
+        UserError: an unknown preset, no such directory, another vocabulary than the directory's.
+    """
+    if choice == "layers":
+        if layers is None and num_layers is None:
+            num_layers = max(1, teacher.num_layers // 2)
+        return presets.student_from_layers(teacher, None if layers is not None else num_layers, layers)
+    if choice.startswith("hf:"):
+        return load(choice, num_outputs=teacher.num_outputs, task=teacher.task, label_names=teacher.label_names)
+    return presets.student(choice, like=teacher, **sizes)
+
+
+def layer_pairs(mapping: str, student: int, teacher: int) -> Pairs:
+    """A mapping by name ("uniform", "top", "bottom") or as pairs student:teacher, "1:2,2:4". Raises UserError for another."""
+    named = {"uniform": uniform, "top": top, "bottom": bottom}
+    if mapping in named:
+        return named[mapping](student, teacher)
+    try:
+        pairs = [tuple(int(n) for n in pair.split(":")) for pair in mapping.split(",")]
+        return explicit([(s, t) for s, t in pairs], student, teacher)
+    except ValueError as error:
+        raise UserError(f"mapping is '{mapping}'; expected {', '.join(named)}, or pairs such as 1:2,2:4") from error
+
+
+class GeneralSettings(Settings):
+    """Settings of recipes with a stage on plain text."""
+
+    text: str | None = Field(None, description="plain text for the general stage: .txt, directory, demo:plain-text")
+    general_teacher: str | None = Field(None, description="pre-trained teacher of the general stage, hf:DIR")
+    general_epochs: float = Field(3, gt=0, description="passes over the plain text")
+    general_learning_rate: float = Field(1e-4, gt=0, description="peak learning rate of the general stage")
+    general_batch_size: int = Field(256, ge=1, description="sequences in a step of the general stage")
+    general_length: int = Field(128, ge=8, le=512, description="word pieces of a sequence of plain text")
+    megabytes: float | None = Field(None, gt=0, description="read only so much of the plain text")
+    general_only: bool = Field(
+        False, description="end after the general stage; student=hf:RUN/student goes on from there"
+    )
+
+
+def general_stages_only(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """The stages on plain text. Raises UserError when there are none."""
+    general = tuple(stage for stage in stages if stage.source is not None)
+    if not general:
+        raise UserError("general_only is set without text; expected plain text: --set text=DIR")
+    return general
+
+
+def pretrained_teacher(settings: GeneralSettings, task: str | None = None) -> TextModel:
+    """The teacher of the general stage, with the head of `task`. Raises UserError if none is named, or it has another head."""
+    if settings.general_teacher is None:
+        raise UserError(
+            "text is set without general_teacher; expected the pre-trained teacher: --set general_teacher=hf:DIR"
+        )
+    model = load(settings.general_teacher)
+    if task is not None and model.task != task:
+        raise UserError(
+            f"{settings.general_teacher} is a {model.task} model; expected one for {task} (tfdistill pretrain makes it)"
+        )
+    return model
+
+
+def plain_text(
+    settings: GeneralSettings,
+    teacher: TextModel,
+    student: TextModel | None = None,
+    masking: Masking | None = None,
+    next_sentence: bool = False,
+) -> TextExamples:
+    """The sequences of the general stage, as `teacher` reads them. Raises UserError if `student` has another vocabulary."""
+    assert settings.text is not None
+    if student is not None and student.tokenizer.fingerprint != teacher.tokenizer.fingerprint:
+        raise UserError(
+            f"the student has another vocabulary than {settings.general_teacher}; on plain text both read the same pieces: "
+            "expected a general teacher, a task teacher and a student of one vocabulary"
+        )
+    corpus = PlainText(settings.text, megabytes=settings.megabytes).prepare(teacher.tokenizer)
+    return corpus.examples(length=settings.general_length, masking=masking, next_sentence=next_sentence)
+
+
+class AllPositions:
+    """Sequences whose models answer for every position and not for the masked ones alone: where these stand goes from the
+    inputs to the labels."""
+
+    def __init__(self, sequences: TextExamples):
+        self.sequences = sequences
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def dataset(self, batch_size: int, *, seed: int = 0, epochs: int = 1) -> tf.data.Dataset:
+        def move(batch: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+            inputs = {key: value for key, value in batch["student"].items() if key != "masked_positions"}
+            labels = {**batch["labels"], "masked_positions": batch["student"]["masked_positions"]}
+            return {"student": inputs, "labels": labels}
+
+        return self.sequences.dataset(batch_size, seed=seed, epochs=epochs).map(move)
+
+
+def masked_word_augmentation(source: str, copies: int) -> Callable[[Split, int], Split]:
+    """TinyBERT's augmentation by the masked LM at `source` and GloVe. Raises UserError for a directory without such a head."""
+    from tfdistill.data.glove import load_glove
+    from tfdistill.data.mlm_augment import Finder, tinybert_split
+    from tfdistill.fill_mask import fill_mask, load_masked_lm
+
+    model = load_masked_lm(source)
+    return tinybert_split(copies, lambda: Finder(model.tokenizer, fill_mask(model), load_glove()))

@@ -1,0 +1,128 @@
+"""DistilBERT (Sanh, Debut, Chaumond and Wolf 2019, "DistilBERT, a distilled version of BERT: smaller, faster, cheaper and lighter").
+
+    general stage: 5·T²·KL(σ(z_t/T) ‖ σ(z_s/T)) + 2·MLM + 1·(1 - cos(H_s, H_t)),  T = 2
+    fine-tuning:   labels, or with `distil_finetuning` (1 - λ)·labels + λ·T²·KL of the fine-tuned teacher
+
+The student starts as every second layer of the pre-trained teacher (1, 3, 5, 8, 10, 12 of 12), without token types and pooler.
+The general stage runs on plain text (`text`) against `general_teacher`, a model with a masked-LM head. Masking is dynamic: 15 %
+of the tokens, of these 80 % masked and 10 % random, rare pieces more often (exponent 0.7). KL and cosine are means over all
+real tokens; `kl_on=masked` takes the masked ones only, which saves most of the output layer. Without `text` the fine-tuned
+teacher's own layers are fine-tuned, or `student=hf:DIR`, the student of an earlier run with `general_only`. The authors also
+accumulate 50 batches of 5 and use Adam's ε 1e-6; here a step is one batch.
+
+Idea:      every second layer, three losses on plain text, then ordinary fine-tuning
+Command:   tfdistill train distilbert --teacher TEACHER --data tfds:glue/mrpc --out RUN --set text=DIR --set general_teacher=hf:BERT
+Published: dev: CoLA 51.3, MNLI 82.1, MRPC 87.5 (F1), QNLI 89.2, QQP 88.5, RTE 59.9, SST-2 91.3, STS-B 86.9, WNLI 56.3, mean 77.0
+Cost:      the general stage: a teacher and a student forward with the output layer over the vocabulary in each step.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tfdistill import losses
+from tfdistill.data.augment import augment_split
+from tfdistill.data.masking import Masking
+from tfdistill.data.textdata import TextData
+from tfdistill.mapping import alternate
+from tfdistill.match import HardLabels, Match, Term
+from tfdistill.models.presets import student_from_layers
+from tfdistill.models.text import TextModel
+from tfdistill.recipe import Recipe, soft_term
+from tfdistill.recipes._shared import (
+    STUDENT,
+    AllPositions,
+    GeneralSettings,
+    general_stages_only,
+    make_student,
+    plain_text,
+    pretrained_teacher,
+)
+from tfdistill.stages import Stage, copy_encoder
+
+
+class Settings(GeneralSettings):
+    student: str = Field("layers", description=STUDENT)
+    num_layers: int | None = Field(None, ge=1, description="layers of the student; half the teacher's by default")
+    kl_weight: float = Field(5.0, ge=0, description="weight of the soft targets")
+    mlm_weight: float = Field(2.0, ge=0, description="weight of the masked LM")
+    cosine_weight: float = Field(1.0, ge=0, description="weight of the hidden states")
+    temperature: float = Field(2.0, gt=0, description="T")
+    kl_on: Literal["all", "masked"] = Field("all", description="tokens whose predictions are compared")
+    smoothing: float = Field(0.7, ge=0, description="exponent by which rare pieces are masked more often")
+    general_learning_rate: float = Field(5e-4, gt=0, description="peak learning rate of the general stage")
+    general_batch_size: int = Field(250, ge=1, description="sequences in a step of the general stage")
+    learning_rate: float = Field(5e-5, gt=0, description="peak learning rate of the fine-tuning")
+    distil_finetuning: bool = Field(False, description="distil the fine-tuned teacher in the fine-tuning too")
+    soft_weight: float = Field(0.5, ge=0, le=1, description="λ of the second distillation")
+    max_length: int = Field(128, ge=5, le=512, description="word pieces of an example")
+
+
+def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
+    settings = settings or Settings()
+    family = "distilbert" if teacher.family == "bert" else None
+    layers = alternate(settings.num_layers or max(1, teacher.num_layers // 2), teacher.num_layers)
+    if settings.student == "layers":
+        student = student_from_layers(teacher, layers=layers, family=family)
+    else:
+        student = make_student(teacher, settings.student)
+    stages = []
+    if settings.text is not None:
+        general = pretrained_teacher(settings, "masked_lm")
+        layers = alternate(student.num_layers, general.num_layers)
+        language_model = student_from_layers(general, layers=layers, family=family)
+        # The general stage begins with the pre-trained teacher's layers, and the fine-tuning with what becomes of them.
+        copy_encoder(language_model, student)
+        sequences = plain_text(settings, general, student, Masking(smoothing=settings.smoothing))
+        stages.append(
+            Stage(
+                "general",
+                triple_loss(student.num_layers, general.num_layers, settings),
+                epochs=settings.general_epochs,
+                learning_rate=settings.general_learning_rate,
+                batch_size=settings.general_batch_size,
+                warmup=0.05,
+                clip_norm=5.0,
+                source=sequences if settings.kl_on == "masked" else AllPositions(sequences),
+                teacher=general,
+                student=language_model,
+                keep_best=False,
+            )
+        )
+    share = settings.soft_weight if settings.distil_finetuning else 0.0
+    terms: tuple[Term, ...] = (HardLabels(task=data.task, weight=1 - share),) if share < 1 else ()
+    terms += (soft_term(data.task, settings.temperature, share),) if share else ()
+    stages.append(
+        Stage(
+            "fine-tuning",
+            terms,
+            epochs=settings.epochs,
+            learning_rate=settings.learning_rate,
+            batch_size=settings.batch_size,
+            evaluations=settings.evaluations,
+        )
+    )
+    return Recipe(
+        name="distilbert",
+        teacher=teacher,
+        student=student,
+        data=data,
+        stages=general_stages_only(stages) if settings.general_only else tuple(stages),
+        augment=augment_split(settings.copies) if settings.copies else None,
+        max_length=settings.max_length,
+        settings=settings.model_dump(),
+    )
+
+
+def triple_loss(student_layers: int, teacher_layers: int, settings: Settings) -> tuple[Term, ...]:
+    where = "labelled" if settings.kl_on == "masked" else "real"
+    terms: tuple[Term, ...] = (
+        Match(losses.soft_kl, weight=settings.kl_weight, where=where, options={"temperature": settings.temperature}),
+        HardLabels(task="masked_lm", weight=settings.mlm_weight, name="masked_lm"),
+        Match(
+            losses.cosine, on="hidden_states", layers=((student_layers, teacher_layers),), weight=settings.cosine_weight
+        ),
+    )
+    return tuple(term for term in terms if term.weight)

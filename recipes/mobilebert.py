@@ -1,0 +1,210 @@
+"""MobileBERT (Sun, Yu, Song, Liu, Yang and Zhou 2020, "MobileBERT: a Compact Task-Agnostic BERT for Resource-Limited Devices").
+
+    each layer:   100·MSE(LN₀(H_s), LN₀(H_t)) + 5000·(mean_s - mean_t)² + 5·|var_s - var_t|  +  CE(σ(A_t), σ(A_s))
+    plain text:   ½·MLM + ½·CE(σ(z_t), σ(z_s)) at the masked positions, + next sentence
+    task:         (1 - λ)·CE(y, σ(z_s)) + λ·T²·KL(σ(z_t/T) ‖ σ(z_s/T))
+
+The student is deep and thin: as many layers and heads as the teacher, the same width between layers, a bottleneck inside. So layer is
+matched to layer without projections. Schedules: "auxiliary" (all losses together), "joint" (all layers first, then the predictions),
+"progressive" (layer after layer from the bottom up, what is below held still or at `lower_rate`, then the predictions).
+Teacher: an IB-BERT, whose embeddings, pooler and heads the student starts from; of another transformer only the word-piece table is
+taken (by SVD) and the embeddings are trained with the first layer. With `text` the schedule runs on plain text first, against
+`general_teacher`, a model for pre-training (MLM and next sentence) or masked LM; then on the task. LN₀ has no parameters. Weights 100,
+5000, 5 are the authors' code's, as are LAMB, weight decay 0.01 and clipping at 1 in pre-training.
+
+Idea:      thin layers with a wide body, so that every layer can copy its teacher's
+Command:   tfdistill train mobilebert --teacher IB_BERT_TEACHER --data tfds:glue/mrpc --out RUN
+Published: test, 25.3M: GLUE 77.7 (BERT-base 78.3), MRPC 88.8, SQuAD 1.1 dev 82.9/90.0, Pixel 4 62 ms (342 ms); TINY 15.1M: GLUE 75.8
+Cost:      a forward of a teacher twelve times as large in each step; 24·10K and 500K steps of 2048 sequences in the paper.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tfdistill import losses
+from tfdistill.data.augment import augment_split
+from tfdistill.data.masking import Masking
+from tfdistill.data.textdata import TextData
+from tfdistill.errors import UserError
+from tfdistill.mapping import uniform
+from tfdistill.match import HardLabels, Match, Term
+from tfdistill.models import presets
+from tfdistill.models.text import TextModel
+from tfdistill.recipe import Recipe, soft_term
+from tfdistill.recipes._shared import (
+    GeneralSettings,
+    general_stages_only,
+    make_student,
+    plain_text,
+    pretrained_teacher,
+)
+from tfdistill.stages import Stage, copy_encoder, progressive
+
+
+class Settings(GeneralSettings):
+    student: str = Field(
+        "mobilebert", description="mobilebert or mobilebert_tiny, whose sizes follow the teacher's; or hf:DIR"
+    )
+    bottleneck: int | None = Field(None, ge=1, description="width inside the layers; a quarter of the body by default")
+    schedule: Literal["progressive", "joint", "auxiliary"] = Field("progressive", description="order of the losses")
+    lower_rate: float = Field(
+        0.0, ge=0, le=1, description="progressive: share of the learning rate for the layers below"
+    )
+    feature_weight: float = Field(1.0, ge=0, description="weight of the feature maps")
+    attention_weight: float = Field(1.0, ge=0, description="weight of the attention")
+    transfer_epochs: float = Field(
+        1, gt=0, description="epochs for each layer, as many times the layers where they go together"
+    )
+    transfer_learning_rate: float = Field(
+        1e-3, gt=0, description="peak learning rate of the transfer of layers on the task"
+    )
+    soft_weight: float = Field(0.5, ge=0, le=1, description="λ, the share of the soft targets on the task")
+    temperature: float = Field(1.0, gt=0, description="T on the task")
+    general_learning_rate: float = Field(1.5e-3, gt=0, description="peak learning rate on plain text")
+    learning_rate: float = Field(1e-4, gt=0, description="peak learning rate of the predictions on the task")
+    max_length: int = Field(128, ge=5, le=512, description="word pieces of an example")
+
+
+def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
+    settings = settings or Settings()
+    if settings.student.startswith("hf:"):
+        student, copied = make_student(teacher, settings.student), True
+    else:
+        student, copied = thin_student(teacher, settings)
+    stages: tuple[Stage, ...] = ()
+    if settings.text is not None:
+        stages = general_stages(student, settings)
+        copied = True
+    predictions: tuple[Term, ...] = (soft_term(data.task, settings.temperature, settings.soft_weight),)
+    if settings.soft_weight < 1:
+        predictions += (HardLabels(task=data.task, weight=1 - settings.soft_weight),)
+    base = Stage(
+        "task",
+        predictions,
+        rows="all",
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        batch_size=settings.batch_size,
+        evaluations=settings.evaluations,
+    )
+    stages += schedule(base, student, teacher, settings, rate=settings.transfer_learning_rate, embeddings=not copied)
+    return Recipe(
+        name="mobilebert",
+        teacher=teacher,
+        student=student,
+        data=data,
+        stages=general_stages_only(stages) if settings.general_only else stages,
+        augment=augment_split(settings.copies) if settings.copies else None,
+        max_length=settings.max_length,
+        settings=settings.model_dump(),
+    )
+
+
+def thin_student(teacher: TextModel, settings: Settings, task: str | None = None) -> tuple[TextModel, bool]:
+    """(student, whether it has the teacher's embeddings and head). Raises UserError for a teacher that is no transformer."""
+    theirs = teacher.config
+    if teacher.family not in ("bert", "mobilebert"):
+        raise UserError(f"the teacher is a {teacher.family} model; a MobileBERT learns from an IB-BERT or a BERT")
+    heads = theirs.num_attention_heads
+    inside = settings.bottleneck or heads * max(1, theirs.hidden_size // (4 * heads))
+    sizes: dict[str, Any] = {
+        "hidden_size": theirs.hidden_size,
+        "num_hidden_layers": theirs.num_hidden_layers,
+        "num_attention_heads": heads,
+        "intra_bottleneck_size": inside,
+        "intermediate_size": 4 * inside,
+        "max_position_embeddings": theirs.max_position_embeddings,
+        "type_vocab_size": theirs.type_vocab_size,
+    }
+    is_bottleneck_teacher = teacher.family == "mobilebert"
+    if is_bottleneck_teacher:
+        names = ("embedding_size", "trigram_input", "classifier_activation")
+        sizes |= {name: getattr(theirs, name) for name in names}
+    else:
+        sizes["embedding_size"] = min(128, theirs.hidden_size)
+    student = presets.student(settings.student, like=teacher, task=task, **sizes)
+    if is_bottleneck_teacher:
+        presets.copy_ends(student, teacher)
+    else:
+        table = teacher.encoder.embedding.embeddings.numpy()
+        student.encoder.embedding.embeddings.assign(presets.reduced_table(table, sizes["embedding_size"]))
+    return student, is_bottleneck_teacher
+
+
+def general_stages(student: TextModel, settings: Settings) -> tuple[Stage, ...]:
+    """The schedule on plain text; `student` starts with the encoder that it ends with."""
+    if settings.student.startswith("hf:"):
+        raise UserError(f"student={settings.student} comes from a general stage; leave text out, or name a preset")
+    general = pretrained_teacher(settings)
+    if general.task not in ("pretraining", "masked_lm"):
+        raise UserError(f"{settings.general_teacher} is a {general.task} model; expected pretraining or masked_lm")
+    pairs = general.task == "pretraining"
+    learner, copied = thin_student(general, settings)
+    copy_encoder(learner, student)
+    predictions: tuple[Term, ...] = (
+        Match(losses.soft_cross_entropy, weight=0.5, where="labelled"),
+        HardLabels(task="masked_lm", weight=0.5, name="masked_lm"),
+    )
+    if pairs:
+        predictions += (HardLabels(task="next_sentence", name="next_sentence"),)
+    base = Stage(
+        "plain text",
+        predictions,
+        epochs=settings.general_epochs,
+        learning_rate=settings.general_learning_rate,
+        batch_size=settings.general_batch_size,
+        optimizer="lamb",
+        source=plain_text(settings, general, student, Masking(), next_sentence=pairs),
+        teacher=general,
+        student=learner,
+        keep_best=False,
+    )
+    return schedule(base, learner, general, settings, rate=settings.general_learning_rate, embeddings=not copied)
+
+
+def schedule(
+    base: Stage, student: TextModel, teacher: TextModel, settings: Settings, *, rate: float, embeddings: bool
+) -> tuple[Stage, ...]:
+    """The transfer of the layers around or before `base`, the distillation of predictions (section 3.4)."""
+    layers = layer_terms(student, teacher, settings)
+    together = tuple(term for terms in layers for term in terms)
+    if settings.schedule == "auxiliary":
+        return (replace(base, terms=base.terms + together),)
+    transfer = replace(
+        base,
+        name=f"{base.name}: transfer",
+        terms=together,
+        epochs=settings.transfer_epochs,
+        learning_rate=rate,
+        evaluations=1,
+        keep_best=False,
+    )
+    if settings.schedule == "joint":
+        return (replace(transfer, epochs=settings.transfer_epochs * len(layers)), base)
+    return (*progressive(transfer, student, layers, lower_rate=settings.lower_rate, embeddings=embeddings), base)
+
+
+def layer_terms(student: TextModel, teacher: TextModel, settings: Settings) -> list[tuple[Match, ...]]:
+    """Feature-map and attention transfer of each layer (section 3.3)."""
+    groups = []
+    for pair in uniform(student.num_layers, teacher.num_layers):
+        feature = Match(
+            losses.feature_map,
+            on="hidden_states",
+            layers=(pair,),
+            weight=settings.feature_weight,
+            name=f"feature_map_{pair[0]}",
+        )
+        attention = Match(
+            losses.attention_cross_entropy,
+            on="attention_scores",
+            layers=(pair,),
+            weight=settings.attention_weight,
+            name=f"attention_{pair[0]}",
+        )
+        groups.append(tuple(term for term in (feature, attention) if term.weight))
+    return groups

@@ -1,0 +1,115 @@
+"""Neuron pruning (Molchanov et al. 2017, "Pruning Convolutional Neural Networks for Resource Efficient Inference", on BERT's layers).
+
+    importance of a neuron = Σ over its weights of E|w·∂L/∂w|   (first-order Taylor), or Σ|w| (magnitude)
+
+Between parts of the fine-tuning the least important neurons go, in equal steps down to the target: queries and keys by
+pairs, values with the rows of the attention output that read them, the feed-forward layers, the pooler. Pruned neurons are
+zeros that get no gradient; they are cut out of the shapes at the end. `hidden` narrows the residual stream, into which
+attention output, feed-forward output and embeddings all write, so that their neurons go together. LayerNorm runs over it,
+so no zeros equal this cut: it is made once, before the training. With only `intermediate` below 1 the student is a BERT
+that transformers reads; else its model_type is tfdistill_pruned_bert.
+
+Idea:      neurons whose weights matter least are cut out, step by step while training goes on
+Command:   tfdistill train neuron_pruning --teacher TEACHER --data demo:movie-snippets --out RUN --set intermediate=0.25
+Published: none on these tasks that this library could check.
+Cost:      fine-tuning of a model of the teacher's size, and a forward and backward over `importance_rows` for each step.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tfdistill.compress.cut import sizes_of
+from tfdistill.compress.neurons import Widths, neuron_importance, prune_neurons
+from tfdistill.data.augment import augment_split
+from tfdistill.data.batching import Examples, dataset
+from tfdistill.data.textdata import TextData
+from tfdistill.models.text import TextModel
+from tfdistill.predict import encode
+from tfdistill.recipe import Recipe
+from tfdistill.recipes._pruning import (
+    PruneNeurons,
+    PruningSettings,
+    compacted,
+    scaled,
+    shares,
+    task_loss,
+    terms,
+    whole_student,
+)
+from tfdistill.stages import Stage
+
+
+class Settings(PruningSettings):
+    intermediate: float = Field(0.5, gt=0, le=1, description="share of the feed-forward neurons that stays")
+    query_key: float = Field(1.0, gt=0, le=1, description="share of each head's query and key neurons that stays")
+    value: float = Field(1.0, gt=0, le=1, description="share of each head's value neurons that stays")
+    pooler: float = Field(1.0, gt=0, le=1, description="share of the pooler's neurons that stays")
+    hidden: float = Field(
+        1.0, gt=0, le=1, description="share of the residual width that stays; cut before the training"
+    )
+    multiple: int = Field(8, ge=1, description="widths are rounded to multiples of this, which kernels like")
+    steps: int = Field(4, ge=1, description="pruning steps; the epochs are divided among them")
+    measure: Literal["taylor", "magnitude"] = Field("taylor", description="what importance is")
+    importance_rows: int | None = Field(1000, ge=1, description="training rows for each importance; none takes all")
+    soft_weight: float = Field(0.5, ge=0, le=1, description="share of the teacher's soft targets; the rest is labels")
+
+
+def _widths(model: TextModel, settings: Settings) -> list[Widths]:
+    """The widths after each step, from those of the model's first layer. A kind that keeps all stays None."""
+    first, pooler = sizes_of(model).layer_shape(1), model.encoder.pooler
+    sizes = {"intermediate": first.intermediate, "query_key": first.query_key, "value": first.value}
+    sizes |= {} if pooler is None else {"pooler": pooler.units}
+    found = []
+    for step in range(settings.steps):
+        targets = {
+            name: scaled(size, shares(settings.steps, getattr(settings, name))[step], settings.multiple)
+            for name, size in sizes.items()
+            if getattr(settings, name) < 1
+        }
+        found.append(Widths(**targets))
+    return found
+
+
+def _narrowed(student: TextModel, data: TextData, settings: Settings) -> TextModel:
+    """The student with a narrower residual stream."""
+    rows = data.splits["train"]
+    rows = rows.take(range(min(len(rows), settings.importance_rows or len(rows))))
+    batches = dataset(
+        Examples(encode(student, rows, settings.max_length), rows.labels), settings.batch_size, shuffle=False
+    )
+    importance = neuron_importance(student, batches, task_loss(data.task), settings.measure)
+    width = scaled(student.config.hidden_size, settings.hidden, settings.multiple)
+    return prune_neurons(student, importance, Widths(hidden=width))
+
+
+def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
+    settings = settings or Settings()
+    student = whole_student(teacher, settings)
+    if settings.hidden < 1:
+        student = _narrowed(student, data, settings)
+    stages = [
+        Stage(
+            f"prune neurons, step {number}",
+            terms(data.task, settings),
+            before=PruneNeurons(data.task, widths, settings.measure, settings.importance_rows, settings.batch_size),
+            epochs=settings.epochs / settings.steps,
+            learning_rate=settings.learning_rate,
+            batch_size=settings.batch_size,
+            evaluations=max(1, settings.evaluations // settings.steps),
+        )
+        for number, widths in enumerate(_widths(student, settings), 1)
+    ]
+    return Recipe(
+        name="neuron_pruning",
+        teacher=teacher,
+        student=student,
+        data=data,
+        stages=tuple(stages),
+        cut=compacted,
+        augment=augment_split(settings.copies) if settings.copies else None,
+        max_length=settings.max_length,
+        settings=settings.model_dump(),
+    )

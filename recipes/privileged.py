@@ -1,0 +1,69 @@
+"""Generalized distillation (Lopez-Paz, Bottou, Schölkopf and Vapnik 2016, "Unifying distillation and privileged information").
+
+    (1 - λ)·CE(y, σ(f_s(x))) + λ·CE(σ(f_t(x*)/T), σ(f_s(x)))
+
+The teacher reads x*: the text and what the columns text_extra… say, which is known at training time only. The student
+reads the text alone, and so does the file that is exported. As in the paper, the student is not tempered and there is no T².
+The second term is a mean over all rows, the first over those that have a label; rows of the split "unlabelled" (they need the
+extra columns too) train the soft term only. The paper tries T in {1, 2, 5, 10, 20, 50} and λ from 0 to 1.
+
+Idea:      a teacher that sees more than the student ever will
+Command:   tfdistill finetune hf:DIR --data DATA --set privileged=true --out TEACHER
+           tfdistill train privileged --teacher TEACHER --data DATA --out RUN --set temperature=5
+Published: none on text (the paper has synthetic data, MNIST, CIFAR-10 and SARCOS).
+Cost:      one teacher forward over the training texts; then as soft_targets.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from tfdistill import losses
+from tfdistill.data.augment import augment_split
+from tfdistill.data.textdata import TextData
+from tfdistill.match import HardLabels, Match, Term
+from tfdistill.models.text import TextModel
+from tfdistill.recipe import Recipe
+from tfdistill.recipe import Settings as CommonSettings
+from tfdistill.recipes._shared import STUDENT, make_student
+from tfdistill.stages import Stage
+
+
+class Settings(CommonSettings):
+    student: str = Field("layers", description=STUDENT)
+    num_layers: int | None = Field(None, ge=1, description="layers of the student; half the teacher's by default")
+    temperature: float = Field(2.0, gt=0, description="T, of the teacher alone")
+    soft_weight: float = Field(0.5, ge=0, le=1, description="λ, the share of the soft targets")
+
+
+def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
+    settings = settings or Settings()
+    if data.task == "regression":
+        soft = Match(losses.logits_mse, weight=settings.soft_weight)
+    else:
+        loss = losses.soft_binary_cross_entropy if data.task == "multilabel" else losses.soft_cross_entropy
+        options = {"temperature": settings.temperature, "student_temperature": 1.0}
+        soft = Match(loss, weight=settings.soft_weight, options=options)
+    terms: tuple[Term, ...] = (soft,)
+    if settings.soft_weight < 1:
+        terms += (HardLabels(task=data.task, weight=1 - settings.soft_weight),)
+    stage = Stage(
+        "generalized distillation",
+        terms,
+        rows="all",
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        batch_size=settings.batch_size,
+        evaluations=settings.evaluations,
+    )
+    return Recipe(
+        name="privileged",
+        teacher=teacher,
+        student=make_student(teacher, settings.student, settings.num_layers),
+        data=data,
+        stages=(stage,),
+        privileged=True,
+        augment=augment_split(settings.copies) if settings.copies else None,
+        max_length=settings.max_length,
+        settings=settings.model_dump(),
+    )

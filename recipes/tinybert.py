@@ -1,0 +1,148 @@
+"""TinyBERT (Jiao, Yin, Shang, Jiang, Chen, Li, Wang and Liu 2020, "TinyBERT: Distilling BERT for Natural Language Understanding").
+
+    transformer layers: MSE(E_s·W_e, E_t) + Σ_m [ MSE(H_m·W_h, H_g(m)) + (1/h)·Σ_heads MSE(A_m, A_g(m)) ]
+    prediction layer:   CE(σ(z_t/T), σ(z_s/T)),  T = 1
+
+Task distillation on augmented data: the first loss (`intermediate_epochs`), then the second (`epochs`). With `text` the general
+stage goes before: the first loss on plain text, against the pre-trained teacher `general_teacher`; `general_only` ends there,
+and `student=hf:DIR` takes the student of such a run. A is before mask and softmax and compared over real queries and keys, so
+that padding changes nothing (the authors average over padding too). W is linear and one for each layer; `projection=shared`
+takes one for all, "identity" none. Of the published settings these depend on the task: intermediate_epochs 10 for MNLI, QQP, QNLI
+and 50 for CoLA; copies 30 for CoLA, MRPC, RTE and 10 for MNLI, QQP; STS-B has copies 0; learning_rate in {1e-5, 2e-5, 3e-5}.
+
+Idea:      embeddings, attention, hidden states and predictions, in two stages, on augmented data
+Command:   tfdistill train tinybert --teacher TEACHER --data tfds:glue/mrpc --out RUN --set mlm=hf:BERT --set copies=30
+Published: test, 4×312: MNLI 82.5/81.8, QQP 71.3, QNLI 87.7, SST-2 92.6, CoLA 44.1, STS-B 80.4, MRPC 86.4, RTE 66.6, mean 77.0
+Cost:      one teacher forward in each step of the intermediate stage; 20 epochs over 21 times the data is most of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from pydantic import Field
+
+from tfdistill import losses
+from tfdistill.data.augment import augment_split
+from tfdistill.data.textdata import Split, TextData
+from tfdistill.match import Match
+from tfdistill.models.text import TextModel
+from tfdistill.recipe import Recipe
+from tfdistill.recipes._shared import (
+    STUDENT,
+    GeneralSettings,
+    general_stages_only,
+    layer_pairs,
+    make_student,
+    masked_word_augmentation,
+    plain_text,
+    pretrained_teacher,
+)
+from tfdistill.stages import Stage
+
+
+class Settings(GeneralSettings):
+    student: str = Field("tinybert_4l_312", description=STUDENT)
+    num_layers: int | None = Field(None, ge=1, description="layers of the student, for student=layers")
+    mapping: str = Field("uniform", description="uniform, top, bottom, or pairs student:teacher such as 1:2,2:4")
+    projection: Literal["auto", "per_layer", "shared", "identity"] = Field(
+        "auto", description="maps between the widths; auto: per_layer, but identity for student=layers"
+    )
+    embedding_weight: float = Field(1.0, ge=0, description="weight of the embedding loss")
+    hidden_weight: float = Field(1.0, ge=0, description="weight of the hidden-state loss")
+    attention_weight: float = Field(1.0, ge=0, description="weight of the attention loss")
+    temperature: float = Field(1.0, gt=0, description="T of the prediction loss")
+    intermediate_epochs: float = Field(20, ge=0, description="epochs of the transformer losses; 0 leaves the stage out")
+    intermediate_learning_rate: float = Field(5e-5, gt=0, description="peak learning rate of the transformer losses")
+    learning_rate: float = Field(3e-5, gt=0, description="peak learning rate of the prediction stage")
+    copies: int = Field(20, ge=0, description="augmented copies of each training text")
+    mlm: str | None = Field(
+        None, description="hf:DIR of a masked LM for the augmentation of the paper; without it: masks and n-grams"
+    )
+    max_length: int = Field(64, ge=5, le=512, description="word pieces; 128 for pairs if it is not set")
+
+
+def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
+    settings = settings or Settings()
+    student = make_student(teacher, settings.student, settings.num_layers)
+    stages = []
+    if settings.text is not None:
+        general = pretrained_teacher(settings)
+        stages.append(
+            Stage(
+                "general",
+                transformer_terms(student, general, settings),
+                epochs=settings.general_epochs,
+                learning_rate=settings.general_learning_rate,
+                batch_size=settings.general_batch_size,
+                source=plain_text(settings, general, student),
+                teacher=general,
+                keep_best=False,
+            )
+        )
+    if settings.intermediate_epochs:
+        stages.append(
+            Stage(
+                "transformer layers",
+                transformer_terms(student, teacher, settings),
+                rows="all",
+                epochs=settings.intermediate_epochs,
+                learning_rate=settings.intermediate_learning_rate,
+                batch_size=settings.batch_size,
+                evaluations=settings.evaluations,
+                keep_best=False,
+            )
+        )
+    stages.append(
+        Stage(
+            "prediction layer",
+            (prediction_term(data.task, settings.temperature),),
+            rows="all",
+            epochs=settings.epochs,
+            learning_rate=settings.learning_rate,
+            batch_size=settings.batch_size,
+            evaluations=settings.evaluations,
+        )
+    )
+    return Recipe(
+        name="tinybert",
+        teacher=teacher,
+        student=student,
+        data=data,
+        stages=general_stages_only(stages) if settings.general_only else tuple(stages),
+        augment=augmentation(settings),
+        max_length=settings.max_length if "max_length" in settings.model_fields_set or not data.is_pair else 128,
+        settings=settings.model_dump(),
+    )
+
+
+def transformer_terms(student: TextModel, teacher: TextModel, settings: Settings) -> tuple[Match, ...]:
+    """Equations 7 to 9, summed over the layer pairs. Terms of weight 0 are left out."""
+    pairs = layer_pairs(settings.mapping, student.num_layers, teacher.num_layers)
+    project = {"per_layer": "fit", "shared": "shared", "identity": None}
+    kind = settings.projection
+    if kind == "auto":
+        kind = "identity" if settings.student == "layers" else "per_layer"
+    hidden = Match(
+        losses.hidden_mse, on="hidden_states", layers=pairs, project=project[kind], weight=settings.hidden_weight
+    )
+    embedding = Match(losses.hidden_mse, on="embeddings", project=project[kind], weight=settings.embedding_weight)
+    attention = Match(losses.attention_mse, on="attention_scores", layers=pairs, weight=settings.attention_weight)
+    return tuple(term for term in (embedding, hidden, attention) if term.weight)
+
+
+def prediction_term(task: str, temperature: float) -> Match:
+    """Equation 10; squared distance for regression, binary cross-entropy for multi-label heads."""
+    if task == "regression":
+        return Match(losses.logits_mse)
+    loss = losses.soft_binary_cross_entropy if task == "multilabel" else losses.soft_cross_entropy
+    return Match(loss, options={"temperature": temperature})
+
+
+def augmentation(settings: Settings) -> Callable[[Split, int], Split] | None:
+    if not settings.copies:
+        return None
+    if settings.mlm is None:
+        return augment_split(settings.copies)
+    return masked_word_augmentation(settings.mlm, settings.copies)

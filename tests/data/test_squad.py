@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfdistill.data.squad import Answer, Question, load_squad, predict_answers, scores_of, windows
+from tfdistill.data.tokenize import Tokenizer
+from tfdistill.errors import UserError
+
+WORDS = ["who", "lives", "in", "paris", "anna", "bert", "and", "19", "##90", "##s", ".", "?", *"abcdefgh"]
+TOKENIZER = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])
+CONTEXT = "Anna lives in Paris. Bert and Anna, in the 1990s."
+
+
+def asked(name="q1", question="Who lives in Paris?", answers=(("Anna", 0),), **more):
+    return {"id": name, "question": question, "answers": [{"text": t, "answer_start": s} for t, s in answers], **more}
+
+
+def write(path, qas, context=CONTEXT):
+    path.write_text(
+        json.dumps({"version": "1.1", "data": [{"title": "t", "paragraphs": [{"context": context, "qas": qas}]}]})
+    )
+    return path
+
+
+def test_load(tmp_path):
+    impossible = asked("q2", "Who?", (), is_impossible=True, plausible_answers=[{"text": "Bert", "answer_start": 21}])
+    path = write(tmp_path / "dev.json", [asked(answers=(("Anna", 0), ("Paris", 12), ("Anna", 28))), impossible])
+    first, second = load_squad(path)
+    # The second is two characters off; the third nearer to the second "Anna".
+    assert first == Question(
+        "q1", "Who lives in Paris?", CONTEXT, (Answer("Anna", 0), Answer("Paris", 14), Answer("Anna", 30))
+    )
+    assert second == Question("q2", "Who?", CONTEXT, ())
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ("{", ["is not JSON"]),
+        ("[]", ["the file has no 'data' (list), found list"]),
+        ('{"data": {}}', ["the file has no 'data' (list), found data"]),
+        ('{"data": []}', ["has no questions"]),
+        ('{"data": [{"title": "x"}]}', ["data[0] has no 'paragraphs' (list), found title"]),
+        ('{"data": [{"paragraphs": [{"qas": []}]}]}', ["data[0].paragraphs[0] has no 'context' (str), found qas"]),
+        ('{"data": [{"paragraphs": [{"context": "c", "qas": ["q"]}]}]}', ["has no 'id' (str), found str"]),
+        ("", ["is empty"]),
+    ],
+)
+def test_refuses_files(tmp_path, content, parts):
+    (tmp_path / "train.json").write_text(content)
+    with pytest.raises(UserError) as caught:
+        load_squad(tmp_path / "train.json")
+    assert "\n" not in str(caught.value) and "train.json" in str(caught.value)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_refuses_questions(tmp_path):
+    for qas, message in (
+        ([asked(answers=(("Berta", 21),))], "the answer 'Berta' of question 'q1' is not in its context"),
+        ([asked(), asked()], "the question id 'q1' occurs twice"),
+        ([{"id": "q1", "question": "x"}], "question 'q1' has no 'answers'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load_squad(write(tmp_path / "x.json", qas))
+    with pytest.raises(UserError, match="cannot read"):
+        load_squad(tmp_path / "none.json")
+
+
+# Windows
+
+
+def pieces(ids):
+    return [TOKENIZER.vocabulary[piece] for piece in ids]
+
+
+def test_one_window():
+    question = Question("q", "Who lives in Paris?", CONTEXT, (Answer("1990", CONTEXT.index("1990")),))
+    made = windows(TOKENIZER, [question], max_length=64, stride=16, max_question_length=16)
+    assert pieces(made.encoded.rows([0])[0]) == [
+        "[CLS]", "who", "lives", "in", "paris", "?", "[SEP]",
+        "anna", "lives", "in", "paris", ".", "bert", "and", "anna", "[UNK]", "in", "[UNK]", "19", "##90", "##s", ".", "[SEP]",
+    ]  # fmt: skip
+    assert made.encoded.segment_ids.tolist() == [0] * 7 + [1] * 16
+    (first, last), begin = made.spans[0], 0
+    assert (made.question.tolist(), first, last) == ([0], 18, 19)  # within "1990s"
+    assert CONTEXT[made.starts[begin + first] : made.ends[begin + last]] == "1990"
+    assert made.starts[:7].tolist() == made.ends[:7].tolist() == [-1] * 7 and made.starts[-1] == -1
+    assert made.best.tolist() == [False] * 7 + [True] * 15 + [False]
+
+
+def test_document_stride():
+    context = "a b c d e f g h"
+    questions = [
+        Question("long", "who", context, (Answer("d e", 6),)),
+        Question("short", "who ? who ?", "a b", (Answer("b", 2),)),
+        Question("none", "who", "a"),
+    ]
+    made = windows(TOKENIZER, questions, max_length=8, stride=2, max_question_length=3)
+    assert [pieces(row) for row in made.encoded.rows(range(len(made)))] == [
+        ["[CLS]", "who", "[SEP]", "a", "b", "c", "d", "[SEP]"],
+        ["[CLS]", "who", "[SEP]", "c", "d", "e", "f", "[SEP]"],
+        ["[CLS]", "who", "[SEP]", "e", "f", "g", "h", "[SEP]"],
+        ["[CLS]", "who", "?", "who", "[SEP]", "a", "b", "[SEP]"],
+        ["[CLS]", "who", "[SEP]", "a", "[SEP]"],
+    ]
+    assert made.question.tolist() == [0, 0, 0, 1, 2]
+    assert made.spans.tolist() == [[0, 0], [4, 5], [0, 0], [6, 6], [0, 0]]  # only one window holds both words
+    # c is last but one in the first window and first in the second: min(2, 1) against min(0, 3).
+    best = [made.best[a:b].tolist() for a, b in zip(made.encoded.offsets, made.encoded.offsets[1:], strict=False)]
+    assert best[0] == [False] * 3 + [True, True, True, False] + [False]
+    assert best[1] == [False] * 3 + [False, True, True, False] + [False]
+    assert best[2] == [False] * 3 + [False, True, True, True] + [False]
+    with pytest.raises(
+        UserError, match=r"max_length 8 leaves 1 tokens .* stride 2; expected .* max_length of 9 or more"
+    ):
+        windows(TOKENIZER, questions, max_length=8, stride=2, max_question_length=4)
+
+
+@given(st.integers(1, 30), st.integers(1, 6), st.integers(9, 16), st.data())
+def test_every_token_is_best_once_and_every_answer_reads_back(count, stride, max_length, data):
+    context = " ".join(data.draw(st.sampled_from("abcdefgh")) for _ in range(count))
+    first = data.draw(st.integers(0, count - 1))
+    last = data.draw(st.integers(first, count - 1))
+    text = context[2 * first : 2 * last + 1]
+    question = Question("q", "who ?", context, (Answer(text, 2 * first),))
+    room = max_length - 2 - 3
+    made = windows(TOKENIZER, [question], max_length=max_length, stride=min(stride, room), max_question_length=2)
+    assert sorted(made.starts[made.best].tolist()) == list(range(0, 2 * count, 2))
+    assert made.encoded.lengths.max() <= max_length
+    for row, (start, end) in enumerate(made.spans):
+        if end:
+            begin = made.encoded.offsets[row]
+            assert context[made.starts[begin + start] : made.ends[begin + end]] == text
+    if last - first < room - min(stride, room):
+        assert made.spans.any()  # an answer no longer than the overlap lies in some window whole
+
+
+# Answers
+
+
+def logits_for(made, wanted, height=5.0):
+    """Logits that say `wanted` (row, start, end) → score for each, elsewhere −`height`."""
+    logits = np.full((len(made), int(made.encoded.lengths.max()) + 2, 2), -height, np.float32)
+    for row, start, end, value in wanted:
+        logits[row, start, 0] = logits[row, end, 1] = value
+    return logits
+
+
+QUESTIONS = [
+    Question("q", "who", "a b c d e f g h", (Answer("d e", 6),)),
+    Question("r", "who", "A  b.", (Answer("b.", 3),)),
+]
+ROWS = windows(TOKENIZER, QUESTIONS, max_length=8, stride=2, max_question_length=1)
+
+
+def test_answers():
+    found = predict_answers(QUESTIONS, ROWS, logits_for(ROWS, [(1, 4, 5, 3.0), (3, 3, 5, 1.0)]))
+    assert found["q"].text == "d e" and found["r"].text == "A  b."  # as it stands in the context
+    assert found["q"].n_best[0].score == pytest.approx(6.0)
+    assert sum(candidate.probability for candidate in found["q"].n_best) == pytest.approx(1.0)
+    assert scores_of(QUESTIONS, found) == {"f1": 1.0, "exact_match": 1.0}  # "A" is an article
+
+
+def test_only_the_best_window_answers_for_a_token():
+    logits = logits_for(ROWS, [(1, 4, 4, 2.0), (3, 3, 3, 1.0)])
+    logits[0, 6, 0] = logits[0, 5, 1] = 9.0  # begins where the first window shows little around it
+    found = predict_answers(QUESTIONS, ROWS, logits)
+    assert found["q"].text == "a b c"  # the end at c is best there, with the best start before it
+    logits[0, 5, 1] = -5.0
+    found = predict_answers(QUESTIONS, ROWS, logits)
+    assert found["q"].text == "d"
+    assert found["q"].n_best[0].score == pytest.approx(4.0)
+
+
+def test_order_length_and_question_tokens_are_respected():
+    logits = logits_for(ROWS, [(3, 3, 5, 1.0)])
+    logits[1, 5, 0] = logits[1, 4, 1] = 9.0  # ends before it starts
+    logits[1, 1] = 20.0  # in the question
+    assert predict_answers(QUESTIONS, ROWS, logits)["q"].text not in ("", "who")
+    long = predict_answers(QUESTIONS, ROWS, logits_for(ROWS, [(1, 4, 5, 3.0)]), max_answer_length=1)
+    assert long["q"].text in ("d", "e")
+    best = predict_answers(QUESTIONS, ROWS, logits_for(ROWS, [(1, 4, 5, 3.0)]), n_best=1)
+    assert len(best["q"].n_best) == 1
+
+
+def test_no_answer():
+    unanswerable = [QUESTIONS[0], Question("r", "who", "A  b.")]
+    logits = logits_for(ROWS, [(1, 4, 5, 3.0), (3, 3, 3, 1.0), (3, 0, 0, 1.5), (0, 0, 0, 4.0)])
+    found = predict_answers(unanswerable, ROWS, logits)
+    # Of q's windows only the first says "nothing here": the least counts.
+    assert (found["q"].text, found["q"].no_answer_score) == ("d e", pytest.approx(-10 - 6))
+    assert (found["r"].text, found["r"].no_answer_score) == ("", pytest.approx(3.0 - 2.0))
+    assert found["r"].n_best[0].text == ""
+    assert predict_answers(unanswerable, ROWS, logits, threshold=1.5)["r"].text == "A"
+    assert predict_answers(unanswerable, ROWS, logits, may_be_unanswerable=False)["r"].text == "A"
+    assert scores_of(unanswerable, found)["f1_unanswerable"] == 1.0
+
+
+def test_refuses_logits():
+    for shape in ((3, 8, 2), (4, 7, 2), (4, 8, 3), (4, 8)):
+        with pytest.raises(UserError, match=r"expected \(4, 8 or more, 2\)"):
+            predict_answers(QUESTIONS, ROWS, np.zeros(shape))
+    logits = np.zeros((4, 8, 2))
+    logits[2, 1] = np.nan
+    with pytest.raises(UserError, match="the logits of row 2 are NaN"):
+        predict_answers(QUESTIONS, ROWS, logits)
+
+
+def test_perfect_logits_give_perfect_scores():
+    logits = np.zeros((len(ROWS), 8, 2), np.float32)
+    for row, (start, end) in enumerate(ROWS.spans):
+        logits[row, start, 0] = logits[row, end, 1] = 9.0
+    assert scores_of(QUESTIONS, predict_answers(QUESTIONS, ROWS, logits)) == {"f1": 1.0, "exact_match": 1.0}

@@ -1,0 +1,128 @@
+"""The inference graphs give what the Keras models give, for every family, head and shape."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from safetensors.numpy import load_file
+
+from tfdistill.export.graphs import graph
+from tfdistill.export.lstm_graphs import _resetting
+from tfdistill.export.parts import Parts
+from tfdistill.export.transformer_graphs import attention, first_attention
+from tfdistill.export.verify import of_real_tokens
+from tfdistill.models.bert import BertConfig
+from tfdistill.models.bilstm import BiLSTMConfig
+from tfdistill.models.distilbert import DistilBertConfig
+from tfdistill.models.hf import write_model
+from tfdistill.models.mobilebert import MobileBertConfig
+from tfdistill.models.pruned import PrunedBertConfig
+from tfdistill.models.text import TextModel
+
+LENGTH = 9
+_BERT = {"vocab_size": 40, "hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 20}
+_MOBILE = {**_BERT, "embedding_size": 8, "intra_bottleneck_size": 6, "num_feedforward_networks": 3}
+_LSTM = {"vocab_size": 40, "embedding_size": 8, "lstm_size": 6, "dense_size": 7}
+MODELS = {
+    "bert": (BertConfig(**_BERT), "classification"),
+    "bert, one layer, relu": (BertConfig(**{**_BERT, "num_hidden_layers": 1, "hidden_act": "relu"}), "classification"),
+    "bert, tanh gelu": (BertConfig(**_BERT, hidden_act="gelu_new"), "multilabel"),
+    "bert, tokens": (BertConfig(**_BERT), "token_classification"),
+    "bert, spans": (BertConfig(**_BERT), "question_answering"),
+    "bert, next sentence": (BertConfig(**_BERT), "next_sentence"),
+    "bert, score": (BertConfig(**_BERT), "regression"),
+    "pruned": (
+        PrunedBertConfig(
+            **_BERT,
+            heads_per_layer=(3, 2),
+            query_key_sizes=(2, 4),
+            value_sizes=(4, 1),
+            intermediate_sizes=(5, 6),
+            attention_head_size=4,
+            pooler_size=10,
+            embedding_size=5,
+        ),
+        "classification",
+    ),
+    "distilbert": (DistilBertConfig(40, 12, 2, 3, 20), "classification"),
+    "distilbert, tokens": (DistilBertConfig(40, 12, 2, 3, 20), "token_classification"),
+    "distilbert, spans": (DistilBertConfig(40, 12, 2, 3, 20), "question_answering"),
+    "mobilebert": (MobileBertConfig(**_MOBILE), "classification"),
+    "mobilebert, tokens": (MobileBertConfig(**_MOBILE), "token_classification"),
+    "mobilebert, no pooler": (MobileBertConfig(**_MOBILE, classifier_activation=False), "classification"),
+    "mobilebert tiny": (MobileBertConfig(**_MOBILE, use_bottleneck_attention=True), "classification"),
+    "ib-bert": (
+        MobileBertConfig(**_MOBILE, key_query_shared_bottleneck=False, normalization_type="layer_norm"),
+        "classification",
+    ),
+    "mobilebert without bottleneck": (
+        MobileBertConfig(**{**_MOBILE, "embedding_size": 12}, use_bottleneck=False, trigram_input=False),
+        "classification",
+    ),
+    "bilstm": (BiLSTMConfig(**_LSTM), "classification"),
+    "bilstm, pair": (BiLSTMConfig(**_LSTM, pair=True), "classification"),
+    "bilstm, max, 2 layers": (BiLSTMConfig(**_LSTM, pooling="max", num_layers=2), "classification"),
+    "bilstm, max, pair, no dense": (
+        BiLSTMConfig(**{**_LSTM, "dense_size": 0}, pooling="max", pair=True),
+        "classification",
+    ),
+    "bilstm, tokens, 2 layers": (BiLSTMConfig(**_LSTM, num_layers=2), "token_classification"),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("table", ["float", "int8"])
+def test_gives_keras_logits(name, table, tmp_path):
+    config, task = MODELS[name]
+    model = TextModel(config, None if task in ("question_answering", "next_sentence") else 3, task)
+    rng = np.random.default_rng(1)
+    for weight in model.weights:
+        if "seed" not in weight.path:
+            weight.assign(rng.normal(1.0 if "gamma" in weight.path else 0.0, 0.3, weight.shape))
+    write_model(model, tmp_path)
+    said, tensors = json.loads((tmp_path / "config.json").read_text()), load_file(tmp_path / "model.safetensors")
+    module = graph(said, tensors, LENGTH, table)
+    lengths = np.array([LENGTH, 1, 2, 5, LENGTH - 1])
+    real = (np.arange(LENGTH) < lengths[:, None]).astype("int32")
+    batch = {
+        "token_ids": rng.integers(0, 40, real.shape).astype("int32") * real,
+        "padding_mask": real,
+        "segment_ids": ((np.arange(LENGTH) * 2 >= lengths[:, None]) * real).astype("int32"),
+    }
+    # Tables of word pieces are all that the graph itself quantizes.
+    tolerance = 1e-5 if table == "float" else 5e-2
+    rows = [module.forward(**{key: value[n : n + 1] for key, value in batch.items()}) for n in range(len(lengths))]
+    found = np.concatenate([row["logits"].numpy() for row in rows])
+    expected = model(batch, training=False).numpy()
+    assert found.shape == expected.shape and np.ptp(of_real_tokens(expected, lengths)) > 0.1
+    difference = of_real_tokens(found, lengths) - of_real_tokens(expected, lengths)
+    assert np.abs(difference).max() < tolerance
+
+
+def test_the_first_row_alone_equals_the_first_of_all():
+    """The last layer's shortcut: two heads, queries and keys 4 wide, values 3, as after pruning; padding at the end."""
+    rng = np.random.default_rng(0)
+    tensors = {}
+    for name, size in (("q", 8), ("k", 8), ("v", 6)):
+        tensors[f"{name}.weight"] = rng.normal(0, 0.3, (size, 12)).astype("float32")
+        tensors[f"{name}.bias"] = rng.normal(0, 0.3, size).astype("float32")
+    parts = Parts(tensors, "float", tf.constant)
+    x = tf.constant(rng.normal(0, 1, (7, 12)).astype("float32"))
+    key_bias = np.array([[[0, 0, 0, 0, 0, -100.0, -100.0]]], "float32")
+    expected, found = (kind(parts, ("q", "k", "v"), 2, 0.5)(x, x, x, key_bias) for kind in (attention, first_attention))
+    assert expected.shape == (7, 6) and found.shape == (1, 6)
+    np.testing.assert_allclose(found, expected[:1], atol=1e-6)
+
+
+def test_the_reset_closes_the_gates():
+    rng = np.random.default_rng(0)
+    kernel, recurrent, bias = (rng.normal(0, 0.3, shape).astype("float32") for shape in ((4, 12), (3, 12), (12,)))
+    extended, value = _resetting(kernel, recurrent, bias)
+    assert extended.shape == (5, 12) and np.abs(extended).max() == np.abs(kernel).max()
+    worst = extended[-1] * value + np.abs(recurrent).sum(axis=0) + bias
+    gates = np.split(worst, 4)
+    assert max(gates[0].max(), gates[1].max(), gates[3].max()) < -30
+    np.testing.assert_array_equal(np.split(extended[-1], 4)[2], 0)

@@ -1,0 +1,101 @@
+"""Every family in every mode that the support table promises; what it does not promise is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfdistill.errors import UserError
+from tfdistill.export.convert import convert_model, padded
+from tfdistill.export.modes import AEQ, MODES, SUPPORT, TASKS, TF, tool_for
+from tfdistill.export.runtime import Rows, TFLiteModel
+from tfdistill.export.verify import of_real_tokens
+from tfdistill.models.bert import BertConfig
+from tfdistill.models.bilstm import BiLSTMConfig
+from tfdistill.models.distilbert import DistilBertConfig
+from tfdistill.models.heads import TASKS as ALL_TASKS
+from tfdistill.models.mobilebert import MobileBertConfig
+from tfdistill.models.pruned import PrunedBertConfig
+from tfdistill.models.text import ENCODERS, TextModel
+
+LENGTH = 8
+_BERT = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+MODELS = {
+    "bert": (BertConfig(**_BERT), "classification"),
+    "pruned_bert": (PrunedBertConfig(**_BERT, heads_per_layer=(2, 1), intermediate_sizes=(64, 40)), "classification"),
+    "distilbert": (DistilBertConfig(60, 32, 2, 2, 64), "token_classification"),
+    "mobilebert": (MobileBertConfig(**_BERT, embedding_size=16, intra_bottleneck_size=16), "classification"),
+    "bilstm": (BiLSTMConfig(60, 16, 16, dense_size=16), "classification"),
+}
+# Share of the largest logit by which a file may differ from Keras: random models are harder than trained ones.
+TOLERANCE = {
+    "fp32": 1e-4,
+    "fp16": 1e-2,
+    "dynamic_int8": 5e-2,
+    "weight_int8": 5e-2,
+    "weight_int4": 5e-1,
+    "int8": 1.5e-1,
+    "int8_int16": 5e-2,
+}
+
+
+def test_nothing_is_left_open():
+    assert set(SUPPORT) == set(ENCODERS) == set(MODELS) and set(TASKS) < set(ALL_TASKS)
+    assert all(list(MODES) == sorted(made_by, key=list(MODES).index) for made_by in SUPPORT.values())
+    assert set(TOLERANCE) == set(MODES)
+
+
+@pytest.mark.parametrize("family", SUPPORT)
+def test_promised_modes_work(family, tmp_path):
+    config, task = MODELS[family]
+    model, rng = TextModel(config, 3, task), np.random.default_rng(1)
+    for weight in model.weights:
+        if "kernel" in weight.path or "embeddings" in weight.path:
+            weight.assign(rng.normal(0.0, 0.1, weight.shape))
+    sizes = rng.integers(2, LENGTH + 1, 40)
+    rows = Rows([rng.integers(0, 60, size) for size in sizes])
+    modes = [mode for mode in MODES if SUPPORT[family][mode] in (TF, AEQ)]
+    files = convert_model(model, tmp_path, name="m", length=LENGTH, modes=modes, calibration=rows)
+    expected = of_real_tokens(model(padded(rows, LENGTH, 40)).numpy(), sizes)
+    for mode, file in files.items():
+        found = of_real_tokens(TFLiteModel(file.path).predict(rows), sizes)
+        assert np.abs(found - expected).max() < TOLERANCE[mode] * np.abs(expected).max(), mode
+        # Calibrated files are no float files in disguise.
+        if MODES[mode].calibrated:
+            assert file.operators.get("QUANTIZE", 0) + file.operators.get("DEQUANTIZE", 0) > 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "operator"),
+    [(mode, made_by) for mode, made_by in SUPPORT["bilstm"].items() if made_by not in (TF, AEQ)],
+)
+def test_what_is_not_promised_is_refused(mode, operator):
+    with pytest.raises(
+        UserError, match=f"{mode} is not supported for a bilstm model: .* operator {operator} so; .*fp16"
+    ):
+        tool_for("bilstm", mode)
+
+
+def test_training_heads_are_refused(tmp_path):
+    model = TextModel(MODELS["bert"][0], task="masked_lm")
+    with pytest.raises(UserError, match="'m' is a model for masked_lm; expected one fine-tuned for classification"):
+        convert_model(model, tmp_path, name="m", length=LENGTH)
+
+
+def test_the_document_says_what_the_table_says():
+    """docs/export_support.md has one row for each family and mode, and every task."""
+    text = (Path(__file__).parents[2] / "docs" / "export_support.md").read_text("utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")
+    ]
+    heading, *body = [row for row in rows if row[0] in ("family", *SUPPORT)]
+    assert heading[1:] == list(MODES)
+    said = {row[0]: dict(zip(MODES, row[1:], strict=True)) for row in body}
+    shown = {TF: "TensorFlow", AEQ: "AI Edge Quantizer"}
+    assert said == {
+        family: {mode: shown.get(by, f"no: `{by}`") for mode, by in made_by.items()}
+        for family, made_by in SUPPORT.items()
+    }
+    assert all(f"`{task}`" in text for task in TASKS)

@@ -1,0 +1,104 @@
+"""Models by preset, and students that start from their teacher."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import inputs, tiny_bert, tiny_bilstm
+
+from tfdistill.data.tokenize import Tokenizer
+from tfdistill.errors import UserError
+from tfdistill.models import presets
+
+TINY = {"hidden_size": 12, "num_hidden_layers": 2, "intermediate_size": 9}
+BODY = {"hidden_size": 10, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 7}
+
+
+def test_student_takes_task_classes_and_vocabulary_of_its_teacher():
+    teacher = tiny_bert(outputs=3, task="multilabel", label_names=["a", "b", "c"])
+    student = presets.student("tinybert_4l_312", like=teacher, **TINY)
+    assert (student.task, student.num_outputs, student.label_names) == ("multilabel", 3, ("a", "b", "c"))
+    assert (student.config.vocab_size, student.num_layers) == (50, 2)
+    small = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])
+    other = presets.student("tinybert_4l_312", like=teacher, tokenizer=small, task="masked_lm", **TINY)
+    assert (other.num_outputs, other.label_names, other.tokenizer) == (6, None, small)
+    language = tiny_bert(outputs=None, task="masked_lm")
+    assert presets.student("tinybert_4l_312", like=language, tokenizer=small, **TINY).num_outputs == 6
+
+
+def test_unknown_presets_and_fields_are_one_line():
+    with pytest.raises(UserError, match="unknown; expected one of bert_base"):
+        presets.config("bert_tiny")
+    with pytest.raises(UserError, match="no field width"):
+        presets.config("distilbert", width=3)
+    with pytest.raises(UserError, match="no head"):
+        presets.student("distilbert", like=tiny_bert(outputs=None, task="pretraining"))
+
+
+def test_distilbert_cut_from_bert_starts_as_the_teacher_on_single_sentences():
+    for task in ("masked_lm", "classification"):
+        teacher = tiny_bert(layers=4, outputs=None, task=task)
+        student = presets.student_from_layers(teacher, layers=range(1, 5), family="distilbert")
+        assert student.family == "distilbert" and student.num_layers == 4
+        x = inputs()
+        ours, theirs = (model.features(x, ("embeddings", "hidden_states")) for model in (student, teacher))
+        np.testing.assert_allclose(ours.embeddings, theirs.embeddings, atol=1e-5)
+        np.testing.assert_allclose(ours.hidden_states[-1], theirs.hidden_states[-1], atol=1e-4)
+        if task == "masked_lm":
+            np.testing.assert_allclose(student(x), teacher(x), atol=1e-4)
+    half = presets.student_from_layers(tiny_bert(layers=4), 2, family="distilbert")
+    assert half.num_layers == 2
+    with pytest.raises(UserError, match="cannot be cut"):
+        presets.student_from_layers(tiny_bert(), 1, family="mobilebert")
+
+
+def test_students_are_cut_from_every_transformer():
+    teacher = presets.new(
+        "ib_bert", task="pretraining", vocab_size=50, **BODY, embedding_size=4, intra_bottleneck_size=14
+    )
+    student = presets.student_from_layers(teacher, layers=[1, 2])
+    for name in ("logits", "nsp_logits"):
+        ours, theirs = (getattr(model.features(inputs(), (name,)), name) for model in (student, teacher))
+        np.testing.assert_array_equal(ours, theirs)
+    small = presets.new("distilbert", vocab_size=50, dim=8, n_layers=3, n_heads=2, hidden_dim=9)
+    cut = presets.student_from_layers(small, layers=[3])
+    np.testing.assert_array_equal(cut.encoder.blocks[0].key.kernel, small.encoder.blocks[2].key.kernel)
+
+
+def test_mobilebert_takes_embeddings_and_heads_of_ib_bert():
+    sizes = {"vocab_size": 50, **BODY, "embedding_size": 4}
+    teacher = presets.new("ib_bert", task="pretraining", **sizes, intra_bottleneck_size=14)
+    for variable in teacher.weights:
+        variable.assign(variable + 0.1)
+    student = presets.student("mobilebert", like=teacher, **{**sizes, "intra_bottleneck_size": 6})
+    presets.copy_ends(student, teacher)
+    # LayerNorm's γ and β become NoNorm's, not the other way round.
+    np.testing.assert_array_equal(student.encoder.embeddings.norm.gamma, teacher.encoder.embeddings.norm.gamma)
+    np.testing.assert_array_equal(student.encoder.embeddings.norm.beta, teacher.encoder.embeddings.norm.beta)
+    np.testing.assert_array_equal(student.head.rest, teacher.head.rest)
+    np.testing.assert_array_equal(student.nsp_head.kernel, teacher.nsp_head.kernel)
+    with pytest.raises(UserError, match="cannot be copied"):
+        presets.copy_ends(tiny_bert(outputs=None, task="pretraining"), teacher)
+    with pytest.raises(UserError, match="cannot be copied"):
+        presets.copy_ends(student, tiny_bilstm())
+
+
+def test_max_pooling_sees_real_positions_only():
+    model = presets.new("bilstm", vocab_size=50, embedding_size=4, lstm_size=3, dense_size=0, pooling="max")
+    x = inputs(rows=5)
+    said = model.features(x, ("pooled", "hidden_states"))
+    for row, length in enumerate(x["padding_mask"].sum(axis=1)):
+        expected = np.array(said.hidden_states[0])[row, :length].max(axis=0)
+        np.testing.assert_allclose(said.pooled[row], expected, atol=1e-6)
+    assert (model.width("pooled"), model.width("hidden_states")) == (6, 6)
+
+
+def test_bilstm_states_stand_in_reading_order():
+    model = presets.new("bilstm", vocab_size=50, embedding_size=4, lstm_size=3)
+    x = inputs(rows=3)
+    states = np.array(model.features(x, ("hidden_states",)).hidden_states[0])
+    for row, length in enumerate(x["padding_mask"].sum(axis=1)):
+        ids = x["token_ids"][row : row + 1, :length]
+        ahead = np.array(model.encoder.forward[0](model.encoder.embedding(ids)))[0]
+        back = np.array(model.encoder.backward[0](model.encoder.embedding(ids[:, ::-1])))[0, ::-1]
+        np.testing.assert_allclose(states[row, :length], np.concatenate([ahead, back], axis=-1), atol=1e-6)

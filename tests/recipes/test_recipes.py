@@ -1,0 +1,471 @@
+"""Every recipe: runs in a few steps, its student exports, and it learns what it says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from tfdistill import finetune
+from tfdistill.data.batching import dataset
+from tfdistill.data.textdata import Split, TextData
+from tfdistill.data.tokenize import Tokenizer
+from tfdistill.distiller import Distiller
+from tfdistill.errors import UserError
+from tfdistill.load import load, save
+from tfdistill.models.bert import BertConfig
+from tfdistill.models.mobilebert import MobileBertConfig
+from tfdistill.models.text import TextModel
+from tfdistill.predict import predict_logits
+from tfdistill.recipe import on_labels_alone, parse_settings
+from tfdistill.recipes import find, names
+from tfdistill.runner import _Run, ask_teacher, prepare, run, train
+
+TINY = Path(__file__).parents[1] / "models" / "tiny_bert"
+NAMES = ("no", "yes")
+
+
+def split(rows: int, seed: int, *, pair: bool = False, task: str = "classification") -> Split:
+    """Texts of letters; the class says whether 'a' is among them."""
+    rng = np.random.default_rng(seed)
+    texts, labels = [], np.arange(rows) % 2
+    for label in labels:
+        words = list(rng.choice(list("bcdefgh"), rng.integers(2, 6)))
+        texts.append(" ".join([*words, "a"] if label else words))
+    made = {"classification": labels, "regression": labels.astype("float32"), "multilabel": np.eye(2)[labels]}[task]
+    if task == "multilabel":
+        made = made.astype("float32")
+    return Split(texts, ["b c"] * rows if pair else None, made)
+
+
+def data(rows: int = 32, *, pair: bool = False, task: str = "classification", **more: Split) -> TextData:
+    splits = {name: split(rows, seed, pair=pair, task=task) for seed, name in enumerate(("train", "dev", "test"))}
+    names = None if task == "regression" else NAMES
+    return TextData("letters", {**splits, **more}, names, multilabel=task == "multilabel")
+
+
+def config(width: int = 16, layers: int = 4) -> BertConfig:
+    return BertConfig(
+        vocab_size=37,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=2 * width,
+        max_position_embeddings=24,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        initializer_range=0.2,
+    )
+
+
+def teacher(task: str = "classification", head: str | None = None, layers: int = 4, width: int = 16) -> TextModel:
+    keras.utils.set_random_seed(3)
+    outputs = None if head else 1 if task == "regression" else 2
+    model = TextModel(config(width, layers), outputs, head or task, None if head or task == "regression" else NAMES)
+    model.tokenizer = Tokenizer.from_directory(TINY)
+    return model
+
+
+def bottleneck_teacher(task: str = "classification") -> TextModel:
+    keras.utils.set_random_seed(3)
+    sizes = MobileBertConfig(
+        vocab_size=37,
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=32,
+        hidden_act="gelu",
+        embedding_size=8,
+        intra_bottleneck_size=16,
+        key_query_shared_bottleneck=False,
+        num_feedforward_networks=1,
+        normalization_type="layer_norm",
+        max_position_embeddings=24,
+        attention_probs_dropout_prob=0.0,
+    )
+    model = TextModel(sizes, 2 if task == "classification" else None, task, NAMES if task == "classification" else None)
+    model.tokenizer = Tokenizer.from_directory(TINY)
+    return model
+
+
+# Settings that make each recipe small.
+SMALL: dict[str, list[str]] = {
+    "soft_targets": ["num_layers=2"],
+    "privileged": [],
+    "pkd": [],
+    "tinybert": ["student=layers", "copies=1", "projection=per_layer"],
+    "distilbert": [],
+    "mobilebert": [],
+    "xtremedistil": ["embedding_size=8", "lstm_size=6"],
+    "bilstm": ["embedding_size=8", "lstm_size=6", "dense_size=7", "copies=1"],
+}
+
+
+def with_extra(text: TextData) -> TextData:
+    """The extra column gives the class away."""
+
+    def extra(each: Split) -> tuple[list[str]]:
+        return ([NAMES[int(y)] for y in each.known_labels.reshape(len(each), -1)[:, -1]],)
+
+    splits = {name: replace(each, texts_extra=extra(each)) for name, each in text.splits.items()}
+    return replace(text, splits=splits)
+
+
+def make(name: str, text: TextData, settings: list[str], model: TextModel | None = None):
+    module = find(name)
+    if name == "privileged":
+        text = with_extra(text)
+    chosen = parse_settings(module.Settings, [*SMALL.get(name, []), "max_length=12", "batch_size=16", *settings])
+    return module.recipe(model or teacher(text.task), text, chosen)
+
+
+# --- all of them ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list(SMALL))
+def test_debug_run_then_export(name, tmp_path):
+    from tfdistill.export.bundle import export_bundle
+
+    result = run(make(name, data(), []), tmp_path / "run", debug=True, gradient_norms=True)
+    done = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))
+    assert done["state"] == "done" and set(done["scores"]) == {"dev", "test"}
+    for stage in done["stages"]:
+        norms = done["gradient_norms"][stage["name"]]
+        weights = {term["name"]: term["weight"] for term in stage["terms"]}
+        assert set(norms) == set(weights)
+        assert all(np.isfinite(norm) and (norm > 0) == (weights[term] > 0) for term, norm in norms.items()), norms
+    bundle = export_bundle(load(tmp_path / "run" / "student"), tmp_path / "bundle", quantize="fp32", length=12)
+    assert (bundle / "model.tflite").stat().st_size > 1000
+    assert result.rows >= 32
+
+
+@pytest.mark.parametrize("name", names())
+def test_docstring_says_paper_idea_command_score_and_cost(name):
+    doc = find(name).__doc__
+    for word in ("Idea: ", "Command: ", "Published: ", "Cost: "):
+        assert word in doc, word
+    assert f"train {name} " in doc
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("soft_targets", "multilabel"),
+        ("soft_targets", "regression"),
+        ("privileged", "multilabel"),
+        ("tinybert", "regression"),
+    ],
+)
+def test_other_heads(name, task, tmp_path):
+    recipe = make(name, data(task=task), [])
+    result = run(recipe, tmp_path / "run", debug=True)
+    first = next(iter(result.scores["dev"]))
+    assert first == {"multilabel": "micro_f1", "regression": "spearman"}[task]
+
+
+@pytest.mark.parametrize("name", ["pkd", "xtremedistil"])
+def test_pairs(name, tmp_path):
+    run(make(name, data(pair=True), []), tmp_path / "run", debug=True)
+    assert load(tmp_path / "run" / "student") is not None
+
+
+SPEED = {
+    "soft_targets": ["epochs=40", "learning_rate=5e-3"],
+    "privileged": ["epochs=40", "learning_rate=5e-3", "temperature=1"],
+    "pkd": ["epochs=60", "learning_rate=5e-3", "beta=1", "temperature=2"],
+    "tinybert": ["intermediate_epochs=60", "intermediate_learning_rate=1e-2", "epochs=40", "learning_rate=5e-3"],
+    "distilbert": ["epochs=40", "learning_rate=5e-3"],
+    "mobilebert": ["schedule=auxiliary", "epochs=60", "learning_rate=1e-2"],
+    "xtremedistil": ["version=joint", "epochs=60", "learning_rate=1e-2", "patience=100"],
+    "bilstm": ["epochs=60", "learning_rate=1e-2"],
+}
+
+
+# --- what each is about ---------------------------------------------------------------------------------------------
+
+
+def test_soft_targets_may_come_before_hard_labels():
+    recipe = make("soft_targets", data(), ["pretrain_on_soft_targets=true"])
+    assert [[term.name for term in stage.terms] for stage in recipe.stages] == [["soft_kl"], ["hard_labels"]]
+    assert recipe.stages[0].terms[0].weight == 1.0
+
+
+def test_rows_without_labels_train_the_soft_term_only(tmp_path):
+    more = replace(split(16, 7), labels=None)
+    recipe = make("soft_targets", data(unlabelled=more), ["epochs=1"])
+    result = train(recipe, seed=0)
+    assert result.rows == 48
+    assert np.isfinite([point["hard_labels"] for point in result.curve]).all()
+    with pytest.raises(UserError, match="unlabelled rows"):
+        train(replace(make("soft_targets", data(), []), stages=(replace(recipe.stages[0], rows="unlabelled"),)), seed=0)
+
+
+def test_privileged_columns_reach_the_teacher_and_never_the_student():
+    one = make("privileged", data(), [])
+    swapped = {name: replace(each, texts_extra=(["c d e"] * len(each),)) for name, each in one.data.splits.items()}
+    two = replace(one, data=replace(one.data, splits=swapped))
+    first, second = prepare(one, 0), prepare(two, 0)
+    np.testing.assert_array_equal(first.train.token_ids, second.train.token_ids)
+    ask_teacher(one, first)
+    ask_teacher(two, second)
+    assert np.abs(first.teacher_logits - second.teacher_logits).max() > 1e-3
+    plain = prepare(replace(one, privileged=False), 0)
+    np.testing.assert_array_equal(plain.train.token_ids, first.train.token_ids)
+    with pytest.raises(UserError, match="text_extra"):
+        find("privileged").recipe(teacher(), data())
+
+
+def test_privileged_loss_is_the_papers():
+    recipe = make("privileged", data(), ["temperature=5", "soft_weight=0.3"])
+    soft, hard = recipe.stages[0].terms
+    assert soft.options == {"temperature": 5.0, "student_temperature": 1.0}
+    assert (soft.weight, hard.weight) == (0.3, 0.7)
+
+
+def test_a_privileged_teacher_is_finetuned_on_pairs():
+    recipe = finetune.recipe(teacher(), with_extra(data()), finetune.Settings(privileged=True, max_length=16))
+    assert recipe.data.splits["train"].texts_b[:2] == ["no", "yes"]
+
+
+@pytest.mark.parametrize(("mapping", "layers"), [("skip", ((1, 2),)), ("last", ((1, 3),))])
+def test_pkd_starts_from_the_first_layers_and_matches_below_the_last(mapping, layers):
+    recipe = make("pkd", data(), [f"mapping={mapping}"])
+    assert recipe.stages[0].terms[1].layers == layers
+    for ours, theirs in zip(recipe.student.encoder.blocks, recipe.teacher.encoder.blocks, strict=False):
+        np.testing.assert_array_equal(ours.query.kernel, theirs.query.kernel)
+
+
+def test_tinybert_defaults_are_the_papers():
+    settings = find("tinybert").Settings()
+    recipe = find("tinybert").recipe(teacher(width=24), data(), parse_settings(type(settings), ["student=layers"]))
+    transformer, prediction = recipe.stages
+    assert (transformer.epochs, transformer.learning_rate, transformer.batch_size) == (20, 5e-5, 32)
+    assert (prediction.epochs, prediction.learning_rate) == (3, 3e-5)
+    assert (settings.student, settings.copies, settings.temperature) == ("tinybert_4l_312", 20, 1.0)
+    assert [term.on for term in transformer.terms] == ["embeddings", "hidden_states", "attention_scores"]
+    assert transformer.terms[1].layers == ((1, 2), (2, 4))
+    pair = find("tinybert").recipe(teacher(), data(pair=True), parse_settings(type(settings), ["student=layers"]))
+    assert (recipe.max_length, pair.max_length) == (64, 128)
+
+
+def test_tinybert_projections_and_mappings():
+    for projection, kinds in (("per_layer", "fit"), ("shared", "shared"), ("identity", None)):
+        recipe = make("tinybert", data(), [f"projection={projection}", "mapping=1:1,2:3"])
+        terms = recipe.stages[0].terms
+        assert terms[0].project == terms[1].project == kinds
+        assert terms[1].layers == terms[2].layers == ((1, 1), (2, 3))
+    with pytest.raises(UserError, match="uniform"):
+        make("tinybert", data(), ["mapping=middle"])
+
+
+def test_tinybert_general_stage_takes_a_narrow_student_along(tmp_path, text_file):
+    save(teacher(head="masked_lm", width=16), tmp_path / "general")
+    save(teacher(width=8, layers=2), tmp_path / "student")
+    options = [f"student=hf:{tmp_path / 'student'}", f"text={text_file}", f"general_teacher=hf:{tmp_path / 'general'}"]
+    options += ["general_length=12", "general_batch_size=4", "general_epochs=1", "intermediate_epochs=1", "epochs=1"]
+    recipe = make("tinybert", data(), options)
+    assert [stage.name for stage in recipe.stages] == ["general", "transformer layers", "prediction layer"]
+    result = run(recipe, tmp_path / "run", debug=True)
+    assert result.curve[0]["stage"] == "general"
+    general = make("tinybert", data(), [*options, "general_only=true"])
+    assert [stage.name for stage in general.stages] == ["general"]
+    with pytest.raises(UserError, match="plain text"):
+        make("tinybert", data(), ["general_only=true"])
+
+
+@pytest.fixture
+def text_file(tmp_path, monkeypatch) -> Path:
+    """Plain text in documents, and a cache of its own."""
+    monkeypatch.setenv("TFDISTILL_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    lines = []
+    for _ in range(30):
+        lines += [" ".join(rng.choice(list("abcdefgh"), 9)).capitalize() + "." for _ in range(4)] + [""]
+    path = tmp_path / "text.txt"
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    return path
+
+
+@pytest.mark.parametrize("kl_on", ["all", "masked"])
+def test_distilbert_general_stage_hands_its_encoder_on(tmp_path, text_file, kl_on):
+    save(teacher(head="masked_lm"), tmp_path / "general")
+    options = [f"text={text_file}", f"general_teacher=hf:{tmp_path / 'general'}", f"kl_on={kl_on}"]
+    options += ["general_length=12", "general_batch_size=4", "general_epochs=2", "distil_finetuning=true"]
+    recipe = make("distilbert", data(), options)
+    general = recipe.stages[0]
+    assert [(term.name, term.weight) for term in general.terms] == [
+        ("soft_kl", 5.0),
+        ("masked_lm", 2.0),
+        ("hidden_states_cosine", 1.0),
+    ]
+    assert recipe.student.family == "distilbert" and general.student.task == "masked_lm"
+    start = general.student.encoder.embedding.embeddings.numpy().copy()
+    result = train(replace(recipe, stages=(general,)), seed=0, max_steps=6)
+    np.testing.assert_array_equal(
+        general.student.encoder.blocks[0].query.kernel, recipe.student.encoder.blocks[0].query.kernel
+    )
+    assert np.abs(recipe.student.encoder.embedding.embeddings.numpy() - start).max() > 0
+    assert all(np.isfinite(point["loss"]) for point in result.curve) and "dev" in result.scores
+
+
+def test_distilbert_takes_every_second_layer():
+    recipe = make("distilbert", data(), [])
+    blocks = recipe.student.encoder.blocks
+    for ours, number in zip(blocks, (1, 4), strict=True):
+        np.testing.assert_array_equal(ours.query.kernel, recipe.teacher.encoder.blocks[number - 1].query.kernel)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "stages"),
+    [
+        ("auxiliary", ["task"]),
+        ("joint", ["task: transfer", "task"]),
+        ("progressive", ["task: transfer, layer 1", "task: transfer, layer 2", "task: transfer, layer 3", "task"]),
+    ],
+)
+def test_mobilebert_schedules_with_a_bottleneck_teacher(schedule, stages):
+    recipe = make("mobilebert", data(), [f"schedule={schedule}"], bottleneck_teacher())
+    assert [stage.name for stage in recipe.stages] == stages
+    ours, theirs = recipe.student, recipe.teacher
+    for a, b in ((ours.encoder.embeddings, theirs.encoder.embeddings), (ours.head, theirs.head)):
+        for x, y in zip(a.get_weights(), b.get_weights(), strict=True):
+            np.testing.assert_array_equal(x, y)
+    assert ours.num_layers == theirs.num_layers and ours.config.normalization_type == "no_norm"
+    if schedule == "progressive":
+        assert "embeddings" in recipe.stages[0].freeze
+        result = train(recipe, seed=0, max_steps=2)
+        assert result.scores["dev"]
+
+
+def test_mobilebert_on_plain_text_with_next_sentences(tmp_path, text_file):
+    save(bottleneck_teacher("pretraining"), tmp_path / "general")
+    options = [f"text={text_file}", f"general_teacher=hf:{tmp_path / 'general'}", "schedule=joint"]
+    options += ["general_length=16", "general_batch_size=4", "general_epochs=1", "transfer_epochs=1"]
+    recipe = make("mobilebert", data(), options, bottleneck_teacher())
+    stages = ["plain text: transfer", "plain text", "task: transfer", "task"]
+    assert [stage.name for stage in recipe.stages] == stages
+    assert [term.name for term in recipe.stages[1].terms] == ["soft_cross_entropy", "masked_lm", "next_sentence"]
+    result = train(recipe, seed=0, max_steps=2)
+    assert [entry["stage"] for entry in result.curve if entry["stage"].startswith("plain")]
+
+
+def test_xtremedistil_stages():
+    recipe = make("xtremedistil", data(), [])
+    assert [stage.name for stage in recipe.stages] == [
+        "representation",
+        *(f"{kind}, {part} and above" for kind in ("logits", "labels") for part in ("head", "layer_1", "embeddings")),
+    ]
+    assert recipe.student.config.pooling == "max" and recipe.stages[0].monitor == "loss"
+    joint = make("xtremedistil", data(), ["version=joint", "pseudo_labels=1"])
+    assert [term.name for term in joint.stages[0].terms] == [
+        "hard_labels",
+        "soft_kl",
+        "representation",
+        "pseudo_labels",
+    ]
+
+
+def test_dualtrain_gives_a_narrow_student_with_its_own_vocabulary(tmp_path, text_file):
+    save(teacher(head="masked_lm"), tmp_path / "general")
+    options = [f"text={text_file}", f"general_teacher=hf:{tmp_path / 'general'}", "width=8", "vocab_size=24"]
+    options += ["general_length=16", "general_batch_size=4", "general_epochs=1", "mixed_epochs=1"]
+    recipe = make("dualtrain_sharedproj", data(), options)
+    assert [stage.name for stage in recipe.stages] == ["teacher on mixed text", "dual training", "fine-tuning"]
+    assert recipe.student.config.hidden_size == 8 and recipe.student.num_layers == 4
+    lm = recipe.stages[0].teacher
+    before = [np.array(model.encoder.blocks[0].query.kernel) for model in (lm, recipe.student)]
+    result = run(recipe, tmp_path / "run", debug=True, gradient_norms=True)
+    for old, model in zip(before, (lm, result.student), strict=True):
+        assert np.abs(np.array(model.encoder.blocks[0].query.kernel) - old).max() > 0
+    assert all(norm > 0 for norm in result.gradient_norms["dual training"].values())
+    again = load(tmp_path / "run" / "student")
+    assert again.tokenizer.vocabulary == recipe.student.tokenizer.vocabulary != recipe.teacher.tokenizer.vocabulary
+    with pytest.raises(UserError, match="plain text"):
+        make("dualtrain_sharedproj", data(), [])
+
+
+# --- several teachers, other vocabularies, baselines ----------------------------------------------------------------
+
+
+def test_several_teachers_are_averaged():
+    recipe = make("soft_targets", data(), [])
+    other = teacher()
+    other.head.bias.assign([3.0, -1.0])
+    both = replace(recipe, other_teachers=(other,), teacher_weights=(1.0, 3.0))
+    prepared = prepare(both, 0)
+    ask_teacher(both, prepared)
+    a, b = (predict_logits(model, prepared.train) for model in both.teachers)
+    np.testing.assert_allclose(prepared.teacher_logits, 0.25 * a + 0.75 * b, atol=1e-6)
+    with pytest.raises(UserError, match="one for each"):
+        replace(both, teacher_weights=(1.0,))
+
+
+def other_vocabulary(model: TextModel) -> TextModel:
+    vocabulary = list(Tokenizer.from_directory(TINY).vocabulary)
+    model.tokenizer = Tokenizer([*vocabulary[:5], *vocabulary[5:][::-1]])
+    return model
+
+
+def test_a_teacher_with_another_vocabulary_reads_its_own_pieces(tmp_path):
+    recipe = make("soft_targets", data(), [])
+    train(replace(recipe, teacher=other_vocabulary(teacher())), seed=0, max_steps=1)
+    recipe = make("tinybert", data(), [])
+    with pytest.raises(UserError, match="token by token"):
+        train(replace(recipe, teacher=other_vocabulary(teacher())), seed=0, max_steps=1)
+
+
+def test_the_baseline_takes_as_many_steps_on_labels():
+    more = replace(split(32, 7), labels=None)
+    recipe = make("tinybert", data(unlabelled=more), ["intermediate_epochs=3", "epochs=1", "copies=0"])
+    baseline = on_labels_alone(recipe)
+    assert baseline.teacher is None and len(baseline.stages) == 1
+    distilled, alone = (train(r, seed=0).curve for r in (recipe, baseline))
+    last_of_stage = {entry["stage"]: entry["step"] for entry in distilled}
+    assert alone[-1]["step"] == sum(last_of_stage.values())
+
+
+# --- learning -------------------------------------------------------------------------------------------------------
+
+
+def loss_of(recipe) -> float:
+    """The loss of the last stage on all training rows, of the student as it stands."""
+    stage = recipe.stages[-1]
+    examples = _Run(recipe, prepare(recipe, 0), None).examples(stage)
+    distiller = Distiller(recipe.student, stage.teacher or recipe.teacher, stage.terms)
+    distiller.compile("sgd")
+    return distiller.evaluate(dataset(examples, 16, shuffle=False), verbose=0, return_dict=True)["loss"]
+
+
+@pytest.fixture(scope="module")
+def taught() -> TextModel:
+    """A teacher that knows its 64 training texts by heart."""
+    model = teacher()
+    settings = finetune.Settings(epochs=40, learning_rate=5e-3, batch_size=16, max_length=12, evaluations=2)
+    result = train(finetune.recipe(model, data(64), settings), seed=0)
+    assert result.curve[-1]["loss"] < 0.01
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(SPEED))
+def test_overfits_64_examples(name, taught):
+    text = data(64)
+    recipe = make(name, text, [*SPEED[name], "copies=0"], taught)
+    recipe = replace(recipe, stages=tuple(replace(stage, keep_best=False) for stage in recipe.stages))
+    if recipe.student.family != "bilstm":
+        reset(recipe.student)  # not from the teacher's layers, which know the texts already
+    first = loss_of(recipe)
+    train(recipe, seed=0, score_test=False)
+    assert loss_of(recipe) < 0.05 * first
+
+
+def reset(student: TextModel) -> None:
+    """Random weights, as large as those of the teacher."""
+    rng = np.random.default_rng(0)
+    for variable in student.trainable_variables:
+        if variable.name == "kernel":
+            variable.assign(0.2 * rng.normal(size=variable.shape))

@@ -1,0 +1,225 @@
+"""Stages: what is held still, what is shared, how a stage ends."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import inputs, tiny_bert, tiny_bilstm
+
+from tfdistill import losses
+from tfdistill.data.batching import Examples
+from tfdistill.data.tokenize import Encoded
+from tfdistill.errors import UserError
+from tfdistill.match import HardLabels, Match
+from tfdistill.optimizers import OPTIMIZERS, WarmupLinear, make_optimizer
+from tfdistill.stages import Stage, Trainer, copy_encoder, gradual_unfreezing, layers_of, parts_of, progressive
+
+ROWS = 24
+
+
+def examples(seed: int = 0) -> Examples:
+    batch = inputs(rows=ROWS, seed=seed)
+    lengths = batch["padding_mask"].sum(axis=1)
+    ids = np.concatenate([row[:n] for row, n in zip(batch["token_ids"], lengths, strict=True)])
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    labels = np.random.default_rng(1).integers(0, 3, ROWS)
+    return Examples(Encoded(ids.astype("int32"), np.zeros_like(ids, "int32"), offsets), labels)
+
+
+def weights_of(student) -> dict[str, list[np.ndarray]]:
+    return {
+        part: [np.array(w) for layer in layers_of(student, part) for w in layer.get_weights()]
+        for part in parts_of(student)
+    }
+
+
+def changed(before, after) -> set[str]:
+    return {
+        part for part in before if any(not np.array_equal(a, b) for a, b in zip(before[part], after[part], strict=True))
+    }
+
+
+def layer_terms(layers: int):
+    return [
+        (Match(losses.hidden_mse, on="hidden_states", layers=((n, n),), name=f"hidden_{n}"),)
+        for n in range(1, layers + 1)
+    ]
+
+
+# --- what is held still ---------------------------------------------------------------------------------------------
+
+
+def test_parts_from_the_bottom_up():
+    assert parts_of(tiny_bert(2)) == ("embeddings", "layer_1", "layer_2", "pooler", "head")
+    assert parts_of(tiny_bilstm(layers=2)) == ("embeddings", "layer_1", "layer_2", "pooler", "head")
+    with pytest.raises(UserError, match="expected 'encoder'"):
+        layers_of(tiny_bert(2), "layer_3")
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "adadelta", "lamb"])
+def test_progressive_transfer_trains_one_layer_a_stage_and_compiles_once(optimizer):
+    student, teacher = tiny_bert(3), tiny_bert(3)
+    base = Stage("transfer", (), epochs=2, batch_size=8, learning_rate=0.05, optimizer=optimizer, evaluations=1)
+    trainer = Trainer(student, progressive(base, student, layer_terms(3)))
+    seen = set()
+    for number in range(3):
+        before = weights_of(student)
+        trainer.train(number, teacher, examples(), seed=number)
+        assert changed(before, weights_of(student)) == {f"layer_{number + 1}"}
+        seen.add(id(trainer.distiller))
+    assert len(seen) == 1
+    assert trainer.distiller.train_function is not None
+
+
+def test_layers_below_may_go_on_slowly():
+    student, teacher = tiny_bert(3), tiny_bert(3)
+    base = Stage("transfer", (), epochs=1, batch_size=8, learning_rate=0.05, optimizer="sgd", evaluations=1)
+    stages = progressive(base, student, layer_terms(3), lower_rate=0.01, embeddings=True)
+    trainer = Trainer(student, stages)
+    before = weights_of(student)
+    trainer.train(0, teacher, examples(), seed=0)
+    assert changed(before, weights_of(student)) == {"embeddings", "layer_1"}
+    before = weights_of(student)
+    trainer.train(1, teacher, examples(), seed=1)
+    after = weights_of(student)
+    assert changed(before, after) == {"embeddings", "layer_1", "layer_2"}
+    moved = {part: max(np.abs(a - b).max() for a, b in zip(before[part], after[part], strict=True)) for part in after}
+    assert moved["layer_1"] < 0.2 * moved["layer_2"]
+
+
+def test_gradual_unfreezing_goes_from_the_head_down():
+    student = tiny_bert(2)
+    stages = gradual_unfreezing(Stage("labels", (HardLabels(),), epochs=1, batch_size=8, evaluations=1), student)
+    assert [stage.freeze for stage in stages] == [
+        ("embeddings", "layer_1", "layer_2", "pooler"),
+        ("embeddings", "layer_1", "layer_2"),
+        ("embeddings", "layer_1"),
+        ("embeddings",),
+        (),
+    ]
+    trainer = Trainer(student, stages)
+    for number, stage in enumerate(stages):
+        before = weights_of(student)
+        trainer.train(number, None, examples(), seed=number)
+        assert changed(before, weights_of(student)) == set(parts_of(student)) - set(stage.freeze)
+    assert all(layer.trainable for part in parts_of(student) for layer in layers_of(student, part))
+
+
+def test_what_no_stage_trains_has_no_gradient():
+    student = tiny_bert(2)
+    stages = [Stage("one", (HardLabels(),), epochs=1, batch_size=8, freeze=("word_embeddings",), evaluations=1)]
+    trainer = Trainer(student, stages)
+    trainer.train(0, None, examples(), seed=0)
+    table = student.encoder.embedding.embeddings
+    assert trainer.distiller.optimizer.factors.shape[0] == len(trainer.distiller.trainable_variables) - 1
+    assert table.trainable
+
+
+def test_held_variables_do_not_count_in_the_gradient_norm():
+    kept, held = keras.Variable([1.0]), keras.Variable([1.0])
+    optimizer = make_optimizer("sgd", WarmupLinear(1.0, 0, 10**6), clip_norm=1.0)
+    optimizer.build([kept, held])
+    optimizer.factors.assign([1.0, 0.0])
+    optimizer.apply([tf.constant([0.5]), tf.constant([1000.0])], [kept, held])
+    assert kept.numpy() == pytest.approx([0.5], abs=1e-4) and held.numpy() == pytest.approx([1.0])
+
+
+# --- optimizers -----------------------------------------------------------------------------------------------------
+
+
+def test_adamw_is_keras_adamw():
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=(3, 2)), rng.normal(size=(5, 3, 2)).astype("float32")
+    ours, theirs = (keras.Variable(start, name=name) for name in ("kernel", "kernel"))
+    optimizer = make_optimizer("adamw", WarmupLinear(0.1, 0, 10**9))
+    reference = keras.optimizers.AdamW(0.1)
+    optimizer.build([ours])
+    for gradient in gradients:
+        optimizer.apply([tf.constant(gradient)], [ours])
+        reference.apply([tf.constant(gradient)], [theirs])
+    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-5)
+
+
+def test_biases_and_norms_do_not_decay():
+    variables = [keras.Variable([1.0], name=name) for name in ("kernel", "bias", "gamma", "beta")]
+    optimizer = make_optimizer("adamw", WarmupLinear(0.1, 0, 10**9), weight_decay=0.5)
+    optimizer.build(variables)
+    optimizer.apply([tf.zeros(1)] * 4, variables)
+    assert [v.numpy()[0] for v in variables] == pytest.approx([0.95, 1.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_a_restarted_optimizer_is_a_new_one(name):
+    def steps(optimizer, variable, count):
+        for _ in range(count):
+            optimizer.apply([tf.constant([0.3])], [variable])
+        return variable.numpy()[0]
+
+    old, new = (make_optimizer(name, WarmupLinear(0.1, 2, 10)) for _ in range(2))
+    first, second = keras.Variable([1.0], name="kernel"), keras.Variable([1.0], name="kernel")
+    old.build([first])
+    new.build([second])
+    steps(old, first, 4)
+    first.assign([1.0])
+    old.restart()
+    assert steps(old, first, 4) == pytest.approx(steps(new, second, 4), rel=1e-6)
+
+
+def test_unknown_optimizer_is_refused():
+    with pytest.raises(UserError, match="adamx"):
+        make_optimizer("adamx", WarmupLinear(0.1, 0, 1))
+
+
+# --- stages one after the other -------------------------------------------------------------------------------------
+
+
+def test_projections_go_on_from_stage_to_stage():
+    student, teacher, other = tiny_bert(1), tiny_bert(1, width=12), tiny_bert(1, width=12)
+    term = Match(losses.hidden_mse, on="hidden_states", layers=((1, 1),), project="fit")
+    general = Stage("general", (term,), epochs=1, batch_size=8, evaluations=1, teacher=other)
+    task = Stage("task", (term,), epochs=1, batch_size=8, evaluations=1, learning_rate=1e-9)
+    trainer = Trainer(student, [general, task])
+    trainer.train(0, teacher, examples(), seed=0)
+    first = trainer.distiller
+    learned = {key: layer.get_weights()[0] for key, layer in first.projections.items()}
+    trainer.train(1, teacher, examples(), seed=1)
+    assert trainer.distiller is not first
+    for key, layer in trainer.distiller.projections.items():
+        np.testing.assert_allclose(layer.get_weights()[0], learned[key], atol=1e-6)
+
+
+def test_shared_and_separate_projections():
+    student, teacher = tiny_bert(2), tiny_bert(2, width=12)
+    for project, count in (("fit", 2), ("shared", 1)):
+        match = Match(losses.hidden_mse, on="hidden_states", layers=((1, 1), (2, 2)), project=project)
+        assert len(match.make_projections(student, teacher)) == count
+
+
+def test_a_gelu_projection_reaches_the_teachers_cls_state():
+    student, teacher = tiny_bilstm(), tiny_bert(2, width=12)
+    match = Match(
+        losses.representation_kl,
+        on="pooled",
+        teacher_on="hidden_states",
+        layers=((1, 2),),
+        project="gelu",
+    )
+    stage = Stage("representation", (match,), epochs=40, batch_size=24, learning_rate=0.02, evaluations=2, warmup=0.0)
+    history = Trainer(student, [stage]).train(0, teacher, examples(), seed=0)
+    assert history["loss"][-1] < history["loss"][0]
+
+
+def test_gradient_norms_are_of_each_weighted_term():
+    student, teacher = tiny_bert(1), tiny_bert(1)
+    terms = (Match(losses.soft_kl, weight=2.0), HardLabels(weight=0.0))
+    stage = Stage("s", terms, epochs=1, batch_size=8, evaluations=1)
+    found = Trainer(student, [stage]).train(0, teacher, examples(), seed=0, gradient_norms=True)["gradient_norms"]
+    assert found["soft_kl"] > 0 and found["hard_labels"] == 0.0
+
+
+def test_encoder_is_copied_between_heads():
+    source, target = tiny_bert(2), tiny_bert(2, outputs=5)
+    copy_encoder(source, target)
+    np.testing.assert_array_equal(source.encoder.blocks[1].query.kernel, target.encoder.blocks[1].query.kernel)
+    with pytest.raises(UserError, match="architecture"):
+        copy_encoder(tiny_bert(2, width=12), target)

@@ -1,0 +1,49 @@
+"""What a batch is, to the Distiller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def unpack(data: Any) -> tuple[Any, Any, Any]:
+    """(inputs, labels, sample_weight) of a batch.
+
+    A batch is `(x[, y[, sample_weight]])` as everywhere in Keras, or a dict with the keys "student" and, as needed,
+    "teacher", "teacher_features", "labels", "sample_weight".
+    """
+    if isinstance(data, Mapping) and "student" in data:
+        inputs = {key: data[key] for key in ("student", "teacher", "teacher_features") if key in data}
+        return inputs, data.get("labels"), data.get("sample_weight")
+    return keras.utils.unpack_x_y_sample_weight(data)
+
+
+def part(inputs: Any, name: str) -> Any:
+    """The inputs of "student" or "teacher": their own if the batch tells them apart, else the same for both."""
+    if isinstance(inputs, Mapping) and "student" in inputs:
+        return inputs.get(name, inputs["student"])
+    return inputs
+
+
+def cached_features(inputs: Any) -> Mapping[str, Any]:
+    """Features of the teacher that the batch carries."""
+    return inputs.get("teacher_features", {}) if isinstance(inputs, Mapping) else {}
+
+
+def split_rows(data: Any, parts: int) -> list[Any]:
+    """A batch as `parts` batches of as many rows, give or take one."""
+    if parts == 1:
+        return [data]
+    count = tf.shape(tf.nest.flatten(data)[0])[0]
+    edges = [count * number // parts for number in range(parts + 1)]
+
+    def rows(value: Any, start: Any, stop: Any) -> Any:
+        return None if value is None else value[start:stop]
+
+    return [
+        tf.nest.map_structure(lambda value, a=start, b=stop: rows(value, a, b), data) for start, stop in pairwise(edges)
+    ]

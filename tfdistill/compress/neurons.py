@@ -1,0 +1,152 @@
+"""Neuron pruning: narrower queries, keys, values, feed-forward layers and poolers, and a narrower residual stream.
+
+Neurons are ranked by first-order Taylor expansion, Σ E|w·∂L/∂w| over the weights of a neuron (Molchanov et al. 2017), or by
+magnitude, Σ|w|, and the lowest are removed in steps during fine-tuning. See `tfdistill.compress.cut` for what can be cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from tfdistill.compress.cut import Kept, cut, everything, sizes_of, zero
+from tfdistill.compress.gradients import Batches, TaskLoss, weight_saliency
+from tfdistill.errors import UserError
+from tfdistill.models.heads import TASKS
+from tfdistill.models.text import TextModel
+
+Measure = Literal["taylor", "magnitude"]
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Target sizes; None leaves a kind as it is. `query_key` and `value` are of one head, `hidden` is the residual width."""
+
+    query_key: int | None = None
+    value: int | None = None
+    intermediate: int | None = None
+    pooler: int | None = None
+    hidden: int | None = None
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Importance of each neuron. query_key and value: one (heads, neurons) for each layer; intermediate: one (n,) for each
+    layer; pooler (n,); hidden (H,)."""
+
+    query_key: list[np.ndarray]
+    value: list[np.ndarray]
+    intermediate: list[np.ndarray]
+    pooler: np.ndarray
+    hidden: np.ndarray
+
+
+def neuron_importance(
+    model: TextModel, batches: Batches = (), loss: TaskLoss | None = None, measure: Measure = "taylor"
+) -> Importance:
+    """Importance of all neurons of `model`.
+
+    A neuron's weights are those that make it (with its bias) and those that read it. Query and key neurons are counted
+    together, by pairs. A residual dimension's are all that write to it or read it, in every layer.
+
+    Args:
+        batches, loss: as for `head_importance`; "magnitude" needs neither.
+
+    Raises:
+        UserError: no BERT, an unknown measure, or "taylor" without data and loss.
+    """
+    sizes = sizes_of(model)
+    if measure not in ("taylor", "magnitude"):
+        raise UserError(f"measure '{measure}' is unknown; expected 'taylor' or 'magnitude'")
+    if TASKS[model.task].over_vocabulary:
+        raise UserError(f"neurons of a model for '{model.task}' cannot be ranked; prune it after fine-tuning on a task")
+    variables = model.trainable_variables
+    if measure == "magnitude":
+        scores = [np.abs(variable.numpy()).astype("float64") for variable in variables]
+    elif loss is None:
+        raise UserError("measure 'taylor' needs batches and a loss; give them, or use measure='magnitude'")
+    else:
+        scores = weight_saliency(model, batches, loss, variables)
+    of = {id(variable): score for variable, score in zip(variables, scores, strict=True)}
+
+    def made(dense: Any) -> np.ndarray:
+        return of[id(dense.kernel)].sum(axis=0) + of[id(dense.bias)]
+
+    def read(dense: Any) -> np.ndarray:
+        return of[id(dense.kernel)].sum(axis=1)
+
+    def norm(layer: Any) -> np.ndarray:
+        return of[id(layer.gamma)] + of[id(layer.beta)]
+
+    encoder = model.encoder
+    embeddings, pooler = encoder.embeddings, encoder.pooler
+    projection = getattr(embeddings, "word_projection", None)
+    tables = [embeddings.position.embeddings, embeddings.word.embeddings if projection is None else projection.kernel]
+    tables += [embeddings.token_type.embeddings] if embeddings.token_type is not None else []
+    hidden = norm(embeddings.norm) + sum(of[id(table)].sum(axis=0) for table in tables)
+    hidden += read(model.head if pooler is None else pooler)
+    query_key, value, intermediate = [], [], []
+    for number, block in enumerate(encoder.blocks, 1):
+        shape = sizes.layer_shape(number)
+        query_key.append((made(block.query) + made(block.key)).reshape(shape.heads, shape.query_key))
+        value.append((made(block.value) + read(block.attention_output)).reshape(shape.heads, shape.value))
+        intermediate.append(made(block.intermediate) + read(block.output_dense))
+        for dense in (block.query, block.key, block.value, block.intermediate):
+            hidden += read(dense)
+        hidden += made(block.attention_output) + made(block.output_dense)
+        hidden += norm(block.attention_norm) + norm(block.output_norm)
+    pooled = np.zeros(0) if pooler is None else made(pooler) + read(model.head)
+    return Importance(query_key, value, intermediate, pooled, hidden)
+
+
+def highest(importance: np.ndarray, count: int) -> tuple[int, ...]:
+    """Positions of the `count` highest, ascending; of equals the first.
+
+    >>> highest(np.array([3.0, 1.0, 2.0, 3.0]), 2)
+    (0, 3)
+    """
+    return tuple(sorted(np.argsort(-importance, kind="stable")[:count].tolist()))
+
+
+def choose(model: TextModel, importance: Importance, widths: Widths) -> Kept:
+    """What stays when every layer is brought to `widths` by importance.
+
+    A layer that is narrower already stays as it is. Raises UserError for a width below 1.
+    """
+    for name, width in vars(widths).items():
+        if width is not None and width < 1:
+            raise UserError(f"{name} is to become {width} wide; expected at least 1")
+
+    def rows(scores: np.ndarray, width: int | None) -> tuple[tuple[int, ...], ...]:
+        return tuple(highest(row, len(row) if width is None else width) for row in scores)
+
+    full = everything(model)
+    layers = []
+    for number, layer in full.layers:
+        kept = replace(
+            layer,
+            query_key=rows(importance.query_key[number - 1], widths.query_key),
+            value=rows(importance.value[number - 1], widths.value),
+            intermediate=rows(importance.intermediate[number - 1][None], widths.intermediate)[0],
+        )
+        layers.append((number, kept))
+    return Kept(
+        tuple(layers), rows(importance.hidden[None], widths.hidden)[0], rows(importance.pooler[None], widths.pooler)[0]
+    )
+
+
+def prune_neurons(model: TextModel, importance: Importance, widths: Widths) -> TextModel:
+    """A new, physically smaller model of these widths, weights copied."""
+    return cut(model, choose(model, importance, widths))
+
+
+def zero_neurons(model: TextModel, importance: Importance, widths: Widths) -> None:
+    """Set the least important neurons to zero in place, down to `widths`. They stay so in training; `compact` cuts them out.
+
+    Raises UserError for widths that name `hidden`: the residual width is cut at once, by `prune_neurons`.
+    """
+    if widths.hidden is not None:
+        raise UserError("the residual width cannot be set to zero, LayerNorm would still count it; use prune_neurons")
+    zero(model, choose(model, importance, widths))

@@ -1,0 +1,225 @@
+"""Vocabulary trimming: keep the word pieces that the data needs, and prove what changed.
+
+WordPiece takes the longest piece that fits at each place. So a text whose pieces are all kept is segmented as before, whatever else
+is gone, and its logits are those of the whole model: its ids are only renumbered. A word that lost a piece falls into shorter
+ones. It does not become [UNK], since every character that the vocabulary has stays, alone and with ##; the exception are characters
+that a vocabulary has only inside longer pieces (`unsafe_characters`; BERT's uncased English one, 30522 pieces, has none).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import tensorflow as tf
+
+from tfdistill.data.tokenize import CLS, MASK, PAD, SEP, UNK, Tokenizer
+from tfdistill.errors import UserError
+from tfdistill.models.heads import TASKS
+from tfdistill.models.text import TextModel
+
+_SPECIAL = (PAD, UNK, CLS, SEP, MASK)
+_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """How two vocabularies split the same words; shares are of all words, repeated ones counted.
+
+    Args:
+        words: number of words.
+        resegmented: share of words that fall into other pieces than before.
+        unknown, unknown_before: share of words that are or contain [UNK].
+        pieces, pieces_before: pieces for each word.
+        examples: some of the words that changed, the most frequent first.
+    """
+
+    words: int
+    resegmented: float
+    unknown: float
+    unknown_before: float
+    pieces: float
+    pieces_before: float
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Two models on the same texts.
+
+    Args:
+        rows: number of texts.
+        same_pieces: share of texts that consist of the same pieces for both.
+        max_difference: largest absolute difference of logits over these texts; they should differ by rounding only.
+        same_answer: share of all texts with the same largest logit.
+    """
+
+    rows: int
+    same_pieces: float
+    max_difference: float
+    same_answer: float
+
+
+def word_counts(tokenizer: Tokenizer, texts: Iterable[str]) -> Counter[bytes]:
+    """How often each cleaned word (UTF-8) stands in `texts`."""
+    counts: Counter[bytes] = Counter()
+    rows = list(texts)
+    for start in range(0, len(rows), _BATCH):
+        batch = tf.constant([text.encode("utf-8", "replace") for text in rows[start : start + _BATCH]], tf.string)
+        counts.update(tokenizer._words(batch).flat_values.numpy().tolist())
+    return counts
+
+
+def _pieces(tokenizer: Tokenizer, words: Sequence[bytes]) -> list[tuple[int, ...]]:
+    found = tokenizer.pieces([word.decode("utf-8") for word in words])
+    ids, splits = found.flat_values.numpy(), found.row_splits.numpy()
+    return [tuple(ids[start:end].tolist()) for start, end in pairwise(splits)]
+
+
+def is_character(piece: str) -> bool:
+    """Whether a piece is a single character, alone or going on with a word (##)."""
+    return len(piece.removeprefix("##") or piece) == 1
+
+
+def unsafe_characters(vocabulary: Sequence[str]) -> tuple[str, ...]:
+    """Single-character pieces that longer pieces would fall into and the vocabulary does not have.
+
+    A word with such a character may have pieces in the whole vocabulary and be [UNK] in a trimmed one.
+    """
+    have = set(vocabulary)
+    needed: set[str] = set()
+    for piece in vocabulary:
+        if piece in _SPECIAL or (piece.startswith("[") and piece.endswith("]")) or is_character(piece):
+            continue
+        if piece.startswith("##"):
+            needed |= {f"##{character}" for character in piece[2:]}
+        else:
+            needed |= {piece[0], *(f"##{character}" for character in piece[1:])}
+    return tuple(sorted(needed - have))
+
+
+def pieces_to_keep(
+    tokenizer: Tokenizer, texts: Iterable[str], *, min_count: int = 1, keep: Collection[str] = ()
+) -> np.ndarray:
+    """Ids of the pieces that stay, ascending: special tokens, single characters, and what `texts` use.
+
+    Args:
+        texts: all texts that should be read as before: training texts, augmented and unlabelled ones too.
+        min_count: drop pieces that occur less often; their words are then split further.
+        keep: more pieces that stay.
+
+    Raises:
+        UserError: no texts, or a piece in `keep` that the vocabulary does not have.
+    """
+    vocabulary = tokenizer.vocabulary
+    wrong = sorted(set(keep) - set(vocabulary))
+    if wrong:
+        raise UserError(f"the piece '{wrong[0]}' was to be kept, but the vocabulary does not have it; leave it out")
+    counts = word_counts(tokenizer, texts)
+    if not counts:
+        raise UserError(
+            "vocabulary trimming needs the texts that the model will read; received none, or only empty ones"
+        )
+    used = np.zeros(len(vocabulary), np.int64)
+    words = list(counts)
+    for word, ids in zip(words, _pieces(tokenizer, words), strict=True):
+        np.add.at(used, list(ids), counts[word])
+    always = np.array([piece in _SPECIAL or is_character(piece) or piece in keep for piece in vocabulary])
+    return np.flatnonzero(always | (used >= max(1, min_count)))
+
+
+def trim_vocabulary(model: TextModel, kept: np.ndarray) -> TextModel:
+    """A new model with only the pieces `kept` (ids, ascending), a tokenizer to match, and all other weights copied.
+
+    Raises:
+        UserError: the model has no tokenizer, ids are not in it, or a special token would go.
+    """
+    tokenizer = getattr(model, "tokenizer", None)
+    if tokenizer is None:
+        raise UserError("the model has no tokenizer; load it from a directory with its vocab.txt")
+    kept = np.asarray(kept, np.int64)
+    size = len(tokenizer.vocabulary)
+    if not len(kept) or (np.diff(kept) <= 0).any() or kept[0] < 0 or kept[-1] >= size:
+        raise UserError(f"the kept ids are not ascending numbers from 0 to {size - 1}; take them from pieces_to_keep")
+    lost = [
+        piece for piece in _SPECIAL if piece in tokenizer.vocabulary and tokenizer.vocabulary.index(piece) not in kept
+    ]
+    if lost:
+        raise UserError(f"the special token {lost[0]} is not among the kept pieces; it has to stay")
+    outputs = len(kept) if TASKS[model.task].over_vocabulary else model.num_outputs
+    sizes = replace(model.config, vocab_size=len(kept))
+    small = TextModel(sizes, outputs, model.task, model.label_names, dtype=model.dtype_policy)
+    for ours, theirs in zip(small.variables, model.variables, strict=True):
+        value = theirs.numpy()
+        for axis, (length, before) in enumerate(zip(ours.shape, theirs.shape, strict=True)):
+            if length != before:  # the word table, and what a masked-LM head has for each piece
+                value = np.take(value, kept, axis=axis)
+        ours.assign(value)
+    small.tokenizer = Tokenizer(
+        [tokenizer.vocabulary[i] for i in kept],
+        lower_case=tokenizer.lower_case,
+        strip_accents=tokenizer.strip_accents,
+        tokenize_chinese_chars=tokenizer.tokenize_chinese_chars,
+    )
+    return small
+
+
+def compare_segmentation(before: Tokenizer, after: Tokenizer, texts: Iterable[str]) -> Segmentation:
+    """How `after`, whose pieces are some of those of `before`, splits the words of `texts`, held-out ones for instance."""
+    counts = word_counts(before, texts)
+    if not counts:
+        raise UserError("there are no words to compare; received no texts, or only empty ones")
+    words = sorted(counts, key=lambda word: (-counts[word], word))
+    ids = {piece: number for number, piece in enumerate(before.vocabulary)}
+    old_id = [ids[piece] for piece in after.vocabulary]
+    total = sum(counts.values())
+    changed, unknown, unknown_before, pieces, pieces_before = [], 0, 0, 0, 0
+    for word, old, new in zip(words, _pieces(before, words), _pieces(after, words), strict=True):
+        times = counts[word]
+        renumbered = tuple(old_id[i] for i in new)
+        if renumbered != old:
+            changed.append(word)
+        unknown += times * (before.unk_id in renumbered)
+        unknown_before += times * (before.unk_id in old)
+        pieces, pieces_before = pieces + times * len(new), pieces_before + times * len(old)
+    return Segmentation(
+        words=total,
+        resegmented=sum(counts[word] for word in changed) / total,
+        unknown=unknown / total,
+        unknown_before=unknown_before / total,
+        pieces=pieces / total,
+        pieces_before=pieces_before / total,
+        examples=tuple(word.decode("utf-8") for word in changed[:20]),
+    )
+
+
+def compare_models(
+    before: TextModel,
+    after: TextModel,
+    texts: Sequence[str],
+    texts_b: Sequence[str] | None = None,
+    *,
+    max_length: int = 64,
+    batch_size: int = 64,
+) -> Parity:
+    """Logits of both models on the same texts, each with its own tokenizer; `after` is a trimmed `before`."""
+    if not texts:
+        raise UserError("there are no texts to compare the models on; received an empty list")
+    ids = {piece: number for number, piece in enumerate(before.tokenizer.vocabulary)}
+    old_id = np.array([ids[piece] for piece in after.tokenizer.vocabulary])
+    same_pieces, same_answer, difference = 0, 0, 0.0
+    for start in range(0, len(texts), batch_size):
+        part = slice(start, start + batch_size)
+        pair = None if texts_b is None else texts_b[part]
+        inputs = [model.tokenizer(texts[part], pair, length=max_length) for model in (before, after)]
+        logits = [np.asarray(model(x, training=False)) for model, x in zip((before, after), inputs, strict=True)]
+        renumbered = old_id[inputs[1]["token_ids"].numpy()]
+        same = (renumbered == inputs[0]["token_ids"].numpy()).all(axis=1)
+        same_pieces += int(same.sum())
+        same_answer += int((logits[0].argmax(-1) == logits[1].argmax(-1)).reshape(len(same), -1).all(axis=1).sum())
+        if same.any():
+            difference = max(difference, float(np.abs(logits[0][same] - logits[1][same]).max()))
+    return Parity(len(texts), same_pieces / len(texts), difference, same_answer / len(texts))

@@ -1,0 +1,68 @@
+"""A masked language model as augmentation asks for it: the most probable pieces at a masked position."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from safetensors import safe_open
+
+from tfdistill.data.glove import GloVe
+from tfdistill.data.mlm_augment import Finder, MaskedLM
+from tfdistill.errors import UserError
+from tfdistill.load import load
+from tfdistill.models.names import head_names
+from tfdistill.models.text import TextModel
+
+TASKS = ("masked_lm", "pretraining")
+
+
+def fill_mask(model: TextModel) -> MaskedLM:
+    """The `k` most probable ids (B, k) at the first of `masked_positions` (B, 1) of each row, most probable first.
+
+    The head is computed at that position only, so its cost does not grow with the length.
+    Raises UserError for a model without a masked-language-model head.
+    """
+    if model.task not in TASKS:
+        raise UserError(f"got a {model.task} model; expected one with a masked-language-model head (masked_lm)")
+    ids = tf.TensorSpec((None, None), tf.int32)
+    names = ("token_ids", "padding_mask", "segment_ids", "masked_positions")
+
+    def best(inputs: dict[str, tf.Tensor], k: tf.Tensor) -> tf.Tensor:
+        return tf.math.top_k(model(inputs, training=False)[:, 0], k).indices
+
+    compiled = tf.function(best, input_signature=[dict.fromkeys(names, ids), tf.TensorSpec((), tf.int32)])
+    size = model.config.vocab_size
+
+    def ask(inputs: dict[str, np.ndarray], k: int) -> np.ndarray:
+        return compiled({name: tf.constant(inputs[name], tf.int32) for name in names}, min(k, size)).numpy()
+
+    return ask
+
+
+def finder(model: TextModel, glove: GloVe | None = None, *, k: int = 15) -> Finder:
+    """What finds candidates for TinyBERT's augmentation with `model`, in queries as long as the model can read."""
+    longest = getattr(model.config, "max_position_embeddings", 512)
+    return Finder(model.tokenizer, fill_mask(model), glove, k=k, max_length=min(512, longest))
+
+
+def load_masked_lm(source: str | os.PathLike) -> TextModel:
+    """A model with the masked-language-model head that its Hugging Face directory, or run directory, holds.
+
+    Raises UserError when there is none: a head made at random would predict noise.
+    """
+    directory = Path(os.fspath(source).removeprefix("hf:"))
+    if (directory / "student").is_dir():
+        directory = directory / "student"
+    model = load(directory, task="masked_lm")
+    with safe_open(directory / "model.safetensors", "numpy") as file:
+        there = {name.replace(".gamma", ".weight").replace(".beta", ".bias") for name in file.keys()}  # noqa: SIM118
+    missing = [name for name, _, _ in head_names(model) if name not in there]
+    if missing:
+        raise UserError(
+            f"{source} has no masked-language-model head (no '{missing[0]}'); expected a pre-trained directory with one: "
+            "give it with --mlm DIR, or train one on top of this encoder with tfdistill pretrain"
+        )
+    return model

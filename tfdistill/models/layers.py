@@ -1,0 +1,65 @@
+"""Building blocks that the transformer families share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+# Added to the scores of padded keys. Bounded on purpose: exp(-100) is far below float32's resolution beside real keys,
+# and static int8 keeps its scale, which -10,000 or -1e9 would destroy.
+MASKED_SCORE = -100.0
+
+ACTIVATIONS = {
+    "gelu": lambda x: keras.activations.gelu(x, approximate=False),
+    "gelu_new": lambda x: keras.activations.gelu(x, approximate=True),
+    "gelu_pytorch_tanh": lambda x: keras.activations.gelu(x, approximate=True),
+    "relu": keras.activations.relu,
+}
+
+
+def initializer(stddev: float) -> keras.initializers.Initializer:
+    """A new one for every weight: a Keras initializer draws the same numbers each time it is used."""
+    return keras.initializers.TruncatedNormal(stddev=stddev)
+
+
+@keras.saving.register_keras_serializable(package="tfdistill")
+class Linear(keras.layers.Dense):
+    """Dense over the last axis as one two-dimensional product: one kernel in TFLite, and no batched gradient."""
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        shape = ops.shape(inputs)
+        flat = inputs if len(shape) == 2 else ops.reshape(inputs, (-1, shape[-1]))
+        outputs = self.activation(ops.add(ops.matmul(flat, self.kernel), self.bias))
+        return outputs if len(shape) == 2 else ops.reshape(outputs, (*shape[:-1], self.units))
+
+
+class NoNorm(keras.layers.Layer):
+    """γ∘h + β in the place of LayerNorm (MobileBERT, Sun et al. 2020, section 3.3)."""
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        self.gamma = self.add_weight(shape=(shape[-1],), initializer="ones", name="gamma")
+        self.beta = self.add_weight(shape=(shape[-1],), initializer="zeros", name="beta")
+
+    def call(self, inputs: Any) -> Any:
+        return inputs * self.gamma + self.beta
+
+
+def attend(
+    query: Any, key: Any, value: Any, key_bias: Any, heads: int, dropout: Any, training: bool
+) -> tuple[Any, Any]:
+    """Scaled dot-product attention of queries (B, M, heads·size) over keys and values (B, L, heads·size).
+
+    Returns (mixed values (B, M, heads·size), scores (B, heads, M, L) before mask and softmax).
+    """
+    batch, queries = ops.shape(query)[0], ops.shape(query)[1]
+
+    def split(x: Any) -> Any:
+        return ops.transpose(ops.reshape(x, (batch, ops.shape(x)[1], heads, x.shape[-1] // heads)), (0, 2, 1, 3))
+
+    scale = ops.cast((query.shape[-1] // heads) ** -0.5, query.dtype)
+    scores = ops.matmul(split(query) * scale, ops.transpose(split(key), (0, 1, 3, 2)))
+    weights = ops.softmax(scores + ops.cast(key_bias, scores.dtype), axis=-1)
+    mixed = ops.matmul(dropout(weights, training=training), split(value))
+    return ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (batch, queries, value.shape[-1])), scores

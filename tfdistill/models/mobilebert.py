@@ -1,0 +1,239 @@
+"""MobileBERT (Sun et al. 2020), its TINY variant and the IB-BERT teacher: one encoder with transformers' config switches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfdistill.errors import UserError
+from tfdistill.models.bert import BertEncoder, check_transformer
+from tfdistill.models.layers import ACTIVATIONS, Linear, NoNorm, attend, initializer
+
+NORMALIZATIONS = ("no_norm", "layer_norm")
+
+# --- config ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MobileBertConfig:
+    """Sizes and switches, named as in transformers' MobileBertConfig; the defaults are the paper's MobileBERT.
+
+    What attention reads: `use_bottleneck_attention` takes queries, keys and values from the bottleneck that also is the
+    residual (TINY); else `key_query_shared_bottleneck` takes queries and keys from a second bottleneck and values from the
+    body (MobileBERT); with neither, all three come from the body (IB-BERT). That last one transformers' config can say, but
+    its layers cannot compute it unless body and bottleneck are equally wide: see `runs_in_transformers`.
+    """
+
+    vocab_size: int = 30522
+    hidden_size: int = 512
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 4
+    intermediate_size: int = 512
+    hidden_act: str = "relu"
+    hidden_dropout_prob: float = 0.0
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    embedding_size: int = 128
+    trigram_input: bool = True
+    use_bottleneck: bool = True
+    intra_bottleneck_size: int = 128
+    use_bottleneck_attention: bool = False
+    key_query_shared_bottleneck: bool = True
+    num_feedforward_networks: int = 4
+    normalization_type: str = "no_norm"
+    classifier_activation: bool = True
+    classifier_dropout: float | None = None
+
+    def __post_init__(self) -> None:
+        check_transformer(self, "intra_bottleneck_size" if self.use_bottleneck else "hidden_size")
+        if self.normalization_type not in NORMALIZATIONS:
+            raise UserError(
+                f"normalization_type '{self.normalization_type}' is unknown; expected one of {', '.join(NORMALIZATIONS)}"
+            )
+        if self.num_feedforward_networks < 1 or not 1 <= self.embedding_size <= self.hidden_size:
+            raise UserError(
+                f"num_feedforward_networks is {self.num_feedforward_networks} and embedding_size {self.embedding_size}; "
+                f"expected at least 1, and 1..{self.hidden_size} (hidden_size)"
+            )
+
+    @property
+    def width(self) -> int:
+        """Width inside a layer."""
+        return self.intra_bottleneck_size if self.use_bottleneck else self.hidden_size
+
+    @property
+    def pooler_act(self) -> str | None:
+        return "tanh" if self.classifier_activation else None
+
+    @property
+    def attention_bottleneck(self) -> bool:
+        """Whether queries and keys have a bottleneck of their own."""
+        return self.use_bottleneck and self.key_query_shared_bottleneck and not self.use_bottleneck_attention
+
+    @property
+    def embedding_transformation(self) -> bool:
+        """Whether a dense layer leads from the word pieces to the body."""
+        return self.trigram_input or self.embedding_size != self.hidden_size
+
+    @property
+    def runs_in_transformers(self) -> bool:
+        """False for IB-BERT: transformers builds queries and keys `intra_bottleneck_size` wide where they read the body."""
+        reads_body = self.use_bottleneck and not self.use_bottleneck_attention and not self.key_query_shared_bottleneck
+        return not reads_body or self.hidden_size == self.intra_bottleneck_size
+
+    def head_dropout(self, task: str) -> float:
+        """Dropout between the encoder and the head."""
+        if task in ("classification", "multilabel", "regression", "token_classification"):
+            return self.hidden_dropout_prob if self.classifier_dropout is None else self.classifier_dropout
+        return 0.0
+
+
+# --- layers ---------------------------------------------------------------------------------------------------------
+
+
+def _norm(config: MobileBertConfig, dtype: Any, name: str, epsilon: float | None = None) -> keras.layers.Layer:
+    if config.normalization_type == "no_norm":
+        return NoNorm(dtype=dtype, name=name)
+    epsilon = config.layer_norm_eps if epsilon is None else epsilon
+    return keras.layers.LayerNormalization(epsilon=epsilon, dtype=dtype, name=name)
+
+
+def _linear(config: MobileBertConfig, units: int, dtype: Any, name: str, activation: Any = None) -> Linear:
+    init = initializer(config.initializer_range)
+    return Linear(units, activation, kernel_initializer=init, dtype=dtype, name=name)
+
+
+# transformers leaves PyTorch's default in the norms of the embeddings and of a layer's last feed-forward network.
+_TORCH_EPSILON = 1e-5
+
+
+class MobileBertEmbeddings(keras.layers.Layer):
+    """Narrow word pieces, each with its neighbours (next, current, previous), made body-wide; plus position and token type.
+
+    Beside the text's ends stand zeros (section 3.5, after Kaliamoorthi et al. 2019). Padding counts as the end, so that a
+    padded text gives what it gives alone; transformers puts the [PAD] vector behind a padded text's last piece instead.
+    """
+
+    def __init__(self, config: MobileBertConfig, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.trigram = config.trigram_input
+
+        def table(rows: int, width: int, name: str) -> keras.layers.Embedding:
+            init = initializer(config.initializer_range)
+            return keras.layers.Embedding(rows, width, init, dtype=self.dtype_policy, name=name)
+
+        self.word = table(config.vocab_size, config.embedding_size, "word")
+        self.position = table(config.max_position_embeddings, config.hidden_size, "position")
+        self.token_type = table(config.type_vocab_size, config.hidden_size, "token_type")
+        self.transformation = None
+        if config.embedding_transformation:
+            self.transformation = _linear(config, config.hidden_size, self.dtype_policy, "transformation")
+        self.norm = _norm(config, self.dtype_policy, "norm", _TORCH_EPSILON)
+        self.dropout = keras.layers.Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
+
+    def call(self, token_ids: Any, segment_ids: Any, mask: Any, training: bool = False) -> Any:
+        words = self.word(token_ids)
+        if self.trigram:
+            words = words * ops.cast(mask, words.dtype)[:, :, None]
+            following = ops.pad(words[:, 1:], ((0, 0), (0, 1), (0, 0)))
+            previous = ops.pad(words[:, :-1], ((0, 0), (1, 0), (0, 0)))
+            words = ops.concatenate([following, words, previous], axis=-1)
+        if self.transformation is not None:
+            words = self.transformation(words)
+        positions = ops.expand_dims(ops.arange(ops.shape(token_ids)[1], dtype="int32"), 0)
+        total = words + self.position(positions) + self.token_type(segment_ids)
+        return self.dropout(self.norm(total), training=training)
+
+
+class Bottleneck(keras.layers.Layer):
+    """Dense and norm."""
+
+    def __init__(self, config: MobileBertConfig, units: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.dense = _linear(config, units, self.dtype_policy, "dense")
+        self.norm = _norm(config, self.dtype_policy, "norm")
+
+    def call(self, hidden: Any) -> Any:
+        return self.norm(self.dense(hidden))
+
+
+class FeedForward(keras.layers.Layer):
+    """Dense, activation, dense, dropout, norm of the sum with the input."""
+
+    def __init__(self, config: MobileBertConfig, dropout: float = 0.0, epsilon: float | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        activation = ACTIVATIONS[config.hidden_act]
+        self.intermediate = _linear(config, config.intermediate_size, self.dtype_policy, "intermediate", activation)
+        self.output_dense = _linear(config, config.width, self.dtype_policy, "output_dense")
+        self.norm = _norm(config, self.dtype_policy, "norm", epsilon)
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+
+    def call(self, hidden: Any, training: bool = False) -> Any:
+        return self.norm(self.dropout(self.output_dense(self.intermediate(hidden)), training=training) + hidden)
+
+
+class MobileBertLayer(keras.layers.Layer):
+    """One layer. Returns (hidden state (B, L, body), attention scores (B, A, L, L) before mask and softmax)."""
+
+    def __init__(self, config: MobileBertConfig, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.config, dtype, width = config, self.dtype_policy, config.width
+        # Inside a bottleneck there is no dropout but that of the attention weights; it follows on the way out.
+        inner_dropout = 0.0 if config.use_bottleneck else config.hidden_dropout_prob
+        self.input_bottleneck = Bottleneck(config, width, dtype=dtype, name="input") if config.use_bottleneck else None
+        self.attention_bottleneck = None
+        if config.attention_bottleneck:
+            self.attention_bottleneck = Bottleneck(config, width, dtype=dtype, name="attention")
+        self.query, self.key, self.value = (_linear(config, width, dtype, name) for name in ("query", "key", "value"))
+        self.attention_output = _linear(config, width, dtype, "attention_output")
+        self.attention_norm = _norm(config, dtype, "attention_norm")
+        self.attention_dropout = keras.layers.Dropout(config.attention_probs_dropout_prob, dtype=dtype)
+        self.inner_dropout = keras.layers.Dropout(inner_dropout, dtype=dtype)
+        self.stack = [
+            FeedForward(config, dtype=dtype, name=f"ffn_{n}") for n in range(1, config.num_feedforward_networks)
+        ]
+        self.last = FeedForward(config, inner_dropout, _TORCH_EPSILON, dtype=dtype, name="ffn_last")
+        if config.use_bottleneck:
+            self.output_dense = _linear(config, config.hidden_size, dtype, "output_dense")
+            self.output_norm = _norm(config, dtype, "output_norm")
+            self.dropout = keras.layers.Dropout(config.hidden_dropout_prob, dtype=dtype)
+
+    def call(self, hidden: Any, key_bias: Any, training: bool = False) -> tuple[Any, Any]:
+        narrow = hidden if self.input_bottleneck is None else self.input_bottleneck(hidden)
+        if self.attention_bottleneck is not None:
+            reads = self.attention_bottleneck(hidden)
+            query, key, value = self.query(reads), self.key(reads), self.value(hidden)
+        else:
+            reads = narrow if self.config.use_bottleneck_attention else hidden
+            query, key, value = self.query(reads), self.key(reads), self.value(reads)
+        mixed, scores = attend(
+            query, key, value, key_bias, self.config.num_attention_heads, self.attention_dropout, training
+        )
+        mixed = self.inner_dropout(self.attention_output(mixed), training=training)
+        narrow = self.attention_norm(mixed + narrow)
+        for network in self.stack:
+            narrow = network(narrow, training=training)
+        narrow = self.last(narrow, training=training)
+        if not self.config.use_bottleneck:
+            return narrow, scores
+        wide = self.dropout(self.output_dense(narrow), training=training)
+        return self.output_norm(wide + hidden), scores
+
+
+# --- model ----------------------------------------------------------------------------------------------------------
+
+
+class MobileBertEncoder(BertEncoder):
+    """As `BertEncoder`; hidden states are the body-wide outputs of the layers."""
+
+    embeddings_class = MobileBertEmbeddings
+    layer_class = MobileBertLayer
+    # Without LayerNorm the scores themselves can be larger than BERT's -100.
+    masked_score = -10_000.0
+    can_skip = False

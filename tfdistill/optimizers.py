@@ -1,0 +1,127 @@
+"""Optimizers whose variables can be held still, and that can start again, without another compilation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfdistill.adam import FusedAdam
+from tfdistill.errors import UserError
+
+
+class WarmupLinear(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear from 0 to `peak` over `warmup` steps, then linear to 0 at `total` steps. `set` gives it new numbers."""
+
+    def __init__(self, peak: float, warmup: int, total: int):
+        self.numbers = tf.Variable([peak, warmup, total], dtype=tf.float32, trainable=False, name="peak_warmup_total")
+
+    def set(self, peak: float, warmup: int, total: int) -> None:
+        self.numbers.assign([peak, warmup, total])
+
+    def __call__(self, step: Any) -> Any:
+        step = tf.cast(step, tf.float32)
+        peak, warmup, total = tf.unstack(tf.convert_to_tensor(self.numbers))
+        rising = (step + 1.0) / tf.maximum(1.0, warmup)
+        falling = (total - step) / tf.maximum(1.0, total - warmup)
+        return peak * tf.clip_by_value(tf.minimum(rising, falling), 0.0, 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        peak, warmup, total = self.numbers.numpy()
+        return {"peak": float(peak), "warmup": int(warmup), "total": int(total)}
+
+
+class Gated:
+    """Gives a Keras optimizer one learning-rate factor for each variable: 0 holds it still, 1 trains it as usual.
+
+    The factors are variables, so that stages with other frozen parts share one compiled step. Held variables neither
+    decay nor count in the gradient norm. `decay` is decoupled weight decay, as in AdamW (Loshchilov and Hutter 2019).
+    """
+
+    gated: bool = True  # False leaves the factors out: a step without them is smaller and faster
+    decay: float = 0.0
+    factors: Any = None
+    decays: tuple[bool, ...] = ()
+
+    def build(self, variables: list[Any]) -> None:
+        super().build(variables)  # type: ignore[misc]
+        self.factors = tf.Variable(tf.ones([len(variables)]), trainable=False, name="learning_rate_factors")
+        # As BERT does: biases and norms (vectors by these names) are not decayed. Nor are tables, of which a step reads a
+        # few rows only.
+        self.decays = tuple(not any(p in v.name for p in ("bias", "gamma", "beta", "embeddings")) for v in variables)
+
+    def restart(self) -> None:
+        """Step number and moments back to zero, as a new optimizer has them."""
+        for variable in self.variables:  # type: ignore[attr-defined]
+            variable.assign(tf.zeros_like(variable))
+
+    def apply(self, grads: list[Any], trainable_variables: Any = None) -> None:
+        variables = list(self._trainable_variables if trainable_variables is None else trainable_variables)  # type: ignore[attr-defined]
+        if not self.gated:
+            super().apply(grads, variables)  # type: ignore[misc]
+            return
+        held = [tf.cast(self._factor(variable) > 0, tf.float32) for variable in variables]
+        super().apply([_scaled(g, h) for g, h in zip(grads, held, strict=True)], variables)  # type: ignore[misc]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        rate = tf.cast(learning_rate, tf.float32)
+        if self.gated:
+            rate *= self._factor(variable)
+        if self.decay and self.decays[self._get_variable_index(variable)]:  # type: ignore[attr-defined]
+            self.assign_sub(variable, variable * tf.cast(self.decay * rate, variable.dtype))  # type: ignore[attr-defined]
+        super().update_step(gradient, variable, rate)  # type: ignore[misc]
+
+    def _factor(self, variable: Any) -> Any:
+        return tf.convert_to_tensor(self.factors)[self._get_variable_index(variable)]  # type: ignore[attr-defined]
+
+
+def _scaled(gradient: Any, factor: Any) -> Any:
+    if isinstance(gradient, tf.IndexedSlices):
+        values = gradient.values * tf.cast(factor, gradient.values.dtype)
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+    return None if gradient is None else gradient * tf.cast(factor, gradient.dtype)
+
+
+class Adam(Gated, FusedAdam):
+    """Kingma and Ba 2015."""
+
+
+class SGD(Gated, keras.optimizers.SGD):
+    """Stochastic gradient descent."""
+
+
+class Adadelta(Gated, keras.optimizers.Adadelta):
+    """Zeiler 2012."""
+
+
+class Lamb(Gated, keras.optimizers.Lamb):
+    """You et al. 2020."""
+
+
+OPTIMIZERS: dict[str, Callable[..., Any]] = {
+    "adamw": Adam,
+    "adam": Adam,
+    "sgd": SGD,
+    "adadelta": lambda **options: Adadelta(rho=0.95, **options),
+    "lamb": Lamb,
+}
+# Decay where a stage names none: Keras' own for AdamW, the paper's for LAMB.
+DECAY = {"adamw": 0.004, "lamb": 0.01}
+
+
+def make_optimizer(
+    name: str,
+    schedule: WarmupLinear,
+    *,
+    weight_decay: float | None = None,
+    clip_norm: float | None = None,
+    **options: Any,
+) -> Any:
+    """An optimizer by name. Raises UserError for an unknown one."""
+    if name not in OPTIMIZERS:
+        raise UserError(f"optimizer '{name}' is unknown; expected one of {', '.join(OPTIMIZERS)}")
+    optimizer = OPTIMIZERS[name](learning_rate=schedule, global_clipnorm=clip_norm, **options)
+    optimizer.decay = DECAY.get(name, 0.0) if weight_decay is None else weight_decay
+    return optimizer
