@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import chain
@@ -163,8 +163,9 @@ def _make_parts(source: Split, plan: Plan, folder: Path, starts: range) -> None:
             rows = range(start, min(start + plan.rows, len(source)))
             if not _part(folder, start).is_file():
                 made = plan.make(source.take(rows), start)
-                columns = (made.texts, made.texts_b or [None] * len(made), made.source.tolist(), made.copy.tolist())
-                lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in zip(*columns, strict=True))
+                texts_b = _second(made.texts_b, len(made))
+                made_rows = zip(made.texts, texts_b, made.source.tolist(), made.copy.tolist(), strict=True)
+                lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in made_rows)
                 atomic_write(_part(folder, start), "".join(lines))
             advance(len(rows))
 
@@ -218,7 +219,11 @@ def _write(
 
 
 def _texts(split: Split) -> Iterator[tuple[str, str | None]]:
-    return zip(split.texts, split.texts_b or [None] * len(split), strict=True)
+    return zip(split.texts, _second(split.texts_b, len(split)), strict=True)
+
+
+def _second(texts_b: list[str] | None, count: int) -> Sequence[str | None]:
+    return [None] * count if texts_b is None else texts_b
 
 
 def _row(data: TextData, split: Split, i: int, text: str, text_b: str | None, **provenance: Any) -> dict[str, Any]:

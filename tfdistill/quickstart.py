@@ -50,7 +50,7 @@ class Plan:
     teacher_batch_size: int = 32
     copies: int = 2
     student_epochs: float = 1.0
-    student_rates: tuple[float, ...] = (1.5e-4, 3e-4)
+    student_rates: tuple[float, ...] = (2e-4, 4e-4)
     student_search_steps: int = 60
     bilstm_epochs: float = 2.0
     bilstm_rates: tuple[float, ...] = (1e-3, 2e-3)

@@ -61,13 +61,12 @@ def test_kept_layers_are_the_named_ones():
 
 
 def test_inference_is_unchanged_and_training_skips_whole_layers():
-    model = tiny_bert(layers=3)
+    model = tiny_bert(layers=2)
     dropping = with_layerdrop(model, 0.5)
     assert dropping.config.layerdrop == 0.5 and dropping.count_params() == model.count_params()
     np.testing.assert_allclose(dropping(inputs()), model(inputs()), atol=1e-6)
-    # With dropout off, each training output is that of one of the eight models that lack some layers.
-    subsets = [[n for n in (1, 2, 3) if bits >> n & 1] for bits in range(2, 16, 2)]
-    outputs = [np.array(keep_layers(model, kept)(inputs())) for kept in subsets]
+    # With dropout off, each training output is that of one of the four models that lack some layers.
+    outputs = [np.array(keep_layers(model, kept)(inputs())) for kept in ([1], [2], [1, 2])]
     embedded = model.features(inputs(), ("embeddings",)).embeddings
     outputs.append(np.array(model.head(model.encoder.pooler(embedded[:, 0]))))
     seen = set()
@@ -77,8 +76,8 @@ def test_inference_is_unchanged_and_training_skips_whole_layers():
         near = [n for n, output in enumerate(outputs) if np.allclose(found, output, atol=1e-5)]
         assert len(near) == 1
         seen.update(near)
-    assert len(seen) >= 5
-    assert keep_layers(dropping, [1, 2]).config == keep_layers(model, [1, 2]).config  # LayerDrop is off
+    assert seen == {0, 1, 2, 3}
+    assert keep_layers(dropping, [1, 2]).config == model.config  # LayerDrop is off
 
 
 def test_rate_is_that_asked_for_and_draws_are_seeded():

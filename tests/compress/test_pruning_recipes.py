@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tfdistill.compress.layerdrop import keep_layers
 from tfdistill.data.textdata import Split, TextData
 from tfdistill.errors import UserError
 from tfdistill.models.bert import BertConfig
@@ -35,6 +36,12 @@ def teacher():
     return load_directory(TINY, num_outputs=2, label_names=("neg", "pos"))
 
 
+@pytest.fixture(scope="module")
+def shallow(teacher):
+    """Two layers, which make no difference to heads and neurons but to the time."""
+    return keep_layers(teacher, [1, 2])
+
+
 def trained(name, teacher, out, **settings):
     """Result of a run, the report it wrote, and the student as it opens from the directory."""
     module, data = find(name), tiny_data()
@@ -48,6 +55,7 @@ def trained(name, teacher, out, **settings):
     return result, report, student
 
 
+@pytest.mark.slow
 def test_layerdrop_cuts_every_depth_asked_for(teacher, tmp_path):
     result, report, student = trained("layerdrop", teacher, tmp_path / "run", depth="2,1", rate=0.2)
     assert teacher.num_layers == 3 and student.num_layers == 2 and type(student.config) is BertConfig
@@ -65,59 +73,63 @@ def test_layerdrop_takes_a_rate_or_the_layers_themselves(teacher):
     by_rate = module.recipe(teacher, data, module.Settings(prune_rate=0.5))
     assert by_rate.settings["layers"] == {"depth-2": (1, 3)}
     assert by_rate.student.config.layerdrop == 0.2
-    assert module.recipe(teacher, data, module.Settings(keep="2,3")).settings["layers"] == {"depth-2": (2, 3)}
+    assert module._layers(3, module.Settings(keep="2,3")) == {"depth-2": (2, 3)}
     for wrong in ({"keep": "3,2"}, {"keep": "x"}, {"depth": "4"}, {"depth": ""}, {"depth": "1", "keep": "1"}):
         with pytest.raises(UserError):
             module._layers(3, module.Settings(**wrong))
 
 
-def test_head_pruning_without_training_leaves_the_other_weights(teacher, tmp_path):
-    _, _, student = trained("head_pruning", teacher, tmp_path / "run", epochs=0, share=0.0, step=0.25)
-    heads = teacher.config.num_attention_heads
-    assert student.config.heads_per_layer == (1, 1, 1)
-    assert heads > 1 and student.count_params() < teacher.count_params()
+def test_head_pruning_without_training_leaves_the_other_weights(shallow, tmp_path):
+    _, _, student = trained("head_pruning", shallow, tmp_path / "run", epochs=0, share=0.0, step=0.25)
+    heads = shallow.config.num_attention_heads
+    assert student.config.heads_per_layer == (1, 1)
+    assert heads > 1 and student.count_params() < shallow.count_params()
     np.testing.assert_array_equal(
-        student.encoder.blocks[0].intermediate.kernel, teacher.encoder.blocks[0].intermediate.kernel
+        student.encoder.blocks[0].intermediate.kernel, shallow.encoder.blocks[0].intermediate.kernel
     )
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text("utf-8").splitlines()]
     removed = [entry["heads_removed"] for entry in log if "heads_removed" in entry]
-    assert removed[0] == 0 and removed == sorted(removed) and removed[-1] == 3 * (heads - 1)
+    assert removed[0] == 0 and removed == sorted(removed) and removed[-1] == 2 * (heads - 1)
 
 
-def test_head_pruning_that_may_lose_nothing_stops(teacher, tmp_path):
-    _, _, student = trained("head_pruning", teacher, tmp_path / "run", epochs=0.5, share=1.0, step=0.25)
+@pytest.mark.slow
+def test_head_pruning_that_may_lose_nothing_stops(shallow, tmp_path):
+    _, _, student = trained("head_pruning", shallow, tmp_path / "run", epochs=0.5, share=1.0, step=0.25)
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text("utf-8").splitlines()]
     steps = [entry for entry in log if "heads_removed" in entry]
     kept = [entry for entry in steps if entry["kept"]]
     assert all(entry["dev_score"] >= steps[0]["dev_score"] for entry in kept)
-    left = getattr(student.config, "heads_per_layer", None) or (teacher.config.num_attention_heads,) * 3
-    gone = sum(teacher.config.num_attention_heads - heads for heads in left)
+    left = getattr(student.config, "heads_per_layer", None) or (shallow.config.num_attention_heads,) * 2
+    gone = sum(shallow.config.num_attention_heads - heads for heads in left)
     assert gone == kept[-1]["heads_removed"]
 
 
-def test_neuron_pruning_reaches_its_widths_in_steps(teacher, tmp_path):
+@pytest.mark.slow
+def test_neuron_pruning_reaches_its_widths_in_steps(shallow, tmp_path):
     _, report, student = trained(
-        "neuron_pruning", teacher, tmp_path / "run", intermediate=0.5, value=0.5, query_key=0.5, pooler=0.5, steps=2
+        "neuron_pruning", shallow, tmp_path / "run", intermediate=0.5, value=0.5, query_key=0.5, pooler=0.5, steps=2
     )
-    sizes, head = teacher.config, teacher.config.hidden_size // teacher.config.num_attention_heads
+    sizes, head = shallow.config, shallow.config.hidden_size // shallow.config.num_attention_heads
     config = student.config
     assert config.intermediate_size == scaled(sizes.intermediate_size, 0.5, 8)
     assert set(config.value_sizes) == set(config.query_key_sizes) == {scaled(head, 0.5, 8)}
     assert config.pooler_size == scaled(sizes.hidden_size, 0.5, 8)
     assert len(report["stages"]) == 2 and "widths" in report["stages"][0]["before"]
-    assert student.count_params() < teacher.count_params()
+    assert student.count_params() < shallow.count_params()
 
 
-def test_neuron_pruning_of_the_feed_forward_layers_alone_stays_a_bert(teacher, tmp_path):
-    _, _, student = trained("neuron_pruning", teacher, tmp_path / "run", steps=1, measure="magnitude")
+@pytest.mark.slow
+def test_neuron_pruning_of_the_feed_forward_layers_alone_stays_a_bert(shallow, tmp_path):
+    _, _, student = trained("neuron_pruning", shallow, tmp_path / "run", steps=1, measure="magnitude")
     assert type(student.config) is BertConfig
     assert json.loads((tmp_path / "run" / "student" / "config.json").read_text())["model_type"] == "bert"
 
 
-def test_neuron_pruning_narrows_the_residual_stream(teacher, tmp_path):
-    _, _, student = trained("neuron_pruning", teacher, tmp_path / "run", hidden=0.5, intermediate=1.0, steps=1)
-    assert student.config.hidden_size == scaled(teacher.config.hidden_size, 0.5, 8)
-    assert student.encoder.blocks[0].query.kernel.shape[1] == teacher.config.hidden_size
+@pytest.mark.slow
+def test_neuron_pruning_narrows_the_residual_stream(shallow, tmp_path):
+    _, _, student = trained("neuron_pruning", shallow, tmp_path / "run", hidden=0.5, intermediate=1.0, steps=1)
+    assert student.config.hidden_size == scaled(shallow.config.hidden_size, 0.5, 8)
+    assert student.encoder.blocks[0].query.kernel.shape[1] == shallow.config.hidden_size
 
 
 def test_widths():

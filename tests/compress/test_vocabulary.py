@@ -1,3 +1,5 @@
+from functools import cache
+
 import numpy as np
 import pytest
 from helpers import tiny_bert, tiny_bilstm
@@ -25,22 +27,25 @@ VOCABULARY += [*LETTERS, *(f"##{c}" for c in LETTERS if c != "d"), *PIECES, "!"]
 TEXTS = ["bad cab!", "a face facade bad"]
 
 
+@cache
+def tokenizer():
+    return Tokenizer(VOCABULARY)
+
+
 def model_of(task="classification", outputs=3):
     config = BertConfig(len(VOCABULARY), 8, 2, 2, 16, 16, initializer_range=0.3)
     model = TextModel(config, outputs, task)
-    model.tokenizer = Tokenizer(VOCABULARY)
+    model.tokenizer = tokenizer()
     return model
 
 
-def kept_pieces(model, *args, **kwargs):
-    return [VOCABULARY[i] for i in pieces_to_keep(model.tokenizer, *args, **kwargs)]
+def kept_pieces(*args, **kwargs):
+    return [VOCABULARY[i] for i in pieces_to_keep(tokenizer(), *args, **kwargs)]
 
 
 def test_what_the_data_uses_and_all_characters_stay():
-    assert Tokenizer(VOCABULARY).tokenize(["facade"]).to_list() == [
-        [VOCABULARY.index(p) for p in ("f", "##a", "##c", "##ade")]
-    ]
-    kept = kept_pieces(model_of(), TEXTS)
+    assert tokenizer().tokenize(["facade"]).to_list() == [[VOCABULARY.index(p) for p in ("f", "##a", "##c", "##ade")]]
+    kept = kept_pieces(TEXTS)
     characters = [*LETTERS, *(f"##{c}" for c in LETTERS if c != "d")]
     assert kept == [
         "[PAD]",
@@ -56,13 +61,13 @@ def test_what_the_data_uses_and_all_characters_stay():
         "cab",
         "!",
     ]
-    assert kept_pieces(model_of(), TEXTS, min_count=2, keep=["dead"]) == [
+    assert kept_pieces(TEXTS, min_count=2, keep=["dead"]) == [
         "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters, "bad", "##d", "dead", "!"
     ]  # fmt: skip
 
 
 def test_words_are_counted_after_cleaning():
-    assert word_counts(Tokenizer(VOCABULARY), ["Bad  bad!", "BÁD"]) == {b"bad": 3, b"!": 1}
+    assert word_counts(tokenizer(), ["Bad  bad!", "BÁD"]) == {b"bad": 3, b"!": 1}
 
 
 def test_single_characters():
@@ -166,10 +171,11 @@ def test_the_loss_is_that_of_the_best_approximation():
 
 
 def test_what_cannot_be_factorised_is_one_line():
+    model = model_of()
     for size in (0, 8):
         with pytest.raises(UserError, match=r"expected 1\.\.7"):
-            factorise_embedding(model_of(), size)
+            factorise_embedding(model, size)
     with pytest.raises(UserError, match="already"):
-        factorise_embedding(factorise_embedding(model_of(), 4)[0], 2)
+        factorise_embedding(factorise_embedding(model, 4)[0], 2)
     with pytest.raises(UserError, match="masked_lm"):
         factorise_embedding(model_of("masked_lm", None), 4)

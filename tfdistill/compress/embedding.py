@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tfdistill.compress.cut import cut, everything, like
+from tfdistill.compress.cut import cut, everything, like, sizes_of
 from tfdistill.errors import UserError
 from tfdistill.models.heads import TASKS
 from tfdistill.models.text import TextModel
@@ -25,8 +25,7 @@ def factorise_embedding(model: TextModel, size: int) -> tuple[TextModel, float]:
         UserError: no BERT or DistilBERT, a table that is factorised already, a masked-LM head (it is tied to the table), or a
             size that is not smaller than the hidden width.
     """
-    base = cut(model, everything(model), uneven=True)
-    sizes = base.config
+    sizes = sizes_of(model)
     if sizes.embedding_size is not None:
         raise UserError(
             f"the word table is factorised already ({sizes.embedding_size} columns); start from the whole model"
@@ -35,7 +34,8 @@ def factorise_embedding(model: TextModel, size: int) -> tuple[TextModel, float]:
         raise UserError(f"the head for '{model.task}' is tied to the word table; factorise after fine-tuning on a task")
     if not 1 <= size < sizes.hidden_size:
         raise UserError(f"the word table was to have {size} columns; expected 1..{sizes.hidden_size - 1}")
-    small = like(model, replace(sizes, embedding_size=size))
+    base = cut(model, everything(model), uneven=True)
+    small = like(model, replace(base.config, embedding_size=size))
     ours, theirs = small.encoder.embeddings, base.encoder.embeddings
     table = theirs.word.embeddings.numpy().astype("float64")
     mean = table.mean(axis=0)

