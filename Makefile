@@ -11,7 +11,7 @@ TYPES := $(VENV)/types/tfdistill
 UV := uv==0.13.8
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test fidelity lint format wheel lock clean distclean
+.PHONY: help venv quickstart test slow fidelity lint format wheel lock clean distclean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -53,8 +53,11 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 quickstart: venv ## distil, quantize and compare on data from the package registry; ARGS="--help" for its options
 	$(BIN)/tfdistill quickstart $(ARGS)
 
-test: lint ## lint, then the whole test suite; ARGS="-k name" for a part of it
-	$(BIN)/python -m pytest $(ARGS)
+test: lint ## lint, then the test suite; ARGS="-k name" for a part of it
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+slow: venv ## the tests that take long: trainings until a loss is small, exports of pruned students
+	$(BIN)/python -m pytest -m slow $(ARGS)
 
 $(FIDELITY)/.installed: tests/fidelity/requirements.txt
 	@set -e; $(find_python); rm -rf $(FIDELITY); $$python -m venv $(FIDELITY)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
+import tensorflow as tf
 
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.text import TextModel
+
+
+@cache
+def mirrored() -> tf.distribute.MirroredStrategy:
+    """The one strategy of the test process: a second one would begin again with the keys of the first one's collectives."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
 def tiny_bert(layers: int = 2, width: int = 8, outputs: int = 3, dropout: float = 0.0, **kwargs) -> TextModel:

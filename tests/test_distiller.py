@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import inputs, tiny_bert
+from helpers import inputs, mirrored, tiny_bert
 
 from tfdistill import losses, mapping
 from tfdistill.distiller import Distiller
@@ -156,9 +156,7 @@ def test_mirrored_gives_one_device_result():
         )
         return distiller, history.history
 
-    (one, history_one), (two, history_two) = (
-        run(strategy) for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
-    )
+    (one, history_one), (two, history_two) = (run(strategy) for strategy in (tf.distribute.get_strategy(), mirrored()))
     # 22 examples in batches of 8: the last batch is uneven over two replicas.
     for a, b in zip(one.student.get_weights(), two.student.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)

@@ -233,8 +233,8 @@ BELOW: Sources = {
         ),
         (
             "tfdistill.export.verify",
-            "import tfdistill.data.metrics",
-            "tfdistill.export.verify:1 imports tfdistill.data.metrics",
+            "import tfdistill.data.masking",
+            "tfdistill.export.verify:1 imports tfdistill.data.masking",
         ),
         ("tfdistill.export.verify", "import tfdistill.runner", "tfdistill.export.verify:1 imports tfdistill.runner"),
         ("tfdistill.helpers", "", "tfdistill.helpers is in no row of LAYERS"),
