@@ -147,7 +147,8 @@ def _check_golden(path: Path, model: TFLiteModel, outputs: int, pieces: int) -> 
         vectors, tolerance = list(golden["vectors"]), float(golden["tolerance"])
         ids = [[int(value) for value in vector["token_ids"]] for vector in vectors]
         segments = [[int(value) for value in vector["segment_ids"]] for vector in vectors]
-        expected = np.concatenate([np.array(v["logits"], np.float64).reshape(-1, outputs) for v in vectors])
+        logits = [np.array(vector["logits"], np.float64).reshape(-1, outputs) for vector in vectors]
+        expected = np.concatenate([np.zeros((0, outputs)), *logits])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{path} is malformed ({type(error).__name__}: {error}); {_ADVICE}") from error
     outside = [value for row in ids for value in row if not 0 <= value < pieces]

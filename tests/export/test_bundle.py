@@ -263,8 +263,8 @@ def test_what_cannot_be_exported(made, tmp_path):
         export_bundle(model, tmp_path / "x", length=4)
     with pytest.raises(UserError, match="length is 17; expected 1 to 16"):
         export_bundle(model, tmp_path / "x", length=17)
-    with pytest.raises(UserError, match="quantization 'int8' is unknown"):
-        export_bundle(model, tmp_path / "x", quantize="int8")
+    with pytest.raises(UserError, match="quantization 'int3' is unknown"):
+        export_bundle(model, tmp_path / "x", quantize="int3")
     bare = TextModel(model.config, 2)
     with pytest.raises(UserError, match="has no tokenizer"):
         export_bundle(bare, tmp_path / "x")
