@@ -63,7 +63,7 @@ SUPPORT = {
         "dynamic_int8": TF,
         "weight_int8": _LSTM,
         "weight_int4": _LSTM,
-        "int8": TF,
+        "int8": _LSTM,
         "int8_int16": _LSTM,
     },
 }
