@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import tensorflow as tf
 from pydantic import Field
 
 from tfdistill.data.corpus import PlainText, TextExamples
@@ -98,8 +97,12 @@ def plain_text(
     student: TextModel | None = None,
     masking: Masking | None = None,
     next_sentence: bool = False,
+    every_position: bool = False,
 ) -> TextExamples:
-    """The sequences of the general stage, as `teacher` reads them. Raises UserError if `student` has another vocabulary."""
+    """The sequences of the general stage, as `teacher` reads them. Raises UserError if `student` has another vocabulary.
+
+    `masking`, `next_sentence` and `every_position` are those of `Corpus.examples`.
+    """
     assert settings.text is not None
     if student is not None and student.tokenizer.fingerprint != teacher.tokenizer.fingerprint:
         raise UserError(
@@ -107,33 +110,16 @@ def plain_text(
             "expected a general teacher, a task teacher and a student of one vocabulary"
         )
     corpus = PlainText(settings.text, megabytes=settings.megabytes).prepare(teacher.tokenizer)
-    return corpus.examples(length=settings.general_length, masking=masking, next_sentence=next_sentence)
-
-
-class AllPositions:
-    """Sequences whose models answer for every position and not for the masked ones alone: where these stand goes from the
-    inputs to the labels."""
-
-    def __init__(self, sequences: TextExamples):
-        self.sequences = sequences
-
-    def __len__(self) -> int:
-        return len(self.sequences)
-
-    def dataset(self, batch_size: int, *, seed: int = 0, epochs: int = 1) -> tf.data.Dataset:
-        def move(batch: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-            inputs = {key: value for key, value in batch["student"].items() if key != "masked_positions"}
-            labels = {**batch["labels"], "masked_positions": batch["student"]["masked_positions"]}
-            return {"student": inputs, "labels": labels}
-
-        return self.sequences.dataset(batch_size, seed=seed, epochs=epochs).map(move)
+    return corpus.examples(
+        length=settings.general_length, masking=masking, next_sentence=next_sentence, every_position=every_position
+    )
 
 
 def masked_word_augmentation(source: str, copies: int) -> Callable[[Split, int], Split]:
     """TinyBERT's augmentation by the masked LM at `source` and GloVe. Raises UserError for a directory without such a head."""
     from tfdistill.data.glove import load_glove
-    from tfdistill.data.mlm_augment import Finder, tinybert_split
-    from tfdistill.fill_mask import fill_mask, load_masked_lm
+    from tfdistill.data.mlm_augment import tinybert_split
+    from tfdistill.fill_mask import finder, load_masked_lm
 
     model = load_masked_lm(source)
-    return tinybert_split(copies, lambda: Finder(model.tokenizer, fill_mask(model), load_glove()))
+    return tinybert_split(copies, lambda: finder(model, load_glove()))

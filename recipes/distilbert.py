@@ -33,7 +33,6 @@ from tfdistill.models.text import TextModel
 from tfdistill.recipe import Recipe, soft_term
 from tfdistill.recipes._shared import (
     STUDENT,
-    AllPositions,
     GeneralSettings,
     general_stages_only,
     make_student,
@@ -75,7 +74,7 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
         language_model = student_from_layers(general, layers=layers, family=family)
         # The general stage begins with the pre-trained teacher's layers, and the fine-tuning with what becomes of them.
         copy_encoder(language_model, student)
-        sequences = plain_text(settings, general, student, Masking(smoothing=settings.smoothing))
+        masking = Masking(smoothing=settings.smoothing)
         stages.append(
             Stage(
                 "general",
@@ -85,7 +84,7 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
                 batch_size=settings.general_batch_size,
                 warmup=0.05,
                 clip_norm=5.0,
-                source=sequences if settings.kl_on == "masked" else AllPositions(sequences),
+                source=plain_text(settings, general, student, masking, every_position=settings.kl_on == "all"),
                 teacher=general,
                 student=language_model,
                 keep_best=False,
