@@ -15,7 +15,7 @@ from tfdistill.errors import UserError
 from tfdistill.features import Features
 from tfdistill.match import HardLabels, Step, Term
 from tfdistill.models.text import TextModel
-from tfdistill.recipe import Settings, soft_term
+from tfdistill.recipe import Settings, soft_and_hard_terms
 from tfdistill.recipes._shared import make_student
 from tfdistill.stages import Pause
 
@@ -29,17 +29,14 @@ class PruningSettings(Settings):
     soft_weight: float = Field(0.0, ge=0, le=1, description="share of the teacher's soft targets; the rest is labels")
     temperature: float = Field(2.0, gt=0, description="T of the soft targets")
 
+    def terms(self, task: str) -> tuple[Term, ...]:
+        """Labels, soft targets, or both."""
+        return soft_and_hard_terms(task, self.soft_weight, self.temperature)
+
 
 def whole_student(teacher: TextModel, settings: PruningSettings) -> TextModel:
     """The model to prune: all layers of the teacher, or another one that the settings name."""
     return make_student(teacher, settings.student, layers=range(1, teacher.num_layers + 1))
-
-
-def terms(task: str, settings: PruningSettings) -> tuple[Term, ...]:
-    """Labels, soft targets, or both."""
-    soft: tuple[Term, ...] = (soft_term(task, settings.temperature, settings.soft_weight),)
-    hard: tuple[Term, ...] = (HardLabels(task=task, weight=1 - settings.soft_weight),)
-    return (soft if settings.soft_weight else ()) + (hard if settings.soft_weight < 1 else ())
 
 
 def task_loss(task: str) -> Callable[[Any, Any], Any]:

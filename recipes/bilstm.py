@@ -33,7 +33,6 @@ from tfdistill.models.presets import bilstm
 from tfdistill.models.text import TextModel
 from tfdistill.recipe import Recipe
 from tfdistill.recipe import Settings as CommonSettings
-from tfdistill.stages import Stage
 
 
 class Settings(CommonSettings):
@@ -87,26 +86,20 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
     terms: tuple[Match | HardLabels, ...] = (Match(losses.logits_mse, weight=1 - settings.alpha),)
     if settings.alpha:
         terms += (HardLabels(task=data.task, weight=settings.alpha),)
-    stage = Stage(
+    stage = settings.stage(
         "logits",
         terms,
-        epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        batch_size=settings.batch_size,
         optimizer=settings.optimizer,
         warmup=0.0,
         clip_norm=None,
-        evaluations=settings.evaluations,
     )
-    return Recipe(
-        name="bilstm",
+    return settings.recipe(
+        "bilstm",
         teacher=teacher,
         student=student,
         data=data,
         stages=(stage,),
         augment=augmentation(teacher, settings) if settings.copies else None,
-        max_length=settings.max_length,
-        settings=settings.model_dump(),
     )
 
 

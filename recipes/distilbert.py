@@ -23,14 +23,13 @@ from typing import Literal
 from pydantic import Field
 
 from tfdistill import losses
-from tfdistill.data.augment import augment_split
 from tfdistill.data.masking import Masking
 from tfdistill.data.textdata import TextData
 from tfdistill.mapping import alternate
 from tfdistill.match import HardLabels, Match, Term
 from tfdistill.models.presets import student_from_layers
 from tfdistill.models.text import TextModel
-from tfdistill.recipe import Recipe, soft_term
+from tfdistill.recipe import Recipe, soft_and_hard_terms
 from tfdistill.recipes._shared import (
     STUDENT,
     GeneralSettings,
@@ -91,27 +90,13 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
             )
         )
     share = settings.soft_weight if settings.distil_finetuning else 0.0
-    terms: tuple[Term, ...] = (HardLabels(task=data.task, weight=1 - share),) if share < 1 else ()
-    terms += (soft_term(data.task, settings.temperature, share),) if share else ()
-    stages.append(
-        Stage(
-            "fine-tuning",
-            terms,
-            epochs=settings.epochs,
-            learning_rate=settings.learning_rate,
-            batch_size=settings.batch_size,
-            evaluations=settings.evaluations,
-        )
-    )
-    return Recipe(
-        name="distilbert",
+    stages.append(settings.stage("fine-tuning", soft_and_hard_terms(data.task, share, settings.temperature)))
+    return settings.recipe(
+        "distilbert",
         teacher=teacher,
         student=student,
         data=data,
         stages=general_stages_only(stages) if settings.general_only else tuple(stages),
-        augment=augment_split(settings.copies) if settings.copies else None,
-        max_length=settings.max_length,
-        settings=settings.model_dump(),
     )
 
 

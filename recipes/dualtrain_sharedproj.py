@@ -26,7 +26,6 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from tfdistill.data.augment import augment_split
 from tfdistill.data.mixed import MixedSequences, learn_vocabulary
 from tfdistill.data.textdata import TextData
 from tfdistill.errors import UserError
@@ -83,25 +82,13 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
         HardLabels(task="masked_lm", weight=settings.epsilon, name="masked_lm"),
     )
     stages.append(Stage("dual training", dual, epochs=settings.general_epochs, **common))
-    stages.append(
-        Stage(
-            "fine-tuning",
-            (HardLabels(task=data.task),),
-            epochs=settings.epochs,
-            learning_rate=settings.learning_rate,
-            batch_size=settings.batch_size,
-            evaluations=settings.evaluations,
-        )
-    )
-    return Recipe(
-        name="dualtrain_sharedproj",
+    stages.append(settings.stage("fine-tuning", (HardLabels(task=data.task),)))
+    return settings.recipe(
+        "dualtrain_sharedproj",
         teacher=teacher,
         student=student,
         data=data,
         stages=tuple(stages),
-        augment=augment_split(settings.copies) if settings.copies else None,
-        max_length=settings.max_length,
-        settings=settings.model_dump(),
     )
 
 

@@ -17,12 +17,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tfdistill.data.augment import augment_split
 from tfdistill.data.textdata import TextData
 from tfdistill.models.text import TextModel
 from tfdistill.recipe import Recipe
-from tfdistill.recipes._pruning import PruneHeads, PruningSettings, compacted, terms, whole_student
-from tfdistill.stages import Stage
+from tfdistill.recipes._pruning import PruneHeads, PruningSettings, compacted, whole_student
 
 
 class Settings(PruningSettings):
@@ -45,23 +43,12 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
         rows=settings.importance_rows,
         batch_size=settings.batch_size,
     )
-    stage = Stage(
-        "prune heads",
-        terms(data.task, settings),
-        before=prune,
-        epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        batch_size=settings.batch_size,
-        evaluations=settings.evaluations,
-    )
-    return Recipe(
-        name="head_pruning",
+    stage = settings.stage("prune heads", settings.terms(data.task), before=prune)
+    return settings.recipe(
+        "head_pruning",
         teacher=teacher,
         student=whole_student(teacher, settings),
         data=data,
         stages=(stage,),
         cut=compacted,
-        augment=augment_split(settings.copies) if settings.copies else None,
-        max_length=settings.max_length,
-        settings=settings.model_dump(),
     )

@@ -19,13 +19,11 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from tfdistill.compress.layerdrop import keep_layers, layers_at_depth, layers_at_rate, with_layerdrop
-from tfdistill.data.augment import augment_split
 from tfdistill.data.textdata import TextData
 from tfdistill.errors import UserError
 from tfdistill.models.text import TextModel
 from tfdistill.recipe import Recipe
-from tfdistill.recipes._pruning import PruningSettings, integers, terms, whole_student
-from tfdistill.stages import Stage
+from tfdistill.recipes._pruning import PruningSettings, integers, whole_student
 
 
 class Settings(PruningSettings):
@@ -64,22 +62,13 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
     def cut(trained: TextModel) -> Mapping[str, TextModel]:
         return {name: keep_layers(trained, kept) for name, kept in layers.items()}
 
-    stage = Stage(
+    stage = settings.stage("layerdrop", settings.terms(data.task))
+    return settings.recipe(
         "layerdrop",
-        terms(data.task, settings),
-        epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        batch_size=settings.batch_size,
-        evaluations=settings.evaluations,
-    )
-    return Recipe(
-        name="layerdrop",
         teacher=teacher,
         student=student,
         data=data,
         stages=(stage,),
         cut=cut,
-        augment=augment_split(settings.copies) if settings.copies else None,
-        max_length=settings.max_length,
         settings=settings.model_dump() | {"layers": layers},
     )

@@ -26,7 +26,6 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tfdistill import losses
-from tfdistill.data.augment import augment_split
 from tfdistill.data.masking import Masking
 from tfdistill.data.textdata import TextData
 from tfdistill.errors import UserError
@@ -34,7 +33,7 @@ from tfdistill.mapping import uniform
 from tfdistill.match import HardLabels, Match, Term
 from tfdistill.models import presets
 from tfdistill.models.text import TextModel
-from tfdistill.recipe import Recipe, soft_term
+from tfdistill.recipe import Recipe, soft_and_hard_terms
 from tfdistill.recipes._shared import (
     GeneralSettings,
     general_stages_only,
@@ -79,28 +78,15 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
     if settings.text is not None:
         stages = general_stages(student, settings)
         copied = True
-    predictions: tuple[Term, ...] = (soft_term(data.task, settings.temperature, settings.soft_weight),)
-    if settings.soft_weight < 1:
-        predictions += (HardLabels(task=data.task, weight=1 - settings.soft_weight),)
-    base = Stage(
-        "task",
-        predictions,
-        rows="all",
-        epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        batch_size=settings.batch_size,
-        evaluations=settings.evaluations,
-    )
+    predictions = soft_and_hard_terms(data.task, settings.soft_weight, settings.temperature)
+    base = settings.stage("task", predictions, rows="all")
     stages += schedule(base, student, teacher, settings, rate=settings.transfer_learning_rate, embeddings=not copied)
-    return Recipe(
-        name="mobilebert",
+    return settings.recipe(
+        "mobilebert",
         teacher=teacher,
         student=student,
         data=data,
         stages=general_stages_only(stages) if settings.general_only else stages,
-        augment=augment_split(settings.copies) if settings.copies else None,
-        max_length=settings.max_length,
-        settings=settings.model_dump(),
     )
 
 

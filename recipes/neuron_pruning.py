@@ -23,7 +23,6 @@ from pydantic import Field
 
 from tfdistill.compress.cut import sizes_of
 from tfdistill.compress.neurons import Widths, neuron_importance, prune_neurons
-from tfdistill.data.augment import augment_split
 from tfdistill.data.batching import Examples, dataset
 from tfdistill.data.textdata import TextData
 from tfdistill.models.text import TextModel
@@ -36,10 +35,8 @@ from tfdistill.recipes._pruning import (
     scaled,
     shares,
     task_loss,
-    terms,
     whole_student,
 )
-from tfdistill.stages import Stage
 
 
 class Settings(PruningSettings):
@@ -91,25 +88,20 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
     if settings.hidden < 1:
         student = _narrowed(student, data, settings)
     stages = [
-        Stage(
+        settings.stage(
             f"prune neurons, step {number}",
-            terms(data.task, settings),
+            settings.terms(data.task),
             before=PruneNeurons(data.task, widths, settings.measure, settings.importance_rows, settings.batch_size),
             epochs=settings.epochs / settings.steps,
-            learning_rate=settings.learning_rate,
-            batch_size=settings.batch_size,
             evaluations=max(1, settings.evaluations // settings.steps),
         )
         for number, widths in enumerate(_widths(student, settings), 1)
     ]
-    return Recipe(
-        name="neuron_pruning",
+    return settings.recipe(
+        "neuron_pruning",
         teacher=teacher,
         student=student,
         data=data,
         stages=tuple(stages),
         cut=compacted,
-        augment=augment_split(settings.copies) if settings.copies else None,
-        max_length=settings.max_length,
-        settings=settings.model_dump(),
     )

@@ -21,14 +21,12 @@ from typing import Literal
 from pydantic import Field
 
 from tfdistill import losses, mapping
-from tfdistill.data.augment import augment_split
 from tfdistill.data.textdata import TextData
-from tfdistill.match import HardLabels, Match, Term
+from tfdistill.match import Match
 from tfdistill.models.text import TextModel
-from tfdistill.recipe import Recipe, soft_term
+from tfdistill.recipe import Recipe, soft_and_hard_terms
 from tfdistill.recipe import Settings as CommonSettings
 from tfdistill.recipes._shared import STUDENT, make_student
-from tfdistill.stages import Stage
 
 
 class Settings(CommonSettings):
@@ -50,34 +48,19 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
     student = make_student(teacher, settings.student, layers=first)
     pairs = {"skip": mapping.patient_skip, "last": mapping.patient_last}[settings.mapping]
     same_width = student.width("hidden_states") == teacher.width("hidden_states")
-    terms: tuple[Term, ...] = (
-        soft_term(data.task, settings.temperature, settings.alpha),
-        Match(
-            losses.patient,
-            on="hidden_states",
-            layers=pairs(student.num_layers, teacher.num_layers),
-            project=None if same_width else "fit",
-            weight=settings.beta,
-        ),
+    patient = Match(
+        losses.patient,
+        on="hidden_states",
+        layers=pairs(student.num_layers, teacher.num_layers),
+        project=None if same_width else "fit",
+        weight=settings.beta,
     )
-    if settings.alpha < 1:
-        terms += (HardLabels(task=data.task, weight=1 - settings.alpha),)
-    stage = Stage(
-        "patient",
-        terms,
-        rows="all",
-        epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        batch_size=settings.batch_size,
-        evaluations=settings.evaluations,
-    )
-    return Recipe(
-        name="pkd",
+    terms = (*soft_and_hard_terms(data.task, settings.alpha, settings.temperature), patient)
+    stage = settings.stage("patient", terms, rows="all")
+    return settings.recipe(
+        "pkd",
         teacher=teacher,
         student=student,
         data=data,
         stages=(stage,),
-        augment=augment_split(settings.copies) if settings.copies else None,
-        max_length=settings.max_length,
-        settings=settings.model_dump(),
     )

@@ -18,15 +18,12 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tfdistill import losses
-from tfdistill.data.augment import augment_split
 from tfdistill.data.textdata import TextData
-from tfdistill.match import HardLabels, Match, Term
+from tfdistill.match import HardLabels
 from tfdistill.models.text import TextModel
-from tfdistill.recipe import Recipe
+from tfdistill.recipe import Recipe, cross_entropy_term
 from tfdistill.recipe import Settings as CommonSettings
 from tfdistill.recipes._shared import STUDENT, make_student
-from tfdistill.stages import Stage
 
 
 class Settings(CommonSettings):
@@ -38,32 +35,14 @@ class Settings(CommonSettings):
 
 def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
     settings = settings or Settings()
-    if data.task == "regression":
-        soft = Match(losses.logits_mse, weight=settings.soft_weight)
-    else:
-        loss = losses.soft_binary_cross_entropy if data.task == "multilabel" else losses.soft_cross_entropy
-        options = {"temperature": settings.temperature, "student_temperature": 1.0}
-        soft = Match(loss, weight=settings.soft_weight, options=options)
-    terms: tuple[Term, ...] = (soft,)
-    if settings.soft_weight < 1:
-        terms += (HardLabels(task=data.task, weight=1 - settings.soft_weight),)
-    stage = Stage(
-        "generalized distillation",
-        terms,
-        rows="all",
-        epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        batch_size=settings.batch_size,
-        evaluations=settings.evaluations,
-    )
-    return Recipe(
-        name="privileged",
+    soft = cross_entropy_term(data.task, settings.temperature, settings.soft_weight, student_temperature=1.0)
+    terms = (soft, HardLabels(task=data.task, weight=1 - settings.soft_weight))
+    stage = settings.stage("generalized distillation", tuple(t for t in terms if t.weight), rows="all")
+    return settings.recipe(
+        "privileged",
         teacher=teacher,
         student=make_student(teacher, settings.student, settings.num_layers),
         data=data,
         stages=(stage,),
         privileged=True,
-        augment=augment_split(settings.copies) if settings.copies else None,
-        max_length=settings.max_length,
-        settings=settings.model_dump(),
     )

@@ -16,19 +16,15 @@ Cost:      one teacher forward over the training texts, then half the teacher's 
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
 from tfdistill import losses, mapping
-from tfdistill.data.augment import augment_split
 from tfdistill.data.textdata import TextData
-from tfdistill.match import HardLabels, Match, Term
+from tfdistill.match import HardLabels, Match
 from tfdistill.models.text import TextModel
-from tfdistill.recipe import Recipe, soft_term
+from tfdistill.recipe import Recipe, soft_and_hard_terms
 from tfdistill.recipe import Settings as CommonSettings
 from tfdistill.recipes._shared import STUDENT, make_student
-from tfdistill.stages import Stage
 
 
 class Settings(CommonSettings):
@@ -44,28 +40,17 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
     settings = settings or Settings()
     student = make_student(teacher, settings.student, settings.num_layers)
     first = settings.pretrain_on_soft_targets
-    terms: tuple[Term, ...] = (soft_term(data.task, settings.temperature, 1.0 if first else settings.soft_weight),)
-    if settings.soft_weight < 1 and not first:
-        terms += (HardLabels(task=data.task, weight=1 - settings.soft_weight),)
+    terms = soft_and_hard_terms(data.task, 1.0 if first else settings.soft_weight, settings.temperature)
     if settings.hidden_weight:
         layers = mapping.uniform(student.num_layers, teacher.num_layers)
         terms += (Match(losses.hidden_mse, on="hidden_states", layers=layers, weight=settings.hidden_weight),)
-    common: dict[str, Any] = {
-        "epochs": settings.epochs,
-        "learning_rate": settings.learning_rate,
-        "batch_size": settings.batch_size,
-        "evaluations": settings.evaluations,
-    }
-    stages = [Stage("soft targets", terms, rows="all", **common)]
+    stages = [settings.stage("soft targets", terms, rows="all")]
     if first:
-        stages.append(Stage("hard labels", (HardLabels(task=data.task),), **common))
-    return Recipe(
-        name="soft_targets",
+        stages.append(settings.stage("hard labels", (HardLabels(task=data.task),)))
+    return settings.recipe(
+        "soft_targets",
         teacher=teacher,
         student=student,
         data=data,
         stages=tuple(stages),
-        augment=augment_split(settings.copies) if settings.copies else None,
-        max_length=settings.max_length,
-        settings=settings.model_dump(),
     )

@@ -28,7 +28,7 @@ from tfdistill.data.augment import augment_split
 from tfdistill.data.textdata import Split, TextData
 from tfdistill.match import Match
 from tfdistill.models.text import TextModel
-from tfdistill.recipe import Recipe
+from tfdistill.recipe import Recipe, cross_entropy_term
 from tfdistill.recipes._shared import (
     STUDENT,
     GeneralSettings,
@@ -83,37 +83,26 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
         )
     if settings.intermediate_epochs:
         stages.append(
-            Stage(
+            settings.stage(
                 "transformer layers",
                 transformer_terms(student, teacher, settings),
                 rows="all",
                 epochs=settings.intermediate_epochs,
                 learning_rate=settings.intermediate_learning_rate,
-                batch_size=settings.batch_size,
-                evaluations=settings.evaluations,
                 keep_best=False,
             )
         )
-    stages.append(
-        Stage(
-            "prediction layer",
-            (prediction_term(data.task, settings.temperature),),
-            rows="all",
-            epochs=settings.epochs,
-            learning_rate=settings.learning_rate,
-            batch_size=settings.batch_size,
-            evaluations=settings.evaluations,
-        )
-    )
-    return Recipe(
-        name="tinybert",
+    # Equation 10.
+    prediction = cross_entropy_term(data.task, settings.temperature)
+    stages.append(settings.stage("prediction layer", (prediction,), rows="all"))
+    return settings.recipe(
+        "tinybert",
         teacher=teacher,
         student=student,
         data=data,
         stages=general_stages_only(stages) if settings.general_only else tuple(stages),
         augment=augmentation(settings),
         max_length=settings.max_length if "max_length" in settings.model_fields_set or not data.is_pair else 128,
-        settings=settings.model_dump(),
     )
 
 
@@ -130,14 +119,6 @@ def transformer_terms(student: TextModel, teacher: TextModel, settings: Settings
     embedding = Match(losses.hidden_mse, on="embeddings", project=project[kind], weight=settings.embedding_weight)
     attention = Match(losses.attention_mse, on="attention_scores", layers=pairs, weight=settings.attention_weight)
     return tuple(term for term in (embedding, hidden, attention) if term.weight)
-
-
-def prediction_term(task: str, temperature: float) -> Match:
-    """Equation 10; squared distance for regression, binary cross-entropy for multi-label heads."""
-    if task == "regression":
-        return Match(losses.logits_mse)
-    loss = losses.soft_binary_cross_entropy if task == "multilabel" else losses.soft_cross_entropy
-    return Match(loss, options={"temperature": temperature})
 
 
 def augmentation(settings: Settings) -> Callable[[Split, int], Split] | None:

@@ -25,7 +25,6 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tfdistill import losses
-from tfdistill.data.augment import augment_split
 from tfdistill.data.textdata import TextData
 from tfdistill.errors import UserError
 from tfdistill.match import HardLabels, Match, Term
@@ -70,32 +69,26 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
         pooling="max",
     )
     labels = HardLabels(task=data.task)
-    common: dict[str, Any] = {
-        "epochs": settings.epochs,
-        "learning_rate": settings.learning_rate,
-        "batch_size": settings.batch_size,
-        "evaluations": settings.evaluations,
-        "optimizer": "adam",
-        "patience": settings.patience,
-    }
+    common: dict[str, Any] = {"optimizer": "adam", "patience": settings.patience}
     if settings.version == "joint":
-        stages: tuple[Stage, ...] = (Stage("joint", joint_terms(teacher, data.task, settings), rows="all", **common),)
-    else:
-        logits = Stage("logits", (Match(losses.half_squared_distance),), rows="all", **common)
-        stages = (
-            Stage("representation", (representation_term(teacher, settings),), rows="all", monitor="loss", **common),
-            *gradual_unfreezing(logits, student),
-            *gradual_unfreezing(Stage("labels", (labels,), **common), student),
+        stages: tuple[Stage, ...] = (
+            settings.stage("joint", joint_terms(teacher, data.task, settings), rows="all", **common),
         )
-    return Recipe(
-        name="xtremedistil",
+    else:
+        logits = settings.stage("logits", (Match(losses.half_squared_distance),), rows="all", **common)
+        stages = (
+            settings.stage(
+                "representation", (representation_term(teacher, settings),), rows="all", monitor="loss", **common
+            ),
+            *gradual_unfreezing(logits, student),
+            *gradual_unfreezing(settings.stage("labels", (labels,), **common), student),
+        )
+    return settings.recipe(
+        "xtremedistil",
         teacher=teacher,
         student=student,
         data=data,
         stages=stages,
-        augment=augment_split(settings.copies) if settings.copies else None,
-        max_length=settings.max_length,
-        settings=settings.model_dump(),
     )
 
 

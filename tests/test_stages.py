@@ -1,5 +1,7 @@
 """Stages: what is held still, what is shared, how a stage ends."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -223,3 +225,37 @@ def test_encoder_is_copied_between_heads():
     np.testing.assert_array_equal(source.encoder.blocks[1].query.kernel, target.encoder.blocks[1].query.kernel)
     with pytest.raises(UserError, match="architecture"):
         copy_encoder(tiny_bert(2, width=12), target)
+
+
+def test_a_trainer_that_begins_again_does_what_a_new_one_does():
+    teacher = tiny_bert(2)
+    terms = (Match(losses.logits_mse), HardLabels())
+    slow = [Stage("s", terms, epochs=1, batch_size=8, learning_rate=1e-3, evaluations=1, freeze=("word_embeddings",))]
+    fast = [replace(slow[0], learning_rate=1e-2)]
+    fresh, again = tiny_bert(2), tiny_bert(2)
+    again.set_weights(fresh.get_weights())
+    start = fresh.get_weights()
+
+    Trainer(fresh, fast).train(0, teacher, examples(), seed=1)
+    trainer = Trainer(again, slow)
+    trainer.train(0, teacher, examples(), seed=1)
+    compiled = trainer.distiller
+    again.set_weights(start)
+    trainer.begin(fast)
+    trainer.train(0, teacher, examples(), seed=1)
+
+    assert trainer.distiller is compiled
+    for one, other in zip(fresh.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("change", [{"freeze": ("layer_1",)}, {"clip_norm": None}, {"terms": (HardLabels(),)}])
+def test_a_trainer_that_begins_otherwise_compiles_again(change):
+    stage = Stage("s", (Match(losses.logits_mse), HardLabels()), epochs=1, batch_size=8, evaluations=1)
+    student, teacher = tiny_bert(1), tiny_bert(1)
+    trainer = Trainer(student, [stage])
+    trainer.train(0, teacher, examples(), seed=0)
+    before = trainer.distiller
+    trainer.begin([replace(stage, **change)])
+    trainer.train(0, teacher, examples(), seed=0)
+    assert trainer.distiller is not before

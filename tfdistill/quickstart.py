@@ -36,6 +36,7 @@ from tfdistill.progress import say, task
 from tfdistill.recipe import Recipe, on_labels_alone, with_learning_rate
 from tfdistill.recipes import bilstm, soft_targets
 from tfdistill.runner import Prepared, Result, ask_teacher, prepare, search_learning_rate, train, versions
+from tfdistill.stages import Trainer
 
 MODES = ("fp32", "fp16", "dynamic_int8")
 LENGTH = 64
@@ -117,12 +118,15 @@ def _both_ways(
     for method in ("distilled", "labels"):
         keras.utils.set_random_seed(seed)  # both start from the same weights
         recipe = make() if method == "distilled" else on_labels_alone(make())
+        trainer = Trainer(recipe.student, recipe.stages)
         searched = {rates[0]: float("nan")}
         if len(rates) > 1:
-            searched = search_learning_rate(recipe, rates, seed=seed, steps=search_steps, prepared=prepared)
+            searched = search_learning_rate(
+                recipe, rates, seed=seed, steps=search_steps, prepared=prepared, trainer=trainer
+            )
         rate = max(searched, key=lambda key: searched[key])
         chosen = with_learning_rate(recipe, rate)
-        result = train(chosen, seed=seed, prepared=prepared, title=f"{name}, {method}")
+        result = train(chosen, seed=seed, prepared=prepared, title=f"{name}, {method}", trainer=trainer)
         result.searched = searched if len(rates) > 1 else {}
         trained.append(Trained(name, method, chosen.student, result))
     return trained

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tfdistill import losses
+from tfdistill.data.augment import augment_split
 from tfdistill.data.textdata import Split, TextData, nearest
 from tfdistill.errors import UserError
-from tfdistill.match import HardLabels, Match
+from tfdistill.match import HardLabels, Match, Term
 from tfdistill.models.text import TextModel
 from tfdistill.stages import Stage
 
@@ -28,6 +29,20 @@ class Settings(BaseModel):
     evaluations: int = Field(4, ge=1, description="how often the dev split is scored; the best student is kept")
     copies: int = Field(0, ge=0, description="augmented copies of each training text")
 
+    def stage(self, name: str, terms: tuple[Term, ...], **other: Any) -> Stage:
+        """A stage with the epochs, learning rate, batch size and evaluations of these settings, and `other` values."""
+        own = {key: getattr(self, key) for key in ("epochs", "learning_rate", "batch_size", "evaluations")}
+        return Stage(name, terms, **{**own, **other})
+
+    def recipe(self, name: str, **parts: Any) -> Recipe:
+        """A `Recipe` of these `parts`; length and augmentation (masks and n-grams) are those of the settings."""
+        own = {
+            "augment": augment_split(self.copies) if self.copies else None,
+            "max_length": self.max_length,
+            "settings": self.model_dump(),
+        }
+        return Recipe(name, **{**own, **parts})
+
 
 def soft_term(task: str, temperature: float, weight: float = 1.0) -> Match:
     """The teacher's predictions as targets: T²·KL of classes, T²·BCE of multi-label heads, squared error of regression."""
@@ -35,6 +50,20 @@ def soft_term(task: str, temperature: float, weight: float = 1.0) -> Match:
         return Match(losses.logits_mse, weight=weight)
     loss = losses.soft_binary_cross_entropy if task == "multilabel" else losses.soft_kl
     return Match(loss, weight=weight, options={"temperature": temperature})
+
+
+def cross_entropy_term(task: str, temperature: float, weight: float = 1.0, **options: float) -> Match:
+    """As `soft_term` without T²: CE(σ(z_t/T), σ(z_s/T)), or CE(σ(z_t/T), σ(z_s)) with `student_temperature=1`."""
+    if task == "regression":
+        return Match(losses.logits_mse, weight=weight)
+    loss = losses.soft_binary_cross_entropy if task == "multilabel" else losses.soft_cross_entropy
+    return Match(loss, weight=weight, options={"temperature": temperature, **options})
+
+
+def soft_and_hard_terms(task: str, share: float, temperature: float) -> tuple[Term, ...]:
+    """share·soft targets + (1 - share)·labels; a term of weight 0 is left out."""
+    terms = (soft_term(task, temperature, share), HardLabels(task=task, weight=1 - share))
+    return tuple(term for term in terms if term.weight)
 
 
 S = TypeVar("S", bound=BaseModel)

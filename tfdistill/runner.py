@@ -301,6 +301,7 @@ def train(
     title: str | None = None,
     score_test: bool = True,
     gradient_norms: bool = False,
+    trainer: Trainer | None = None,
 ) -> Result:
     """Train the recipe's student in place and return it with its best weights and its dev and (`score_test`) test scores.
 
@@ -309,6 +310,7 @@ def train(
         prepared: from `prepare`, to share ids and teacher logits between runs on the same texts.
         max_steps: at most so many steps in each stage.
         gradient_norms: of each term, at the first step of each stage.
+        trainer: of the same student, teacher and terms, as `search_learning_rate` leaves it: its compiled step is used again.
 
     Raises:
         DivergedError: a loss became NaN or infinite.
@@ -316,7 +318,8 @@ def train(
     started = time.monotonic()
     prepared = prepared or prepare(recipe, seed)
     run, student = _Run(recipe, prepared, out), recipe.student
-    trainer = Trainer(student, recipe.stages)
+    trainer = trainer or Trainer(student, recipe.stages)
+    trainer.begin(recipe.stages)
     result = Result(student, curve=run.curve, rows=len(prepared.train), learning_rate=recipe.stages[-1].learning_rate)
     for number, stage in enumerate(recipe.stages):
         data = run.examples(stage) if stage.source is None else stage.source
@@ -361,10 +364,20 @@ def train(
 
 
 def search_learning_rate(
-    recipe: Recipe, candidates: Sequence[float], *, seed: int, steps: int, prepared: Prepared | None = None
+    recipe: Recipe,
+    candidates: Sequence[float],
+    *,
+    seed: int,
+    steps: int,
+    prepared: Prepared | None = None,
+    trainer: Trainer | None = None,
 ) -> dict[float, float]:
-    """Dev score after `steps` steps for each learning rate, every one from the student's present weights, which stay."""
+    """Dev score after `steps` steps for each learning rate, every one from the student's present weights, which stay.
+
+    `trainer` is as in `train`, which may get the same one afterwards.
+    """
     prepared = prepared or prepare(recipe, seed)
+    trainer = trainer or Trainer(recipe.student, recipe.stages)
     start, scores = recipe.student.get_weights(), {}
     for candidate in candidates:
         trial = with_learning_rate(recipe, candidate)
@@ -376,6 +389,7 @@ def search_learning_rate(
             max_steps=steps,
             title=f"{recipe.name}: trying {candidate:g}",
             score_test=False,
+            trainer=trainer,
         )
         scores[candidate] = next(iter(result.scores["dev"].values()))
         recipe.student.set_weights(start)

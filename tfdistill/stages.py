@@ -310,6 +310,20 @@ class Trainer:
         self._projections |= {key: layer.get_weights() for key, layer in distiller.projections.items()}
         return {**fitted.history, **({"gradient_norms": norms} if norms else {})}
 
+    def begin(self, stages: Sequence[Stage]) -> None:
+        """Take other stages for the same student and teacher, from the first: what a Trainer made for them would do.
+
+        The compiled step is kept where they differ in learning rate and length only. One with projections is not, since these
+        start anew.
+        """
+        alike = len(stages) == len(self.stages) and all(
+            share_a_step(one, other) and (one.freeze, one.rates) == (other.freeze, other.rates)
+            for one, other in zip(self.stages, stages, strict=True)
+        )
+        if not alike or self.distiller is None or self.distiller.projections:
+            self._built_for = None
+        self.stages, self._projections = tuple(stages), {}
+
     def _build(self, number: int, teacher: Any) -> None:
         """A Distiller for this stage and those after it that can share it."""
         stage = self.stages[number]

@@ -23,7 +23,8 @@ from tfdistill.models.text import TextModel
 from tfdistill.predict import predict_logits
 from tfdistill.recipe import on_labels_alone, parse_settings
 from tfdistill.recipes import find, names
-from tfdistill.runner import _Run, ask_teacher, prepare, run, train
+from tfdistill.runner import _Run, ask_teacher, prepare, run, search_learning_rate, train
+from tfdistill.stages import Trainer
 
 TINY = Path(__file__).parents[1] / "models" / "tiny_bert"
 NAMES = ("no", "yes")
@@ -438,6 +439,27 @@ def loss_of(recipe) -> float:
     distiller = Distiller(recipe.student, stage.teacher or recipe.teacher, stage.terms)
     distiller.compile("sgd")
     return distiller.evaluate(dataset(examples, 16, shuffle=False), verbose=0, return_dict=True)["loss"]
+
+
+def test_the_search_leaves_the_student_as_it_was_and_its_trainer_changes_nothing():
+    made = find("soft_targets").recipe(
+        teacher(), data(), parse_settings(find("soft_targets").Settings, ["max_length=12", "batch_size=8"])
+    )
+    start = made.student.get_weights()
+    trainer = Trainer(made.student, made.stages)
+    scores = search_learning_rate(made, [1e-3, 1e-2], seed=0, steps=3, trainer=trainer)
+    assert list(scores) == [1e-3, 1e-2] and all(0 <= score <= 1 for score in scores.values())
+    for before, after in zip(start, made.student.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+    compiled = trainer.distiller
+    train(made, seed=0, max_steps=3, trainer=trainer)
+    assert trainer.distiller is compiled
+    searched = made.student.get_weights()
+    made.student.set_weights(start)
+    train(made, seed=0, max_steps=3)
+    for one, other in zip(searched, made.student.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.fixture(scope="module")
