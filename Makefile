@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 FIDELITY := .venv-fidelity
 # A picture of the package as it is installed, for mypy, which does not see where pyproject.toml maps export/ and recipes/.
 TYPES := $(VENV)/types/tfdistill
+# Processes that share the tests.
+JOBS := 2
 # Renews the lock; no other target needs it.
 UV := uv==0.13.8
 
@@ -16,7 +18,7 @@ UV := uv==0.13.8
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-11s %s\n", $$1, $$2 }'
-	@echo "Variables: PYTHON=python3.12 (interpreter for the venv), ARGS=... (passed to quickstart and to pytest)"
+	@echo "Variables: PYTHON=python3.12 (interpreter for the venv), JOBS=2 (processes for the tests), ARGS=... (passed to quickstart and to pytest)"
 
 venv: $(VENV)/.installed ## make .venv from requirements.lock, with this checkout installed in it (3.5 GB, about two minutes)
 
@@ -54,7 +56,7 @@ quickstart: venv ## distil, quantize and compare on data from the package regist
 	$(BIN)/tfdistill quickstart $(ARGS)
 
 test: lint ## lint, then the test suite; ARGS="-k name" for a part of it
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist worksteal $(ARGS)
 
 slow: venv ## the tests that take long: trainings until a loss is small, exports of pruned students
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -25,6 +25,9 @@ if find_spec("tensorflow"):
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration() for _ in range(2)]
     )
 
+    # Tiny graphs run for milliseconds, and Grappler works on each for a second.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
 # No deadline: shared machines pause. The same examples on every run: a failure has to come back.
 hypothesis.settings.register_profile("tfdistill", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("tfdistill")

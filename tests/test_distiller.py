@@ -122,7 +122,7 @@ def test_padding_changes_nothing():
             np.testing.assert_allclose(a, b, atol=2e-5)
 
 
-@pytest.mark.parametrize("parts", [2, 3])
+@pytest.mark.parametrize("parts", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_micro_batches_give_the_whole_batchs_step(parts):
     whole, parted = make(), make(micro_batches=parts)
     one, two = (
@@ -238,7 +238,7 @@ def test_callbacks_work(tmp_path):
     assert "hidden_states_hidden_mse" in (tmp_path / "log.csv").read_text().splitlines()[0]
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)])
 def test_mixed_precision_stays_near_float32(policy):
     plain = make(optimizer=keras.optimizers.Adam(0.01)).fit(X, Y, epochs=3, verbose=0, shuffle=False).history
     keras.mixed_precision.set_dtype_policy(policy)

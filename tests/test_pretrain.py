@@ -86,6 +86,7 @@ def test_it_learns_and_writes_a_run_directory(tmp_path: Path, text: str, tokeniz
     assert evaluate(again, measured) == pytest.approx(evaluate(model, measured), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_masked_and_next_sentence_together(tmp_path: Path, text: str, tokenizer: Tokenizer) -> None:
     result = pretrain(
         small(tokenizer, "pretraining"),
@@ -189,6 +190,7 @@ def test_what_cannot_be_resumed(
         pretrain(small(tokenizer), text, tmp_path / "run", settings=SETTINGS)
 
 
+@pytest.mark.slow  # a machine that pauses for seconds would fail it
 def test_minutes_end_the_run_and_the_learning_rate(tmp_path: Path, text: str, tokenizer: Tokenizer) -> None:
     rates: list[float] = []
     original = module._Pretraining.on_train_batch_end
@@ -219,7 +221,14 @@ def test_durations() -> None:
         Duration(epochs=0)
 
 
-@pytest.mark.parametrize("preset", ["distilbert", "mobilebert", "ib_bert"])
+@pytest.mark.parametrize(
+    "preset",
+    [
+        pytest.param("distilbert", marks=pytest.mark.slow),
+        pytest.param("mobilebert", marks=pytest.mark.slow),
+        "ib_bert",
+    ],
+)
 def test_other_families(preset: str, tmp_path: Path, text: str, tokenizer: Tokenizer) -> None:
     sizes: dict[str, Any] = {"num_hidden_layers": 2, "hidden_size": 16, "intra_bottleneck_size": 8, "embedding_size": 8}
     sizes |= {"num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 32}

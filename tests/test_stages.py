@@ -58,7 +58,9 @@ def test_parts_from_the_bottom_up():
         layers_of(tiny_bert(2), "layer_3")
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "adadelta", "lamb"])
+@pytest.mark.parametrize(
+    "optimizer", ["adamw", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sgd", "adadelta", "lamb"))]
+)
 def test_progressive_transfer_trains_one_layer_a_stage_and_compiles_once(optimizer):
     student, teacher = tiny_bert(3), tiny_bert(3)
     base = Stage("transfer", (), epochs=2, batch_size=8, learning_rate=0.05, optimizer=optimizer, evaluations=1)

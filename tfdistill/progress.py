@@ -41,4 +41,4 @@ def task(description: str, total: float | None) -> Iterator[Advance]:
 
 def say(message: str) -> None:
     """One line beside the bars."""
-    console.print(message, highlight=False)
+    console.print(message, highlight=False, soft_wrap=True)  # a path stays in one piece

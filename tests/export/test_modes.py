@@ -47,7 +47,10 @@ def test_nothing_is_left_open():
     assert set(TOLERANCE) == set(MODES)
 
 
-@pytest.mark.parametrize("family", SUPPORT)
+@pytest.mark.parametrize(
+    "family",
+    [family if family in ("bert", "bilstm") else pytest.param(family, marks=pytest.mark.slow) for family in SUPPORT],
+)
 def test_promised_modes_work(family, tmp_path):
     config, task = MODELS[family]
     model, rng = TextModel(config, 3, task), np.random.default_rng(1)
