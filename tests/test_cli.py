@@ -57,7 +57,7 @@ def work(tmp_path_factory):
     from tfdistill import finetune
     from tfdistill.data.sources import load_data
     from tfdistill.models.hf import load_directory
-    from tfdistill.runner import run
+    from tfdistill.run_directory import run
 
     root = tmp_path_factory.mktemp("work")
     data = load_data(str(write_data(root / "data")))

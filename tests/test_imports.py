@@ -30,6 +30,7 @@ _TRAINING = (
     "recipe",
     "finetune",
     "runner",
+    "run_directory",
 )
 _SHIPPING = ("recipes", "export", "export.bench", "quiet")
 
@@ -58,7 +59,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "checkpoint": _STAGES,
     "recipe": _STAGES,
     "finetune": (*_STAGES, "recipe"),
-    "runner": tuple(name for name in _TRAINING if name != "runner"),
+    "runner": _TRAINING[:-2],
+    "run_directory": _TRAINING[:-1],
     "pretrain": _TRAINING,
     "augment_command": ("data", "fill_mask", "progress"),
     "recipes": _TRAINING,

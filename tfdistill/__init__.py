@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tfdistill.models import presets
     from tfdistill.models.text import TextModel
     from tfdistill.recipe import Recipe
-    from tfdistill.runner import run
+    from tfdistill.run_directory import run
     from tfdistill.stages import Stage
 
 _HOMES = {
@@ -38,7 +38,7 @@ _HOMES = {
     "losses": "tfdistill.losses",
     "mapping": "tfdistill.mapping",
     "presets": "tfdistill.models.presets",
-    "run": "tfdistill.runner",
+    "run": "tfdistill.run_directory",
     "save": "tfdistill.load",
 }
 

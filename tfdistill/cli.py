@@ -120,7 +120,7 @@ def finetune(
     from tfdistill import finetune as module
     from tfdistill.data.sources import load_data
     from tfdistill.recipe import parse_settings
-    from tfdistill.runner import run
+    from tfdistill.run_directory import run
 
     chosen = parse_settings(module.Settings, settings or [])
     text = load_data(data)
@@ -234,7 +234,7 @@ def train(
     from tfdistill.data.sources import load_data
     from tfdistill.recipe import on_labels_alone, parse_settings
     from tfdistill.recipes import find
-    from tfdistill.runner import run
+    from tfdistill.run_directory import run
 
     module = find(recipe)
     chosen = parse_settings(module.Settings, settings or [])
@@ -486,7 +486,7 @@ def doctor() -> None:
 
     import tensorflow as tf
 
-    from tfdistill.runner import versions
+    from tfdistill.run_directory import versions
 
     table = Table(title="tfdistill doctor")
     table.add_column("part")

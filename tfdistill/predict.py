@@ -31,7 +31,7 @@ def _forward(model: TextModel) -> Callable[[dict[str, Any]], Any]:
             return living(inputs, training=False)
 
         signature = [{"token_ids": ids, "padding_mask": ids, "segment_ids": ids}]
-        _FORWARDS[model] = tf.function(forward, input_signature=signature)
+        _FORWARDS[model] = tf.function(forward, input_signature=signature, autograph=False)
     return _FORWARDS[model]
 
 

@@ -38,7 +38,7 @@ from tfdistill.models.hf import save_directory, write_model
 from tfdistill.models.text import TextModel
 from tfdistill.optimizers import WarmupLinear, make_optimizer
 from tfdistill.progress import say, task
-from tfdistill.runner import versions
+from tfdistill.run_directory import versions
 from tfdistill.stages import frozen
 
 TASKS: dict[str, str] = {"mlm": "masked_lm", "mlm+nsp": "pretraining"}

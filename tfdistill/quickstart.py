@@ -35,7 +35,8 @@ from tfdistill.predict import encode
 from tfdistill.progress import say, task
 from tfdistill.recipe import Recipe, on_labels_alone, with_learning_rate
 from tfdistill.recipes import bilstm, soft_targets
-from tfdistill.runner import Prepared, Result, ask_teacher, prepare, search_learning_rate, train, versions
+from tfdistill.run_directory import versions
+from tfdistill.runner import Prepared, Result, ask_teacher, prepare, search_learning_rate, train
 from tfdistill.stages import Trainer
 
 MODES = ("fp32", "fp16", "dynamic_int8")
@@ -61,7 +62,7 @@ class Plan:
 
 
 FAST = Plan(
-    rows=(600, 300, 200),
+    rows=(600, 200, 200),
     teacher_epochs=1.5,
     teacher_batch_size=16,
     copies=1,

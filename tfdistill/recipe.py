@@ -52,12 +52,15 @@ def soft_term(task: str, temperature: float, weight: float = 1.0) -> Match:
     return Match(loss, weight=weight, options={"temperature": temperature})
 
 
-def cross_entropy_term(task: str, temperature: float, weight: float = 1.0, **options: float) -> Match:
+def cross_entropy_term(
+    task: str, temperature: float, weight: float = 1.0, *, student_temperature: float | None = None
+) -> Match:
     """As `soft_term` without T²: CE(σ(z_t/T), σ(z_s/T)), or CE(σ(z_t/T), σ(z_s)) with `student_temperature=1`."""
     if task == "regression":
         return Match(losses.logits_mse, weight=weight)
     loss = losses.soft_binary_cross_entropy if task == "multilabel" else losses.soft_cross_entropy
-    return Match(loss, weight=weight, options={"temperature": temperature, **options})
+    own = temperature if student_temperature is None else student_temperature
+    return Match(loss, weight=weight, options={"temperature": temperature, "student_temperature": own})
 
 
 def soft_and_hard_terms(task: str, share: float, temperature: float) -> tuple[Term, ...]:

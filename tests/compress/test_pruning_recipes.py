@@ -14,7 +14,7 @@ from tfdistill.models.hf import load_directory
 from tfdistill.predict import evaluate
 from tfdistill.recipes import find
 from tfdistill.recipes._pruning import scaled, shares
-from tfdistill.runner import run
+from tfdistill.run_directory import run
 
 TINY = Path(__file__).parents[1] / "models" / "tiny_bert"
 

@@ -23,7 +23,8 @@ from tfdistill.models.text import TextModel
 from tfdistill.predict import predict_logits
 from tfdistill.recipe import on_labels_alone, parse_settings
 from tfdistill.recipes import find, names
-from tfdistill.runner import _Run, ask_teacher, prepare, run, search_learning_rate, train
+from tfdistill.run_directory import run
+from tfdistill.runner import _Run, ask_teacher, prepare, search_learning_rate, train
 from tfdistill.stages import Trainer
 
 TINY = Path(__file__).parents[1] / "models" / "tiny_bert"

@@ -79,9 +79,14 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     return -(-count // batch_size)
 
 
-def _places(encoded: Encoded, rows: Any) -> tuple[Any, Any]:
+_IDS = tf.TensorSpec((None,), tf.int32)
+_ROWS = tf.TensorSpec((None,), tf.int64)
+
+
+# Functions of their own, so that they are traced once and not for every data set.
+@tf.function(input_signature=[_ROWS, _ROWS], autograph=False)
+def _places(rows: Any, offsets: Any) -> tuple[Any, Any]:
     """Where the tokens of `rows` lie in the flat arrays, (batch, width), and which of these are real."""
-    offsets = tf.constant(encoded.offsets)
     starts = tf.gather(offsets, rows)
     lengths = tf.gather(offsets, rows + 1) - starts
     # The longest row rounded up: few shapes, so that few graphs are compiled where shapes must be static.
@@ -91,14 +96,19 @@ def _places(encoded: Encoded, rows: Any) -> tuple[Any, Any]:
     return tf.where(real, starts[:, None] + columns, 0), real
 
 
-def _inputs(encoded: Encoded, rows: Any) -> dict[str, Any]:
-    positions, real = _places(encoded, rows)
+@tf.function(input_signature=[_ROWS, _IDS, _IDS, _ROWS], autograph=False)
+def _inputs(rows: Any, token_ids: Any, segment_ids: Any, offsets: Any) -> dict[str, Any]:
+    positions, real = _places(rows, offsets)
     mask = tf.cast(real, tf.int32)
     return {
-        "token_ids": tf.gather(tf.constant(encoded.token_ids), positions) * mask,
+        "token_ids": tf.gather(token_ids, positions) * mask,
         "padding_mask": mask,
-        "segment_ids": tf.gather(tf.constant(encoded.segment_ids), positions) * mask,
+        "segment_ids": tf.gather(segment_ids, positions) * mask,
     }
+
+
+def _tensors(encoded: Encoded) -> tuple[tf.Tensor, ...]:
+    return tuple(tf.constant(part) for part in (encoded.token_ids, encoded.segment_ids, encoded.offsets))
 
 
 def dataset(
@@ -118,23 +128,33 @@ def dataset(
     ]
     rows = tf.RaggedTensor.from_row_lengths(np.concatenate(batches), [len(batch) for batch in batches])
 
+    # Tensors, which the graph below refers to; arrays would be copied into it, and a graph holds 2 GB at most.
+    with tf.device("CPU:0"):
+        student = _tensors(examples.student)
+        teacher = () if examples.teacher is None else _tensors(examples.teacher)
+        features = {name: tf.constant(value) for name, value in examples.teacher_features.items()}
+        by_row = {"labels": examples.labels, "sample_weight": examples.sample_weight}
+        columns = {name: tf.constant(value) for name, value in by_row.items() if value is not None}
+        tokens = None if examples.token_labels is None else tf.constant(examples.token_labels, tf.int32)
+
+    @tf.autograph.experimental.do_not_convert
     def batch(rows: Any) -> dict[str, Any]:
-        made: dict[str, Any] = {"student": _inputs(examples.student, rows)}
-        if examples.teacher is not None:
-            made["teacher"] = _inputs(examples.teacher, rows)
-        if examples.teacher_features:
-            made["teacher_features"] = {
-                name: tf.gather(tf.constant(value), rows) for name, value in examples.teacher_features.items()
-            }
-        if examples.labels is not None:
-            made["labels"] = tf.gather(tf.constant(examples.labels), rows)
-        if examples.token_labels is not None:
-            positions, real = _places(examples.student, rows)
-            made["labels"] = tf.where(
-                real, tf.gather(tf.constant(examples.token_labels, tf.int32), positions), NO_LABEL
-            )
-        if examples.sample_weight is not None:
-            made["sample_weight"] = tf.gather(tf.constant(examples.sample_weight), rows)
+        made: dict[str, Any] = {"student": _inputs(rows, *student)}
+        if teacher:
+            made["teacher"] = _inputs(rows, *teacher)
+        if features:
+            made["teacher_features"] = {name: tf.gather(value, rows) for name, value in features.items()}
+        made |= {name: tf.gather(value, rows) for name, value in columns.items()}
+        if tokens is not None:
+            positions, real = _places(rows, student[2])
+            made["labels"] = tf.where(real, tf.gather(tokens, positions), NO_LABEL)
         return made
 
-    return tf.data.Dataset.from_tensor_slices(rows).map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
+    return ready(tf.data.Dataset.from_tensor_slices(rows).map(batch, num_parallel_calls=2, deterministic=True))
+
+
+def ready(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """`batches` made some steps ahead. Without autotuning, whose thread can hold the end of an epoch up for 15 seconds."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.prefetch(4).with_options(options)

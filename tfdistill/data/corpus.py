@@ -53,6 +53,7 @@ import numpy as np
 import tensorflow as tf
 from filelock import FileLock
 
+from tfdistill.data.batching import ready
 from tfdistill.data.demo_text import plain_text_directory
 from tfdistill.data.masking import Masker, Masking, uniforms
 from tfdistill.data.registry import cache_directory, cache_folder
@@ -630,4 +631,4 @@ class TextExamples:
             return made
 
         data = tf.data.Dataset.range(first_step, steps)
-        return data.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
+        return ready(data.map(batch, num_parallel_calls=2, deterministic=True))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfdistill.data.batching import ready
 from tfdistill.data.corpus import TextExamples
 from tfdistill.data.masking import Masker, Masking, uniforms
 from tfdistill.data.tokenize import CLS, MASK, PAD, SEP, UNK, Tokenizer
@@ -168,4 +169,4 @@ class MixedSequences:
 
         steps = -(-count * epochs // batch_size)
         # One at a time: the caches of words are shared.
-        return tf.data.Dataset.range(steps).map(batch, num_parallel_calls=1, deterministic=True).prefetch(4)
+        return ready(tf.data.Dataset.range(steps).map(batch, num_parallel_calls=1, deterministic=True))

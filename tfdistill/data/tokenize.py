@@ -17,10 +17,11 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -123,6 +124,7 @@ class Tokenizer:
         self.strip_accents = strip_accents
         self.tokenize_chinese_chars = tokenize_chinese_chars
         self._ids = _checked_ids(self.vocabulary)
+        self._assemblers: dict[tuple[int, int], Callable[..., Any]] = {}
         if lower_case:
             _refuse_capitals(self.vocabulary)
 
@@ -244,15 +246,24 @@ class Tokenizer:
         if not columns[0]:
             return Encoded.concatenate([])
 
-        def flat(*batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            token_ids, segment_ids = self._assemble(batch[0], batch[1] if len(batch) == 2 else None, max_length)
-            return token_ids.flat_values, segment_ids.flat_values, token_ids.row_lengths()
-
+        assemble = self._assembler(len(columns), max_length)
         data = tf.data.Dataset.from_tensor_slices(tuple(tf.constant(column) for column in columns))
-        data = data.batch(_ENCODE_BATCH).map(flat, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        data = data.batch(_ENCODE_BATCH).map(assemble, num_parallel_calls=os.cpu_count() or 1, deterministic=True)
         token_ids, segment_ids, lengths = zip(*data.as_numpy_iterator(), strict=True)
         offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
         return Encoded(np.concatenate(token_ids), np.concatenate(segment_ids), offsets)
+
+    def _assembler(self, columns: int, max_length: int) -> Callable[..., Any]:
+        """What `encode` does to a batch of one or two columns of text, traced once."""
+        if (columns, max_length) not in self._assemblers:
+
+            def flat(*batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+                token_ids, segment_ids = self._assemble(batch[0], batch[1] if columns == 2 else None, max_length)
+                return token_ids.flat_values, segment_ids.flat_values, token_ids.row_lengths()
+
+            signature = [tf.TensorSpec((None,), tf.string)] * columns
+            self._assemblers[columns, max_length] = tf.function(flat, input_signature=signature, autograph=False)
+        return self._assemblers[columns, max_length]
 
     def word_ids(self, encoded: Encoded) -> np.ndarray:
         """The number of the word that each token belongs to, (total,) int32; −1 for [CLS], [SEP] and [PAD].
