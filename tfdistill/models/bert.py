@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from tfdistill.errors import UserError
-from tfdistill.models.layers import ACTIVATIONS, MASKED_SCORE, Linear, attend, initializer
+from tfdistill.models.layers import ACTIVATIONS, MASKED_SCORE, Composite, Linear, attend, initializer
 
 # --- config ---------------------------------------------------------------------------------------------------------
 
@@ -57,7 +57,7 @@ def check_transformer(config: Any, width_name: str = "hidden_size") -> None:
 # --- layers ---------------------------------------------------------------------------------------------------------
 
 
-class BertEmbeddings(keras.layers.Layer):
+class BertEmbeddings(Composite):
     """Sum of word, position and token-type embeddings, then LayerNorm and dropout. DistilBERT has no token types."""
 
     def __init__(self, config: Any, **kwargs: Any):
@@ -81,7 +81,7 @@ class BertEmbeddings(keras.layers.Layer):
         return self.dropout(self.norm(total), training=training)
 
 
-class BertLayer(keras.layers.Layer):
+class BertLayer(Composite):
     """One transformer layer. Returns (hidden state (B, L, H), attention scores (B, A, L, L) before mask and softmax).
 
     With `first_only` it reads all positions and computes the first alone: (B, 1, H) and (B, A, 1, L).
@@ -121,7 +121,7 @@ class BertLayer(keras.layers.Layer):
 # --- model ----------------------------------------------------------------------------------------------------------
 
 
-class BertEncoder(keras.layers.Layer):
+class BertEncoder(Composite):
     """Embeddings, layers and, where the task reads it, a pooler: a dense layer over the [CLS] state.
 
     Called with a dict of int32 (B, L): `token_ids`, `padding_mask` and, optionally, `segment_ids`.

@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from tfdistill.errors import UserError
+from tfdistill.models.layers import Composite
 
 POOLINGS = ("last", "max")
 
@@ -53,7 +54,7 @@ def reverse_by_length(values: Any, lengths: Any) -> Any:
     return ops.take_along_axis(values, index, axis=1)
 
 
-class BiLSTMEncoder(keras.layers.Layer):
+class BiLSTMEncoder(Composite):
     """Word-piece embedding, LSTM layers in both directions, pooling, dense layer.
 
     Padding never reaches the result: the backward direction reads the ids reversed by their length, and pooling looks

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from tfdistill.errors import UserError
-from tfdistill.models.layers import ACTIVATIONS, Linear, initializer
+from tfdistill.models.layers import ACTIVATIONS, Composite, Linear, initializer
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class LinearHead(Linear):
         super().__init__(outputs, kernel_initializer=kernel_initializer, dtype="float32", name=name)
 
 
-class MaskedLMHead(keras.layers.Layer):
+class MaskedLMHead(Composite):
     """Dense, activation, LayerNorm, then the product with the word-piece table (V, E), to which it is tied, and a bias.
 
     Where the table is narrower than the hidden states (MobileBERT: 128 of 512), further weights (H - E, V) make up the rest.

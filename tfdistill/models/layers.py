@@ -24,6 +24,15 @@ def initializer(stddev: float) -> keras.initializers.Initializer:
     return keras.initializers.TruncatedNormal(stddev=stddev)
 
 
+class Composite(keras.layers.Layer):
+    """A layer made of layers, whose weights the first call makes.
+
+    For a layer without `build` Keras would first trace `call` on symbols, twice at each level: seconds for every model.
+    """
+
+    def build(self, shape: Any) -> None: ...
+
+
 @keras.saving.register_keras_serializable(package="tfdistill")
 class Linear(keras.layers.Dense):
     """Dense over the last axis as one two-dimensional product: one kernel in TFLite, and no batched gradient."""

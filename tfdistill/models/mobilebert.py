@@ -10,7 +10,7 @@ from keras import ops
 
 from tfdistill.errors import UserError
 from tfdistill.models.bert import BertEncoder, check_transformer
-from tfdistill.models.layers import ACTIVATIONS, Linear, NoNorm, attend, initializer
+from tfdistill.models.layers import ACTIVATIONS, Composite, Linear, NoNorm, attend, initializer
 
 NORMALIZATIONS = ("no_norm", "layer_norm")
 
@@ -113,7 +113,7 @@ def _linear(config: MobileBertConfig, units: int, dtype: Any, name: str, activat
 _TORCH_EPSILON = 1e-5
 
 
-class MobileBertEmbeddings(keras.layers.Layer):
+class MobileBertEmbeddings(Composite):
     """Narrow word pieces, each with its neighbours (next, current, previous), made body-wide; plus position and token type.
 
     Beside the text's ends stand zeros (section 3.5, after Kaliamoorthi et al. 2019). Padding counts as the end, so that a
@@ -151,7 +151,7 @@ class MobileBertEmbeddings(keras.layers.Layer):
         return self.dropout(self.norm(total), training=training)
 
 
-class Bottleneck(keras.layers.Layer):
+class Bottleneck(Composite):
     """Dense and norm."""
 
     def __init__(self, config: MobileBertConfig, units: int, **kwargs: Any):
@@ -163,7 +163,7 @@ class Bottleneck(keras.layers.Layer):
         return self.norm(self.dense(hidden))
 
 
-class FeedForward(keras.layers.Layer):
+class FeedForward(Composite):
     """Dense, activation, dense, dropout, norm of the sum with the input."""
 
     def __init__(self, config: MobileBertConfig, dropout: float = 0.0, epsilon: float | None = None, **kwargs: Any):
@@ -178,7 +178,7 @@ class FeedForward(keras.layers.Layer):
         return self.norm(self.dropout(self.output_dense(self.intermediate(hidden)), training=training) + hidden)
 
 
-class MobileBertLayer(keras.layers.Layer):
+class MobileBertLayer(Composite):
     """One layer. Returns (hidden state (B, L, body), attention scores (B, A, L, L) before mask and softmax)."""
 
     def __init__(self, config: MobileBertConfig, **kwargs: Any):

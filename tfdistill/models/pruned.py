@@ -11,7 +11,7 @@ from keras import ops
 
 from tfdistill.errors import UserError
 from tfdistill.models.bert import BertEmbeddings, BertEncoder
-from tfdistill.models.layers import ACTIVATIONS, MASKED_SCORE, Linear, attend, initializer
+from tfdistill.models.layers import ACTIVATIONS, MASKED_SCORE, Composite, Linear, attend, initializer
 
 # --- config ---------------------------------------------------------------------------------------------------------
 
@@ -117,7 +117,7 @@ class PrunedBertConfig:
 # --- layers ---------------------------------------------------------------------------------------------------------
 
 
-class FactorisedEmbeddings(keras.layers.Layer):
+class FactorisedEmbeddings(Composite):
     """BERT's embeddings with a narrower word table (V, E), brought to the hidden width by a matrix (E, H)."""
 
     def __init__(self, config: PrunedBertConfig, **kwargs: Any):
@@ -149,7 +149,7 @@ class FactorisedEmbeddings(keras.layers.Layer):
         return self.dropout(self.norm(total), training=training)
 
 
-class PrunedBertLayer(keras.layers.Layer):
+class PrunedBertLayer(Composite):
     """One transformer layer of its own sizes. Returns (hidden state (B, L, H), scores (B, A, L, L) before mask and softmax).
 
     `gates` (B, A), if given, are factors on the output of each head: 1 changes nothing, 0 is a head that is not there.

@@ -79,7 +79,11 @@ class TextModel(keras.Model):
         else:
             self.head = LinearHead(self.num_outputs, self._initializer())
         self.nsp_head = LinearHead(2, self._initializer(), "nsp_head") if task == "pretraining" else None
-        self(dummy_inputs())
+        self.build(None)
+
+    def build(self, shape: Any) -> None:
+        """Makes all weights, also those that the logits do not need."""
+        self.features(dummy_inputs(), self.offers)
 
     def _initializer(self) -> Any:
         return "glorot_uniform" if self.family == "bilstm" else initializer(self.config.initializer_range)
@@ -134,8 +138,7 @@ class TextModel(keras.Model):
         return self.head(self.dropout(read, training=training))
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
-        # The first call makes all weights, also those that the logits do not need.
-        return self.features(inputs, ("logits",) if self.built else self.offers, training).logits
+        return self.features(inputs, training=training).logits
 
     def get_config(self) -> dict[str, Any]:
         return {
