@@ -62,13 +62,13 @@ class Plan:
 
 
 FAST = Plan(
-    rows=(600, 200, 200),
+    rows=(600, 150, 150),
     teacher_epochs=1.5,
     teacher_batch_size=16,
     copies=1,
     student_epochs=0.8,
     student_rates=(3e-4,),
-    bilstm_epochs=3.0,
+    bilstm_epochs=2.0,
     bilstm_rates=(2e-3,),
     evaluations=2,
     bench_repeats=1,
