@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -100,6 +101,7 @@ def test_the_whole_way(work, tfdistill, tmp_path, recipe):
         "export", run / "student", "--quantize", "fp32", "--out", bundle, "--data", work / "data"
     )
     assert code == 0, err
+    assert hashlib.sha256((bundle / "manifest.json").read_bytes()).hexdigest() in out
     manifest = json.loads((bundle / "manifest.json").read_text("utf-8"))
     assert manifest["length"] == 16 and manifest["parity"]["max_abs_difference"] < 1e-4
     assert manifest["parity"]["argmax_agreement"] == 1.0

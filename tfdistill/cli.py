@@ -15,6 +15,7 @@ from rich.table import Table
 
 from tfdistill.augment_command import augment
 from tfdistill.errors import UserError
+from tfdistill.files import sha256
 
 app = typer.Typer(
     name="tfdistill",
@@ -360,6 +361,7 @@ def export(
     manifest = json.loads((path / "manifest.json").read_text("utf-8"))
     size = (path / "model.tflite").stat().st_size
     out_console.print(f"{path}: model.tflite, {size / 1e6:.1f} MB, {quantize}, length {length}", highlight=False)
+    out_console.print(f"manifest.json: sha256 {sha256(path / 'manifest.json')}", highlight=False)
     if manifest.get("parity"):
         out_console.print(f"against Keras on dev: {manifest['parity']}", highlight=False)
     out_console.print(f"next: tfdistill verify {path}  ·  tfdistill bench {path}", highlight=False)

@@ -112,9 +112,10 @@ def floor(data: TextData, seed: int) -> dict[str, float]:
     return found
 
 
-def _both_ways(
+def both_ways(
     name: str, make: Callable[[], Recipe], rates: Sequence[float], search_steps: int, prepared: Prepared, seed: int
 ) -> list[Trained]:
+    """A student distilled and the same one on labels alone: each from the same start, at the better of `rates` on dev."""
     trained = []
     for method in ("distilled", "labels"):
         keras.utils.set_random_seed(seed)  # both start from the same weights
@@ -224,10 +225,10 @@ def train_all(plan: Plan, seed: int) -> tuple[TextData, dict[str, float], list[T
     shared = replace(student_recipe(), augment=augment_split(plan.copies))
     prepared = prepare(shared, seed)
     ask_teacher(shared, prepared)
-    trained += _both_ways(
+    trained += both_ways(
         "student 3 layers", student_recipe, plan.student_rates, plan.student_search_steps, prepared, seed
     )
-    trained += _both_ways("BiLSTM", bilstm_recipe, plan.bilstm_rates, plan.bilstm_search_steps, prepared, seed)
+    trained += both_ways("BiLSTM", bilstm_recipe, plan.bilstm_rates, plan.bilstm_search_steps, prepared, seed)
 
     return data, lowest, trained, len(prepared.train)
 

@@ -1,0 +1,187 @@
+"""Every recipe on one's own data, each beside its student trained on labels alone.
+
+    python benchmarks/recipes.py DATA --runs runs/clinc150 --seeds 1 2 --table docs/results-clinc150.md
+
+DATA is a directory with train, dev and test. A cell is one recipe and seed: distilled and undistilled with the same start,
+steps, texts and learning-rate candidates, in a process of its own. A cell whose result is there is not run again, so the
+same command goes on after an interruption. `--only` takes some of the recipes, `--show` writes the table and trains nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfdistill.files import atomic_write
+
+SEARCH_STEPS = 80
+TRANSFORMER, SMALL = (1e-4, 3e-4), (1e-3, 3e-3)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Settings of a recipe that a laptop's processor trains in minutes, and learning rates to choose from."""
+
+    settings: Sequence[str]
+    rates: Sequence[float] = TRANSFORMER
+    general: bool = False  # needs plain text and a masked-LM teacher
+
+
+# Three passes over the rows for each student, in all stages together. A rate by itself is not searched: pruning cuts the student
+# before it trains.
+CELLS = {
+    "soft_targets": Cell(("epochs=3",)),
+    "pkd": Cell(("epochs=3",)),
+    "tinybert": Cell(("intermediate_epochs=1.5", "epochs=1.5")),
+    "distilbert": Cell(("epochs=3", "distil_finetuning=true")),
+    "mobilebert": Cell(("transfer_epochs=0.25", "epochs=1.5"), SMALL),
+    "bilstm": Cell(("epochs=1", "copies=2"), SMALL),
+    "xtremedistil": Cell(("epochs=0.5",), SMALL),
+    "layerdrop": Cell(("epochs=3", "soft_weight=0.5")),
+    "head_pruning": Cell(("epochs=1", "soft_weight=0.5"), (1e-4,)),
+    "neuron_pruning": Cell(("epochs=3",), (1e-4,)),
+    "dualtrain_sharedproj": Cell(
+        ("general_epochs=1", "general_length=64", "megabytes=2", "epochs=3"), TRANSFORMER, True
+    ),
+}
+
+
+def make_teacher(data: str, out: Path, epochs: float) -> None:
+    """Fine-tune MiniLM on the data."""
+    command = ["finetune", "demo:minilm", "--data", data, "--out", str(out), "--set", f"epochs={epochs}", "--force"]
+    subprocess.run([sys.executable, "-m", "tfdistill", *command], check=True)
+
+
+def run_cell(data: str, teacher: Path, name: str, seed: int, general: Sequence[str], out: Path) -> None:
+    """Train one recipe both ways and write its scores."""
+    import keras
+
+    from tfdistill.data.sources import load_data
+    from tfdistill.load import load
+    from tfdistill.quickstart import both_ways
+    from tfdistill.recipe import Recipe, parse_settings
+    from tfdistill.recipes import find
+    from tfdistill.runner import ask_teacher, prepare
+
+    started, cell, module = time.monotonic(), CELLS[name], find(name)
+    settings = [*cell.settings, *(general if cell.general else ())]
+    asked = load(teacher)
+    text = load_data(data, label_names=asked.label_names)
+
+    def make() -> Recipe:
+        return module.recipe(asked, text, parse_settings(module.Settings, settings))
+
+    keras.utils.set_random_seed(seed)
+    first = make()
+    prepared = prepare(first, seed)
+    if any("logits" in stage.reads_teacher for stage in first.stages):
+        ask_teacher(first, prepared)
+    trained = both_ways(name, make, cell.rates, SEARCH_STEPS, prepared, seed)
+    found: dict[str, Any] = {
+        each.method: {
+            "scores": each.result.scores,
+            "learning_rate": each.result.learning_rate,
+            "searched": each.result.searched,
+            "seconds": each.result.seconds,
+        }
+        for each in trained
+    }
+    said = {
+        "recipe": name,
+        "seed": seed,
+        "settings": settings,
+        "rows": len(prepared.train),
+        "parameters": trained[0].result.student.count_params(),
+        "methods": found,
+        "seconds": time.monotonic() - started,
+    }
+    atomic_write(out, json.dumps(said, indent=2) + "\n")
+
+
+def table(cells: Sequence[dict[str, Any]], teacher: dict[str, Any]) -> str:
+    """Markdown: a row for each recipe, means over its seeds, in percent or points of the main metric."""
+
+    def test(cell: dict[str, Any], method: str) -> float:
+        return 100 * next(iter(cell["methods"][method]["scores"]["test"].values()))
+
+    best = 100 * next(iter(teacher["scores"]["test"].values()))
+    lines = [
+        "| recipe | parameters | seeds | distilled | labels alone | gain | of the teacher's | minutes |",
+        "|---|---|---|---|---|---|---|---|",
+        f"| teacher | {teacher['parameters'] / 1e6:.1f} M | 1 | – | {best:.1f} | – | 100 % | {teacher['seconds'] / 60:.1f} |",
+    ]
+    for name in dict.fromkeys(cell["recipe"] for cell in cells):
+        own = [cell for cell in cells if cell["recipe"] == name]
+        distilled, labels = ([test(cell, method) for cell in own] for method in ("distilled", "labels"))
+        gains = [a - b for a, b in zip(distilled, labels, strict=True)]
+        each = f" ({', '.join(f'{gain:+.1f}' for gain in gains)})" if len(own) > 1 else ""
+        mean = statistics.fmean(distilled)
+        lines.append(
+            f"| `{name}` | {own[0]['parameters'] / 1e6:.1f} M | {', '.join(str(cell['seed']) for cell in own)} | {mean:.1f} "
+            f"| {statistics.fmean(labels):.1f} | {statistics.fmean(gains):+.1f}{each} | {100 * mean / best:.1f} % "
+            f"| {statistics.fmean(cell['seconds'] for cell in own) / 60:.1f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", help="directory with train, dev and test")
+    parser.add_argument("--runs", type=Path, required=True, help="directory for teacher and cells")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--only", nargs="+", choices=list(CELLS), default=list(CELLS), help="some of the recipes")
+    parser.add_argument("--teacher-epochs", type=float, default=4.0)
+    parser.add_argument("--general", nargs="+", default=[], help="settings of general stages: text=… general_teacher=…")
+    parser.add_argument("--table", type=Path, help="Markdown file for the table")
+    parser.add_argument("--show", action="store_true", help="train nothing")
+    parser.add_argument("--cell", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    teacher = options.runs / "teacher"
+
+    def place(name: str, seed: int) -> Path:
+        return options.runs / "cells" / f"{name}-{seed}.json"
+
+    if options.cell:
+        seed = options.seeds[0]
+        run_cell(options.data, teacher / "student", options.cell, seed, options.general, place(options.cell, seed))
+        return
+    if not options.show and not (teacher / "student").is_dir():
+        make_teacher(options.data, teacher, options.teacher_epochs)
+    failed = []
+    for seed in () if options.show else options.seeds:
+        for name in options.only:
+            if place(name, seed).is_file() or (CELLS[name].general and not options.general):
+                continue
+            same = [
+                options.data,
+                "--runs",
+                str(options.runs),
+                *(["--general", *options.general] if options.general else []),
+            ]
+            command = [sys.executable, __file__, *same, "--seeds", str(seed), "--cell", name]
+            if subprocess.run(command).returncode:
+                failed.append(f"{name}, seed {seed}")
+    cells = [
+        json.loads(place(name, seed).read_text("utf-8"))
+        for name in CELLS
+        for seed in options.seeds
+        if place(name, seed).is_file()
+    ]
+    said = table(cells, json.loads((teacher / "run.json").read_text("utf-8")))
+    print(said)
+    if options.table:
+        atomic_write(options.table, said)
+    if failed:
+        raise SystemExit(f"failed: {'; '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
