@@ -80,6 +80,20 @@ def test_run_directory_says_everything(work):
     assert not (work / "teacher" / "checkpoint").exists()
 
 
+def test_evaluate_gives_the_scores_that_count_for_the_data(tfdistill, tmp_path):
+    from tfdistill.models.hf import load_directory, save_directory
+
+    model = load_directory(TINY, num_outputs=2, label_names=("not_equivalent", "equivalent"))
+    save_directory(model, tmp_path / "model")
+    rows = "".join(f"{n % 2}\t{n}\t{n}\ta b\t{'b' * (n + 1)}\n" for n in range(6))
+    (tmp_path / "dev.tsv").write_text("Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n" + rows, "utf-8")
+    code, out, err = tfdistill(
+        "evaluate", tmp_path / "model", "--data", f"glue:mrpc:{tmp_path}", "--split", "dev", "--json"
+    )
+    assert code == 0, err
+    assert list(json.loads(out))[4:6] == ["f1", "accuracy"]  # GLUE's for MRPC
+
+
 @pytest.mark.parametrize("recipe", ["soft_targets", "bilstm"])
 def test_the_whole_way(work, tfdistill, tmp_path, recipe):
     settings = {

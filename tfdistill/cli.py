@@ -272,7 +272,7 @@ def evaluate(
     from tfdistill.predict import evaluate as score_model
 
     loaded = _load_model(model)
-    text = load_data(data, label_names=loaded.label_names if loaded.task == "classification" else None)
+    text = load_data(data, label_names=None if loaded.task == "regression" else loaded.label_names)
     if split not in text.splits:
         raise UserError(f"--split {split}: {text.name} has the splits {', '.join(text.splits)}")
     if text.splits[split].labels is None:
@@ -282,7 +282,7 @@ def evaluate(
             f"{model} is a {loaded.task} model with {loaded.num_outputs} outputs, {text.name} is {text.task} with "
             f"{text.num_outputs}; use the data it was trained on"
         )
-    scores = score_model(loaded, text.splits[split], max_length=_max_length(model))
+    scores = score_model(loaded, text.splits[split], max_length=_max_length(model), metrics=text.metrics)
     if as_json:
         print(
             json.dumps({"model": model, "data": text.name, "split": split, "rows": len(text.splits[split]), **scores})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -54,8 +54,9 @@ def encode(model: TextModel, split: Split, max_length: int) -> Encoded:
     return model.tokenizer.encode(split.texts, split.texts_b, max_length=max_length)
 
 
-def evaluate(model: TextModel, split: Split, *, max_length: int, batch_size: int = 64) -> dict[str, float]:
-    """Scores of `model` on a labelled split, the main one first: accuracy, or Spearman's correlation."""
-    return score(
-        model.task, split.known_labels, predict_logits(model, encode(model, split, max_length), batch_size=batch_size)
-    )
+def evaluate(
+    model: TextModel, split: Split, *, max_length: int, batch_size: int = 64, metrics: Sequence[str] = ()
+) -> dict[str, float]:
+    """Scores of `model` on a labelled split, those named by `metrics` (such as `TextData.metrics`) first."""
+    logits = predict_logits(model, encode(model, split, max_length), batch_size=batch_size)
+    return score(model.task, split.known_labels, logits, metrics)
