@@ -203,7 +203,7 @@ class Distiller(keras.Model):
             values = {name: getattr(said, name) for name in live}
             if not self.trains_teacher:
                 values = tf.nest.map_structure(tf.stop_gradient, values)
-            teacher = Features(**cached, **values, mask=said.mask)
+            teacher = Features(**cached, **values, mask=said.mask, words=said.words)
         return Step(student, teacher, labels, self._projections, (self.student, self.teacher))
 
     def _over_replicas(self, value: Any) -> Any:

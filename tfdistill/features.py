@@ -23,6 +23,8 @@ class Features:
         hidden_states: tuple of N tensors (B, L, H); layer n stands at index n - 1. A BiLSTM has one, its states.
         attention_scores: tuple of N tensors (B, A, L, L), before mask and softmax.
         mask: (B, L), 1 for real tokens and 0 for padding; None for models that know no padding.
+        words: (B, L), the word of each token, below 0 for none, where student and teacher read other pieces
+            (`tfdistill.data.alignment`); else None.
     """
 
     logits: Any = None
@@ -32,6 +34,7 @@ class Features:
     hidden_states: tuple[Any, ...] | None = None
     attention_scores: tuple[Any, ...] | None = None
     mask: Any = None
+    words: Any = None
 
     def layer(self, name: str, number: int) -> Any:
         """Layer `number` (0 is the embedding output, 1..N the layers) of `hidden_states` or `attention_scores`."""

@@ -121,7 +121,7 @@ class Match:
 
     @property
     def by_token(self) -> bool:
-        """Whether student and teacher have to read the same tokens."""
+        """Whether this compares token by token; word by word where student and teacher read other pieces."""
         feature = self.on in ("embeddings", *LAYERED) or self.teacher_on in ("embeddings", *LAYERED)
         return feature and "mask" in inspect.signature(self.loss).parameters
 
@@ -167,7 +167,14 @@ class Match:
                 f"the term '{self.name}' needs a teacher; give the Distiller one, or cached teacher features"
             )
         takes_mask = "mask" in inspect.signature(self.loss).parameters
-        options = dict(self.options, **({"mask": self._mask(step)} if takes_mask else {}))
+        words = Words.of(step) if self.by_token else None
+        if words is not None and self.where != "real":
+            raise UserError(
+                f"the term '{self.name}' counts labelled tokens, but student and teacher read different pieces; "
+                "use a student with the teacher's vocabulary"
+            )
+        mask = self._mask(step) if words is None else words.mask
+        options = dict(self.options, **({"mask": mask} if takes_mask else {}))
         total: Any = None
         for student_layer, teacher_layer in self.pairs():
             ours, theirs = (
@@ -177,6 +184,8 @@ class Match:
                     (step.teacher, self.teacher_on, teacher_layer),
                 )
             )
+            if words is not None:
+                ours, theirs = words.student(ours), words.teacher(theirs)
             key = self.projection_key(student_layer)
             if key in step.projections:
                 ours = step.projections[key](ours)
@@ -184,6 +193,51 @@ class Match:
             sums, counts = value if isinstance(value, tuple) else (value, None)
             total = (sums, counts) if total is None else (total[0] + sums, counts)
         return total[0] if total[1] is None else total
+
+
+@dataclass(frozen=True)
+class Words:
+    """Turns features of tokens into features of the words that student and teacher share.
+
+    A word's hidden state is the mean of its pieces', its attention score to another word the mean over pairs of their pieces.
+    None of the papers says how: they let the student read the teacher's pieces.
+
+    Args:
+        student_pooling, teacher_pooling: (B, W, L) each, 1/pieces where a token belongs to a word.
+        mask: (B, W), 1 for words that are there.
+    """
+
+    student_pooling: Any
+    teacher_pooling: Any
+    mask: Any
+
+    @classmethod
+    def of(cls, step: Step) -> Words | None:
+        """None where both read the same tokens."""
+        if step.teacher is None or step.student.words is None or step.teacher.words is None:
+            return None
+        most = tf.shape(step.student.words)[1]  # a row has no more words than tokens
+        members = [tf.one_hot(words, most, axis=1) for words in (step.student.words, step.teacher.words)]
+        pieces = [tf.reduce_sum(member, axis=2) for member in members]
+        ours, theirs = (
+            member / tf.maximum(count, 1.0)[:, :, None] for member, count in zip(members, pieces, strict=True)
+        )
+        return cls(ours, theirs, tf.cast((pieces[0] > 0) & (pieces[1] > 0), tf.int32))
+
+    def student(self, feature: Any) -> Any:
+        """(B, W, H) from (B, L, H), or (B, A, W, W) from (B, A, L, L)."""
+        return _pooled(self.student_pooling, feature)
+
+    def teacher(self, feature: Any) -> Any:
+        """As `student`, for the teacher's tokens."""
+        return _pooled(self.teacher_pooling, feature)
+
+
+def _pooled(pooling: Any, feature: Any) -> Any:
+    feature = tf.cast(feature, pooling.dtype)
+    if len(feature.shape) == 3:
+        return pooling @ feature
+    return tf.einsum("bvl,balm,bwm->bavw", pooling, feature, pooling)
 
 
 def _needed(feature: str, layers: list[int]) -> frozenset[str]:

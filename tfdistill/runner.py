@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfdistill.data.alignment import align_words
 from tfdistill.data.batching import Examples, dataset
 from tfdistill.data.metrics import score
 from tfdistill.data.textdata import Split, concatenate
@@ -232,7 +233,7 @@ class _Run:
                 examples, teacher_features={"logits": _teacher_logits(recipe, read, "teachers read dev")}
             )
         same = teacher.tokenizer.fingerprint == recipe.student.tokenizer.fingerprint and not recipe.privileged
-        return examples if same else replace(examples, teacher=read(teacher))
+        return examples if same else _aligned(replace(examples, teacher=read(teacher)), stage, recipe.student, teacher)
 
     def examples(self, stage: Stage) -> Examples:
         """The training rows for a stage, with the teacher's logits where these are all that it reads."""
@@ -247,9 +248,9 @@ class _Run:
         read = None
         if teacher is not None and stage.reads_teacher - set(features):
             read = prepared.read_by(teacher, recipe.student, recipe.privileged)
-            if read is not None:
-                _check_same_tokens(stage)
         examples = Examples(prepared.train, prepared.labels, teacher=read, teacher_features=features)
+        if teacher is not None:
+            examples = _aligned(examples, stage, recipe.student, teacher)
         rows = prepared.rows(stage.rows)
         return examples if len(rows) == len(examples) else _take(examples, rows)
 
@@ -274,14 +275,12 @@ def _take(examples: Examples, rows: np.ndarray) -> Examples:
     )
 
 
-def _check_same_tokens(stage: Stage) -> None:
-    """Refuse terms that compare token by token where student and teacher do not read the same tokens."""
-    for term in stage.terms:
-        if getattr(term, "by_token", False):
-            raise UserError(
-                f"the term '{term.name}' compares token by token, but student and teacher read different tokens (another "
-                "vocabulary, or extra columns); use a student with the teacher's vocabulary, or a loss on logits or [CLS]"
-            )
+def _aligned(examples: Examples, stage: Stage, student: TextModel, teacher: TextModel) -> Examples:
+    """With the words that both share, where the teacher reads other pieces and a term compares token by token."""
+    if examples.teacher is None or not any(getattr(term, "by_token", False) for term in stage.terms):
+        return examples
+    ours, theirs = align_words(examples.student, student.tokenizer, examples.teacher, teacher.tokenizer)
+    return replace(examples, student=ours, teacher=theirs)
 
 
 def train(

@@ -427,9 +427,9 @@ def other_vocabulary(model: TextModel) -> TextModel:
 def test_a_teacher_with_another_vocabulary_reads_its_own_pieces(tmp_path):
     recipe = make("soft_targets", data(), [])
     train(replace(recipe, teacher=other_vocabulary(teacher())), seed=0, max_steps=1)
-    recipe = make("tinybert", data(), [])
-    with pytest.raises(UserError, match="token by token"):
-        train(replace(recipe, teacher=other_vocabulary(teacher())), seed=0, max_steps=1)
+    recipe = make("tinybert", data(), ["copies=0"])
+    result = train(replace(recipe, teacher=other_vocabulary(teacher())), seed=0, max_steps=2)
+    assert all(np.isfinite(point["loss"]) for point in result.curve) and {"accuracy"} <= set(result.scores["dev"])
 
 
 @pytest.mark.slow

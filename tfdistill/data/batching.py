@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfdistill.data.alignment import NO_WORD
 from tfdistill.data.tokenize import Encoded
 from tfdistill.errors import UserError
 
@@ -107,8 +108,23 @@ def _inputs(rows: Any, token_ids: Any, segment_ids: Any, offsets: Any) -> dict[s
     }
 
 
-def _tensors(encoded: Encoded) -> tuple[tf.Tensor, ...]:
-    return tuple(tf.constant(part) for part in (encoded.token_ids, encoded.segment_ids, encoded.offsets))
+class _Reader:
+    """Makes batches of inputs from a corpus."""
+
+    def __init__(self, encoded: Encoded):
+        # Tensors, which the graph refers to; arrays would be copied into it, and a graph holds 2 GB at most.
+        with tf.device("CPU:0"):
+            self.arrays = [tf.constant(part) for part in (encoded.token_ids, encoded.segment_ids, encoded.offsets)]
+            self.words = None if encoded.words is None else tf.constant(encoded.words)
+
+    def __call__(self, rows: Any) -> dict[str, Any]:
+        inputs = _inputs(rows, *self.arrays)
+        return inputs if self.words is None else {**inputs, "words": self.of_tokens(self.words, rows, NO_WORD)}
+
+    def of_tokens(self, values: Any, rows: Any, padding: int) -> Any:
+        """(batch, width) of `values` (total,), one for each token, and `padding` behind them."""
+        positions, real = _places(rows, self.arrays[2])
+        return tf.where(real, tf.gather(values, positions), padding)
 
 
 def dataset(
@@ -128,10 +144,9 @@ def dataset(
     ]
     rows = tf.RaggedTensor.from_row_lengths(np.concatenate(batches), [len(batch) for batch in batches])
 
-    # Tensors, which the graph below refers to; arrays would be copied into it, and a graph holds 2 GB at most.
+    student = _Reader(examples.student)
+    teacher = None if examples.teacher is None else _Reader(examples.teacher)
     with tf.device("CPU:0"):
-        student = _tensors(examples.student)
-        teacher = () if examples.teacher is None else _tensors(examples.teacher)
         features = {name: tf.constant(value) for name, value in examples.teacher_features.items()}
         by_row = {"labels": examples.labels, "sample_weight": examples.sample_weight}
         columns = {name: tf.constant(value) for name, value in by_row.items() if value is not None}
@@ -139,15 +154,14 @@ def dataset(
 
     @tf.autograph.experimental.do_not_convert
     def batch(rows: Any) -> dict[str, Any]:
-        made: dict[str, Any] = {"student": _inputs(rows, *student)}
-        if teacher:
-            made["teacher"] = _inputs(rows, *teacher)
+        made: dict[str, Any] = {"student": student(rows)}
+        if teacher is not None:
+            made["teacher"] = teacher(rows)
         if features:
             made["teacher_features"] = {name: tf.gather(value, rows) for name, value in features.items()}
         made |= {name: tf.gather(value, rows) for name, value in columns.items()}
         if tokens is not None:
-            positions, real = _places(rows, student[2])
-            made["labels"] = tf.where(real, tf.gather(tokens, positions), NO_LABEL)
+            made["labels"] = student.of_tokens(tokens, rows, NO_LABEL)
         return made
 
     return ready(tf.data.Dataset.from_tensor_slices(rows).map(batch, num_parallel_calls=2, deterministic=True))

@@ -48,11 +48,13 @@ class Encoded:
         token_ids: (total,) int32.
         segment_ids: (total,) int32.
         offsets: (n + 1,) int64.
+        words: (total,) int32, the word of each token as `tfdistill.data.alignment` numbers them; None where nobody asked.
     """
 
     token_ids: np.ndarray
     segment_ids: np.ndarray
     offsets: np.ndarray
+    words: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -72,7 +74,8 @@ class Encoded:
         lengths = self.lengths[positions]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         source = np.repeat(self.offsets[positions] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return Encoded(self.token_ids[source], self.segment_ids[source], offsets)
+        words = None if self.words is None else self.words[source]
+        return Encoded(self.token_ids[source], self.segment_ids[source], offsets, words)
 
     @classmethod
     def concatenate(cls, others: Sequence[Encoded]) -> Encoded:

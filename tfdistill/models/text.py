@@ -128,7 +128,7 @@ class TextModel(keras.Model):
             values["logits"] = self._logits(said, inputs, training)
         if "nsp_logits" in want and self.nsp_head is not None:
             values["nsp_logits"] = self.nsp_head(said["pooled"])
-        return Features(mask=inputs["padding_mask"], **values)
+        return Features(mask=inputs["padding_mask"], words=inputs.get("words"), **values)
 
     def _logits(self, said: dict[str, Any], inputs: dict[str, Any], training: bool) -> Any:
         if self._task.over_vocabulary:
