@@ -163,8 +163,12 @@ def test_same_seed_same_student(work, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "verb", ["quickstart", "finetune", "train", "evaluate", "export", "verify", "bench", "recipes", "doctor"]
-)
+    "verb",
+    [
+        "quickstart", "finetune", "pretrain", "train", "augment", "evaluate", "trim", "compare", "export", "verify", "bench",
+        "recipes", "doctor",
+    ],
+)  # fmt: skip
 def test_help_shows_an_example(tfdistill, verb):
     code, out, _ = tfdistill(verb, "--help")
     assert code == 0 and f"tfdistill {verb}" in out and "Example" in out

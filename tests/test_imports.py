@@ -63,12 +63,13 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "run_directory": _TRAINING[:-1],
     "pretrain": _TRAINING,
     "augment_command": ("data", "fill_mask", "progress"),
+    "trim_command": ("compress", *_MODELS, "load", "predict"),
     "recipes": _TRAINING,
     "export.bench": ("data",),
     "export": ("models", "features", "data.tokenize", "data.textdata", "data.metrics", "export.bench"),
     "compare": (),
     "quickstart": (*_TRAINING, *_SHIPPING),
-    "cli": (*_TRAINING, *_SHIPPING, "quickstart", "pretrain", "augment_command", "compare"),
+    "cli": (*_TRAINING, *_SHIPPING, "quickstart", "pretrain", "augment_command", "trim_command", "compare"),
     "__main__": ("cli",),
 }
 

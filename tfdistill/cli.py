@@ -16,6 +16,7 @@ from rich.table import Table
 from tfdistill.augment_command import augment
 from tfdistill.errors import UserError
 from tfdistill.files import sha256
+from tfdistill.trim_command import trim
 
 app = typer.Typer(
     name="tfdistill",
@@ -77,12 +78,10 @@ def _show_scores(title: str, scores: dict[str, dict[str, float]]) -> None:
 
 
 def _max_length(model_directory: str, default: int = 128) -> int:
-    """The length a student was trained with, from its recipe.json."""
-    path = Path(model_directory.removeprefix("hf:")) / "recipe.json"
-    try:
-        return int(json.loads(path.read_text("utf-8"))["max_length"])
-    except (OSError, KeyError, ValueError):
-        return default
+    """The length a student was trained with."""
+    from tfdistill.load import recipe_of
+
+    return int(recipe_of(model_directory).get("max_length", default))
 
 
 @app.command()
@@ -255,6 +254,7 @@ def train(
 
 
 app.command()(augment)
+app.command()(trim)
 
 
 @app.command()

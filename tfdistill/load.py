@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,3 +48,11 @@ def load(
 def save(model: TextModel, directory: str | os.PathLike) -> Path:
     """Write `model` and its tokenizer as `load` reads them, and transformers' `from_pretrained` if it knows the family."""
     return save_directory(model, Path(directory))
+
+
+def recipe_of(source: str) -> dict[str, Any]:
+    """How a student directory was made, from its recipe.json; empty where it has none."""
+    try:
+        return dict(json.loads(Path(source.removeprefix("hf:"), "recipe.json").read_text("utf-8")))
+    except (OSError, ValueError):
+        return {}
