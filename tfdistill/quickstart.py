@@ -51,14 +51,14 @@ class Plan:
     teacher_epochs: float = 2.0
     teacher_batch_size: int = 32
     copies: int = 2
-    student_epochs: float = 1.0
+    student_epochs: float = 0.9
     student_rates: tuple[float, ...] = (2e-4, 4e-4)
-    student_search_steps: int = 60
-    bilstm_epochs: float = 2.0
+    student_search_steps: int = 40
+    bilstm_epochs: float = 1.7
     bilstm_rates: tuple[float, ...] = (1e-3, 2e-3)
-    bilstm_search_steps: int = 80
+    bilstm_search_steps: int = 50
     evaluations: int = 3
-    bench_repeats: int = 3
+    bench_repeats: int = 2
 
 
 FAST = Plan(
