@@ -52,7 +52,7 @@ class Plan:
     teacher_batch_size: int = 32
     copies: int = 2
     student_epochs: float = 0.9
-    student_rates: tuple[float, ...] = (2e-4, 4e-4)
+    student_rates: tuple[float, ...] = (3e-4, 5e-4)
     student_search_steps: int = 40
     bilstm_epochs: float = 1.7
     bilstm_rates: tuple[float, ...] = (1e-3, 2e-3)
