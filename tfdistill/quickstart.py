@@ -51,12 +51,12 @@ class Plan:
     teacher_epochs: float = 2.0
     teacher_batch_size: int = 32
     copies: int = 2
-    student_epochs: float = 0.9
-    student_rates: tuple[float, ...] = (3e-4, 5e-4)
-    student_search_steps: int = 40
-    bilstm_epochs: float = 1.7
+    student_epochs: float = 1.0
+    student_rates: tuple[float, ...] = (2e-4, 4e-4)
+    student_search_steps: int = 60
+    bilstm_epochs: float = 2.0
     bilstm_rates: tuple[float, ...] = (1e-3, 2e-3)
-    bilstm_search_steps: int = 50
+    bilstm_search_steps: int = 80
     evaluations: int = 3
     bench_repeats: int = 2
 
