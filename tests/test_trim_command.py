@@ -10,7 +10,7 @@ import pytest
 
 from tfdistill import cli
 from tfdistill.data.tokenize import Tokenizer
-from tfdistill.load import load
+from tfdistill.load import load, max_length_of
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.hf import save_directory
 from tfdistill.models.text import TextModel
@@ -86,3 +86,9 @@ def test_mistakes_are_one_line(work, monkeypatch, capsys):
         code, _, err = tfdistill(monkeypatch, capsys, "trim", work / "model", *words)
         assert code == 2 and said in err and len(err.strip().splitlines()) == 1, (words, err)
         assert not (work / "s").exists()
+
+
+@pytest.mark.parametrize("content", ["[1]", "null", "{", '{"max_length": "long"}'])
+def test_a_damaged_recipe_is_as_none(tmp_path, content):
+    (tmp_path / "recipe.json").write_text(content, "utf-8")
+    assert max_length_of(str(tmp_path), 64) == 64

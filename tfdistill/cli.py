@@ -77,13 +77,6 @@ def _show_scores(title: str, scores: dict[str, dict[str, float]]) -> None:
     out_console.print(table)
 
 
-def _max_length(model_directory: str, default: int = 128) -> int:
-    """The length a student was trained with."""
-    from tfdistill.load import recipe_of
-
-    return int(recipe_of(model_directory).get("max_length", default))
-
-
 @app.command()
 def quickstart(
     fast: Annotated[
@@ -268,21 +261,16 @@ def evaluate(
 
     Example: `tfdistill evaluate RUN/student --data demo:movie-snippets --split test --json`
     """
-    from tfdistill.data.sources import load_data
+    from tfdistill.load import data_for, max_length_of
     from tfdistill.predict import evaluate as score_model
 
     loaded = _load_model(model)
-    text = load_data(data, label_names=None if loaded.task == "regression" else loaded.label_names)
+    text = data_for(loaded, model, data)
     if split not in text.splits:
         raise UserError(f"--split {split}: {text.name} has the splits {', '.join(text.splits)}")
     if text.splits[split].labels is None:
         raise UserError(f"--split {split}: {text.name} has no labels there; choose another split")
-    if loaded.task != text.task or loaded.num_outputs != text.num_outputs:
-        raise UserError(
-            f"{model} is a {loaded.task} model with {loaded.num_outputs} outputs, {text.name} is {text.task} with "
-            f"{text.num_outputs}; use the data it was trained on"
-        )
-    scores = score_model(loaded, text.splits[split], max_length=_max_length(model), metrics=text.metrics)
+    scores = score_model(loaded, text.splits[split], max_length=max_length_of(model, 128), metrics=text.metrics)
     if as_json:
         print(
             json.dumps({"model": model, "data": text.name, "split": split, "rows": len(text.splits[split]), **scores})
@@ -326,9 +314,10 @@ def export(
     """
     from tfdistill.export.bundle import export_bundle
     from tfdistill.export.gate import AccuracyDropped
+    from tfdistill.load import max_length_of
 
     loaded = _load_model(model)
-    length = length or _max_length(model, 64)
+    length = length or max_length_of(model, 64)
     measured: dict[str, Any] = {"dev": None, "test": None}
     calibration = golden_data = None
     if golden_from_data and data is None:

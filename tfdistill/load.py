@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tfdistill.data.sources import load_data
+from tfdistill.data.textdata import TextData
+from tfdistill.errors import UserError
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.models.hub import load_preset
 from tfdistill.models.text import TextModel
@@ -51,8 +54,29 @@ def save(model: TextModel, directory: str | os.PathLike) -> Path:
 
 
 def recipe_of(source: str) -> dict[str, Any]:
-    """How a student directory was made, from its recipe.json; empty where it has none."""
+    """How a student directory was made, from its recipe.json; empty where it has none, or a damaged one."""
     try:
-        return dict(json.loads(Path(source.removeprefix("hf:"), "recipe.json").read_text("utf-8")))
+        said = json.loads(Path(source.removeprefix("hf:"), "recipe.json").read_text("utf-8"))
     except (OSError, ValueError):
         return {}
+    return said if isinstance(said, dict) else {}
+
+
+def max_length_of(source: str, default: int) -> int:
+    """The length a student was trained with."""
+    said = recipe_of(source).get("max_length")
+    return said if isinstance(said, int) else default
+
+
+def data_for(model: TextModel, source: str, data: str) -> TextData:
+    """`data` with its classes numbered as those of `model`, which was loaded from `source`.
+
+    Raises UserError for data of another task or number of classes, and as `load_data`.
+    """
+    found = load_data(data, label_names=None if model.task == "regression" else model.label_names)
+    if (model.task, model.num_outputs) != (found.task, found.num_outputs):
+        raise UserError(
+            f"{source} is a {model.task} model with {model.num_outputs} outputs, {found.name} is {found.task} with "
+            f"{found.num_outputs}; use the data it was trained on"
+        )
+    return found

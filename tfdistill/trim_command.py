@@ -94,20 +94,13 @@ def trim(
     Example: `tfdistill trim RUN/student --data demo:movie-snippets --out SMALL`
     """
     from tfdistill.data.corpus import documents, text_files
-    from tfdistill.data.sources import load_data
-    from tfdistill.load import load, recipe_of
+    from tfdistill.load import data_for, load, max_length_of, recipe_of
     from tfdistill.models.hf import save_directory
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not (force and (out / "config.json").is_file()):
         raise UserError(f"{out} exists and is not empty; expected a new name, or --force to replace a model")
     loaded = load(model)
-    texts = load_data(data, label_names=None if loaded.task == "regression" else loaded.label_names)
-    if loaded.task != texts.task or loaded.num_outputs != texts.num_outputs:
-        raise UserError(
-            f"{model} is a {loaded.task} model with {loaded.num_outputs} outputs, {texts.name} is {texts.task} with "
-            f"{texts.num_outputs}; use the data it was trained on"
-        )
-    recipe = recipe_of(model)
+    texts = data_for(loaded, model, data)
     more = None if text is None else (document for path in text_files(text) for document in documents(path))
     small, report = trim_model(
         loaded,
@@ -115,9 +108,9 @@ def trim(
         more=more,
         min_count=min_count,
         embedding_size=embedding_size,
-        max_length=int(recipe.get("max_length", 64)),
+        max_length=max_length_of(model, 64),
     )
-    save_directory(small, out, recipe={**recipe, "trimmed": report})
+    save_directory(small, out, recipe={**recipe_of(model), "trimmed": report})
     _show(report, out)
 
 

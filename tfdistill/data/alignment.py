@@ -24,15 +24,14 @@ def align_words(
     if len(first) != len(second):
         raise ValueError(f"got {len(first)} and {len(second)} rows; expected the same texts, tokenized twice")
     keys = [_keys(first, first_tokenizer), _keys(second, second_tokenizer)]
-    # Sorted: row by row, [CLS] first, then the words of the first and of the second text.
-    common = np.intersect1d(keys[0][keys[0] >= 0], keys[1][keys[1] >= 0])
+    # Sorted: row by row, [CLS] first, then the words of the first and of the second text. Behind them what no key reaches.
+    common = np.append(np.intersect1d(keys[0][keys[0] >= 0], keys[1][keys[1] >= 0]), np.iinfo(np.int64).max)
     rows = common >> 32
     numbers = np.arange(len(common)) - np.searchsorted(rows, rows)
 
     def words(own: np.ndarray) -> np.ndarray:
-        place = np.minimum(np.searchsorted(common, own), max(len(common) - 1, 0))
-        found = common[place] == own if len(common) else np.zeros(len(own), bool)
-        return np.where(found, numbers[place] if len(common) else 0, NO_WORD).astype(np.int32)
+        place = np.searchsorted(common, own)
+        return np.where(common[place] == own, numbers[place], NO_WORD).astype(np.int32)
 
     return replace(first, words=words(keys[0])), replace(second, words=words(keys[1]))
 
