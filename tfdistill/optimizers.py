@@ -73,6 +73,12 @@ class Gated:
             self.assign_sub(variable, variable * tf.cast(self.decay * rate, variable.dtype))  # type: ignore[attr-defined]
         super().update_step(gradient, variable, rate)  # type: ignore[misc]
 
+    def _clip_gradients(self, grads: list[Any]) -> list[Any]:
+        # Keras writes the norm as a square and a sum, and so goes twice over all gradients.
+        if self.global_clipnorm:  # type: ignore[attr-defined]
+            return tf.clip_by_global_norm(grads, self.global_clipnorm)[0]  # type: ignore[attr-defined]
+        return super()._clip_gradients(grads)  # type: ignore[misc]
+
     def _factor(self, variable: Any) -> Any:
         return tf.convert_to_tensor(self.factors)[self._get_variable_index(variable)]  # type: ignore[attr-defined]
 

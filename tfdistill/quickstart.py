@@ -1,7 +1,7 @@
 """The whole way on real input: fine-tune a BERT, distil two students, export them, measure, report.
 
-Every student is trained twice, distilled and on labels alone, with the same start, steps, learning-rate search and augmented
-texts (labels copied from their sources), so that the difference is what distillation gives.
+Every student is trained twice, distilled and on labels alone, with the same start, steps, learning-rate search and texts, so
+that the difference is what distillation gives. The BiLSTM reads augmented texts too (labels copied from their sources).
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ class Plan:
     """How much of everything. Steps are what costs; the two plans differ in nothing else."""
 
     rows: tuple[int | None, int | None, int | None] = (None, None, None)  # of train, dev and test; None takes all
-    teacher_epochs: float = 2.0
+    teacher_epochs: float = 2.5
     teacher_batch_size: int = 32
-    copies: int = 2
-    student_epochs: float = 1.0
+    student_epochs: float = 2.0
     student_rates: tuple[float, ...] = (2e-4, 4e-4)
-    student_search_steps: int = 60
-    bilstm_epochs: float = 2.0
-    bilstm_rates: tuple[float, ...] = (1e-3, 2e-3)
-    bilstm_search_steps: int = 80
+    student_search_steps: int = 40
+    copies: int = 2  # augmented copies of each text, for the BiLSTM
+    bilstm_epochs: float = 2.0  # of the training texts and their copies
+    bilstm_rates: tuple[float, ...] = (2e-3, 4e-3)
+    bilstm_search_steps: int = 50
     evaluations: int = 3
     bench_repeats: int = 2
 
@@ -65,9 +65,9 @@ FAST = Plan(
     rows=(600, 150, 150),
     teacher_epochs=1.5,
     teacher_batch_size=16,
-    copies=1,
-    student_epochs=0.8,
+    student_epochs=1.6,
     student_rates=(3e-4,),
+    copies=1,
     bilstm_epochs=2.0,
     bilstm_rates=(2e-3,),
     evaluations=2,
@@ -168,8 +168,8 @@ def _some(splits: dict[str, Split], plan: Plan, seed: int) -> dict[str, Split]:
 def train_all(plan: Plan, seed: int) -> tuple[TextData, dict[str, float], list[Trained], int]:
     """All models of the main job, without export.
 
-    Returns the data, the scores of TF-IDF with logistic regression, the trained models (teacher first), and the number of training
-    rows that the students read.
+    Returns the data, the scores of TF-IDF with logistic regression, the trained models (teacher first), and the number of
+    training rows that the BiLSTM reads, augmented ones included.
     """
     with task("fetching data and teacher (pip, cached)", 2) as advance:
         data = movie_snippets()
@@ -199,10 +199,10 @@ def train_all(plan: Plan, seed: int) -> tuple[TextData, dict[str, float], list[T
         )
     ]
 
-    # Both students read the same augmented texts, tokenized and labelled by the teacher once.
+    # The texts of both students are tokenized and read by the teacher once. The BiLSTM's augmented ones do the transformer
+    # no good: it learns more from twice the passes over the texts themselves.
     student_settings = soft_targets.Settings(
         epochs=plan.student_epochs,
-        copies=plan.copies,
         soft_weight=1.0,
         temperature=2.0,
         max_length=LENGTH,
@@ -211,6 +211,7 @@ def train_all(plan: Plan, seed: int) -> tuple[TextData, dict[str, float], list[T
     bilstm_settings = bilstm.Settings(
         epochs=plan.bilstm_epochs,
         copies=plan.copies,
+        dropout=0.3,
         max_length=LENGTH,
         evaluations=plan.evaluations,
     )
@@ -225,8 +226,9 @@ def train_all(plan: Plan, seed: int) -> tuple[TextData, dict[str, float], list[T
     shared = replace(student_recipe(), augment=augment_split(plan.copies))
     prepared = prepare(shared, seed)
     ask_teacher(shared, prepared)
+    unchanged = prepared.first(len(data.splits["train"]))
     trained += both_ways(
-        "student 3 layers", student_recipe, plan.student_rates, plan.student_search_steps, prepared, seed
+        "student 3 layers", student_recipe, plan.student_rates, plan.student_search_steps, unchanged, seed
     )
     trained += both_ways("BiLSTM", bilstm_recipe, plan.bilstm_rates, plan.bilstm_search_steps, prepared, seed)
 
@@ -234,7 +236,7 @@ def train_all(plan: Plan, seed: int) -> tuple[TextData, dict[str, float], list[T
 
 
 def _quickstart(out: Path, plan: Plan, seed: int, fast: bool, command: str, started: float) -> dict[str, Any]:
-    data, lowest, trained, student_rows = train_all(plan, seed)
+    data, lowest, trained, bilstm_rows = train_all(plan, seed)
     exported = [each for each in trained if each.model == "teacher" or each.method == "distilled"]
     rows = _export(exported, data, out / "files", plan, seed)
     rows += [_keras_row(each, seed) for each in trained if each.model != "teacher"]
@@ -268,7 +270,7 @@ def _quickstart(out: Path, plan: Plan, seed: int, fast: bool, command: str, star
             "splits": {name: len(split) for name, split in data.splits.items()},
             "metric": "accuracy",
         },
-        "notes": _notes(plan, trained, student_rows, fast),
+        "notes": _notes(plan, trained, bilstm_rows, fast),
         "findings": findings(rows),
         "rows": rows,
         "curves": [_curve(each) for each in trained],
@@ -379,8 +381,8 @@ def findings(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def _notes(plan: Plan, trained: Sequence[Trained], rows: int, fast: bool) -> list[str]:
     notes = [
-        "Distilled and label-trained students share start, steps, learning-rate candidates and augmented texts "
-        f"({rows} training rows, augmented ones included; labels copied from their sources).",
+        "Distilled and label-trained students share start, steps, learning-rate candidates and texts. The BiLSTM reads "
+        f"{rows} training rows, augmented ones included (labels copied from their sources), the others none of these.",
         f"Latency: this machine, one thread, batch 1, {LENGTH} word pieces, median over alternating runs.",
         "The files are scored on test in LiteRT; dev accuracy is the Keras model's.",
         "Word-piece embeddings of teacher and 3-layer student stay as pre-trained, to save time.",

@@ -76,6 +76,18 @@ class Prepared:
             self.read_by_teachers[key] = _encode_for(teacher, self.texts, self.max_length, privileged)
         return self.read_by_teachers[key]
 
+    def first(self, count: int) -> Prepared:
+        """The first `count` training rows, with their logits; as many as the training split has leave out all others."""
+        rows = np.arange(count)
+        return replace(
+            self,
+            texts=self.texts.take(rows),
+            train=self.train.take(rows),
+            labels=None if self.labels is None else self.labels[:count],
+            teacher_logits=None if self.teacher_logits is None else self.teacher_logits[:count],
+            read_by_teachers={key: read.take(rows) for key, read in self.read_by_teachers.items()},
+        )
+
     def rows(self, which: str) -> np.ndarray:
         """Numbers of the rows that a stage trains on. Raises UserError when there are none."""
         known = self.texts.labelled

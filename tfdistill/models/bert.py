@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from tfdistill.errors import UserError
-from tfdistill.models.layers import ACTIVATIONS, MASKED_SCORE, Composite, Linear, attend, initializer
+from tfdistill.models.layers import ACTIVATIONS, MASKED_SCORE, Composite, Dropout, Linear, attend, initializer
 
 # --- config ---------------------------------------------------------------------------------------------------------
 
@@ -71,7 +71,7 @@ class BertEmbeddings(Composite):
         self.position = table(config.max_position_embeddings, "position")
         self.token_type = table(config.type_vocab_size, "token_type") if config.type_vocab_size else None
         self.norm = keras.layers.LayerNormalization(epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="norm")
-        self.dropout = keras.layers.Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
+        self.dropout = Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
 
     def call(self, token_ids: Any, segment_ids: Any, mask: Any, training: bool = False) -> Any:
         positions = ops.expand_dims(ops.arange(ops.shape(token_ids)[1], dtype="int32"), 0)
@@ -104,8 +104,8 @@ class BertLayer(Composite):
         self.intermediate = linear(config.intermediate_size, "intermediate", ACTIVATIONS[config.hidden_act])
         self.output_dense = linear(width, "output_dense")
         self.output_norm = norm("output_norm")
-        self.attention_dropout = keras.layers.Dropout(config.attention_probs_dropout_prob, dtype=self.dtype_policy)
-        self.dropout = keras.layers.Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
+        self.attention_dropout = Dropout(config.attention_probs_dropout_prob, dtype=self.dtype_policy)
+        self.dropout = Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
 
     def call(self, hidden: Any, key_bias: Any, training: bool = False, first_only: bool = False) -> tuple[Any, Any]:
         key, value = self.key(hidden), self.value(hidden)

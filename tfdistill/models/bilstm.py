@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from tfdistill.errors import UserError
-from tfdistill.models.layers import Composite
+from tfdistill.models.layers import Composite, Dropout
 
 POOLINGS = ("last", "max")
 
@@ -81,7 +81,7 @@ class BiLSTMEncoder(Composite):
         self.dense = None
         if pooler and config.dense_size:
             self.dense = keras.layers.Dense(config.dense_size, config.dense_act, dtype=self.dtype_policy, name="dense")
-        self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
+        self.dropout = Dropout(config.dropout, dtype=self.dtype_policy)
 
     @property
     def num_layers(self) -> int:

@@ -10,7 +10,7 @@ from keras import ops
 
 from tfdistill.errors import UserError
 from tfdistill.models.bert import BertEncoder, check_transformer
-from tfdistill.models.layers import ACTIVATIONS, Composite, Linear, NoNorm, attend, initializer
+from tfdistill.models.layers import ACTIVATIONS, Composite, Dropout, Linear, NoNorm, attend, initializer
 
 NORMALIZATIONS = ("no_norm", "layer_norm")
 
@@ -135,7 +135,7 @@ class MobileBertEmbeddings(Composite):
         if config.embedding_transformation:
             self.transformation = _linear(config, config.hidden_size, self.dtype_policy, "transformation")
         self.norm = _norm(config, self.dtype_policy, "norm", _TORCH_EPSILON)
-        self.dropout = keras.layers.Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
+        self.dropout = Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
 
     def call(self, token_ids: Any, segment_ids: Any, mask: Any, training: bool = False) -> Any:
         words = self.word(token_ids)
@@ -172,7 +172,7 @@ class FeedForward(Composite):
         self.intermediate = _linear(config, config.intermediate_size, self.dtype_policy, "intermediate", activation)
         self.output_dense = _linear(config, config.width, self.dtype_policy, "output_dense")
         self.norm = _norm(config, self.dtype_policy, "norm", epsilon)
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy)
 
     def call(self, hidden: Any, training: bool = False) -> Any:
         return self.norm(self.dropout(self.output_dense(self.intermediate(hidden)), training=training) + hidden)
@@ -193,8 +193,8 @@ class MobileBertLayer(Composite):
         self.query, self.key, self.value = (_linear(config, width, dtype, name) for name in ("query", "key", "value"))
         self.attention_output = _linear(config, width, dtype, "attention_output")
         self.attention_norm = _norm(config, dtype, "attention_norm")
-        self.attention_dropout = keras.layers.Dropout(config.attention_probs_dropout_prob, dtype=dtype)
-        self.inner_dropout = keras.layers.Dropout(inner_dropout, dtype=dtype)
+        self.attention_dropout = Dropout(config.attention_probs_dropout_prob, dtype=dtype)
+        self.inner_dropout = Dropout(inner_dropout, dtype=dtype)
         self.stack = [
             FeedForward(config, dtype=dtype, name=f"ffn_{n}") for n in range(1, config.num_feedforward_networks)
         ]
@@ -202,7 +202,7 @@ class MobileBertLayer(Composite):
         if config.use_bottleneck:
             self.output_dense = _linear(config, config.hidden_size, dtype, "output_dense")
             self.output_norm = _norm(config, dtype, "output_norm")
-            self.dropout = keras.layers.Dropout(config.hidden_dropout_prob, dtype=dtype)
+            self.dropout = Dropout(config.hidden_dropout_prob, dtype=dtype)
 
     def call(self, hidden: Any, key_bias: Any, training: bool = False) -> tuple[Any, Any]:
         narrow = hidden if self.input_bottleneck is None else self.input_bottleneck(hidden)

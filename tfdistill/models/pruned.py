@@ -11,7 +11,7 @@ from keras import ops
 
 from tfdistill.errors import UserError
 from tfdistill.models.bert import BertEmbeddings, BertEncoder
-from tfdistill.models.layers import ACTIVATIONS, MASKED_SCORE, Composite, Linear, attend, initializer
+from tfdistill.models.layers import ACTIVATIONS, MASKED_SCORE, Composite, Dropout, Linear, attend, initializer
 
 # --- config ---------------------------------------------------------------------------------------------------------
 
@@ -139,7 +139,7 @@ class FactorisedEmbeddings(Composite):
         types = config.type_vocab_size
         self.token_type = table(types, config.hidden_size, "token_type") if types else None
         self.norm = keras.layers.LayerNormalization(epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="norm")
-        self.dropout = keras.layers.Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
+        self.dropout = Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
 
     def call(self, token_ids: Any, segment_ids: Any, mask: Any, training: bool = False) -> Any:
         positions = ops.expand_dims(ops.arange(ops.shape(token_ids)[1], dtype="int32"), 0)
@@ -175,8 +175,8 @@ class PrunedBertLayer(Composite):
         self.intermediate = linear(shape.intermediate, "intermediate", ACTIVATIONS[config.hidden_act])
         self.output_dense = linear(width, "output_dense")
         self.output_norm = norm("output_norm")
-        self.attention_dropout = keras.layers.Dropout(config.attention_probs_dropout_prob, dtype=self.dtype_policy)
-        self.dropout = keras.layers.Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
+        self.attention_dropout = Dropout(config.attention_probs_dropout_prob, dtype=self.dtype_policy)
+        self.dropout = Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
 
     def call(self, hidden: Any, key_bias: Any, training: bool = False, gates: Any = None) -> tuple[Any, Any]:
         query, key, value = self.query(hidden) * self.rescale, self.key(hidden), self.value(hidden)

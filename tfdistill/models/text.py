@@ -16,7 +16,7 @@ from tfdistill.models.bert import BertConfig, BertEncoder
 from tfdistill.models.bilstm import BiLSTMConfig, BiLSTMEncoder
 from tfdistill.models.distilbert import DistilBertConfig
 from tfdistill.models.heads import LinearHead, MaskedLMHead, outputs_of, task_of
-from tfdistill.models.layers import initializer
+from tfdistill.models.layers import Dropout, initializer
 from tfdistill.models.mobilebert import MobileBertConfig, MobileBertEncoder
 from tfdistill.models.pruned import PrunedBertConfig, PrunedBertEncoder
 
@@ -72,7 +72,7 @@ class TextModel(keras.Model):
         self.encoder = ENCODERS[self.family][1](
             config, pooler=self._task.pooled, dtype=self.dtype_policy, name="encoder"
         )
-        self.dropout = keras.layers.Dropout(config.head_dropout(task))
+        self.dropout = Dropout(config.head_dropout(task))
         if self._task.over_vocabulary:
             width = self.encoder.embedding.output_dim
             self.head = MaskedLMHead(config, width, dtype=self.dtype_policy, name="head")
