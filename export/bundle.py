@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def export_bundle(
     out: str | os.PathLike,
     *,
     quantize: str = "dynamic_int8",
-    length: int = 64,
+    length: int | Sequence[int] = 64,
     dev: Measured = None,
     test: Measured = None,
     max_drop: float | None = None,
@@ -54,7 +55,7 @@ def export_bundle(
         model: with its tokenizer in `model.tokenizer`.
         out: the directory; one that is there is replaced.
         quantize: one of `tfdistill.export.modes.MODES`.
-        length: tokens in a row, with [CLS] and [SEP].
+        length: tokens in a row, with [CLS] and [SEP]; several give the file a signature for each.
         dev: a tokenized corpus, the model's logits (N, C) on it and its labels (N,) or None. The manifest then says how close
             the file comes, as `tfdistill.export.gate.compare` does.
         test: likewise; reported only.
@@ -71,8 +72,9 @@ def export_bundle(
     tokenizer = getattr(model, "tokenizer", None)
     if tokenizer is None:
         raise UserError("the model has no tokenizer; expected one in model.tokenizer, the app needs its vocabulary")
-    if length < 5:
-        raise UserError(f"length is {length}; expected at least 5, for a pair of texts with [CLS] and [SEP]")
+    shortest = length if isinstance(length, int) else min(length, default=0)
+    if shortest < 5:
+        raise UserError(f"length is {shortest}; expected at least 5, for a pair of texts with [CLS] and [SEP]")
     names = model.label_names or _OUTPUTS.get(model.task) or tuple(f"LABEL_{n}" for n in range(model.num_outputs))
     if model.task == "regression" and not model.label_names:
         names = tuple("score" for _ in range(model.num_outputs))
@@ -90,7 +92,7 @@ def export_bundle(
         atomic_write(directory / GOLDEN, json.dumps(golden, indent=1, ensure_ascii=False) + "\n")
         on_dev = _measure(model, file, dev)
         on_test = _measure(model, file, test)
-        said = {"quantization": quantize, "length": length, "parity": on_dev, "test": on_test}
+        said = {"quantization": quantize, "length": file.length, "parity": on_dev, "test": on_test}
         _gate(on_dev, max_drop, Path(out).with_name(f"{Path(out).name}.report.json"), said)
         manifest: dict[str, Any] = {
             "format": "tfdistill bundle",
@@ -101,7 +103,8 @@ def export_bundle(
             "parameters": int(sum(np.prod(w.shape) for w in model.weights if "seed_generator" not in w.path)),
             "quantization": quantize,
             "quantizer": tool_for(model.family, quantize),
-            "length": length,
+            "length": file.length,
+            "lengths": list(file.lengths),
             "max_length": getattr(model.config, "max_position_embeddings", None),
             "operators": made.operators,
             "parity": on_dev,

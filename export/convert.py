@@ -37,7 +37,8 @@ class ConvertedFile:
         bytes: its size.
         sha256: its checksum, as hexadecimal text.
         operators: how often each operator occurs.
-        length: tokens in a row.
+        length: tokens in a row, of the longest signature.
+        lengths: of all signatures.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class ConvertedFile:
     sha256: str
     operators: dict[str, int]
     length: int
+    lengths: tuple[int, ...]
 
 
 def convert_model(
@@ -53,7 +55,7 @@ def convert_model(
     out_dir: str | os.PathLike,
     *,
     name: str,
-    length: int = 64,
+    length: int | Sequence[int] = 64,
     modes: Sequence[str] = ("fp32", "fp16", "dynamic_int8"),
     calibration: EncodedRows | None = None,
     progress: Callable[[str], None] | None = None,
@@ -67,7 +69,8 @@ def convert_model(
         model: of any family, with a head for a task of its own (not masked-LM).
         out_dir: made if need be.
         name: begins the file names.
-        length: tokens in a row, with [CLS] and [SEP].
+        length: tokens in a row, with [CLS] and [SEP]. Several give a file with a signature for each, which share the weights:
+            the longest is "serving_default", the others are "length_16" and so on.
         modes: some of `tfdistill.export.modes.MODES`.
         calibration: tokenized rows of training data, for int8 and int8_int16; the first 200 are used.
         progress: called with a mode's name when its file is there.
@@ -89,7 +92,7 @@ def convert_models(
     models: Sequence[tuple[TextModel, str]],
     out_dir: str | os.PathLike,
     *,
-    length: int = 64,
+    length: int | Sequence[int] = 64,
     modes: Sequence[str] = ("fp32", "fp16", "dynamic_int8"),
     calibration: EncodedRows | None = None,
     workers: int = 2,
@@ -111,12 +114,15 @@ def convert_models(
     """
     modes = [modes] if isinstance(modes, str) else list(dict.fromkeys(modes))
     check_modes(modes)
+    lengths = tuple(sorted({length} if isinstance(length, int) else {*length}))
     names = [name for _, name in models]
     needy = [mode for mode in modes if MODES[mode].calibrated]
     if needy and (calibration is None or len(calibration.offsets) < 2):
         raise UserError(
             f"{needy[0]} measures ranges of activations on texts and got none; expected rows of training data"
         )
+    if needy and len(lengths) > 1:
+        raise UserError(f"{needy[0]} is calibrated for one length; received {', '.join(map(str, lengths))}")
     for model, name in models:
         if not name or Path(name).name != name:
             raise UserError(f"name is '{name}'; expected the beginning of a file name, without directories")
@@ -127,13 +133,16 @@ def convert_models(
         if any(tool_for(model.family, mode) == AEQ for mode in modes) and find_spec("ai_edge_quantizer") is None:
             raise MissingExtra("ai-edge-quantizer", "quantizer")
         most = getattr(model.config, "max_position_embeddings", 4096)
-        if not 1 <= length <= most:
-            raise UserError(f"length is {length}; expected 1 to {most} for this model")
+        if not lengths:
+            raise UserError("no length was given; expected one or several")
+        for each in lengths:
+            if not 1 <= each <= most:
+                raise UserError(f"length is {each}; expected 1 to {most} for this model")
     with tempfile.TemporaryDirectory(prefix="tfdistill-convert-") as temporary:
         jobs = []
         if needy:
             assert calibration is not None
-            arrays: dict[str, Any] = padded(calibration, length, CALIBRATION_ROWS)
+            arrays: dict[str, Any] = padded(calibration, lengths[-1], CALIBRATION_ROWS)
             np.savez(Path(temporary, CALIBRATION), **arrays)
         for number, (model, _) in enumerate(models):
             place = Path(temporary, str(number))
@@ -143,13 +152,13 @@ def convert_models(
             for table in dict.fromkeys(MODES[mode].table for mode in modes):
                 group = {mode: tool_for(model.family, mode) for mode in modes if MODES[mode].table == table}
                 data = Path(temporary, CALIBRATION) if any(mode in needy for mode in group) else None
-                jobs.append(Job(number, place, length, table, group, data, model.count_params()))
+                jobs.append(Job(number, place, lengths, table, group, data, model.count_params()))
         jobs.sort(key=lambda job: -job.parameters * len(job.modes))  # the longest first, so that all end together
         counts: dict[tuple[int, str], dict[str, int]] = {}
 
         def check(job: Job, mode: str) -> None:
             model, name = models[job.number]
-            counts[job.number, mode] = audit(job.place / f"{mode}.tflite", model, length, mode)
+            counts[job.number, mode] = audit(job.place / f"{mode}.tflite", model, lengths, mode)
             if progress is not None:
                 progress(name, mode)
 
@@ -161,12 +170,13 @@ def convert_models(
                 content = Path(temporary, str(number), f"{mode}.tflite").read_bytes()
                 target = atomic_write(Path(out_dir) / f"{name}-{mode}.tflite", content)
                 digest = hashlib.sha256(content).hexdigest()
-                files[mode] = ConvertedFile(target, mode, len(content), digest, counts[number, mode], length)
+                counted = counts[number, mode]
+                files[mode] = ConvertedFile(target, mode, len(content), digest, counted, lengths[-1], lengths)
             made.append(files)
     return made
 
 
-def audit(path: Path, model: TextModel, length: int, mode: str) -> dict[str, int]:
+def audit(path: Path, model: TextModel, lengths: Sequence[int], mode: str) -> dict[str, int]:
     """Check a fresh file against the model it was made from; returns its operators.
 
     Raises UserError for operators that are not built in, weights that are missing, another signature, and outputs that are
@@ -177,15 +187,16 @@ def audit(path: Path, model: TextModel, length: int, mode: str) -> dict[str, int
     check_operators(counts, path.name)
     if model.family == "bilstm" and ("UNIDIRECTIONAL_SEQUENCE_LSTM" not in counts or "WHILE" in counts):
         raise UserError(f"{path.name} has no fused LSTM but {', '.join(counts)}; export it again")
-    least = 0.8 * MODES[mode].bytes * _weights_in_file(model, length)
+    least = 0.8 * MODES[mode].bytes * _weights_in_file(model, max(lengths))
     if len(content) < least:
         raise UserError(
             f"{path.name} has {len(content)} bytes but its weights alone need {least:.0f}: they got lost; export it again"
         )
-    rows, inputs = _probe(model, length)
+    rows, inputs = _probe(model, lengths)
     file = TFLiteModel(path)
-    if file.length != length:
-        raise UserError(f"{path.name} takes {file.length} tokens; expected {length}; export it again")
+    if file.lengths != tuple(lengths):
+        takes, expected = (", ".join(map(str, each)) for each in (file.lengths, lengths))
+        raise UserError(f"{path.name} takes {takes} tokens; expected {expected}; export it again")
     logits = file.predict(rows, workers=1)
     check_logits(logits, path.name)
     if mode == "fp32" and model.compute_dtype == "float32":
@@ -222,11 +233,11 @@ def _weights_in_file(model: TextModel, length: int) -> int:
     return total
 
 
-def _probe(model: TextModel, length: int) -> tuple[Rows, dict[str, np.ndarray]]:
-    """Rows of different ids and lengths, as a corpus and as a padded batch. Every third one is a pair."""
-    random = np.random.default_rng(0)
+def _probe(model: TextModel, lengths: Sequence[int]) -> tuple[Rows, dict[str, np.ndarray]]:
+    """Rows of different ids and sizes, for each of `lengths` too, as a corpus and as a padded batch. Every third is a pair."""
+    random, length = np.random.default_rng(0), max(lengths)
     ids, segments = [], []
-    for row, size in enumerate(sorted({*np.linspace(1, length, 6).astype(int)} | {length}, reverse=True)[:6]):
+    for row, size in enumerate(sorted({*np.linspace(1, length, 6).astype(int)} | {*lengths}, reverse=True)):
         ids.append(random.integers(0, model.config.vocab_size, size))
         segments.append((np.arange(size) * 2 >= size).astype(int) * (row % 3 == 0))
     rows = Rows(ids, segments)

@@ -7,7 +7,8 @@ two-dimensional product, the scale of attention lies in the query's weights, the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,8 @@ import tensorflow as tf
 
 from tfdistill.export.lstm_graphs import bilstm
 from tfdistill.export.parts import Parts, Tensors
+from tfdistill.export.runtime import INPUTS, signature_name
 from tfdistill.export.transformer_graphs import bert, distilbert, mobilebert
-
-INPUTS = ("token_ids", "padding_mask", "segment_ids")
 
 # config.json's model_type → builder
 BUILDERS = {
@@ -37,36 +37,45 @@ HEADS = {
 }
 
 
-def graph(config: Mapping[str, Any], tensors: Tensors, length: int, table: str) -> tf.Module:
-    """A module whose `forward` takes int32 [1, length] `token_ids`, `padding_mask`, `segment_ids` and gives `logits`.
+def graph(config: Mapping[str, Any], tensors: Tensors, lengths: Sequence[int], table: str) -> tf.Module:
+    """A module whose `forwards`, one for each length and by its signature's name, share their weights.
 
-    Logits are [1, C], or [1, length, C] for token classification and question answering.
+    They take int32 [1, length] `token_ids`, `padding_mask`, `segment_ids` and give `logits`: [1, C], or [1, length, C] for
+    token classification and question answering.
 
     Args:
         config: config.json of a student directory.
         tensors: its model.safetensors, by name.
+        lengths: tokens in a row.
         table: how the word pieces are held, "float" or "int8" with a scale for each row.
     """
     name, pooled = next(
         (head for ending, head in HEADS.items() if config["architectures"][0].endswith(ending)), ("classifier", True)
     )
-    module = tf.Module()
-    module.held = []
+    module, held = tf.Module(), dict[tuple[Any, ...], tf.Variable]()
 
     def hold(value: np.ndarray) -> tf.Variable:
-        module.held.append(tf.Variable(value, trainable=False))
-        return module.held[-1]
+        # What has the same content is one variable, so that the graphs of several lengths have their weights in common.
+        value = np.ascontiguousarray(value)
+        key = value.shape, value.dtype, hashlib.blake2b(value).digest()
+        if key not in held:
+            held[key] = tf.Variable(value, trainable=False)
+        return held[key]
 
     if config["model_type"] == "tfdistill_bilstm":
         tensors = {**tensors, "classifier.weight": tensors["head.kernel"].T, "classifier.bias": tensors["head.bias"]}
     parts = Parts(tensors, table, hold)
-    encoder = BUILDERS[config["model_type"]](config, parts, length, pooled)
-    head = parts.dense(name)
 
-    def forward(token_ids: tf.Tensor, padding_mask: tf.Tensor, segment_ids: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits = head(encoder(token_ids, padding_mask, segment_ids))
-        return {"logits": logits if pooled else tf.reshape(logits, [1, *logits.shape])}
+    def function(length: int) -> tf.types.experimental.PolymorphicFunction:
+        encoder, head = BUILDERS[config["model_type"]](config, parts, length, pooled), parts.dense(name)
 
-    signature = [tf.TensorSpec([1, length], tf.int32, name=name) for name in INPUTS]
-    module.forward = tf.function(forward, input_signature=signature, autograph=False)
+        def forward(token_ids: tf.Tensor, padding_mask: tf.Tensor, segment_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+            logits = head(encoder(token_ids, padding_mask, segment_ids))
+            return {"logits": logits if pooled else tf.reshape(logits, [1, *logits.shape])}
+
+        signature = [tf.TensorSpec([1, length], tf.int32, name=name) for name in INPUTS]
+        return tf.function(forward, input_signature=signature, autograph=False)
+
+    module.forwards = {signature_name(length, max(lengths)): function(length) for length in lengths}
+    module.held = list(held.values())
     return module

@@ -38,16 +38,16 @@ class Job:
     Args:
         number: which of the models it is.
         place: the directory; the files go there, too, as `{mode}.tflite`.
-        length: tokens in a row.
+        lengths: tokens in a row, of each signature.
         table: how the graph holds its word pieces, "float" or "int8".
         modes: what makes each, a tool of `tfdistill.export.modes`.
-        calibration: an .npz file of inputs (n, length), where a mode needs it.
+        calibration: an .npz file of inputs (n, longest), where a mode needs it.
         parameters: of the model.
     """
 
     number: int
     place: Path
-    length: int
+    lengths: tuple[int, ...]
     table: str
     modes: Mapping[str, str]
     calibration: Path | None
@@ -122,7 +122,7 @@ def _one_job(process: subprocess.Popen[str], job: Job, log: IO[bytes], made: Cal
     asked = {
         "directory": str(job.place),
         "out": str(job.place),
-        "length": job.length,
+        "lengths": list(job.lengths),
         "table": job.table,
         "modes": dict(job.modes),
         "calibration": None if job.calibration is None else str(job.calibration),
@@ -146,6 +146,7 @@ def _one_job(process: subprocess.Popen[str], job: Job, log: IO[bytes], made: Cal
         log.seek(0)
         lines = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
         reason = f"failed: {lines[-1][:300] if lines else f'exit code {code}'}"
+    length = ", ".join(map(str, job.lengths))
     raise UserError(
-        f"the TFLite converter {reason} (at {left[0]}, length {job.length}); try another quantization or length"
+        f"the TFLite converter {reason} (at {left[0]}, length {length}); try another quantization or length"
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tfdistill.export.runtime import signature_name
+
 _HEAD = """# {family} for {task}, {quantization}
 
 `model.tflite` reads one text of at most {length} word pieces and gives one number for each of
@@ -27,7 +29,7 @@ Signature `serving_default`, three inputs of int32 [1, {length}]:
 - `segment_ids`: 0{second}.
 
 Output `logits`, float32 {shape}. {meaning}
-
+{shorter}
 The tokenizer is BERT's: clean up, split at white space and punctuation{lower}, then WordPiece, longest piece first. Do not write
 your own unless `golden.json` passes.
 
@@ -77,6 +79,10 @@ logits = run(token_ids=ids, padding_mask=mask, segment_ids=segments)["logits"]
 ```
 """
 
+_SHORTER = """
+The file holds signatures for shorter rows too, on the same weights and faster: {names}. Give a row to the shortest one
+that all its pieces fit in.
+"""
 _MEANING = {
     "regression": "It is the score itself.",
     "multilabel": "Their sigmoid is the probability of each label.",
@@ -94,6 +100,7 @@ def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool) -> str:
     """
     length, count, tokens = manifest["length"], len(manifest["label_names"]), manifest["task"] in _PER_TOKEN
     names = ", ".join(f"`{name}`" for name in manifest["label_names"][:8])
+    shorter = [f"`{signature_name(n, length)}` takes [1, {n}]" for n in manifest["lengths"] if n != length]
     return _HEAD.format(
         family=manifest["family"],
         task=manifest["task"].replace("_", " "),
@@ -105,6 +112,7 @@ def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool) -> str:
         second=", and 1 from the second text's first piece to its [SEP]" if pair else "",
         shape=f"[1, {length}, {count}]" if tokens else f"[1, {count}]",
         meaning=_MEANING.get(manifest["task"], "Their softmax is the probability of each label."),
+        shorter=_SHORTER.format(names=", ".join(shorter)) if shorter else "",
         lower=", lower-case, strip accents" if lower_case else "",
         kotlin=f"arrayOf(Array({length}) {{ FloatArray({count}) }})" if tokens else f"arrayOf(FloatArray({count}))",
     )

@@ -15,7 +15,7 @@ import numpy as np
 from tfdistill.errors import UserError
 
 INPUTS = ("token_ids", "padding_mask", "segment_ids")
-
+LONGEST = "serving_default"
 
 _Ids = Sequence[int] | np.ndarray
 
@@ -29,6 +29,11 @@ class EncodedRows(Protocol):
     def segment_ids(self) -> np.ndarray: ...
     @property
     def offsets(self) -> np.ndarray: ...
+
+
+def signature_name(length: int, longest: int) -> str:
+    """What a file calls the signature that takes `length` tokens, when its longest one takes `longest`."""
+    return LONGEST if length == longest else f"length_{length}"
 
 
 def read_file(path: str | os.PathLike) -> bytes:
@@ -80,6 +85,8 @@ def check_operators(counts: dict[str, int], name: str = "the file") -> None:
 class TFLiteModel:
     """A .tflite text model with int32 [1, length] inputs and float32 `logits`, [1, C] or, for each token, [1, length, C].
 
+    `lengths` are those of its signatures, from the shortest to the longest, which is `length`.
+
     Args:
         path: the file.
         threads: threads that one inference may use.
@@ -93,9 +100,18 @@ class TFLiteModel:
             raise UserError(f"threads is {threads}; expected at least 1")
         self.path, self.threads = Path(path), threads
         self._content = read_file(path)
-        self._idle = [self._interpreter()]
         self._lock = Lock()
-        self.inputs, self.length = self._signature(self._idle[0])
+        interpreter = self._interpreter()
+        self.inputs, self.length = self._signature(interpreter, LONGEST)
+        found = {self.length: LONGEST}
+        for name in interpreter.get_signature_list().keys() - {LONGEST}:
+            inputs, length = self._signature(interpreter, name)
+            if inputs != self.inputs or name != signature_name(length, self.length) or length > self.length:
+                raise UserError(f"{self.path} has a signature '{name}' of {length} tokens; export it again")
+            found[length] = name
+        self._names = dict(sorted(found.items()))
+        self.lengths = tuple(self._names)
+        self._idle = [self._runners(interpreter)]
 
     def _interpreter(self) -> Any:
         from ai_edge_litert.interpreter import Interpreter
@@ -108,24 +124,37 @@ class TFLiteModel:
             raise UserError(f"{self.path} does not load ({reason}); the file is damaged, export it again") from error
         return interpreter
 
-    def _signature(self, interpreter: Any) -> tuple[tuple[str, ...], int]:
-        said = interpreter.get_signature_list().get("serving_default", {"inputs": [], "outputs": []})
+    def _runners(self, interpreter: Any) -> dict[int, Any]:
+        return {length: interpreter.get_signature_runner(name) for length, name in self._names.items()}
+
+    def _signature(self, interpreter: Any, name: str) -> tuple[tuple[str, ...], int]:
+        said = interpreter.get_signature_list().get(name, {"inputs": [], "outputs": []})
         names = tuple(name for name in INPUTS if name in said["inputs"])
         if set(said["inputs"]) - set(INPUTS) or names[:2] != INPUTS[:2] or said["outputs"] != ["logits"]:
             raise UserError(
                 f"{self.path} has the signature {said['inputs']} → {said['outputs']}; expected {list(INPUTS)} → ['logits']"
             )
-        details = interpreter.get_signature_runner("serving_default").get_input_details()
+        details = interpreter.get_signature_runner(name).get_input_details()
         shapes = {tuple(int(n) for n in details[name]["shape"]) for name in names}
         shape = shapes.pop()
         if shapes or len(shape) != 2 or shape[0] != 1 or any(details[name]["dtype"] is not np.int32 for name in names):
             raise UserError(f"{self.path} has inputs of shape {shape}; expected int32 [1, length] for all of them")
         return names, shape[1]
 
+    def fitting(self, tokens: int) -> int:
+        """The shortest of `lengths` that a row of so many tokens fits in.
+
+        Raises UserError when it is longer than all of them.
+        """
+        for length in self.lengths:
+            if tokens <= length:
+                return length
+        raise UserError(f"a row has {tokens} tokens; {self.path} takes {self.length} at most")
+
     def predict(
         self, rows: EncodedRows, *, workers: int = 2, progress: Callable[[int], None] | None = None
     ) -> np.ndarray:
-        """Logits (N, C) or (N, length, C) float32 of a tokenized corpus.
+        """Logits (N, C) or (N, length, C) float32 of a tokenized corpus. Each row goes to the shortest signature it fits in.
 
         Args:
             rows: the corpus, such as an `Encoded`.
@@ -145,17 +174,21 @@ class TFLiteModel:
         count = len(lengths)
         with self._lock:  # interpreters are kept for the next call, and one serves one thread at a time
             while len(self._idle) < min(max(workers, 1), max(count, 1)):
-                self._idle.append(self._interpreter())
+                self._idle.append(self._runners(self._interpreter()))
             interpreters = self._idle[: max(workers, 1)]
-            details = interpreters[0].get_signature_runner("serving_default").get_output_details()["logits"]
-            logits = np.empty((count, *(int(n) for n in details["shape"][1:])), np.float32)
+            details = interpreters[0][self.length].get_output_details()["logits"]
+            logits = np.zeros((count, *(int(n) for n in details["shape"][1:])), np.float32)
             done, counting = 0, Lock()
 
-            def work(start: int, interpreter: Any) -> None:
+            def work(start: int, runners: dict[int, Any]) -> None:
                 nonlocal done
-                run = interpreter.get_signature_runner("serving_default")
                 for row in range(start, count, len(interpreters)):
-                    logits[row] = run(**self._inputs(rows, row))["logits"][0]
+                    span = slice(int(rows.offsets[row]), int(rows.offsets[row + 1]))
+                    found = self._run(runners, rows.token_ids[span], rows.segment_ids[span])
+                    if found.ndim == 1:
+                        logits[row] = found
+                    else:
+                        logits[row, : len(found)] = found
                     with counting:
                         done += 1
                         if progress is not None and (done % 32 == 0 or done == count):
@@ -171,15 +204,24 @@ class TFLiteModel:
                 ) from error
         return logits
 
-    def _inputs(self, rows: EncodedRows, row: int) -> dict[str, np.ndarray]:
-        span = slice(int(rows.offsets[row]), int(rows.offsets[row + 1]))
-        size = span.stop - span.start
-        values = {name: np.zeros((1, self.length), np.int32) for name in self.inputs}
-        values["token_ids"][0, :size] = rows.token_ids[span]
+    def row(self, token_ids: _Ids, segment_ids: _Ids | None = None) -> np.ndarray:
+        """Logits (C,) or (length, C) of one text, as an app asks for them; `length` is that of the signature.
+
+        Raises UserError when the row is longer than the file takes.
+        """
+        segments = np.zeros(len(token_ids), np.int32) if segment_ids is None else segment_ids
+        with self._lock:
+            return self._run(self._idle[0], token_ids, segments)
+
+    def _run(self, runners: dict[int, Any], token_ids: _Ids, segment_ids: _Ids) -> np.ndarray:
+        size = len(token_ids)
+        length = self.fitting(size)
+        values = {name: np.zeros((1, length), np.int32) for name in self.inputs}
+        values["token_ids"][0, :size] = token_ids
         values["padding_mask"][0, :size] = 1
         if "segment_ids" in values:
-            values["segment_ids"][0, :size] = rows.segment_ids[span]
-        return values
+            values["segment_ids"][0, :size] = segment_ids
+        return runners[length](**values)["logits"][0]
 
 
 class Rows:

@@ -103,7 +103,13 @@ def verify_bundle(directory: str | os.PathLike) -> list[Check]:
     model = TFLiteModel(directory / MODEL)
     if model.length != manifest.get("length"):
         raise UserError(f"{MODEL} takes {model.length} tokens, {MANIFEST} says {manifest.get('length')!r}; {_ADVICE}")
-    checks.append(Check("signature", f"{', '.join(model.inputs)} [1, {model.length}] → logits"))
+    lengths = manifest.get("lengths", [model.length])
+    if list(model.lengths) != lengths:
+        raise UserError(
+            f"{MODEL} has signatures of {list(model.lengths)} tokens, {MANIFEST} says {lengths!r}; {_ADVICE}"
+        )
+    shapes = ", ".join(f"[1, {length}]" for length in model.lengths)
+    checks.append(Check("signature", f"{', '.join(model.inputs)} {shapes} → logits"))
     labels = _lines(directory / LABELS)
     if labels != manifest.get("label_names"):
         raise UserError(f"{LABELS} has {labels}, {MANIFEST} says {manifest.get('label_names')!r}; {_ADVICE}")

@@ -41,26 +41,27 @@ def convert(job: dict[str, Any]) -> None:
     directory, out = Path(job["directory"]), Path(job["out"])
     config = json.loads((directory / "config.json").read_text("utf-8"))
     with tempfile.TemporaryDirectory(dir=out) as saved:
-        module = graph(config, load_file(directory / "model.safetensors"), job["length"], job["table"])
-        signatures = {"serving_default": module.forward.get_concrete_function()}
+        module = graph(config, load_file(directory / "model.safetensors"), job["lengths"], job["table"])
+        signatures = {name: forward.get_concrete_function() for name, forward in module.forwards.items()}
+        names = list(signatures)
         # By way of a SavedModel: functions without one lose their weights or signature, and no error says so.
         tf.saved_model.save(module, saved, signatures=signatures)
         del module, signatures
         plain: bytes | None = None
         for mode, tool in job["modes"].items():
             if tool == AEQ:
-                plain = plain or _tensorflow(saved, "fp32", None)
+                plain = plain or _tensorflow(saved, names, "fp32", None)
                 content = _quantizer(plain, mode, job["calibration"])
             else:
-                content = _tensorflow(saved, mode, job["calibration"])
+                content = _tensorflow(saved, names, mode, job["calibration"])
             (out / f"{mode}.tflite").write_bytes(content)
             print(mode, flush=True)
 
 
-def _tensorflow(saved: str, mode: str, calibration: str | None) -> bytes:
+def _tensorflow(saved: str, signatures: list[str], mode: str, calibration: str | None) -> bytes:
     import tensorflow as tf
 
-    converter = tf.lite.TFLiteConverter.from_saved_model(saved)
+    converter = tf.lite.TFLiteConverter.from_saved_model(saved, signature_keys=signatures)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     converter.exclude_conversion_metadata = True  # what a manifest says better, at the price of a copy in Python
     if mode != "fp32":

@@ -29,7 +29,7 @@ def test_a_teacher_near_the_floor_is_called_a_bug():
 
 def test_a_directory_with_other_things_is_not_touched(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match="no former quickstart"):
+    with pytest.raises(UserError, match="a former quickstart"):
         quickstart(tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 

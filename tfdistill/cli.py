@@ -279,6 +279,14 @@ def evaluate(
         _show_scores(f"{model} on {text.name}", {split: scores})
 
 
+def _numbers(option: str, text: str) -> tuple[int, ...]:
+    """`16,32,64` as numbers. Raises UserError for anything else."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise UserError(f"{option} {text}: expected whole numbers above 0 with commas between them, such as 16,32,64")
+    return tuple(sorted({int(part) for part in parts}))
+
+
 @app.command()
 def export(
     model: Annotated[str, typer.Argument(help="a model directory, for instance RUN/student")],
@@ -291,6 +299,12 @@ def export(
     ] = "dynamic_int8",
     length: Annotated[
         int | None, typer.Option("--length", min=5, max=512, help="word pieces; by default the training length")
+    ] = None,
+    lengths: Annotated[
+        str | None,
+        typer.Option(
+            "--lengths", help="several, such as 16,32,64: one file, a signature for each, the weights held once"
+        ),
     ] = None,
     data: Annotated[
         str | None,
@@ -316,8 +330,11 @@ def export(
     from tfdistill.export.gate import AccuracyDropped
     from tfdistill.load import max_length_of
 
+    if length is not None and lengths is not None:
+        raise UserError("--length and --lengths were given; expected one of them")
+    several = None if lengths is None else _numbers("--lengths", lengths)
     loaded = _load_model(model)
-    length = length or max_length_of(model, 64)
+    length = max(several) if several else length or max_length_of(model, 64)
     measured: dict[str, Any] = {"dev": None, "test": None}
     calibration = golden_data = None
     if golden_from_data and data is None:
@@ -338,7 +355,7 @@ def export(
             loaded,
             out,
             quantize=quantize,
-            length=length,
+            length=several or length,
             max_drop=max_drop,
             calibration=calibration,
             golden_data=golden_data,
@@ -349,7 +366,9 @@ def export(
         raise typer.Exit(3) from None
     manifest = json.loads((path / "manifest.json").read_text("utf-8"))
     size = (path / "model.tflite").stat().st_size
-    out_console.print(f"{path}: model.tflite, {size / 1e6:.1f} MB, {quantize}, length {length}", highlight=False)
+    out_console.print(
+        f"{path}: model.tflite, {size / 1e6:.1f} MB, {quantize}, length {lengths or length}", highlight=False
+    )
     out_console.print(f"manifest.json: sha256 {sha256(path / 'manifest.json')}", highlight=False)
     if manifest.get("parity"):
         out_console.print(f"against Keras on dev: {manifest['parity']}", highlight=False)
@@ -373,6 +392,10 @@ def bench(
     bundles: Annotated[list[Path], typer.Argument(help="bundles or .tflite files; measured in turn")],
     threads: Annotated[int, typer.Option("--threads", min=1, help="threads of the interpreter")] = 1,
     runs: Annotated[int, typer.Option("--runs", min=1, help="timed runs of each measurement")] = 50,
+    lengths: Annotated[
+        str | None,
+        typer.Option("--lengths", help="rows of so many word pieces, such as 16,32,64; by default as many as fit"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Latency, memory and size on this machine. Needs no TensorFlow.
@@ -386,20 +409,26 @@ def bench(
     missing = [str(file) for file in files if not file.is_file()]
     if missing:
         raise UserError(f"{missing[0]} is missing; expected a bundle made by tfdistill export, or a .tflite file")
+    tokens = (None,) if lengths is None else _numbers("--lengths", lengths)
     repeats = 3
-    with task("measuring", repeats * len(files)) as advance:
-        results = bench_files(files, threads=threads, runs=runs, repeats=repeats, progress=lambda *_: advance())
+    with task("measuring", repeats * len(files) * len(tokens)) as advance:
+        results = bench_files(
+            files, threads=threads, runs=runs, repeats=repeats, tokens=tokens, progress=lambda *_: advance()
+        )
+    named = list(zip([bundle for bundle in bundles for _ in tokens], results, strict=True))
     if as_json:
-        print(json.dumps({str(bundle): found for bundle, found in zip(bundles, results, strict=True)}))
+        said = {str(bundle): [found for other, found in named if other == bundle] for bundle in bundles}
+        print(json.dumps({bundle: found if lengths else found[0] for bundle, found in said.items()}))
         return
     table = Table(title=f"{threads} thread(s), {runs} runs, batch 1")
-    for column in ("file", "length", "MB", "median ms", "p90 ms", "p95 ms", "first ms", "peak MB"):
+    for column in ("file", "tokens", "signature", "MB", "median ms", "p90 ms", "p95 ms", "first ms", "peak MB"):
         table.add_column(column, justify="left" if column == "file" else "right")
-    for bundle, found in zip(bundles, results, strict=True):
+    for bundle, found in named:
         latency = found["latency_ms"]
         table.add_row(
             str(bundle),
-            str(found["length"]),
+            str(found["tokens"]),
+            f"[1, {found['length']}]",
             f"{found['bytes'] / 1e6:.1f}",
             *(f"{latency[key]:.2f}" for key in ("median", "p90", "p95")),
             f"{found['first_ms']:.0f}",

@@ -30,7 +30,7 @@ from tfdistill.data.masking import Masking
 from tfdistill.data.tokenize import Tokenizer
 from tfdistill.distiller import Distiller
 from tfdistill.errors import UserError
-from tfdistill.files import atomic_directory, atomic_write
+from tfdistill.files import atomic_directory, atomic_write, require_new
 from tfdistill.load import load
 from tfdistill.match import HardLabels, Term
 from tfdistill.models import presets
@@ -256,7 +256,7 @@ def pretrain(
             f"length is {settings.length}, the model reads at most {longest} word pieces; --set length={longest}"
         )
     if not resume:
-        _refuse_former(out, force)
+        require_new(out, "run.json" if force else None, ", --force to replace a former run, or --resume to go on")
     text_files(text)  # what is missing is said before anything is begun
     rate = settings.learning_rate or (1e-3 if freeze_encoder else 1e-4 if trained_before else 5e-4)
     head: dict[str, Any] = {
@@ -339,14 +339,6 @@ def pretrain(
     shutil.rmtree(out / "checkpoint", ignore_errors=True)
     say(f"held out after: {_told(result.after)}")
     return result
-
-
-def _refuse_former(out: Path, force: bool) -> None:
-    is_run = force and (out / "run.json").is_file()
-    if out.exists() and not is_run and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(
-            f"{out} exists and is not empty; expected a new name, --force to replace a former run, or --resume to go on"
-        )
 
 
 def _prepare(text: str, settings: Settings, tokenizer: Tokenizer) -> Corpus:

@@ -22,13 +22,13 @@ from tfdistill.data.demo import minilm_directory, movie_snippets
 from tfdistill.data.metrics import accuracy, confusion_matrix
 from tfdistill.data.textdata import Split, TextData
 from tfdistill.data.tokenize import Encoded
-from tfdistill.errors import UserError, optional
+from tfdistill.errors import optional
 from tfdistill.export.bench.host import bench_files, machine
 from tfdistill.export.bench.report import print_table, write_report
 from tfdistill.export.convert import ConvertedFile, convert_models
 from tfdistill.export.runtime import TFLiteModel
 from tfdistill.export.verify import parity
-from tfdistill.files import atomic_directory
+from tfdistill.files import atomic_directory, require_new
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.models.text import TextModel
 from tfdistill.predict import encode
@@ -144,8 +144,7 @@ def quickstart(
     started = time.monotonic()
     for library in ("sklearn", "matplotlib"):
         optional(library, "quickstart")
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "report.json").is_file())):
-        raise UserError(f"{out} exists and holds no former quickstart; expected a new name: choose another --out")
+    require_new(out, "report.json", " or a former quickstart; choose another --out")
     with atomic_directory(out) as directory:
         report = _quickstart(directory, FAST if fast else Plan(), seed, fast, command, started)
     print_table(report)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tfdistill.errors import UserError
-from tfdistill.files import atomic_write
+from tfdistill.files import atomic_write, require_new
 from tfdistill.models.hf import save_directory
 from tfdistill.progress import say
 from tfdistill.recipe import Recipe
@@ -57,9 +57,8 @@ def run(
         UserError: `out` holds a run already (and not `force`), or cannot be written.
     """
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        if not force or not (out / "run.json").is_file():
-            raise UserError(f"{out} exists and is not empty; expected a new name, or --force to replace a former run")
+    require_new(out, "run.json" if force else None, ", or --force to replace a former run")
+    if (out / "run.json").is_file():
         shutil.rmtree(out)
     head = {
         "recipe": recipe.name,

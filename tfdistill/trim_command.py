@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tfdistill.errors import UserError
+from tfdistill.files import require_new
 
 
 def texts_of(split: Any) -> list[str]:
@@ -97,8 +97,7 @@ def trim(
     from tfdistill.load import data_for, load, max_length_of, recipe_of
     from tfdistill.models.hf import save_directory
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not (force and (out / "config.json").is_file()):
-        raise UserError(f"{out} exists and is not empty; expected a new name, or --force to replace a model")
+    require_new(out, "config.json" if force else None, ", or --force to replace a model")
     loaded = load(model)
     texts = data_for(loaded, model, data)
     more = None if text is None else (document for path in text_files(text) for document in documents(path))

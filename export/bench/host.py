@@ -1,6 +1,6 @@
 """Measure .tflite files on this machine, each in a process of its own. Imports no TensorFlow.
 
-python -m tfdistill.export.bench.host FILE [--json] [--threads 1] [--runs 50] [--warmup 5]
+python -m tfdistill.export.bench.host FILE [--json] [--threads 1] [--runs 50] [--warmup 5] [--tokens N]
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from typing import Any
 from tfdistill.errors import UserError
 
 
-def bench_file(path: str | os.PathLike, *, threads: int = 1, runs: int = 50, warmup: int = 5) -> dict[str, Any]:
+def bench_file(
+    path: str | os.PathLike, *, threads: int = 1, runs: int = 50, warmup: int = 5, tokens: int | None = None
+) -> dict[str, Any]:
     """Measure one file with LiteRT's interpreter and its default delegate (XNNPACK), one row at a time.
 
     Args:
@@ -29,24 +31,31 @@ def bench_file(path: str | os.PathLike, *, threads: int = 1, runs: int = 50, war
         threads: threads that one inference may use.
         runs: inferences that count.
         warmup: inferences before them that do not, the first one included.
+        tokens: of the row; it goes to the shortest signature it fits in. By default a full row of the longest one.
 
     Returns:
-        latency_ms: median, p90, p95, min and mean of `runs` inferences of a full row.
+        latency_ms: median, p90, p95, min and mean of `runs` inferences of that row.
         first_ms: loading the file and the first inference.
         peak_memory_mb: the most memory the process held, interpreter and Python included.
         memory_delta_mb: how much of it came with the file.
-        file, bytes, threads, runs, warmup, length.
+        file, bytes, threads, runs, warmup, tokens, length (of the signature).
 
     Raises:
-        UserError: the file is missing or does not run, or a number is out of range.
+        UserError: the row is longer than the file takes, the file is missing or does not run, or a number is out of range.
     """
-    for name, value, least in (("threads", threads, 1), ("runs", runs, 1), ("warmup", warmup, 1)):
-        if value < least:
+    for name, value, least in (
+        ("threads", threads, 1),
+        ("runs", runs, 1),
+        ("warmup", warmup, 1),
+        ("tokens", tokens, 1),
+    ):
+        if value is not None and value < least:
             raise UserError(f"{name} is {value}; expected at least {least}")
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path} is missing; expected a .tflite file")
     numbers = ["--threads", str(threads), "--runs", str(runs), "--warmup", str(warmup)]
+    numbers += [] if tokens is None else ["--tokens", str(tokens)]
     command = [sys.executable, "-P", "-m", "tfdistill.export.bench.host", str(path.resolve()), "--json", *numbers]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -62,27 +71,30 @@ def bench_files(
     runs: int = 50,
     warmup: int = 5,
     repeats: int = 3,
+    tokens: Sequence[int | None] = (None,),
     progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """`bench_file` for each of `paths`, in that order, `repeats` times by turns, so that a slow minute hits all alike.
+    """`bench_file` for each of `paths` and each of `tokens`, `repeats` times by turns, so that a slow minute hits all alike.
 
     Args:
         paths, threads, runs, warmup: as for `bench_file`.
-        repeats: processes for each file.
+        repeats: processes for each file and number of tokens.
+        tokens: of the rows; None is a full row.
         progress: called with how many measurements are done, and of how many.
 
     Returns:
-        What `bench_file` gives: of latencies, of `first_ms` and of memory the median over the repeats, of `min` the least;
-        and `repeats`.
+        For each path in its order, and for each of `tokens` in theirs, what `bench_file` gives: of latencies, of `first_ms`
+        and of memory the median over the repeats, of `min` the least; and `repeats`.
     """
     if repeats < 1:
         raise UserError(f"repeats is {repeats}; expected at least 1")
-    found: list[list[dict[str, Any]]] = [[] for _ in paths]
+    cases = [(path, count) for path in paths for count in tokens]
+    found: list[list[dict[str, Any]]] = [[] for _ in cases]
     for repeat in range(repeats):
-        for number, path in enumerate(paths):
-            found[number].append(bench_file(path, threads=threads, runs=runs, warmup=warmup))
+        for number, (path, count) in enumerate(cases):
+            found[number].append(bench_file(path, threads=threads, runs=runs, warmup=warmup, tokens=count))
             if progress is not None:
-                progress(repeat * len(paths) + number + 1, repeats * len(paths))
+                progress(repeat * len(cases) + number + 1, repeats * len(cases))
     return [_summary(results) for results in found]
 
 
@@ -125,35 +137,28 @@ def _summary(results: list[dict[str, Any]]) -> dict[str, Any]:
 # --- in the process that is measured --------------------------------------------------------------------------------
 
 
-def _measure(path: Path, threads: int, runs: int, warmup: int) -> dict[str, Any]:
+def _measure(path: Path, threads: int, runs: int, warmup: int, tokens: int | None) -> dict[str, Any]:
     import numpy as np
     from ai_edge_litert.interpreter import Interpreter
 
     before = _peak_memory_mb()
     start = time.perf_counter()
     interpreter = Interpreter(model_path=str(path), num_threads=threads)
-    interpreter.allocate_tensors()
-    details = interpreter.get_input_details()
-    shapes = {tuple(int(n) for n in detail["shape"]) for detail in details}
-    if len(shapes) != 1 or any(detail["dtype"] is not np.int32 for detail in details):
-        raise UserError(
-            f"{path.name} has inputs of shapes {sorted(shapes)}; expected int32 [1, length] for all of them"
-        )
-    (shape,) = shapes
-    for detail in details:
-        # A full row. Ids stay below 4, which every vocabulary has: [PAD], [UNK], [CLS], [SEP].
-        full = {"padding_mask": np.ones(shape), "segment_ids": np.zeros(shape)}
-        ids = np.arange(shape[-1])[None] % 4
-        value = next((row for key, row in full.items() if key in detail["name"]), ids)
-        interpreter.set_tensor(detail["index"], value.astype(np.int32))
-    interpreter.invoke()
+    run, length = _runner(interpreter, path.name, tokens)
+    # Ids stay below 4, which every vocabulary has: [PAD], [UNK], [CLS], [SEP].
+    count, shape = tokens or length, (1, length)
+    row = {name: np.zeros(shape, np.int32) for name in run.get_input_details()}
+    for name, values in row.items():
+        full = {"padding_mask": np.ones(count), "segment_ids": np.zeros(count)}
+        values[0, :count] = full.get(name, np.arange(count) % 4)
+    run(**row)
     first = (time.perf_counter() - start) * 1e3
     for _ in range(warmup - 1):
-        interpreter.invoke()
+        run(**row)
     times = []
     for _ in range(runs):
         start = time.perf_counter()
-        interpreter.invoke()
+        run(**row)
         times.append((time.perf_counter() - start) * 1e3)
     p90, p95 = np.percentile(times, [90, 95])
     latency = {
@@ -173,8 +178,28 @@ def _measure(path: Path, threads: int, runs: int, warmup: int) -> dict[str, Any]
         "threads": threads,
         "runs": runs,
         "warmup": warmup,
-        "length": shape[-1],
+        "tokens": count,
+        "length": length,
     }
+
+
+def _runner(interpreter: Any, name: str, tokens: int | None) -> tuple[Any, int]:
+    """The shortest signature that takes so many tokens (None: the longest one), and its length."""
+    import numpy as np
+
+    found = {}
+    for key in interpreter.get_signature_list():
+        details = interpreter.get_signature_runner(key).get_input_details().values()
+        shapes = {tuple(int(n) for n in detail["shape"]) for detail in details}
+        if len({shape[-1] for shape in shapes}) != 1 or any(detail["dtype"] is not np.int32 for detail in details):
+            raise UserError(f"{name} has inputs of shapes {sorted(shapes)}; expected int32 [1, length] for all of them")
+        found[shapes.pop()[-1]] = key
+    if not found:
+        raise UserError(f"{name} has no signature; expected one with int32 [1, length] inputs")
+    fitting = [length for length in found if length >= (tokens or max(found))]
+    if not fitting:
+        raise UserError(f"{name} takes {max(found)} tokens; a row of {tokens} does not fit")
+    return interpreter.get_signature_runner(found[min(fitting)]), min(fitting)
 
 
 def _peak_memory_mb() -> float:
@@ -192,11 +217,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tfdistill.export.bench.host", description="measure a .tflite file")
     parser.add_argument("file", type=Path)
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    for name, value in (("threads", 1), ("runs", 50), ("warmup", 5)):
+    for name, value in (("threads", 1), ("runs", 50), ("warmup", 5), ("tokens", None)):
         parser.add_argument(f"--{name}", type=int, default=value)
     options = parser.parse_args(arguments)
     try:
-        result = _measure(options.file, options.threads, options.runs, options.warmup)
+        result = _measure(options.file, options.threads, options.runs, options.warmup, options.tokens)
     except (UserError, ValueError, RuntimeError) as error:
         print(str(error).strip().split("\n")[0], file=sys.stderr)
         return 2

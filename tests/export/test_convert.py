@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import signal
@@ -14,7 +15,9 @@ from tfdistill.errors import UserError
 from tfdistill.export import convert, jobs
 from tfdistill.export.convert import convert_model, convert_models
 from tfdistill.export.jobs import Job
+from tfdistill.export.modes import MODES
 from tfdistill.export.runtime import Rows, TFLiteModel
+from tfdistill.export.verify import of_real_tokens
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.text import TextModel
@@ -134,7 +137,7 @@ def test_int8_reads_only_the_rows_of_the_embedding_in_use(larger):
 def test_a_file_without_its_weights_is_refused(larger, tmp_path):
     model, files = larger
     with pytest.raises(UserError, match=r"weights alone need \d+: they got lost"):
-        convert.audit(files["dynamic_int8"].path, model, 8, "fp32")
+        convert.audit(files["dynamic_int8"].path, model, [8], "fp32")
 
 
 def test_a_file_of_another_model_is_refused(larger):
@@ -142,13 +145,68 @@ def test_a_file_of_another_model_is_refused(larger):
     other = random_model(model.config, 2)
     other.head.bias.assign_add([0.0, 0.5])
     with pytest.raises(UserError, match=r"differs from the Keras model by 0\.5; expected less than 0\.001"):
-        convert.audit(files["fp32"].path, other, 8, "fp32")
+        convert.audit(files["fp32"].path, other, [8], "fp32")
 
 
 def test_a_file_of_another_length_is_refused(larger):
     model, files = larger
     with pytest.raises(UserError, match="takes 8 tokens; expected 9"):
-        convert.audit(files["fp32"].path, model, 9, "fp32")
+        convert.audit(files["fp32"].path, model, [9], "fp32")
+
+
+@pytest.fixture(scope="module", params=["bert", "bilstm", "tokens"])
+def several(request, tmp_path_factory):
+    """A model, and its files for rows of 4, 7 and 12 tokens."""
+    task, config = "classification", CONFIGS.get(request.param, BERT)
+    if request.param == "tokens":
+        task = "token_classification"
+    model = random_model(dataclasses.replace(config, vocab_size=3000), 3, task=task)
+    modes = ["fp32", "fp16", "dynamic_int8"]
+    if model.family == "bert":
+        modes.append("weight_int8")
+    out = tmp_path_factory.mktemp("several")
+    files = convert_model(model, out, name="several", length=[12, 4, 7], modes=modes)
+    single = convert_model(model, out, name="single", length=12, modes=modes)
+    return model, files, single
+
+
+def test_each_row_goes_to_the_shortest_signature_it_fits_in(several):
+    model, files, single = several
+    rows, batch = corpus(12)
+    sizes = batch["padding_mask"].sum(axis=1)
+    expected = of_real_tokens(model(batch).numpy(), sizes)
+    for mode, file in files.items():
+        assert file.lengths == (4, 7, 12) and file.length == 12
+        loaded = TFLiteModel(file.path)
+        assert loaded.lengths == (4, 7, 12) and loaded.length == 12
+        assert [loaded.fitting(size) for size in (1, 4, 5, 7, 8, 12)] == [4, 4, 7, 7, 12, 12]
+        logits = loaded.predict(rows)
+        assert logits.shape == TFLiteModel(single[mode].path).predict(rows).shape
+        tolerance = TOLERANCE.get(mode, 5e-2) * (3 if model.family == "bert" else 1)
+        assert np.abs(of_real_tokens(logits, sizes) - expected).max() < tolerance, mode
+    for number in range(8):
+        one = _row(rows, number)
+        said = of_real_tokens(loaded.row(one.token_ids, one.segment_ids)[None], sizes[number : number + 1])
+        np.testing.assert_allclose(said, of_real_tokens(logits[[number]], sizes[number : number + 1]), atol=1e-6)
+    with pytest.raises(UserError, match=r"a row has 13 tokens; .* takes 12 at most"):
+        loaded.fitting(13)
+
+
+def test_several_lengths_hold_the_weights_once(several):
+    _, files, single = several
+    for mode, file in files.items():
+        weights = 3000 * 16 * MODES[mode].bytes
+        # Two copies more would be twice the weights; what is added are operators.
+        assert file.bytes - single[mode].bytes < weights, mode
+
+
+def test_calibration_is_for_one_length(tmp_path):
+    with pytest.raises(UserError, match="int8 is calibrated for one length; received 4, 8"):
+        convert_model(
+            random_model(BERT), tmp_path, name="x", length=[8, 4], modes=["int8"], calibration=Rows([[1], [2]])
+        )
+    with pytest.raises(UserError, match="no length was given"):
+        convert_model(random_model(BERT), tmp_path, name="x", length=[])
 
 
 @pytest.fixture(scope="module")

@@ -84,7 +84,7 @@ def test_gives_keras_logits(name, table, tmp_path):
             weight.assign(rng.normal(1.0 if "gamma" in weight.path else 0.0, 0.3, weight.shape))
     write_model(model, tmp_path)
     said, tensors = json.loads((tmp_path / "config.json").read_text()), load_file(tmp_path / "model.safetensors")
-    module = graph(said, tensors, LENGTH, table)
+    forward = graph(said, tensors, [LENGTH], table).forwards["serving_default"]
     lengths = np.array([LENGTH, 1, 2, 5, LENGTH - 1])
     real = (np.arange(LENGTH) < lengths[:, None]).astype("int32")
     batch = {
@@ -94,7 +94,7 @@ def test_gives_keras_logits(name, table, tmp_path):
     }
     # Tables of word pieces are all that the graph itself quantizes.
     tolerance = 1e-5 if table == "float" else 5e-2
-    rows = [module.forward(**{key: value[n : n + 1] for key, value in batch.items()}) for n in range(len(lengths))]
+    rows = [forward(**{key: value[n : n + 1] for key, value in batch.items()}) for n in range(len(lengths))]
     found = np.concatenate([row["logits"].numpy() for row in rows])
     expected = model(batch, training=False).numpy()
     assert found.shape == expected.shape and np.ptp(of_real_tokens(expected, lengths)) > 0.1
