@@ -13,7 +13,7 @@ JOBS := 2
 UV := uv==0.13.8
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test slow fidelity lint format wheel lock clean distclean
+.PHONY: help venv quickstart test slow torture fidelity lint format wheel lock clean distclean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -60,6 +60,9 @@ test: lint ## lint, then the test suite; ARGS="-k name" for a part of it
 
 slow: venv ## the tests that take long: trainings until a loss is small, exports of pruned students
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+torture: venv ## 5,000 bundles damaged in random ways: each must be refused in one line
+	MUTATIONS=5000 $(BIN)/python -m pytest tests/export/test_mutations.py $(ARGS)
 
 $(FIDELITY)/.installed: tests/fidelity/requirements.txt
 	@set -e; $(find_python); rm -rf $(FIDELITY); $$python -m venv $(FIDELITY)

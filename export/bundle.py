@@ -22,7 +22,7 @@ from tfdistill.export.golden_texts import TEXTS
 from tfdistill.export.modes import MODES, check_modes, tool_for
 from tfdistill.export.readme import readme
 from tfdistill.export.runtime import TFLiteModel
-from tfdistill.export.verify import GOLDEN, MANIFEST, MODEL, VERSION
+from tfdistill.export.verify import GOLDEN, MANIFEST, MODEL, VERSION, sealed
 from tfdistill.files import atomic_directory, atomic_write, sha256
 from tfdistill.models.text import TextModel
 
@@ -116,7 +116,7 @@ def export_bundle(
         manifest["files"] = {
             path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in sorted(directory.iterdir())
         }
-        atomic_write(directory / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+        atomic_write(directory / MANIFEST, sealed(manifest))
     return Path(out)
 
 

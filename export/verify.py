@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -16,7 +17,8 @@ from tfdistill.export.runtime import Rows, TFLiteModel, check_operators, operato
 from tfdistill.files import sha256
 
 MANIFEST, MODEL, GOLDEN, LABELS, VOCABULARY = "manifest.json", "model.tflite", "golden.json", "labels.txt", "vocab.txt"
-VERSION = 1
+VERSION = 2
+_MOST_JSON = 64 * 2**20  # bytes of a JSON file; a few hundred golden vectors take less than one of these megabytes
 _ADVICE = "export the bundle again, or fetch it again"
 
 
@@ -60,6 +62,17 @@ def parity(keras_logits: np.ndarray, tflite_logits: np.ndarray) -> dict[str, flo
 # --- bundles --------------------------------------------------------------------------------------------------------
 
 
+def sealed(manifest: dict[str, Any]) -> str:
+    """The text of manifest.json: `manifest` and, as its `seal`, the SHA-256 of all the rest."""
+
+    def text(value: dict[str, Any]) -> str:
+        return json.dumps(value, indent=2, ensure_ascii=False)
+
+    rest = {key: value for key, value in manifest.items() if key != "seal"}
+    seal = hashlib.sha256(text(rest).encode("utf-8", "surrogatepass")).hexdigest()
+    return text({**rest, "seal": seal}) + "\n"
+
+
 @dataclass(frozen=True)
 class Check:
     """Something that was checked and is right."""
@@ -91,8 +104,11 @@ def verify_bundle(directory: str | os.PathLike) -> list[Check]:
     manifest = _object(directory / MANIFEST)
     if manifest.get("version") != VERSION:
         raise UserError(
-            f"{directory / MANIFEST} has version {manifest.get('version')!r}; expected {VERSION}; {_ADVICE}"
+            f"{directory / MANIFEST} has version {_short(manifest.get('version'))}; expected {VERSION}; {_ADVICE}"
         )
+    # Byte for byte, so that there is nothing in it that could change unseen.
+    if (directory / MANIFEST).read_bytes() != sealed(manifest).encode("utf-8", "surrogatepass"):
+        raise UserError(f"{directory / MANIFEST} was changed: its seal does not fit its content; {_ADVICE}")
     checks = [_check_files(directory, manifest)]
     content = read_file(directory / MODEL)
     counts = operators(content, MODEL)
@@ -102,17 +118,19 @@ def verify_bundle(directory: str | os.PathLike) -> list[Check]:
     checks.append(Check("operators", f"{sum(counts.values())} of {len(counts)} kinds, all built in"))
     model = TFLiteModel(directory / MODEL)
     if model.length != manifest.get("length"):
-        raise UserError(f"{MODEL} takes {model.length} tokens, {MANIFEST} says {manifest.get('length')!r}; {_ADVICE}")
-    lengths = manifest.get("lengths", [model.length])
+        raise UserError(
+            f"{MODEL} takes {model.length} tokens, {MANIFEST} says {_short(manifest.get('length'))}; {_ADVICE}"
+        )
+    lengths = manifest.get("lengths")
     if list(model.lengths) != lengths:
         raise UserError(
-            f"{MODEL} has signatures of {list(model.lengths)} tokens, {MANIFEST} says {lengths!r}; {_ADVICE}"
+            f"{MODEL} has signatures of {list(model.lengths)} tokens, {MANIFEST} says {_short(lengths)}; {_ADVICE}"
         )
     shapes = ", ".join(f"[1, {length}]" for length in model.lengths)
     checks.append(Check("signature", f"{', '.join(model.inputs)} {shapes} → logits"))
     labels = _lines(directory / LABELS)
     if labels != manifest.get("label_names"):
-        raise UserError(f"{LABELS} has {labels}, {MANIFEST} says {manifest.get('label_names')!r}; {_ADVICE}")
+        raise UserError(f"{LABELS} has {labels}, {MANIFEST} says {_short(manifest.get('label_names'))}; {_ADVICE}")
     checks.append(Check("labels", ", ".join(labels)))
     checks.append(_check_golden(directory / GOLDEN, model, len(labels), len(_lines(directory / VOCABULARY))))
     return checks
@@ -126,7 +144,7 @@ def _check_files(directory: Path, manifest: dict[str, Any]) -> Check:
         # Nothing outside the bundle is ever opened, whatever a manifest says.
         if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name) or name == MANIFEST:
             raise UserError(
-                f"{directory / MANIFEST} names the file {name!r}; expected plain names within the bundle; {_ADVICE}"
+                f"{directory / MANIFEST} names the file {_short(name)}; expected plain names within the bundle; {_ADVICE}"
             )
     missing = [name for name in (MODEL, GOLDEN, LABELS, VOCABULARY) if name not in files]
     if missing:
@@ -135,7 +153,9 @@ def _check_files(directory: Path, manifest: dict[str, Any]) -> Check:
     for name, said in files.items():
         path = directory / name
         if not isinstance(said, dict) or type(said.get("bytes")) is not int or not isinstance(said.get("sha256"), str):
-            raise UserError(f"{directory / MANIFEST} has {said!r} for {name}; expected its sha256 and bytes; {_ADVICE}")
+            raise UserError(
+                f"{directory / MANIFEST} has {_short(said)} for {name}; expected its sha256 and bytes; {_ADVICE}"
+            )
         if path.is_symlink() or not path.is_file():
             raise UserError(f"{path} is missing, or no plain file; {_ADVICE}")
         size = path.stat().st_size
@@ -157,6 +177,8 @@ def _check_golden(path: Path, model: TFLiteModel, outputs: int, pieces: int) -> 
         expected = np.concatenate([np.zeros((0, outputs)), *logits])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{path} is malformed ({type(error).__name__}: {error}); {_ADVICE}") from error
+    if not 0 <= tolerance < float("inf"):
+        raise UserError(f"{path} allows a difference of {tolerance}; expected a number from 0 up; {_ADVICE}")
     outside = [value for row in ids for value in row if not 0 <= value < pieces]
     if outside or not ids or any(len(a) != len(b) or {*b} - {0, 1} for a, b in zip(ids, segments, strict=True)):
         raise UserError(f"{path} has no vectors, ids outside the vocabulary, or segment ids that do not fit; {_ADVICE}")
@@ -171,8 +193,16 @@ def _check_golden(path: Path, model: TFLiteModel, outputs: int, pieces: int) -> 
     return Check("golden vectors", f"{len(ids)} texts, largest difference {difference:.2g} of {tolerance:.2g} allowed")
 
 
+def _short(value: Any) -> str:
+    """For a message of one line, whatever a manifest holds."""
+    said = ascii(value) if isinstance(value, str) else repr(value).encode("ascii", "backslashreplace").decode()
+    return said if len(said) <= 200 else f"{said[:200]}…"
+
+
 def _object(path: Path) -> dict[str, Any]:
     try:
+        if path.stat().st_size > _MOST_JSON:
+            raise UserError(f"{path} has {path.stat().st_size} bytes; expected {_MOST_JSON} at most; {_ADVICE}")
         value = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; {_ADVICE}") from error

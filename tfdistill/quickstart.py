@@ -48,29 +48,30 @@ class Plan:
     """How much of everything. Steps are what costs; the two plans differ in nothing else."""
 
     rows: tuple[int | None, int | None, int | None] = (None, None, None)  # of train, dev and test; None takes all
-    teacher_epochs: float = 2.5
+    teacher_epochs: float = 2.0
+    teacher_rate: float = 2e-4
     teacher_batch_size: int = 32
     student_epochs: float = 2.0
-    student_rates: tuple[float, ...] = (2e-4, 4e-4)
-    student_search_steps: int = 40
+    student_rates: tuple[float, ...] = (3e-4, 6e-4)
+    student_search_steps: int = 24
     copies: int = 2  # augmented copies of each text, for the BiLSTM
     bilstm_epochs: float = 2.0  # of the training texts and their copies
     bilstm_rates: tuple[float, ...] = (2e-3, 4e-3)
     bilstm_search_steps: int = 50
-    evaluations: int = 3
+    evaluations: int = 2
     bench_repeats: int = 2
 
 
 FAST = Plan(
     rows=(600, 150, 150),
     teacher_epochs=1.5,
+    teacher_rate=1e-4,
     teacher_batch_size=16,
     student_epochs=1.6,
     student_rates=(3e-4,),
     copies=1,
     bilstm_epochs=2.0,
     bilstm_rates=(2e-3,),
-    evaluations=2,
     bench_repeats=1,
 )
 
@@ -183,7 +184,7 @@ def train_all(plan: Plan, seed: int) -> tuple[TextData, dict[str, float], list[T
     teacher = load_directory(base, num_outputs=data.num_outputs, task=data.task, label_names=data.label_names)
     teacher_settings = finetune.Settings(
         epochs=plan.teacher_epochs,
-        learning_rate=1e-4,
+        learning_rate=plan.teacher_rate,
         batch_size=plan.teacher_batch_size,
         max_length=LENGTH,
         evaluations=plan.evaluations,
