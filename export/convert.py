@@ -195,14 +195,14 @@ def audit(path: Path, model: TextModel, lengths: Sequence[int], mode: str) -> di
     rows, inputs = _probe(model, lengths)
     file = TFLiteModel(path)
     if file.lengths != tuple(lengths):
-        takes, expected = (", ".join(map(str, each)) for each in (file.lengths, lengths))
-        raise UserError(f"{path.name} takes {takes} tokens; expected {expected}; export it again")
+        takes, asked = (", ".join(map(str, each)) for each in (file.lengths, lengths))
+        raise UserError(f"{path.name} takes {takes} tokens; expected {asked}; export it again")
     logits = file.predict(rows, workers=1)
     check_logits(logits, path.name)
     if mode == "fp32" and model.compute_dtype == "float32":
-        lengths = inputs["padding_mask"].sum(axis=1)
-        expected = of_real_tokens(np.asarray(model(inputs, training=False), "float32"), lengths)
-        logits = of_real_tokens(logits, lengths)
+        sizes = inputs["padding_mask"].sum(axis=1)
+        expected = of_real_tokens(np.asarray(model(inputs, training=False), "float32"), sizes)
+        logits = of_real_tokens(logits, sizes)
         difference = parity(expected, logits)["max_abs_difference"]
         if difference > FP32_TOLERANCE * max(1.0, float(np.abs(expected).max())):
             raise UserError(

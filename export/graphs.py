@@ -57,7 +57,7 @@ def graph(config: Mapping[str, Any], tensors: Tensors, lengths: Sequence[int], t
     def hold(value: np.ndarray) -> tf.Variable:
         # What has the same content is one variable, so that the graphs of several lengths have their weights in common.
         value = np.ascontiguousarray(value)
-        key = value.shape, value.dtype, hashlib.blake2b(value).digest()
+        key = value.shape, value.dtype, hashlib.blake2b(value.tobytes()).digest()
         if key not in held:
             held[key] = tf.Variable(value, trainable=False)
         return held[key]
