@@ -161,9 +161,7 @@ def several(request, tmp_path_factory):
     if request.param == "tokens":
         task = "token_classification"
     model = random_model(dataclasses.replace(config, vocab_size=3000), 3, task=task)
-    modes = ["fp32", "fp16", "dynamic_int8"]
-    if model.family == "bert":
-        modes.append("weight_int8")
+    modes = ["fp32", "dynamic_int8", *(["weight_int8"] if request.param == "bert" else [])]
     out = tmp_path_factory.mktemp("several")
     files = convert_model(model, out, name="several", length=[12, 4, 7], modes=modes)
     single = convert_model(model, out, name="single", length=12, modes=modes)
