@@ -53,7 +53,7 @@ def train_only(seed: int, directory: Path) -> None:
         for each in trained
     ]
     rows.append({"model": "TF-IDF + logistic regression", "method": "labels", "test_accuracy": lowest["test"]})
-    said = {"rows": rows, "seconds": time.monotonic() - started}
+    said = {"rows": rows, "seconds": time.monotonic() - started, "train_only": True}
     atomic_write(directory / "report.json", json.dumps(said, indent=2) + "\n")
 
 
@@ -74,7 +74,8 @@ def main() -> None:
             subprocess.run([sys.executable, *command], check=True)
         report = json.loads((directory / "report.json").read_text("utf-8"))
         found = accuracies(report)
-        minutes = round(report["seconds"] / 60, 1)
+        # Training alone, perhaps several side by side, is no time of the main job.
+        minutes = None if report.get("train_only") else round(report["seconds"] / 60, 1)
         runs.append({"seed": seed, "test_accuracy": found, "points": differences(found), "minutes": minutes})
     means = {
         kind: {name: statistics.fmean(run[kind][name] for run in runs) for name in runs[0][kind]}
@@ -89,7 +90,7 @@ def main() -> None:
         for name, mean in means[kind].items():
             table.add_row(name, *(f"{run[kind][name]:.1f}" for run in runs), f"{mean:.1f}")
         table.add_section()
-    table.add_row("minutes", *(f"{run['minutes']:.1f}" for run in runs), "")
+    table.add_row("minutes", *("–" if run["minutes"] is None else f"{run['minutes']:.1f}" for run in runs), "")
     Console().print(table)
 
 
