@@ -123,6 +123,9 @@ def test_the_whole_way(work, tfdistill, tmp_path, recipe):
     code, out, err = tfdistill("bench", bundle, "--runs", 5, "--json")
     assert code == 0, err
     assert json.loads(out)[str(bundle)]["latency_ms"]["median"] > 0
+    code, out, err = tfdistill("bench", bundle, "--runs", 2, "--lengths", "16,3", "--json")
+    assert code == 0, err
+    assert [(found["tokens"], found["length"]) for found in json.loads(out)[str(bundle)]] == [(3, 16), (16, 16)]
 
 
 def test_debug_runs_in_a_few_steps(work, tfdistill, tmp_path):
@@ -209,6 +212,9 @@ BAD = {
     "no such bundle": (lambda w, t: ["verify", t / "nothing"], "nothing"),
     "bench without file": (lambda w, t: ["bench", t / "nothing"], "missing"),
     "unknown mode": (lambda w, t: ["export", student(w), "--quantize", "int7", "--out", t / "b"], "int7"),
+    "lengths of letters": (lambda w, t: ["export", student(w), "--lengths", "16,x", "--out", t / "b"], "16,x: expected whole"),
+    "lengths out of range": (lambda w, t: ["export", student(w), "--lengths", "8,999", "--out", t / "b"], "length is 999; expected"),
+    "two lengths": (lambda w, t: ["export", student(w), "--length", "8", "--lengths", "8", "--out", t / "b"], "one of them"),
     "out is a file": (lambda w, t: [*train_words(w, "--out", w / "data" / "dev.tsv")], "not empty"),
     "out is in use": (lambda w, t: [*train_words(w, "--out", w / "data")], "not empty"),
     "unknown demo": (lambda w, t: ["evaluate", student(w), "--data", "demo:movie"], "expected movie-snippets"),

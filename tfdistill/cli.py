@@ -421,14 +421,14 @@ def bench(
         print(json.dumps({bundle: found if lengths else found[0] for bundle, found in said.items()}))
         return
     table = Table(title=f"{threads} thread(s), {runs} runs, batch 1")
-    for column in ("file", "tokens", "signature", "MB", "median ms", "p90 ms", "p95 ms", "first ms", "peak MB"):
+    for column in ("file", "tokens", "length", "MB", "median ms", "p90 ms", "p95 ms", "first ms", "peak MB"):
         table.add_column(column, justify="left" if column == "file" else "right")
     for bundle, found in named:
         latency = found["latency_ms"]
         table.add_row(
             str(bundle),
             str(found["tokens"]),
-            f"[1, {found['length']}]",
+            str(found["length"]),
             f"{found['bytes'] / 1e6:.1f}",
             *(f"{latency[key]:.2f}" for key in ("median", "p90", "p95")),
             f"{found['first_ms']:.0f}",
