@@ -16,7 +16,7 @@ from tfdistill.data.metrics import softmax
 from tfdistill.data.textdata import Split
 from tfdistill.data.tokenize import Encoded
 from tfdistill.errors import UserError
-from tfdistill.export.convert import convert_model
+from tfdistill.export.convert import convert_model, lengths_of
 from tfdistill.export.gate import AccuracyDropped, compare
 from tfdistill.export.golden_texts import TEXTS
 from tfdistill.export.modes import MODES, check_modes, tool_for
@@ -72,7 +72,7 @@ def export_bundle(
     tokenizer = getattr(model, "tokenizer", None)
     if tokenizer is None:
         raise UserError("the model has no tokenizer; expected one in model.tokenizer, the app needs its vocabulary")
-    shortest = length if isinstance(length, int) else min(length, default=0)
+    shortest = lengths_of(length)[0]
     if shortest < 5:
         raise UserError(f"length is {shortest}; expected at least 5, for a pair of texts with [CLS] and [SEP]")
     names = model.label_names or _OUTPUTS.get(model.task) or tuple(f"LABEL_{n}" for n in range(model.num_outputs))

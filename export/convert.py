@@ -114,7 +114,7 @@ def convert_models(
     """
     modes = [modes] if isinstance(modes, str) else list(dict.fromkeys(modes))
     check_modes(modes)
-    lengths = tuple(sorted({length} if isinstance(length, int) else {*length}))
+    lengths = lengths_of(length)
     names = [name for _, name in models]
     needy = [mode for mode in modes if MODES[mode].calibrated]
     if needy and (calibration is None or len(calibration.offsets) < 2):
@@ -133,8 +133,6 @@ def convert_models(
         if any(tool_for(model.family, mode) == AEQ for mode in modes) and find_spec("ai_edge_quantizer") is None:
             raise MissingExtra("ai-edge-quantizer", "quantizer")
         most = getattr(model.config, "max_position_embeddings", 4096)
-        if not lengths:
-            raise UserError("no length was given; expected one or several")
         for each in lengths:
             if not 1 <= each <= most:
                 raise UserError(f"length is {each}; expected 1 to {most} for this model")
@@ -174,6 +172,14 @@ def convert_models(
                 files[mode] = ConvertedFile(target, mode, len(content), digest, counted, lengths[-1], lengths)
             made.append(files)
     return made
+
+
+def lengths_of(length: int | Sequence[int]) -> tuple[int, ...]:
+    """From the shortest to the longest. Raises UserError when there is none."""
+    lengths = tuple(sorted({length} if isinstance(length, int) else {*length}))
+    if not lengths:
+        raise UserError("no length was given; expected one or several")
+    return lengths
 
 
 def audit(path: Path, model: TextModel, lengths: Sequence[int], mode: str) -> dict[str, int]:

@@ -98,7 +98,13 @@ def verify_bundle(directory: str | os.PathLike) -> list[Check]:
     Raises:
         UserError: the first thing that is wrong.
     """
-    directory = Path(directory)
+    try:
+        return _checks(Path(directory))
+    except RecursionError as error:  # how deep is too deep differs between reading and writing, and between Pythons
+        raise UserError(f"{directory} has JSON that is nested too deeply; {_ADVICE}") from error
+
+
+def _checks(directory: Path) -> list[Check]:
     if not directory.is_dir():
         raise UserError(f"{directory} is no directory; expected a bundle with {MANIFEST}")
     manifest = _object(directory / MANIFEST)

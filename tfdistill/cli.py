@@ -332,9 +332,8 @@ def export(
 
     if length is not None and lengths is not None:
         raise UserError("--length and --lengths were given; expected one of them")
-    several = None if lengths is None else _numbers("--lengths", lengths)
+    sizes = (length or max_length_of(model, 64),) if lengths is None else _numbers("--lengths", lengths)
     loaded = _load_model(model)
-    length = max(several) if several else length or max_length_of(model, 64)
     measured: dict[str, Any] = {"dev": None, "test": None}
     calibration = golden_data = None
     if golden_from_data and data is None:
@@ -345,17 +344,17 @@ def export(
 
         splits = load_data(data, label_names=loaded.label_names).splits
         for name in measured.keys() & splits.keys():
-            encoded = encode(loaded, splits[name], length)
+            encoded = encode(loaded, splits[name], sizes[-1])
             measured[name] = (encoded, predict_logits(loaded, encoded), splits[name].labels)
         if quantize in ("int8", "int8_int16"):
-            calibration = encode(loaded, splits["train"], length)
+            calibration = encode(loaded, splits["train"], sizes[-1])
         golden_data = splits["dev"] if golden_from_data else None
     try:
         path = export_bundle(
             loaded,
             out,
             quantize=quantize,
-            length=several or length,
+            length=sizes,
             max_drop=max_drop,
             calibration=calibration,
             golden_data=golden_data,
@@ -366,9 +365,8 @@ def export(
         raise typer.Exit(3) from None
     manifest = json.loads((path / "manifest.json").read_text("utf-8"))
     size = (path / "model.tflite").stat().st_size
-    out_console.print(
-        f"{path}: model.tflite, {size / 1e6:.1f} MB, {quantize}, length {lengths or length}", highlight=False
-    )
+    taken = ", ".join(map(str, sizes))
+    out_console.print(f"{path}: model.tflite, {size / 1e6:.1f} MB, {quantize}, length {taken}", highlight=False)
     out_console.print(f"manifest.json: sha256 {sha256(path / 'manifest.json')}", highlight=False)
     if manifest.get("parity"):
         out_console.print(f"against Keras on dev: {manifest['parity']}", highlight=False)

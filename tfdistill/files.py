@@ -30,18 +30,18 @@ def _writable(parent: Path) -> None:
         raise UserError(f"cannot write in {parent}; expected a writable directory, choose another --out")
 
 
-def require_new(out: Path, former: str | None, else_: str) -> None:
+def require_new(out: Path, former: str | None, advice: str) -> None:
     """Check before hours of work that `out` is a new name or an empty directory, or one that may be replaced.
 
     Args:
         former: a file that marks what may be replaced, such as run.json; None replaces nothing.
-        else_: what the user is to do, the end of the error's line.
+        advice: what else the user may do, the end of the error's line.
 
     Raises UserError otherwise.
     """
     taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
     if taken and not (former is not None and (out / former).is_file()):
-        raise UserError(f"{out} exists and is not empty; expected a new name{else_}")
+        raise UserError(f"{out} exists and is not empty; expected a new name{advice}")
 
 
 def atomic_write(path: str | os.PathLike, content: bytes | str) -> Path:

@@ -45,7 +45,7 @@ LENGTH = 64
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of everything. Steps are what costs; the two plans differ in nothing else."""
+    """How much of everything, and the learning rates that suit it. Steps are what costs."""
 
     rows: tuple[int | None, int | None, int | None] = (None, None, None)  # of train, dev and test; None takes all
     teacher_epochs: float = 2.0

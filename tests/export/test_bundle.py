@@ -200,6 +200,16 @@ def test_manifests_that_are_none(bundle, content, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("key", ["version", "files"])
+def test_manifests_nested_to_any_depth(bundle, key):
+    for depth in (*range(100, 1200, 50), *range(980, 1000), 5_000, 20_000):
+        nested = f'"{key}": {"[" * depth}{"]" * depth}'
+        (bundle / "manifest.json").write_text(f'{{"version": 2, {nested}}}')
+        with pytest.raises(UserError) as caught:
+            verify_bundle(bundle)
+        assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "entry", [None, 3, {}, {"sha256": 3, "bytes": 3}, {"sha256": "0", "bytes": True}, {"bytes": 1}]
 )

@@ -414,6 +414,10 @@ def test_several_teachers_are_averaged():
     ask_teacher(both, prepared)
     a, b = (predict_logits(model, prepared.train) for model in both.teachers)
     np.testing.assert_allclose(prepared.teacher_logits, 0.25 * a + 0.75 * b, atol=1e-6)
+    few = prepared.first(3)
+    assert len(few.train) == len(few.texts) == len(few.labels) == 3 and few.texts.texts == prepared.texts.texts[:3]
+    np.testing.assert_array_equal(few.teacher_logits, prepared.teacher_logits[:3])
+    np.testing.assert_array_equal(few.train.token_ids, prepared.train.take(range(3)).token_ids)
     with pytest.raises(UserError, match="one for each"):
         replace(both, teacher_weights=(1.0,))
 
