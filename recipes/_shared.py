@@ -22,24 +22,34 @@ STUDENT = "'layers' (cut from the teacher), a preset, or hf:DIR (a directory, su
 
 
 def make_student(
-    teacher: TextModel, choice: str, num_layers: int | None = None, layers: Sequence[int] | None = None, **sizes: Any
+    teacher: TextModel,
+    choice: str,
+    num_layers: int | None = None,
+    layers: Sequence[int] | None = None,
+    dropout: float | None = None,
+    **sizes: Any,
 ) -> TextModel:
     """The student that a setting names: "layers", "hf:DIR" or a preset, with the teacher's task and classes.
 
     Args:
         num_layers, layers: which of the teacher's layers, for "layers"; half of them if neither is given.
+        dropout: in the place of all rates of the teacher's or the preset's config.
         sizes: changes to a preset's config.
 
     Raises:
-        UserError: an unknown preset, no such directory, another vocabulary than the directory's.
+        UserError: an unknown preset, no such directory, another vocabulary than the directory's, `dropout` for a directory.
     """
     if choice == "layers":
         if layers is None and num_layers is None:
             num_layers = max(1, teacher.num_layers // 2)
-        return presets.student_from_layers(teacher, None if layers is not None else num_layers, layers)
+        return presets.student_from_layers(teacher, None if layers is not None else num_layers, layers, dropout=dropout)
     if choice.startswith("hf:"):
+        if dropout is not None:
+            raise UserError(
+                f"dropout is set to {dropout:g} for student={choice}, whose config.json has its own; leave it out"
+            )
         return load(choice, num_outputs=teacher.num_outputs, task=teacher.task, label_names=teacher.label_names)
-    return presets.student(choice, like=teacher, **sizes)
+    return presets.student(choice, like=teacher, dropout=dropout, **sizes)
 
 
 def layer_pairs(mapping: str, student: int, teacher: int) -> Pairs:

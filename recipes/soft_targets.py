@@ -30,6 +30,7 @@ from tfdistill.recipes._shared import STUDENT, make_student
 class Settings(CommonSettings):
     student: str = Field("layers", description=STUDENT)
     num_layers: int = Field(3, ge=1, description="layers of the student, taken evenly from the teacher's")
+    dropout: float | None = Field(None, ge=0, lt=1, description="of the student; the teacher's or preset's by default")
     temperature: float = Field(2.0, gt=0, description="T")
     soft_weight: float = Field(0.5, ge=0, le=1, description="λ, the share of the soft targets")
     pretrain_on_soft_targets: bool = Field(False, description="soft targets first, then as many epochs of hard labels")
@@ -38,7 +39,7 @@ class Settings(CommonSettings):
 
 def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
     settings = settings or Settings()
-    student = make_student(teacher, settings.student, settings.num_layers)
+    student = make_student(teacher, settings.student, settings.num_layers, dropout=settings.dropout)
     first = settings.pretrain_on_soft_targets
     terms = soft_and_hard_terms(data.task, 1.0 if first else settings.soft_weight, settings.temperature)
     if settings.hidden_weight:

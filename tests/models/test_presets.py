@@ -65,6 +65,24 @@ def test_students_are_cut_from_every_transformer():
     np.testing.assert_array_equal(cut.encoder.blocks[0].key.kernel, small.encoder.blocks[2].key.kernel)
 
 
+def test_dropout_of_a_student():
+    def outputs(model):
+        return [np.array(model(inputs(), training=True)) for _ in range(2)]
+
+    teacher = tiny_bert(dropout=0.5)
+    for kept, student in {
+        True: presets.student_from_layers(teacher, 1),
+        False: presets.student_from_layers(teacher, 1, dropout=0.0),
+    }.items():
+        first, second = outputs(student)
+        assert np.array_equal(first, second) is not kept
+    sizes = {"num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 9}
+    changed = presets.student("tinybert_4l_312", like=teacher, dropout=0.25, **sizes).config
+    assert (changed.hidden_dropout_prob, changed.attention_probs_dropout_prob, changed.classifier_dropout) == (
+        0.25,
+    ) * 3
+
+
 def test_mobilebert_takes_embeddings_and_heads_of_ib_bert():
     sizes = {"vocab_size": 50, **BODY, "embedding_size": 4}
     teacher = presets.new("ib_bert", task="pretraining", **sizes, intra_bottleneck_size=14)

@@ -205,6 +205,14 @@ def test_soft_targets_may_come_before_hard_labels():
     assert recipe.stages[0].terms[0].weight == 1.0
 
 
+def test_soft_targets_student_has_the_dropout_that_is_asked_for(tmp_path):
+    student = make("soft_targets", data(), ["num_layers=1", "dropout=0"]).student
+    assert student.config.hidden_dropout_prob == student.config.attention_probs_dropout_prob == 0
+    save(student, tmp_path / "student")
+    with pytest.raises(UserError, match=r"dropout is set to 0\.1 for student=hf:"):
+        make("soft_targets", data(), [f"student=hf:{tmp_path / 'student'}", "dropout=0.1"])
+
+
 def test_rows_without_labels_train_the_soft_term_only(tmp_path):
     more = replace(split(16, 7), labels=None)
     recipe = make("soft_targets", data(unlabelled=more), ["epochs=1"])

@@ -92,7 +92,15 @@ def new(
     return model
 
 
-def student(name: str, like: TextModel, *, tokenizer: Any = None, task: str | None = None, **changes: Any) -> TextModel:
+def student(
+    name: str,
+    like: TextModel,
+    *,
+    tokenizer: Any = None,
+    task: str | None = None,
+    dropout: float | None = None,
+    **changes: Any,
+) -> TextModel:
     """A model of a preset with random weights for the task and classes of a teacher.
 
     Args:
@@ -100,13 +108,22 @@ def student(name: str, like: TextModel, *, tokenizer: Any = None, task: str | No
         like: gives task, classes, label names and, unless there is another, the vocabulary.
         tokenizer: another vocabulary than the teacher's.
         task: another task than the teacher's, with its usual number of outputs.
+        dropout: in the place of all the preset's rates.
         changes: fields of the preset's config.
 
     Raises:
         UserError: unknown preset or field, or a task that the student's family has no head for.
     """
     vocab_size = like.config.vocab_size if tokenizer is None else len(tokenizer.vocabulary)
-    return _like(like, config(name, **{"vocab_size": vocab_size, **changes}), task, tokenizer)
+    sizes = with_dropout(config(name, **{"vocab_size": vocab_size, **changes}), dropout)
+    return _like(like, sizes, task, tokenizer)
+
+
+def with_dropout(sizes: Any, rate: float | None) -> Any:
+    """The config with one rate in the place of all its rates of dropout; unchanged for None."""
+    if rate is None:
+        return sizes
+    return replace(sizes, **{field.name: rate for field in fields(sizes) if "dropout" in field.name})
 
 
 def _like(teacher: TextModel, sizes: Any, task: str | None = None, tokenizer: Any = None) -> TextModel:
@@ -127,6 +144,7 @@ def student_from_layers(
     layers: Sequence[int] | None = None,
     *,
     family: str | None = None,
+    dropout: float | None = None,
 ) -> TextModel:
     """A student with some of the teacher's layers, its embeddings, pooler and head, weights included.
 
@@ -137,6 +155,7 @@ def student_from_layers(
         family: "distilbert" makes a DistilBERT student of a BERT teacher. It has no token types: what the teacher adds to
             segment 0 goes into the position table, so that single sentences are embedded as by the teacher. The layer over
             the [CLS] state starts afresh, since its activation is another.
+        dropout: everywhere in the student; the teacher's rates by default.
 
     Raises:
         UserError: a teacher without layers, a layer that does not exist, or a family the teacher cannot give.
@@ -154,7 +173,7 @@ def student_from_layers(
     if bad or not layers:
         raise UserError(f"layers {list(layers)} were asked for; expected some of the teacher's 1..{have}")
     changed = family not in (None, teacher.family)
-    student = _like(teacher, _cut(teacher.config, len(layers), changed))
+    student = _like(teacher, with_dropout(_cut(teacher.config, len(layers), changed), dropout))
     ours, theirs = student.encoder.embeddings, teacher.encoder.embeddings
     parts = [(block, teacher.encoder.blocks[n - 1]) for block, n in zip(student.encoder.blocks, layers, strict=True)]
     parts.append((student.head, teacher.head))
