@@ -19,10 +19,11 @@ from tfdistill.errors import UserError
 from tfdistill.export.convert import convert_model, lengths_of
 from tfdistill.export.gate import AccuracyDropped, compare
 from tfdistill.export.golden_texts import TEXTS
+from tfdistill.export.mediapipe import check_fits, with_metadata
 from tfdistill.export.modes import MODES, check_modes, tool_for
 from tfdistill.export.readme import readme
 from tfdistill.export.runtime import TFLiteModel
-from tfdistill.export.verify import GOLDEN, MANIFEST, MODEL, VERSION, sealed
+from tfdistill.export.verify import GOLDEN, LABELS, MANIFEST, MODEL, VERSION, VOCABULARY, sealed
 from tfdistill.files import atomic_directory, atomic_write, sha256
 from tfdistill.models.text import TextModel
 
@@ -47,6 +48,7 @@ def export_bundle(
     recipe: dict[str, Any] | None = None,
     calibration: Encoded | None = None,
     golden_data: Split | None = None,
+    mediapipe: bool = False,
 ) -> Path:
     """Write a bundle, all or nothing: model.tflite, vocab.txt, tokenizer_config.json, labels.txt, golden.json, README.md
     and manifest.json.
@@ -63,28 +65,52 @@ def export_bundle(
         recipe: what made the model; kept as recipe.json.
         calibration: tokenized training data, for int8 and int8_int16.
         golden_data: texts whose first 200 go into golden.json, beside a hundred of ours. It ships inside apps!
+        mediapipe: make the file one for MediaPipe's TextClassifier, with `probabilities` in place of logits, and the vocabulary
+            and labels inside. Logits in golden.json are then logarithms of the probabilities.
 
     Raises:
-        UserError: no tokenizer, an unknown quantization, a length out of range, or a file that fails its audit.
+        UserError: no tokenizer, an unknown quantization, a length out of range, a file that fails its audit, or a model that
+            is not one for MediaPipe.
         AccuracyDropped: the file loses more than `max_drop`. There is no bundle then, but `{out}.report.json`.
     """
     check_modes([quantize])
     tokenizer = getattr(model, "tokenizer", None)
     if tokenizer is None:
         raise UserError("the model has no tokenizer; expected one in model.tokenizer, the app needs its vocabulary")
-    shortest = lengths_of(length)[0]
-    if shortest < 5:
-        raise UserError(f"length is {shortest}; expected at least 5, for a pair of texts with [CLS] and [SEP]")
+    lengths = lengths_of(length)
+    if lengths[0] < 5:
+        raise UserError(f"length is {lengths[0]}; expected at least 5, for a pair of texts with [CLS] and [SEP]")
+    pair = getattr(model.config, "pair", False)
+    if mediapipe:
+        # A BERT for pairs looks like one for single texts; the data tells.
+        rows = [each[0] for each in (dev, test) if each is not None]
+        pairs = pair or any(np.any(each.segment_ids) for each in rows)
+        check_fits(model.task, pairs, len(lengths), tokenizer.lower_case)
     names = model.label_names or _OUTPUTS.get(model.task) or tuple(f"LABEL_{n}" for n in range(model.num_outputs))
     if model.task == "regression" and not model.label_names:
         names = tuple("score" for _ in range(model.num_outputs))
     with tempfile.TemporaryDirectory(prefix="tfdistill-bundle-") as work, atomic_directory(out) as directory:
-        made = convert_model(model, work, name="model", length=length, modes=[quantize], calibration=calibration)[
-            quantize
-        ]
-        atomic_write(directory / MODEL, made.path.read_bytes())
+        made = convert_model(
+            model,
+            work,
+            name="model",
+            length=length,
+            modes=[quantize],
+            calibration=calibration,
+            probabilities=mediapipe,
+        )[quantize]
         tokenizer.save(directory)
-        atomic_write(directory / "labels.txt", "".join(f"{name}\n" for name in names))
+        atomic_write(directory / LABELS, "".join(f"{name}\n" for name in names))
+        content = made.path.read_bytes()
+        if mediapipe:
+            content = with_metadata(
+                content,
+                (directory / VOCABULARY).read_bytes(),
+                (directory / LABELS).read_bytes(),
+                name=f"{model.family} {quantize}",
+                description=f"Classes: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}. Made by tfdistill.",
+            )
+        atomic_write(directory / MODEL, content)
         if recipe is not None:
             atomic_write(directory / "recipe.json", json.dumps(recipe, indent=2, default=str) + "\n")
         file = TFLiteModel(directory / MODEL)
@@ -106,12 +132,14 @@ def export_bundle(
             "length": file.length,
             "lengths": list(file.lengths),
             "max_length": getattr(model.config, "max_position_embeddings", None),
+            "output": file.output,
+            "mediapipe": mediapipe,
             "operators": made.operators,
             "parity": on_dev,
             "test": on_test,
             "versions": {name: metadata.version(name) for name in ("tfdistill", "tensorflow", "ai-edge-litert")},
         }
-        text = readme(manifest, pair=getattr(model.config, "pair", False), lower_case=tokenizer.lower_case)
+        text = readme(manifest, pair=pair, lower_case=tokenizer.lower_case)
         atomic_write(directory / README, text)
         manifest["files"] = {
             path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in sorted(directory.iterdir())
@@ -152,7 +180,7 @@ def _measure(model: TextModel, file: TFLiteModel, split: Measured) -> dict[str, 
     if split is None:
         return None
     rows, expected, labels = split
-    return compare(model.task, labels, np.asarray(expected), file.predict(rows), np.diff(rows.offsets))
+    return compare(model.task, labels, file.expected(np.asarray(expected)), file.predict(rows), np.diff(rows.offsets))
 
 
 def _gate(found: dict[str, Any] | None, max_drop: float | None, report: Path, said: dict[str, Any]) -> None:

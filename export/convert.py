@@ -58,6 +58,7 @@ def convert_model(
     length: int | Sequence[int] = 64,
     modes: Sequence[str] = ("fp32", "fp16", "dynamic_int8"),
     calibration: EncodedRows | None = None,
+    probabilities: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, ConvertedFile]:
     """Write `{name}-{mode}.tflite` into `out_dir` for each mode.
@@ -73,6 +74,7 @@ def convert_model(
             the longest is "serving_default", the others are "length_16" and so on.
         modes: some of `tfdistill.export.modes.MODES`.
         calibration: tokenized rows of training data, for int8 and int8_int16; the first 200 are used.
+        probabilities: the files give `probabilities`, the softmax of the logits, in their place; for classification.
         progress: called with a mode's name when its file is there.
 
     Returns:
@@ -84,7 +86,14 @@ def convert_model(
     """
     said = None if progress is None else lambda _, mode: progress(mode)
     return convert_models(
-        [(model, name)], out_dir, length=length, modes=modes, calibration=calibration, workers=1, progress=said
+        [(model, name)],
+        out_dir,
+        length=length,
+        modes=modes,
+        calibration=calibration,
+        probabilities=probabilities,
+        workers=1,
+        progress=said,
     )[0]
 
 
@@ -95,6 +104,7 @@ def convert_models(
     length: int | Sequence[int] = 64,
     modes: Sequence[str] = ("fp32", "fp16", "dynamic_int8"),
     calibration: EncodedRows | None = None,
+    probabilities: bool = False,
     workers: int = 2,
     progress: Callable[[str, str], None] | None = None,
 ) -> list[dict[str, ConvertedFile]]:
@@ -102,7 +112,7 @@ def convert_models(
 
     Args:
         models: each with the name that begins its files.
-        out_dir, length, modes, calibration: as for `convert_model`.
+        out_dir, length, modes, calibration, probabilities: as for `convert_model`.
         workers: processes that convert. One takes about 2 GB for a model of 25 million parameters.
         progress: called with a model's name and a mode when that file is there.
 
@@ -130,6 +140,8 @@ def convert_models(
             raise UserError(f"two models are called '{name}'; expected a name of its own for each")
         if model.task not in TASKS:
             raise UserError(f"'{name}' is a model for {model.task}; expected one fine-tuned for {', '.join(TASKS)}")
+        if probabilities and model.task != "classification":
+            raise UserError(f"'{name}' is a model for {model.task}; a file gives probabilities for classification only")
         if any(tool_for(model.family, mode) == AEQ for mode in modes) and find_spec("ai_edge_quantizer") is None:
             raise MissingExtra("ai-edge-quantizer", "quantizer")
         most = getattr(model.config, "max_position_embeddings", 4096)
@@ -150,7 +162,7 @@ def convert_models(
             for table in dict.fromkeys(MODES[mode].table for mode in modes):
                 group = {mode: tool_for(model.family, mode) for mode in modes if MODES[mode].table == table}
                 data = Path(temporary, CALIBRATION) if any(mode in needy for mode in group) else None
-                jobs.append(Job(number, place, lengths, table, group, data, model.count_params()))
+                jobs.append(Job(number, place, lengths, table, group, data, model.count_params(), probabilities))
         jobs.sort(key=lambda job: -job.parameters * len(job.modes))  # the longest first, so that all end together
         counts: dict[tuple[int, str], dict[str, int]] = {}
 
@@ -207,7 +219,8 @@ def audit(path: Path, model: TextModel, lengths: Sequence[int], mode: str) -> di
     check_logits(logits, path.name)
     if mode == "fp32" and model.compute_dtype == "float32":
         sizes = inputs["padding_mask"].sum(axis=1)
-        expected = of_real_tokens(np.asarray(model(inputs, training=False), "float32"), sizes)
+        expected = file.expected(np.asarray(model(inputs, training=False), "float32"))
+        expected = of_real_tokens(expected, sizes)
         logits = of_real_tokens(logits, sizes)
         difference = parity(expected, logits)["max_abs_difference"]
         if difference > FP32_TOLERANCE * max(1.0, float(np.abs(expected).max())):

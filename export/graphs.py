@@ -37,7 +37,9 @@ HEADS = {
 }
 
 
-def graph(config: Mapping[str, Any], tensors: Tensors, lengths: Sequence[int], table: str) -> tf.Module:
+def graph(
+    config: Mapping[str, Any], tensors: Tensors, lengths: Sequence[int], table: str, probabilities: bool = False
+) -> tf.Module:
     """A module whose `forwards`, one for each length and by its signature's name, share their weights.
 
     They take int32 [1, length] `token_ids`, `padding_mask`, `segment_ids` and give `logits`: [1, C], or [1, length, C] for
@@ -48,6 +50,7 @@ def graph(config: Mapping[str, Any], tensors: Tensors, lengths: Sequence[int], t
         tensors: its model.safetensors, by name.
         lengths: tokens in a row.
         table: how the word pieces are held, "float" or "int8" with a scale for each row.
+        probabilities: give `probabilities`, the softmax of the logits, in their place.
     """
     name, pooled = next(
         (head for ending, head in HEADS.items() if config["architectures"][0].endswith(ending)), ("classifier", True)
@@ -71,6 +74,8 @@ def graph(config: Mapping[str, Any], tensors: Tensors, lengths: Sequence[int], t
 
         def forward(token_ids: tf.Tensor, padding_mask: tf.Tensor, segment_ids: tf.Tensor) -> dict[str, tf.Tensor]:
             logits = head(encoder(token_ids, padding_mask, segment_ids))
+            if probabilities:
+                return {"probabilities": tf.nn.softmax(logits)}
             return {"logits": logits if pooled else tf.reshape(logits, [1, *logits.shape])}
 
         signature = [tf.TensorSpec([1, length], tf.int32, name=name) for name in INPUTS]

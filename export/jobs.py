@@ -43,6 +43,7 @@ class Job:
         modes: what makes each, a tool of `tfdistill.export.modes`.
         calibration: an .npz file of inputs (n, longest), where a mode needs it.
         parameters: of the model.
+        probabilities: in place of logits.
     """
 
     number: int
@@ -52,6 +53,7 @@ class Job:
     modes: Mapping[str, str]
     calibration: Path | None
     parameters: int
+    probabilities: bool = False
 
 
 def run_jobs(jobs: Sequence[Job], workers: int, made: Callable[[Job, str], None]) -> None:
@@ -125,6 +127,7 @@ def _one_job(process: subprocess.Popen[str], job: Job, log: IO[bytes], made: Cal
         "lengths": list(job.lengths),
         "table": job.table,
         "modes": dict(job.modes),
+        "probabilities": job.probabilities,
         "calibration": None if job.calibration is None else str(job.calibration),
     }
     left = list(job.modes)

@@ -28,19 +28,19 @@ Signature `serving_default`, three inputs of int32 [1, {length}]:
 - `padding_mask`: 1 where a piece stands, 0 behind.
 - `segment_ids`: 0{second}.
 
-Output `logits`, float32 {shape}. {meaning}
+Output `{output}`, float32 {shape}. {meaning}
 {shorter}
 The tokenizer is BERT's: clean up, split at white space and punctuation{lower}, then WordPiece, longest piece first. Do not write
 your own unless `golden.json` passes.
 
 The lines below show the calls; they are not compiled in tfdistill's tests.
-
+{mediapipe}
 ## Kotlin (LiteRT)
 
 ```kotlin
 val options = Interpreter.Options().apply {{ setNumThreads(2) }}
 val interpreter = Interpreter(FileUtil.loadMappedFile(context, "model.tflite"), options)
-val outputs = mapOf("logits" to {kotlin})
+val outputs = mapOf("{output}" to {kotlin})
 interpreter.runSignature(
     mapOf("token_ids" to arrayOf(ids), "padding_mask" to arrayOf(mask), "segment_ids" to arrayOf(segments)),
     outputs, "serving_default")
@@ -56,7 +56,7 @@ try runner.copy(idsData, toInputNamed: "token_ids")        // {length} Int32 eac
 try runner.copy(maskData, toInputNamed: "padding_mask")
 try runner.copy(segmentsData, toInputNamed: "segment_ids")
 try runner.invoke()
-let logits = try runner.output(named: "logits").data
+let {output} = try runner.output(named: "{output}").data
 ```
 
 ## JavaScript (LiteRT.js)
@@ -75,14 +75,33 @@ const outputs = await model.run({{
 ```python
 from ai_edge_litert.interpreter import Interpreter
 run = Interpreter("model.tflite").get_signature_runner("serving_default")
-logits = run(token_ids=ids, padding_mask=mask, segment_ids=segments)["logits"]
+{output} = run(token_ids=ids, padding_mask=mask, segment_ids=segments)["{output}"]
 ```
 """
 
+_MEDIAPIPE = """
+## MediaPipe Tasks: texts in, classes out
+
+`model.tflite` holds its vocabulary and labels, so that MediaPipe's TextClassifier needs no tokenizer of yours. Its own lower-cases
+ASCII letters only, keeps accents, and gives a word that it does not know the id of [PAD], not of [UNK]: such texts may come out
+differently than in `golden.json`, whose `logits` are the logarithms of the `probabilities` that this file gives.
+
+```kotlin
+val classifier = TextClassifier.createFromFile(context, "model.tflite")
+val classes = classifier.classify(text).classificationResult().classifications()[0].categories()
+```
+
+```python
+from mediapipe.tasks.python import text
+classes = text.TextClassifier.create_from_model_path("model.tflite").classify("...").classifications[0].categories
+```
+"""
 _SHORTER = """
 The file holds signatures for shorter rows too, on the same weights and faster: {names}. Give a row to the shortest one
 that all its pieces fit in.
 """
+_DEFAULT = "Their softmax is the probability of each label."
+_SUMMED = "They add up to 1."
 _MEANING = {
     "regression": "It is the score itself.",
     "multilabel": "Their sigmoid is the probability of each label.",
@@ -111,7 +130,9 @@ def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool) -> str:
         pair=", the pieces of the second text, [SEP]" if pair else "",
         second=", and 1 from the second text's first piece to its [SEP]" if pair else "",
         shape=f"[1, {length}, {count}]" if tokens else f"[1, {count}]",
-        meaning=_MEANING.get(manifest["task"], "Their softmax is the probability of each label."),
+        output=manifest["output"],
+        meaning=_SUMMED if manifest["mediapipe"] else _MEANING.get(manifest["task"], _DEFAULT),
+        mediapipe=_MEDIAPIPE if manifest["mediapipe"] else "",
         shorter=_SHORTER.format(names=", ".join(shorter)) if shorter else "",
         lower=", lower-case, strip accents" if lower_case else "",
         kotlin=f"arrayOf(Array({length}) {{ FloatArray({count}) }})" if tokens else f"arrayOf(FloatArray({count}))",

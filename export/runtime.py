@@ -15,7 +15,11 @@ import numpy as np
 from tfdistill.errors import UserError
 
 INPUTS = ("token_ids", "padding_mask", "segment_ids")
+LOGITS, PROBABILITIES = "logits", "probabilities"
 LONGEST = "serving_default"
+
+# Of a probability, so that its logarithm is finite.
+_LEAST = np.float32(1e-30)
 
 _Ids = Sequence[int] | np.ndarray
 
@@ -85,7 +89,8 @@ def check_operators(counts: dict[str, int], name: str = "the file") -> None:
 class TFLiteModel:
     """A .tflite text model with int32 [1, length] inputs and float32 `logits`, [1, C] or, for each token, [1, length, C].
 
-    `lengths` are those of its signatures, from the shortest to the longest, which is `length`.
+    A file for MediaPipe gives `probabilities` in their place, whose logarithms are then what is called logits here.
+    `output` is the one or the other. `lengths` are those of its signatures, from the shortest to the longest, which is `length`.
 
     Args:
         path: the file.
@@ -102,11 +107,15 @@ class TFLiteModel:
         self._content = read_file(path)
         self._lock = Lock()
         interpreter = self._interpreter()
-        self.inputs, self.length = self._signature(interpreter, LONGEST)
+        self.inputs, self.length, self.output = self._signature(interpreter, LONGEST)
         found = {self.length: LONGEST}
         for name in interpreter.get_signature_list().keys() - {LONGEST}:
-            inputs, length = self._signature(interpreter, name)
-            if inputs != self.inputs or name != signature_name(length, self.length) or length > self.length:
+            inputs, length, output = self._signature(interpreter, name)
+            if (
+                (inputs, output) != (self.inputs, self.output)
+                or name != signature_name(length, self.length)
+                or length > self.length
+            ):
                 raise UserError(f"{self.path} has a signature '{name}' of {length} tokens; export it again")
             found[length] = name
         self._names = dict(sorted(found.items()))
@@ -127,10 +136,15 @@ class TFLiteModel:
     def _runners(self, interpreter: Any) -> dict[int, Any]:
         return {length: interpreter.get_signature_runner(name) for length, name in self._names.items()}
 
-    def _signature(self, interpreter: Any, name: str) -> tuple[tuple[str, ...], int]:
+    def _signature(self, interpreter: Any, name: str) -> tuple[tuple[str, ...], int, str]:
+        """(inputs, length, output)."""
         said = interpreter.get_signature_list().get(name, {"inputs": [], "outputs": []})
         names = tuple(name for name in INPUTS if name in said["inputs"])
-        if set(said["inputs"]) - set(INPUTS) or names[:2] != INPUTS[:2] or said["outputs"] != ["logits"]:
+        if (
+            set(said["inputs"]) - set(INPUTS)
+            or names[:2] != INPUTS[:2]
+            or said["outputs"] not in ([LOGITS], [PROBABILITIES])
+        ):
             raise UserError(
                 f"{self.path} has the signature {said['inputs']} → {said['outputs']}; expected {list(INPUTS)} → ['logits']"
             )
@@ -139,7 +153,14 @@ class TFLiteModel:
         shape = shapes.pop()
         if shapes or len(shape) != 2 or shape[0] != 1 or any(details[name]["dtype"] is not np.int32 for name in names):
             raise UserError(f"{self.path} has inputs of shape {shape}; expected int32 [1, length] for all of them")
-        return names, shape[1]
+        return names, shape[1], said["outputs"][0]
+
+    def expected(self, logits: np.ndarray) -> np.ndarray:
+        """What `predict` should give where the model it was made from gives `logits` (N, C) or (N, L, C)."""
+        if self.output == LOGITS:
+            return logits
+        below = logits - logits.max(axis=-1, keepdims=True)
+        return np.maximum(below - np.log(np.exp(below).sum(axis=-1, keepdims=True)), np.log(_LEAST))
 
     def fitting(self, tokens: int) -> int:
         """The shortest of `lengths` that a row of so many tokens fits in.
@@ -176,7 +197,7 @@ class TFLiteModel:
             while len(self._idle) < min(max(workers, 1), max(count, 1)):
                 self._idle.append(self._runners(self._interpreter()))
             interpreters = self._idle[: max(workers, 1)]
-            details = interpreters[0][self.length].get_output_details()["logits"]
+            details = interpreters[0][self.length].get_output_details()[self.output]
             logits = np.zeros((count, *(int(n) for n in details["shape"][1:])), np.float32)
             done, counting = 0, Lock()
 
@@ -221,7 +242,8 @@ class TFLiteModel:
         values["padding_mask"][0, :size] = 1
         if "segment_ids" in values:
             values["segment_ids"][0, :size] = segment_ids
-        return runners[length](**values)["logits"][0]
+        found = runners[length](**values)[self.output][0]
+        return found if self.output == LOGITS else np.log(np.maximum(found, _LEAST))
 
 
 class Rows:

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from tfdistill.errors import UserError
+from tfdistill.export.mediapipe import files_within
 from tfdistill.export.runtime import Rows, TFLiteModel, check_operators, operators, read_file
 from tfdistill.files import sha256
 
 MANIFEST, MODEL, GOLDEN, LABELS, VOCABULARY = "manifest.json", "model.tflite", "golden.json", "labels.txt", "vocab.txt"
-VERSION = 2
+VERSION = 3
 _MOST_JSON = 64 * 2**20  # bytes of a JSON file; a few hundred golden vectors take less than one of these megabytes
 _ADVICE = "export the bundle again, or fetch it again"
 
@@ -133,11 +134,15 @@ def _checks(directory: Path) -> list[Check]:
             f"{MODEL} has signatures of {list(model.lengths)} tokens, {MANIFEST} says {_short(lengths)}; {_ADVICE}"
         )
     shapes = ", ".join(f"[1, {length}]" for length in model.lengths)
-    checks.append(Check("signature", f"{', '.join(model.inputs)} {shapes} → logits"))
+    if model.output != manifest.get("output"):
+        raise UserError(f"{MODEL} gives {model.output}, {MANIFEST} says {_short(manifest.get('output'))}; {_ADVICE}")
+    checks.append(Check("signature", f"{', '.join(model.inputs)} {shapes} → {model.output}"))
     labels = _lines(directory / LABELS)
     if labels != manifest.get("label_names"):
         raise UserError(f"{LABELS} has {labels}, {MANIFEST} says {_short(manifest.get('label_names'))}; {_ADVICE}")
     checks.append(Check("labels", ", ".join(labels)))
+    if manifest.get("mediapipe"):
+        checks.append(_check_mediapipe(directory))
     checks.append(_check_golden(directory / GOLDEN, model, len(labels), len(_lines(directory / VOCABULARY))))
     return checks
 
@@ -171,6 +176,13 @@ def _check_files(directory: Path, manifest: dict[str, Any]) -> Check:
             raise UserError(f"{path} was changed: its SHA-256 is not the one in {MANIFEST}; {_ADVICE}")
         total += size
     return Check("files", f"{len(files)} files, {total / 1e6:.2f} MB, sizes and SHA-256 as in {MANIFEST}")
+
+
+def _check_mediapipe(directory: Path) -> Check:
+    for name, content in files_within(directory / MODEL).items():
+        if content != (directory / name).read_bytes():
+            raise UserError(f"{MODEL} holds another {name} than the bundle; {_ADVICE}")
+    return Check("MediaPipe", f"{MODEL} holds {VOCABULARY} and {LABELS} as they are beside it")
 
 
 def _check_golden(path: Path, model: TFLiteModel, outputs: int, pieces: int) -> Check:

@@ -41,7 +41,9 @@ def convert(job: dict[str, Any]) -> None:
     directory, out = Path(job["directory"]), Path(job["out"])
     config = json.loads((directory / "config.json").read_text("utf-8"))
     with tempfile.TemporaryDirectory(dir=out) as saved:
-        module = graph(config, load_file(directory / "model.safetensors"), job["lengths"], job["table"])
+        module = graph(
+            config, load_file(directory / "model.safetensors"), job["lengths"], job["table"], job["probabilities"]
+        )
         signatures = {name: forward.get_concrete_function() for name, forward in module.forwards.items()}
         names = list(signatures)
         # By way of a SavedModel: functions without one lose their weights or signature, and no error says so.

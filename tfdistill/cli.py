@@ -321,6 +321,12 @@ def export(
             "--golden-from-data", help="put up to 200 texts of --data (dev) into golden.json: it ships in apps"
         ),
     ] = False,
+    mediapipe: Annotated[
+        bool,
+        typer.Option(
+            "--mediapipe", help="for MediaPipe's TextClassifier: probabilities, vocabulary and labels inside the file"
+        ),
+    ] = False,
 ) -> None:
     """Write a bundle: the TFLite file, its vocabulary, labels, test vectors and manifest.
 
@@ -358,6 +364,7 @@ def export(
             max_drop=max_drop,
             calibration=calibration,
             golden_data=golden_data,
+            mediapipe=mediapipe,
             **measured,
         )
     except AccuracyDropped as error:
@@ -394,11 +401,23 @@ def bench(
         str | None,
         typer.Option("--lengths", help="rows of so many word pieces, such as 16,32,64; by default as many as fit"),
     ] = None,
+    adb: Annotated[
+        bool, typer.Option("--adb", help="measure on an Android phone, with TensorFlow Lite's benchmark_model")
+    ] = False,
+    serial: Annotated[str | None, typer.Option("--serial", help="which phone, as adb devices says it")] = None,
+    benchmark_model: Annotated[
+        Path | None,
+        typer.Option("--benchmark-model", help="built for the phone; by default it lies in /data/local/tmp"),
+    ] = None,
+    delegate: Annotated[str, typer.Option("--delegate", help="on the phone: xnnpack, gpu, nnapi or none")] = "xnnpack",
+    affinity: Annotated[
+        str | None, typer.Option("--affinity", help="on the phone: mask of cores for taskset, such as f0")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Latency, memory and size on this machine. Needs no TensorFlow.
+    """Latency, memory and size on this machine, or on a phone. Needs no TensorFlow.
 
-    Example: `tfdistill bench BUNDLE --threads 1`
+    Example: `tfdistill bench BUNDLE --threads 1`, `tfdistill bench BUNDLE --adb --benchmark-model benchmark_model`
     """
     from tfdistill.export.bench.host import bench_files
     from tfdistill.progress import task
@@ -407,6 +426,13 @@ def bench(
     missing = [str(file) for file in files if not file.is_file()]
     if missing:
         raise UserError(f"{missing[0]} is missing; expected a bundle made by tfdistill export, or a .tflite file")
+    if adb:
+        if lengths is not None:
+            raise UserError("--lengths is for this machine; benchmark_model runs a full row: leave it out with --adb")
+        _bench_on_phone(files, bundles, serial, benchmark_model, threads, runs, delegate, affinity, as_json)
+        return
+    if serial or benchmark_model or affinity or delegate != "xnnpack":
+        raise UserError("--serial, --benchmark-model, --delegate and --affinity are for a phone; expected --adb")
     tokens = (None,) if lengths is None else _numbers("--lengths", lengths)
     repeats = 3
     with task("measuring", repeats * len(files) * len(tokens)) as advance:
@@ -433,6 +459,40 @@ def bench(
             f"{found['peak_memory_mb']:.0f}",
         )
     out_console.print(table)
+
+
+def _bench_on_phone(
+    files: list[Path],
+    bundles: list[Path],
+    serial: str | None,
+    tool: Path | None,
+    threads: int,
+    runs: int,
+    delegate: str,
+    affinity: str | None,
+    as_json: bool,
+) -> None:
+    from tfdistill.export.bench.android import as_table, bench_on_phone, find_phone, remarks
+    from tfdistill.progress import task
+
+    phone = find_phone(serial)
+    with task("measuring on the phone", None) as advance:
+        results = bench_on_phone(
+            files,
+            phone,
+            tool=tool,
+            threads=threads,
+            runs=runs,
+            delegate=delegate,
+            affinity=affinity,
+            progress=lambda said: advance(0, note=said),
+        )
+    if as_json:
+        print(json.dumps({str(bundle): found for bundle, found in zip(bundles, results, strict=True)}))
+        return
+    out_console.print(as_table(bundles, results))
+    for line in remarks(bundles, results):
+        out_console.print(line, highlight=False)
 
 
 @app.command()

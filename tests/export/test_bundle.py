@@ -180,15 +180,15 @@ def test_names_outside_the_bundle_are_refused(bundle, name):
         (b"[" * 100_000, "is no valid JSON"),
         (b"[]", "holds a list; expected a JSON object"),
         (b"null", "holds a NoneType"),
-        (b"{}", "has version None; expected 2"),
-        (b'{"version": 1}', "has version 1; expected 2"),
-        (b'{"version": 2}', "was changed: its seal does not fit"),
-        (b'{"version": 2, "version": 2}', "was changed: its seal does not fit"),
-        (b'{"version": 2, "name": "\\ud800"}', "was changed: its seal does not fit"),
-        (sealed({"version": 2}).encode(), "lists no files"),
-        (sealed({"version": 2, "files": []}).encode(), "lists no files"),
+        (b"{}", "has version None; expected 3"),
+        (b'{"version": 1}', "has version 1; expected 3"),
+        (b'{"version": 3}', "was changed: its seal does not fit"),
+        (b'{"version": 3, "version": 3}', "was changed: its seal does not fit"),
+        (b'{"version": 3, "name": "\\ud800"}', "was changed: its seal does not fit"),
+        (sealed({"version": 3}).encode(), "lists no files"),
+        (sealed({"version": 3, "files": []}).encode(), "lists no files"),
         (
-            sealed({"version": 2, "files": {}}).encode(),
+            sealed({"version": 3, "files": {}}).encode(),
             "does not list model.tflite, golden.json, labels.txt, vocab.txt",
         ),
     ],
@@ -204,7 +204,7 @@ def test_manifests_that_are_none(bundle, content, message):
 def test_manifests_nested_to_any_depth(bundle, key):
     for depth in (*range(100, 1200, 50), *range(980, 1000), 5_000, 20_000):
         nested = f'"{key}": {"[" * depth}{"]" * depth}'
-        (bundle / "manifest.json").write_text(f'{{"version": 2, {nested}}}')
+        (bundle / "manifest.json").write_text(f'{{"version": 3, {nested}}}')
         with pytest.raises(UserError) as caught:
             verify_bundle(bundle)
         assert "\n" not in str(caught.value)

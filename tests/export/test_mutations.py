@@ -137,7 +137,7 @@ def put_much_into_the_manifest(bundle: Path, random: Random) -> None:
 
 def nest_the_manifest(bundle: Path, random: Random) -> None:
     depth = int(random.integers(10, 200_000))
-    text = '{"version": 2, "files": ' + "[" * depth + "]" * depth + "}"
+    text = '{"version": 3, "files": ' + "[" * depth + "]" * depth + "}"
     (bundle / "manifest.json").write_text(text, "utf-8")
 
 
@@ -157,7 +157,9 @@ def say_something_else_and_seal(bundle: Path, random: Random) -> None:
         {"lengths": None},
         {"operators": {}},
         {"label_names": None},
-        {"version": 3},
+        {"version": 4},
+        {"output": "probabilities"},
+        {"mediapipe": True},
     ]
     lie = one_of(random, lies)
     reseal(bundle, lambda manifest: manifest.update(lie))

@@ -9,6 +9,8 @@ from helpers import inputs, tiny_bert, tiny_bilstm
 from tfdistill.data.tokenize import Tokenizer
 from tfdistill.errors import UserError
 from tfdistill.models import presets
+from tfdistill.models.pruned import PrunedBertConfig
+from tfdistill.models.text import TextModel
 
 TINY = {"hidden_size": 12, "num_hidden_layers": 2, "intermediate_size": 9}
 BODY = {"hidden_size": 10, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 7}
@@ -63,6 +65,19 @@ def test_students_are_cut_from_every_transformer():
     small = presets.new("distilbert", vocab_size=50, dim=8, n_layers=3, n_heads=2, hidden_dim=9)
     cut = presets.student_from_layers(small, layers=[3])
     np.testing.assert_array_equal(cut.encoder.blocks[0].key.kernel, small.encoder.blocks[2].key.kernel)
+
+
+def test_students_are_cut_from_an_unevenly_pruned_teacher():
+    config = PrunedBertConfig(
+        50, 8, 3, 2, 16, 16, heads_per_layer=(2, 1, 2), query_key_sizes=(4, 3, 2), intermediate_sizes=(5, 6, 7)
+    )
+    teacher = TextModel(config, 3)
+    student = presets.student_from_layers(teacher, layers=[1, 3])
+    assert student.config.heads_per_layer == (2, 2) and student.config.intermediate_sizes == (5, 7)
+    assert student.config.query_key_sizes == (4, 2) and student.config.value_sizes is None
+    x = inputs()
+    ours, theirs = (model.features(x, ("hidden_states",)).hidden_states[0] for model in (student, teacher))
+    np.testing.assert_array_equal(ours, theirs)
 
 
 def test_dropout_of_a_student():

@@ -15,6 +15,7 @@ from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.distilbert import DistilBertConfig
 from tfdistill.models.heads import TASKS
 from tfdistill.models.mobilebert import MobileBertConfig
+from tfdistill.models.pruned import PER_LAYER
 from tfdistill.models.text import TextModel
 
 # Beside each the parameters that its paper gives. All speak of the English uncased vocabulary of 30,522 pieces.
@@ -173,7 +174,7 @@ def student_from_layers(
     if bad or not layers:
         raise UserError(f"layers {list(layers)} were asked for; expected some of the teacher's 1..{have}")
     changed = family not in (None, teacher.family)
-    student = _like(teacher, with_dropout(_cut(teacher.config, len(layers), changed), dropout))
+    student = _like(teacher, with_dropout(_cut(teacher.config, layers, changed), dropout))
     ours, theirs = student.encoder.embeddings, teacher.encoder.embeddings
     parts = [(block, teacher.encoder.blocks[n - 1]) for block, n in zip(student.encoder.blocks, layers, strict=True)]
     parts.append((student.head, teacher.head))
@@ -191,12 +192,12 @@ def student_from_layers(
     return student
 
 
-def _cut(sizes: Any, layers: int, to_distilbert: bool) -> Any:
+def _cut(sizes: Any, layers: Sequence[int], to_distilbert: bool) -> Any:
     if to_distilbert:
         return DistilBertConfig(
             vocab_size=sizes.vocab_size,
             dim=sizes.hidden_size,
-            n_layers=layers,
+            n_layers=len(layers),
             n_heads=sizes.num_attention_heads,
             hidden_dim=sizes.intermediate_size,
             max_position_embeddings=sizes.max_position_embeddings,
@@ -205,7 +206,11 @@ def _cut(sizes: Any, layers: int, to_distilbert: bool) -> Any:
             attention_dropout=sizes.attention_probs_dropout_prob,
             initializer_range=sizes.initializer_range,
         )
-    return replace(sizes, **{"n_layers" if isinstance(sizes, DistilBertConfig) else "num_hidden_layers": layers})
+    changes: dict[str, Any] = {"n_layers" if isinstance(sizes, DistilBertConfig) else "num_hidden_layers": len(layers)}
+    for name in PER_LAYER:
+        if (each := getattr(sizes, name, None)) is not None:
+            changes[name] = tuple(each[n - 1] for n in layers)
+    return replace(sizes, **changes)
 
 
 def copy_ends(student: TextModel, teacher: TextModel) -> None:
