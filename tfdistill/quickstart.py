@@ -53,9 +53,9 @@ class Plan:
     teacher_batch_size: int = 32
     student_epochs: float = 2.0
     student_rates: tuple[float, ...] = (4e-4, 6e-4)
-    student_search_steps: int = 32
+    student_search_steps: int = 16
     copies: int = 2  # augmented copies of each text, for the BiLSTM
-    bilstm_epochs: float = 3.0  # of the training texts and their copies
+    bilstm_epochs: float = 2.5  # of the training texts and their copies
     bilstm_rates: tuple[float, ...] = (3e-3, 4e-3)
     bilstm_search_steps: int = 50
     evaluations: int = 2
