@@ -126,6 +126,13 @@ def test_the_whole_way(work, tfdistill, tmp_path, recipe):
     code, out, err = tfdistill("bench", bundle, "--runs", 2, "--lengths", "16,3", "--json")
     assert code == 0, err
     assert [(found["tokens"], found["length"]) for found in json.loads(out)[str(bundle)]] == [(3, 16), (16, 16)]
+    file = bundle / "model.tflite"
+    code, out, err = tfdistill("bench", bundle, "--runs", 2, "--threads", "1,2", "--baseline", file, "--json")
+    assert code == 0, err
+    measured = json.loads(out)
+    assert list(measured) == [str(file), str(bundle)]
+    assert [found["threads"] for found in measured[str(bundle)]] == [1, 2]
+    assert [found["faster"] for found in measured[str(file)]] == [1.0, 1.0] and measured[str(bundle)][0]["faster"] > 0
 
 
 def test_debug_runs_in_a_few_steps(work, tfdistill, tmp_path):
@@ -211,6 +218,7 @@ BAD = {
     "more layers than the teacher": (lambda w, t: [*train_words(w, "--out", t / "r"), "--set", "num_layers=9"], "9 student layers"),
     "no such bundle": (lambda w, t: ["verify", t / "nothing"], "nothing"),
     "bench without file": (lambda w, t: ["bench", t / "nothing"], "missing"),
+    "threads of letters": (lambda w, t: ["bench", t, "--threads", "two"], "--threads two: expected whole"),
     "unknown mode": (lambda w, t: ["export", student(w), "--quantize", "int7", "--out", t / "b"], "int7"),
     "lengths of letters": (lambda w, t: ["export", student(w), "--lengths", "16,x", "--out", t / "b"], "16,x: expected whole"),
     "lengths out of range": (lambda w, t: ["export", student(w), "--lengths", "8,999", "--out", t / "b"], "length is 999; expected"),

@@ -395,8 +395,14 @@ def verify(bundle: Annotated[Path, typer.Argument(help="a directory made by expo
 @app.command()
 def bench(
     bundles: Annotated[list[Path], typer.Argument(help="bundles or .tflite files; measured in turn")],
-    threads: Annotated[int, typer.Option("--threads", min=1, help="threads of the interpreter")] = 1,
+    threads: Annotated[str, typer.Option("--threads", help="threads of the interpreter, such as 1 or 1,2,4")] = "1",
     runs: Annotated[int, typer.Option("--runs", min=1, help="timed runs of each measurement")] = 50,
+    mlperf: Annotated[
+        bool, typer.Option("--mlperf", help="MLPerf Mobile's minimum: 1024 runs and 60 s of each measurement")
+    ] = False,
+    baseline: Annotated[
+        Path | None, typer.Option("--baseline", help="bundle or .tflite to measure along and to compare with")
+    ] = None,
     lengths: Annotated[
         str | None,
         typer.Option("--lengths", help="rows of so many word pieces, such as 16,32,64; by default as many as fit"),
@@ -417,46 +423,64 @@ def bench(
 ) -> None:
     """Latency, memory and size on this machine, or on a phone. Needs no TensorFlow.
 
-    Example: `tfdistill bench BUNDLE --threads 1`, `tfdistill bench BUNDLE --adb --benchmark-model benchmark_model`
+    Example: `tfdistill bench BUNDLE --threads 1,2 --baseline TEACHER.tflite`; on a phone: `tfdistill bench BUNDLE --adb`
     """
-    from tfdistill.export.bench.host import bench_files
+    from tfdistill.export.bench.host import MLPERF_QUERIES, MLPERF_SECONDS, bench_files
     from tfdistill.progress import task
 
+    counts = _numbers("--threads", threads)
+    if baseline is not None:
+        bundles = [baseline, *(bundle for bundle in bundles if bundle != baseline)]
     files = [path / "model.tflite" if path.is_dir() else path for path in bundles]
     missing = [str(file) for file in files if not file.is_file()]
     if missing:
         raise UserError(f"{missing[0]} is missing; expected a bundle made by tfdistill export, or a .tflite file")
     if adb:
-        if lengths is not None:
-            raise UserError("--lengths is for this machine; benchmark_model runs a full row: leave it out with --adb")
-        _bench_on_phone(files, bundles, serial, benchmark_model, threads, runs, delegate, affinity, as_json)
+        if lengths is not None or mlperf or len(counts) > 1:
+            raise UserError(
+                "--lengths, --mlperf and several --threads are for this machine; expected one full row with --adb"
+            )
+        _bench_on_phone(files, bundles, serial, benchmark_model, counts[0], runs, delegate, affinity, as_json)
         return
     if serial or benchmark_model or affinity or delegate != "xnnpack":
         raise UserError("--serial, --benchmark-model, --delegate and --affinity are for a phone; expected --adb")
     tokens = (None,) if lengths is None else _numbers("--lengths", lengths)
-    repeats = 3
-    with task("measuring", repeats * len(files) * len(tokens)) as advance:
+    repeats, cases = 1 if mlperf else 3, len(counts) * len(tokens)
+    with task("measuring", repeats * len(files) * cases) as advance:
         results = bench_files(
-            files, threads=threads, runs=runs, repeats=repeats, tokens=tokens, progress=lambda *_: advance()
+            files,
+            threads=counts,
+            runs=max(runs, MLPERF_QUERIES) if mlperf else runs,
+            seconds=MLPERF_SECONDS if mlperf else 0.0,
+            repeats=repeats,
+            tokens=tokens,
+            progress=lambda *_: advance(),
         )
-    named = list(zip([bundle for bundle in bundles for _ in tokens], results, strict=True))
+    if baseline is not None:
+        for number, found in enumerate(results):
+            found["faster"] = results[number % cases]["latency_ms"]["median"] / found["latency_ms"]["median"]
+    named = list(zip([bundle for bundle in bundles for _ in range(cases)], results, strict=True))
     if as_json:
         said = {str(bundle): [found for other, found in named if other == bundle] for bundle in bundles}
-        print(json.dumps({bundle: found if lengths else found[0] for bundle, found in said.items()}))
+        print(json.dumps({bundle: found if cases > 1 or lengths else found[0] for bundle, found in said.items()}))
         return
-    table = Table(title=f"{threads} thread(s), {runs} runs, batch 1")
-    for column in ("file", "tokens", "length", "MB", "median ms", "p90 ms", "p95 ms", "first ms", "peak MB"):
+    table = Table(title=f"{min(found['runs'] for found in results)} runs, batch 1")
+    for column in ("file", "threads", "tokens", "length", "MB", "median ms", "p90 ms", "p95 ms", "first ms", "peak MB"):
         table.add_column(column, justify="left" if column == "file" else "right")
+    if baseline is not None:
+        table.add_column("faster", justify="right")
     for bundle, found in named:
         latency = found["latency_ms"]
         table.add_row(
             str(bundle),
+            str(found["threads"]),
             str(found["tokens"]),
             str(found["length"]),
             f"{found['bytes'] / 1e6:.1f}",
             *(f"{latency[key]:.2f}" for key in ("median", "p90", "p95")),
             f"{found['first_ms']:.0f}",
             f"{found['peak_memory_mb']:.0f}",
+            *([f"{found['faster']:.2f}×"] if baseline is not None else []),
         )
     out_console.print(table)
 

@@ -1,6 +1,6 @@
 """Measure .tflite files on this machine, each in a process of its own. Imports no TensorFlow.
 
-python -m tfdistill.export.bench.host FILE [--json] [--threads 1] [--runs 50] [--warmup 5] [--tokens N]
+python -m tfdistill.export.bench.host FILE [--json] [--threads 1] [--runs 50] [--warmup 5] [--tokens N] [--seconds S]
 """
 
 from __future__ import annotations
@@ -20,25 +20,37 @@ from typing import Any
 
 from tfdistill.errors import UserError
 
+# What MLPerf Mobile asks of a single stream: so many queries, and so long; the 90th percentile counts.
+MLPERF_QUERIES, MLPERF_SECONDS = 1024, 60.0
+
 
 def bench_file(
-    path: str | os.PathLike, *, threads: int = 1, runs: int = 50, warmup: int = 5, tokens: int | None = None
+    path: str | os.PathLike,
+    *,
+    threads: int = 1,
+    runs: int = 50,
+    warmup: int = 5,
+    tokens: int | None = None,
+    seconds: float = 0.0,
 ) -> dict[str, Any]:
     """Measure one file with LiteRT's interpreter and its default delegate (XNNPACK), one row at a time.
 
     Args:
         path: a .tflite file with int32 [1, length] inputs.
         threads: threads that one inference may use.
-        runs: inferences that count.
+        runs: inferences that count, at least.
         warmup: inferences before them that do not, the first one included.
         tokens: of the row; it goes to the shortest signature it fits in. By default a full row of the longest one.
+        seconds: the inferences that count go on for so long at least.
 
     Returns:
-        latency_ms: median, p90, p95, min and mean of `runs` inferences of that row.
+        latency_ms: median, p90, p95, min and mean of the inferences of that row.
         first_ms: loading the file and the first inference.
         peak_memory_mb: the most memory the process held, interpreter and Python included.
         memory_delta_mb: how much of it came with the file.
-        file, bytes, threads, runs, warmup, tokens, length (of the signature).
+        seconds: how long the inferences took together.
+        mlperf_minimum: whether they were as many and took as long as MLPerf Mobile asks of a single stream.
+        file, bytes, threads, runs (as many as there were), warmup, tokens, length (of the signature).
 
     Raises:
         UserError: the row is longer than the file takes, the file is missing or does not run, or a number is out of range.
@@ -51,10 +63,13 @@ def bench_file(
     ):
         if value is not None and value < least:
             raise UserError(f"{name} is {value}; expected at least {least}")
+    if not 0 <= seconds < float("inf"):
+        raise UserError(f"seconds is {seconds}; expected a number from 0 up")
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path} is missing; expected a .tflite file")
     numbers = ["--threads", str(threads), "--runs", str(runs), "--warmup", str(warmup)]
+    numbers += ["--seconds", str(seconds)]
     numbers += [] if tokens is None else ["--tokens", str(tokens)]
     command = [sys.executable, "-P", "-m", "tfdistill.export.bench.host", str(path.resolve()), "--json", *numbers]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -67,32 +82,36 @@ def bench_file(
 def bench_files(
     paths: Sequence[str | os.PathLike],
     *,
-    threads: int = 1,
+    threads: int | Sequence[int] = 1,
     runs: int = 50,
     warmup: int = 5,
     repeats: int = 3,
     tokens: Sequence[int | None] = (None,),
+    seconds: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """`bench_file` for each of `paths` and each of `tokens`, `repeats` times by turns, so that a slow minute hits all alike.
+    """`bench_file` for all of `paths`, `threads`, `tokens`, `repeats` times by turns, so that a slow minute hits all alike.
 
     Args:
-        paths, threads, runs, warmup: as for `bench_file`.
+        paths, runs, warmup, seconds: as for `bench_file`.
+        threads: of an inference; one number or several.
         repeats: processes for each file and number of tokens.
         tokens: of the rows; None is a full row.
         progress: called with how many measurements are done, and of how many.
 
     Returns:
-        For each path in its order, and for each of `tokens` in theirs, what `bench_file` gives: of latencies, of `first_ms`
-        and of memory the median over the repeats, of `min` the least; and `repeats`.
+        For each path in its order, for each of `threads` and each of `tokens` in theirs, what `bench_file` gives: of
+        latencies, of `first_ms` and of memory the median over the repeats, of `min` the least; and `repeats`.
     """
     if repeats < 1:
         raise UserError(f"repeats is {repeats}; expected at least 1")
-    cases = [(path, count) for path in paths for count in tokens]
+    each = [threads] if isinstance(threads, int) else threads
+    cases = [(path, number, count) for path in paths for number in each for count in tokens]
     found: list[list[dict[str, Any]]] = [[] for _ in cases]
     for repeat in range(repeats):
-        for number, (path, count) in enumerate(cases):
-            found[number].append(bench_file(path, threads=threads, runs=runs, warmup=warmup, tokens=count))
+        for number, (path, used, count) in enumerate(cases):
+            result = bench_file(path, threads=used, runs=runs, warmup=warmup, tokens=count, seconds=seconds)
+            found[number].append(result)
             if progress is not None:
                 progress(repeat * len(cases) + number + 1, repeats * len(cases))
     return [_summary(results) for results in found]
@@ -137,7 +156,7 @@ def _summary(results: list[dict[str, Any]]) -> dict[str, Any]:
 # --- in the process that is measured --------------------------------------------------------------------------------
 
 
-def _measure(path: Path, threads: int, runs: int, warmup: int, tokens: int | None) -> dict[str, Any]:
+def _measure(path: Path, threads: int, runs: int, warmup: int, tokens: int | None, seconds: float) -> dict[str, Any]:
     import numpy as np
     from ai_edge_litert.interpreter import Interpreter
 
@@ -155,11 +174,13 @@ def _measure(path: Path, threads: int, runs: int, warmup: int, tokens: int | Non
     first = (time.perf_counter() - start) * 1e3
     for _ in range(warmup - 1):
         run(**row)
-    times = []
-    for _ in range(runs):
+    times: list[float] = []
+    began = time.perf_counter()
+    while len(times) < runs or time.perf_counter() - began < seconds:
         start = time.perf_counter()
         run(**row)
         times.append((time.perf_counter() - start) * 1e3)
+    took = time.perf_counter() - began
     p90, p95 = np.percentile(times, [90, 95])
     latency = {
         "median": statistics.median(times),
@@ -176,7 +197,9 @@ def _measure(path: Path, threads: int, runs: int, warmup: int, tokens: int | Non
         "memory_delta_mb": round(peak - before, 1),
         "bytes": path.stat().st_size,
         "threads": threads,
-        "runs": runs,
+        "runs": len(times),
+        "seconds": round(took, 3),
+        "mlperf_minimum": len(times) >= MLPERF_QUERIES and took >= MLPERF_SECONDS,
         "warmup": warmup,
         "tokens": count,
         "length": length,
@@ -219,9 +242,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     for name, value in (("threads", 1), ("runs", 50), ("warmup", 5), ("tokens", None)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--seconds", type=float, default=0.0)
     options = parser.parse_args(arguments)
     try:
-        result = _measure(options.file, options.threads, options.runs, options.warmup, options.tokens)
+        result = _measure(options.file, options.threads, options.runs, options.warmup, options.tokens, options.seconds)
     except (UserError, ValueError, RuntimeError) as error:
         print(str(error).strip().split("\n")[0], file=sys.stderr)
         return 2

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from tfdistill.errors import UserError
+from tfdistill.export.bench import host
 from tfdistill.export.bench.host import bench_file, bench_files, machine, main
 from tfdistill.export.bench.report import main_findings, print_table, render, write_report
 from tfdistill.export.convert import convert_model
@@ -66,6 +67,23 @@ def test_what_cannot_be_measured(files, tmp_path):
             bench_file(files[0], **{name: 0})
     with pytest.raises(UserError, match="repeats is 0"):
         bench_files(files, repeats=0)
+
+
+def test_mlperfs_minimum_and_several_threads(files, monkeypatch):
+    result = bench_file(files[0], runs=1, seconds=0.3)
+    assert result["runs"] > 1 and result["seconds"] >= 0.3 and not result["mlperf_minimum"]
+    results = bench_files(files, threads=(1, 2), runs=2, warmup=1, repeats=1)
+    assert [(found["file"][:4], found["threads"]) for found in results] == [
+        ("bert", 1),
+        ("bert", 2),
+        ("bils", 1),
+        ("bils", 2),
+    ]
+    with pytest.raises(UserError, match="seconds is nan"):
+        bench_file(files[0], seconds=float("nan"))
+    monkeypatch.setattr(host, "MLPERF_SECONDS", 0.0)
+    measured = host._measure(files[0], 1, host.MLPERF_QUERIES, 1, None, 0.0)
+    assert measured["mlperf_minimum"] and measured["runs"] == 1024
 
 
 def test_command(files, capfd):
