@@ -261,7 +261,7 @@ def test_options(phone, file, tmp_path, monkeypatch):
         ("--adb", "--serial", "P9"): "adb does not see P9 but P1",
         ("--adb", "--delegate", "npu"): "delegate is 'npu'; expected one of xnnpack",
         ("--adb", "--affinity", "f0; reboot"): "expected a hexadecimal mask",
-        ("--adb", "--lengths", "8"): "leave it out with --adb",
+        ("--adb", "--lengths", "8"): "expected one full row with --adb",
         ("--adb", "--benchmark-model", str(tmp_path / "none")): "expected TensorFlow Lite's benchmark_model",
         ("--serial", "P1"): "are for a phone; expected --adb",
     }.items():
