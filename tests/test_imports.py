@@ -32,7 +32,7 @@ _TRAINING = (
     "runner",
     "run_directory",
 )
-_SHIPPING = ("recipes", "export", "export.bench", "quiet")
+_SHIPPING = ("recipes", "export", "export.runtime", "export.bench", "quiet")
 
 # One row for each module or package, from the bottom up: what of ours it may import. The longest name that fits counts.
 LAYERS: dict[str, tuple[str, ...]] = {
