@@ -19,11 +19,11 @@ from tfdistill.errors import UserError
 from tfdistill.export.convert import convert_model, lengths_of
 from tfdistill.export.gate import AccuracyDropped, compare
 from tfdistill.export.golden_texts import TEXTS
-from tfdistill.export.mediapipe import check_fits, with_metadata
+from tfdistill.export.mediapipe import LABELS, VOCABULARY, check_fits, with_metadata
 from tfdistill.export.modes import MODES, check_modes, tool_for
 from tfdistill.export.readme import readme
 from tfdistill.export.runtime import TFLiteModel
-from tfdistill.export.verify import GOLDEN, LABELS, MANIFEST, MODEL, VERSION, VOCABULARY, sealed
+from tfdistill.export.verify import GOLDEN, MANIFEST, MODEL, VERSION, sealed
 from tfdistill.files import atomic_directory, atomic_write, sha256
 from tfdistill.models.text import TextModel
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tfdistill.export.lstm_graphs import bilstm
 from tfdistill.export.parts import Parts, Tensors
-from tfdistill.export.runtime import INPUTS, signature_name
+from tfdistill.export.runtime import INPUTS, LOGITS, PROBABILITIES, signature_name
 from tfdistill.export.transformer_graphs import bert, distilbert, mobilebert
 
 # config.json's model_type → builder
@@ -75,8 +75,8 @@ def graph(
         def forward(token_ids: tf.Tensor, padding_mask: tf.Tensor, segment_ids: tf.Tensor) -> dict[str, tf.Tensor]:
             logits = head(encoder(token_ids, padding_mask, segment_ids))
             if probabilities:
-                return {"probabilities": tf.nn.softmax(logits)}
-            return {"logits": logits if pooled else tf.reshape(logits, [1, *logits.shape])}
+                return {PROBABILITIES: tf.nn.softmax(logits)}
+            return {LOGITS: logits if pooled else tf.reshape(logits, [1, *logits.shape])}
 
         signature = [tf.TensorSpec([1, length], tf.int32, name=name) for name in INPUTS]
         return tf.function(forward, input_signature=signature, autograph=False)

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from tfdistill.errors import UserError
-from tfdistill.export.mediapipe import files_within
+from tfdistill.export.mediapipe import LABELS, VOCABULARY, files_within
 from tfdistill.export.runtime import Rows, TFLiteModel, check_operators, operators, read_file
 from tfdistill.files import sha256
 
-MANIFEST, MODEL, GOLDEN, LABELS, VOCABULARY = "manifest.json", "model.tflite", "golden.json", "labels.txt", "vocab.txt"
+MANIFEST, MODEL, GOLDEN = "manifest.json", "model.tflite", "golden.json"
 VERSION = 3
 _MOST_JSON = 64 * 2**20  # bytes of a JSON file; a few hundred golden vectors take less than one of these megabytes
 _ADVICE = "export the bundle again, or fetch it again"
