@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # PyTorch and transformers, which nothing but the fidelity target needs; they do not run in one process with TensorFlow.
 FIDELITY := .venv-fidelity
+# ONNX Runtime and what writes its files, for the runtimes target.
+ONNX := .venv-onnx
 # A picture of the package as it is installed, for mypy, which does not see where pyproject.toml maps export/ and recipes/.
 TYPES := $(VENV)/types/tfdistill
 # Processes that share the tests.
@@ -13,7 +15,7 @@ JOBS := 2
 UV := uv==0.13.8
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test slow torture fidelity lint format wheel lock clean distclean
+.PHONY: help venv quickstart test slow torture fidelity runtimes lint format wheel lock clean distclean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -75,6 +77,14 @@ fidelity: venv $(FIDELITY)/.installed ## compare all transformer families and he
 	FIDELITY=$(FIDELITY)/exchange $(BIN)/python -m pytest tests/fidelity/live.py
 	$(FIDELITY)/bin/python tests/fidelity/theirs.py check $(FIDELITY)/exchange
 
+$(ONNX)/.installed: benchmarks/onnx_requirements.txt
+	@set -e; $(find_python); rm -rf $(ONNX); $$python -m venv $(ONNX)
+	@$(ONNX)/bin/python -m pip install -q -r $<
+	@touch $@
+
+runtimes: venv $(ONNX)/.installed ## LiteRT beside ONNX Runtime: size and latency of each model, float32 and dynamic int8
+	$(BIN)/python benchmarks/runtimes.py --python $(ONNX)/bin/python $(ARGS)
+
 lint: venv ## ruff (rules and format) and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -103,4 +113,4 @@ clean: ## remove what was built and cached, not the venv
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean ## clean, and remove the venvs too
-	rm -rf $(VENV) $(FIDELITY)
+	rm -rf $(VENV) $(FIDELITY) $(ONNX)

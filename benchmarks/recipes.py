@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from tfdistill.files import atomic_write
 
 SEARCH_STEPS = 80
 TRANSFORMER, SMALL = (1e-4, 3e-4), (1e-3, 3e-3)
+BOTH = ("distilled", "labels")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Cell:
 CELLS = {
     "soft_targets": Cell(("epochs=3",)),
     "pkd": Cell(("epochs=3",)),
-    "tinybert": Cell(("intermediate_epochs=1.5", "epochs=1.5")),
+    "tinybert": Cell(("copies=1", "intermediate_epochs=0.75", "epochs=0.75"), SMALL),
     "distilbert": Cell(("epochs=3", "distil_finetuning=true")),
     "mobilebert": Cell(("transfer_epochs=0.25", "epochs=1.5"), SMALL),
     "bilstm": Cell(("epochs=1", "copies=2"), SMALL),
@@ -60,19 +61,20 @@ def make_teacher(data: str, out: Path, epochs: float) -> None:
     subprocess.run([sys.executable, "-m", "tfdistill", *command], check=True)
 
 
-def run_cell(data: str, teacher: Path, name: str, seed: int, general: Sequence[str], out: Path) -> None:
-    """Train one recipe both ways and write its scores."""
+def run_cell(
+    data: str, teacher: Path, name: str, cell: Cell, seed: int, out: Path, methods: Sequence[str] = BOTH
+) -> None:
+    """Train the recipe `name` and write its scores, and beside them the student: distilled, the first of `methods`."""
     import keras
 
     from tfdistill.data.sources import load_data
-    from tfdistill.load import load
+    from tfdistill.load import load, save
     from tfdistill.quickstart import both_ways
     from tfdistill.recipe import Recipe, parse_settings
     from tfdistill.recipes import find
     from tfdistill.runner import ask_teacher, prepare
 
-    started, cell, module = time.monotonic(), CELLS[name], find(name)
-    settings = [*cell.settings, *(general if cell.general else ())]
+    started, module, settings = time.monotonic(), find(name), list(cell.settings)
     asked = load(teacher)
     text = load_data(data, label_names=asked.label_names)
 
@@ -84,7 +86,7 @@ def run_cell(data: str, teacher: Path, name: str, seed: int, general: Sequence[s
     prepared = prepare(first, seed)
     if any("logits" in stage.reads_teacher for stage in first.stages):
         ask_teacher(first, prepared)
-    trained = both_ways(name, make, cell.rates, SEARCH_STEPS, prepared, seed)
+    trained = both_ways(name, make, cell.rates, SEARCH_STEPS, prepared, seed, methods)
     found: dict[str, Any] = {
         each.method: {
             "scores": each.result.scores,
@@ -103,6 +105,7 @@ def run_cell(data: str, teacher: Path, name: str, seed: int, general: Sequence[s
         "methods": found,
         "seconds": time.monotonic() - started,
     }
+    save(trained[0].result.student, out.with_suffix(""))
     atomic_write(out, json.dumps(said, indent=2) + "\n")
 
 
@@ -151,7 +154,10 @@ def main() -> None:
 
     if options.cell:
         seed = options.seeds[0]
-        run_cell(options.data, teacher / "student", options.cell, seed, options.general, place(options.cell, seed))
+        cell = CELLS[options.cell]
+        if cell.general:
+            cell = replace(cell, settings=(*cell.settings, *options.general))
+        run_cell(options.data, teacher / "student", options.cell, cell, seed, place(options.cell, seed))
         return
     if not options.show and not (teacher / "student").is_dir():
         make_teacher(options.data, teacher, options.teacher_epochs)

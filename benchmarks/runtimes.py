@@ -1,0 +1,161 @@
+"""LiteRT beside ONNX Runtime: the same models, lengths and threads, float32 and dynamic int8.
+
+    make runtimes
+    make runtimes ARGS="--models runs/quickstart/models/teacher runs/quickstart/models/student-3-layers --length 64"
+
+Without --models: presets with random weights, of which only size and latency say anything. Models that were trained are scored
+too, on the test split of --data. Every file is measured in a process of its own, all by turns, --repeats times; the numbers are
+medians over these.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tfdistill.data.metrics import accuracy
+from tfdistill.export.bench.host import bench_file, machine
+from tfdistill.export.convert import convert_models, padded
+from tfdistill.export.runtime import TFLiteModel
+from tfdistill.files import atomic_write
+from tfdistill.load import data_for, load, save
+from tfdistill.models import presets
+from tfdistill.predict import encode, predict_logits
+from tfdistill.progress import task
+
+PRESETS = ("tinybert_4l_312", "minilm_l6_384", "mobilebert", "distilbert")
+MODES = ("fp32", "dynamic_int8")
+PEER = Path(__file__).with_name("onnx_peer.py")
+
+
+def peer(python: Path, *arguments: str | Path) -> str:
+    """What onnx_peer.py prints last. Raises SystemExit with its last line of error."""
+    done = subprocess.run([python, PEER, *map(str, arguments)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"onnx_peer.py {arguments[0]} failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+    return (done.stdout.strip().splitlines() or [""])[-1]
+
+
+def random_models(where: Path) -> list[Path]:
+    """Directories of the presets with random weights and the demo's vocabulary."""
+    tokenizer = load("demo:minilm").tokenizer
+    for name in PRESETS:
+        save(presets.new(name, tokenizer=tokenizer, num_outputs=2), where / name)
+    return [where / name for name in PRESETS]
+
+
+def files_of(directory: Path, out: Path, length: int, python: Path) -> dict[tuple[str, str], Path]:
+    """(runtime, mode) -> file."""
+    made = convert_models([(load(str(directory)), directory.name)], out, length=length, modes=MODES)[0]
+    peer(python, "export", directory, out / "onnx" / directory.name, "--length", str(length))
+    ours = {("LiteRT", mode): made[mode].path for mode in MODES}
+    return ours | {("ONNX Runtime", mode): out / "onnx" / directory.name / f"{mode}.onnx" for mode in MODES}
+
+
+def scores(directory: Path, data: str, files: dict[tuple[str, str], Path], length: int, python: Path) -> dict[Any, Any]:
+    """Accuracy of each file on test, and its agreement with Keras."""
+    model = load(str(directory))
+    split = data_for(model, str(directory), data).splits["test"]
+    rows, found = encode(model, split, length), {}
+    keras_classes = predict_logits(model, rows).argmax(-1)
+    with tempfile.TemporaryDirectory() as scratch:
+        ids, out = Path(scratch, "ids.npz"), Path(scratch, "logits.npy")
+        np.savez(ids, **padded(rows, length, len(rows)))
+        for key, path in files.items():
+            if key[0] == "LiteRT":
+                logits = TFLiteModel(path).predict(rows, workers=2)
+            else:
+                peer(python, "predict", path, ids, out)
+                logits = np.load(out)
+            agreement = float(np.mean(logits.argmax(-1) == keras_classes))
+            found[key] = {"accuracy": accuracy(split.known_labels, logits), "agreement": agreement}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, nargs="+", default=[], help="directories of trained classifiers")
+    parser.add_argument("--data", default="demo:movie-snippets")
+    parser.add_argument("--length", type=int, default=128)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=50)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--python", type=Path, default=Path(".venv-onnx/bin/python"), help="of onnx_requirements.txt")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/runtimes.json"))
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        directories = options.models or random_models(Path(scratch, "models"))
+        with task("converting and scoring", len(directories)) as advance:
+            for directory in directories:
+                files = files_of(directory, Path(scratch, "files"), options.length, options.python)
+                known = options.models and scores(directory, options.data, files, options.length, options.python)
+                rows += [
+                    {"model": directory.name, "runtime": runtime, "mode": mode, "path": path, "times": []}
+                    | (known[runtime, mode] if known else {})
+                    for (runtime, mode), path in files.items()
+                ]
+                advance()
+        with task("measuring by turns", len(rows) * options.repeats) as advance:
+            for _ in range(options.repeats):
+                for row in rows:
+                    if row["runtime"] == "LiteRT":
+                        said = bench_file(row["path"], threads=options.threads, runs=options.runs)
+                    else:
+                        numbers = ("--threads", str(options.threads), "--runs", str(options.runs))
+                        said = json.loads(peer(options.python, "measure", row["path"], *numbers))
+                    row["times"].append(said["latency_ms"]["median"])
+                    row["bytes"] = said["bytes"]
+                    advance()
+    for row in rows:
+        row.pop("path")
+        row["latency_ms"] = statistics.median(row["times"])
+    _compare(rows)
+    said = {key: getattr(options, key) for key in ("length", "threads", "runs", "repeats")}
+    said |= {"data": options.data if options.models else None, "machine": machine(), "rows": rows}
+    atomic_write(options.out, json.dumps(said, indent=2) + "\n")
+    _print(rows, options)
+
+
+def _compare(rows: list[dict[str, Any]]) -> None:
+    """How many times as fast LiteRT is, from the medians of each turn, and what int8 gains over its own float32."""
+    by = {(row["model"], row["runtime"], row["mode"]): row for row in rows}
+    for (model, runtime, mode), row in by.items():
+        for key, other in (
+            ("times_as_fast_as_onnx_runtime", (model, "ONNX Runtime", mode)),
+            ("times_as_fast_as_own_fp32", (model, runtime, "fp32")),
+        ):
+            row[key] = statistics.median(b / a for a, b in zip(row["times"], by[other]["times"], strict=True))
+
+
+def _print(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
+    table = Table(title=f"{options.length} word pieces, {options.threads} thread(s), batch 1, {machine()['processor']}")
+    headings = ("model", "runtime", "mode", "MB", "accuracy", "agrees", "ms", "× ONNX Runtime", "× own fp32")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in headings[:3] else "right")
+    for row in rows:
+        table.add_row(
+            row["model"],
+            row["runtime"],
+            row["mode"],
+            f"{row['bytes'] / 1e6:.1f}",
+            f"{100 * row['accuracy']:.1f}" if "accuracy" in row else "–",
+            f"{100 * row['agreement']:.1f} %" if "agreement" in row else "–",
+            f"{row['latency_ms']:.2f}",
+            f"{row['times_as_fast_as_onnx_runtime']:.2f}",
+            f"{row['times_as_fast_as_own_fp32']:.2f}",
+        )
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()
