@@ -239,7 +239,8 @@ def check(directory: Path) -> None:
         model = open_checkpoint(family, task, place / "ours", config)
         with np.load(place / "answers.npz") as expected:
             assert_close(answers(model, batch(config.vocab_size, seed)), dict(expected))
-        assert model.config.num_labels == config.num_labels, place
+        if task not in ("masked_lm", "pretraining", "next_sentence"):  # these have no labels of their own
+            assert model.config.num_labels == config.num_labels, place
         assert model.config.problem_type == config.problem_type or task == "classification", place
     print(f"transformers {transformers.__version__}: {len(cases())} directories of tfdistill open and answer the same")
 
