@@ -24,7 +24,7 @@ from pydantic import Field
 
 from tfdistill import losses
 from tfdistill.data.masking import Masking
-from tfdistill.data.textdata import TextData
+from tfdistill.data.reading import Data
 from tfdistill.mapping import alternate
 from tfdistill.match import HardLabels, Match, Term
 from tfdistill.models.presets import student_from_layers
@@ -58,7 +58,7 @@ class Settings(GeneralSettings):
     max_length: int = Field(128, ge=5, le=512, description="word pieces of an example")
 
 
-def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
+def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     settings = settings or Settings()
     family = "distilbert" if teacher.family == "bert" else None
     layers = alternate(settings.num_layers or max(1, teacher.num_layers // 2), teacher.num_layers)

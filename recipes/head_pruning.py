@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tfdistill.data.textdata import TextData
+from tfdistill.data.reading import Data
 from tfdistill.models.text import TextModel
 from tfdistill.recipe import Recipe
 from tfdistill.recipes._pruning import PruneHeads, PruningSettings, compacted, whole_student
@@ -32,7 +32,7 @@ class Settings(PruningSettings):
     importance_rows: int | None = Field(1000, ge=1, description="training rows for the importance; none takes all")
 
 
-def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
+def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     settings = settings or Settings()
     prune = PruneHeads(
         data.task,

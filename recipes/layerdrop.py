@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from tfdistill.compress.layerdrop import keep_layers, layers_at_depth, layers_at_rate, with_layerdrop
-from tfdistill.data.textdata import TextData
+from tfdistill.data.reading import Data
 from tfdistill.errors import UserError
 from tfdistill.models.text import TextModel
 from tfdistill.recipe import Recipe
@@ -54,7 +54,7 @@ def _layers(num_layers: int, settings: Settings) -> dict[str, tuple[int, ...]]:
     return {f"depth-{depth}": layers_at_depth(num_layers, depth) for depth in depths}
 
 
-def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
+def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     settings = settings or Settings()
     student = with_layerdrop(whole_student(teacher, settings), settings.rate)
     layers = _layers(student.num_layers, settings)

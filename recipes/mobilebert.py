@@ -27,7 +27,7 @@ from pydantic import Field
 
 from tfdistill import losses
 from tfdistill.data.masking import Masking
-from tfdistill.data.textdata import TextData
+from tfdistill.data.reading import Data
 from tfdistill.errors import UserError
 from tfdistill.mapping import uniform
 from tfdistill.match import HardLabels, Match, Term
@@ -68,7 +68,7 @@ class Settings(GeneralSettings):
     max_length: int = Field(128, ge=5, le=512, description="word pieces of an example")
 
 
-def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
+def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     settings = settings or Settings()
     if settings.student.startswith("hf:"):
         student, copied = make_student(teacher, settings.student), True

@@ -23,10 +23,9 @@ from pydantic import Field
 
 from tfdistill.compress.cut import sizes_of
 from tfdistill.compress.neurons import Widths, neuron_importance, prune_neurons
-from tfdistill.data.batching import Examples, dataset
-from tfdistill.data.textdata import TextData
+from tfdistill.data.batching import dataset
+from tfdistill.data.reading import Data, read_split
 from tfdistill.models.text import TextModel
-from tfdistill.predict import encode
 from tfdistill.recipe import Recipe
 from tfdistill.recipes._pruning import (
     PruneNeurons,
@@ -70,19 +69,18 @@ def _widths(model: TextModel, settings: Settings) -> list[Widths]:
     return found
 
 
-def _narrowed(student: TextModel, data: TextData, settings: Settings) -> TextModel:
+def _narrowed(student: TextModel, data: Data, settings: Settings) -> TextModel:
     """The student with a narrower residual stream."""
-    rows = data.splits["train"]
-    rows = rows.take(range(min(len(rows), settings.importance_rows or len(rows))))
-    batches = dataset(
-        Examples(encode(student, rows, settings.max_length), rows.labels), settings.batch_size, shuffle=False
-    )
+    split = data.splits["train"]
+    split = split.take(range(min(len(split), settings.importance_rows or len(split))))
+    rows = read_split(data, split, student.tokenizer, settings.max_length)
+    batches = dataset(rows.examples, settings.batch_size, shuffle=False)
     importance = neuron_importance(student, batches, task_loss(data.task), settings.measure)
     width = scaled(student.config.hidden_size, settings.hidden, settings.multiple)
     return prune_neurons(student, importance, Widths(hidden=width))
 
 
-def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
+def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     settings = settings or Settings()
     student = whole_student(teacher, settings)
     if settings.hidden < 1:

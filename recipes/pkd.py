@@ -21,7 +21,7 @@ from typing import Literal
 from pydantic import Field
 
 from tfdistill import losses, mapping
-from tfdistill.data.textdata import TextData
+from tfdistill.data.reading import Data
 from tfdistill.match import Match
 from tfdistill.models.text import TextModel
 from tfdistill.recipe import Recipe, soft_and_hard_terms
@@ -42,7 +42,7 @@ class Settings(CommonSettings):
     beta: float = Field(100.0, ge=0, description="β, weight of the [CLS] states")
 
 
-def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
+def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     settings = settings or Settings()
     first = range(1, (settings.num_layers or max(2, teacher.num_layers // 2)) + 1)
     student = make_student(teacher, settings.student, layers=first)

@@ -19,7 +19,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from tfdistill import losses, mapping
-from tfdistill.data.textdata import TextData
+from tfdistill.data.reading import Data
 from tfdistill.match import HardLabels, Match
 from tfdistill.models.text import TextModel
 from tfdistill.recipe import Recipe, soft_and_hard_terms
@@ -37,7 +37,7 @@ class Settings(CommonSettings):
     hidden_weight: float = Field(0.0, ge=0, description="weight of the hidden-state loss; 0 is the paper's method")
 
 
-def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
+def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     settings = settings or Settings()
     student = make_student(teacher, settings.student, settings.num_layers, dropout=settings.dropout)
     first = settings.pretrain_on_soft_targets

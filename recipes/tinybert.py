@@ -25,7 +25,8 @@ from pydantic import Field
 
 from tfdistill import losses
 from tfdistill.data.augment import augment_split
-from tfdistill.data.textdata import Split, TextData
+from tfdistill.data.reading import Data
+from tfdistill.data.textdata import Split
 from tfdistill.match import Match
 from tfdistill.models.text import TextModel
 from tfdistill.recipe import Recipe, cross_entropy_term
@@ -63,7 +64,7 @@ class Settings(GeneralSettings):
     max_length: int = Field(64, ge=5, le=512, description="word pieces; 128 for pairs if it is not set")
 
 
-def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
+def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     settings = settings or Settings()
     student = make_student(teacher, settings.student, settings.num_layers)
     stages = []

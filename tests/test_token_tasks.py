@@ -1,25 +1,31 @@
-"""Tagging and question answering from the files to the score: loaders, batches, Distiller and metrics fit together."""
+"""Tagging and question answering from the files to the score: the verbs' own way, on data small enough to learn by heart."""
 
 from __future__ import annotations
 
 import json
 
-import keras
 import numpy as np
+import pytest
 
-from tfdistill.data import conll, squad
-from tfdistill.data.batching import Examples, dataset, plan
-from tfdistill.data.tokenize import Encoded, Tokenizer
-from tfdistill.distiller import Distiller
-from tfdistill.match import HardLabels
+from tfdistill import finetune
+from tfdistill.data.reading import load_any, read_split, scores_of
+from tfdistill.data.tokenize import Tokenizer
+from tfdistill.errors import UserError
+from tfdistill.load import data_for, load, save
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.text import TextModel
+from tfdistill.predict import evaluate_on, predict_logits
+from tfdistill.recipe import parse_settings
+from tfdistill.recipes import find
+from tfdistill.run_directory import run
+from tfdistill.runner import train
 
 WORDS = ["anna", "bert", "lives", "works", "in", "paris", "rome", "who", "where", "##s", "?", "."]
 TOKENIZER = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])
+SENTENCES = [(a, b, c) for a in ("Anna", "Bert") for b in ("lives", "works") for c in ("Paris", "Rome")]
 
 
-def model(task: str, outputs: int | None = None) -> TextModel:
+def model(data) -> TextModel:
     config = BertConfig(
         vocab_size=len(TOKENIZER.vocabulary),
         hidden_size=32,
@@ -31,41 +37,22 @@ def model(task: str, outputs: int | None = None) -> TextModel:
         attention_probs_dropout_prob=0.0,
         initializer_range=0.2,
     )
-    return TextModel(config, outputs, task=task)
+    made = TextModel(config, data.num_outputs, task=data.task, label_names=data.label_names)
+    made.tokenizer = TOKENIZER
+    return made
 
 
-def train(student: TextModel, examples: Examples, epochs: int) -> None:
-    distiller = Distiller(student, None, [HardLabels(task=student.task)])
-    distiller.compile(optimizer=keras.optimizers.Adam(5e-3))
-    size = len(examples)
-    distiller.fit(dataset(examples, size, epochs=epochs), epochs=epochs, steps_per_epoch=1, verbose=0)
+@pytest.fixture
+def tags(tmp_path) -> str:
+    rows = [f"{person} B-PER\n{verb} O\nin O\n{place} B-LOC\n. O\n" for person, verb, place in SENTENCES]
+    (tmp_path / "tags").mkdir()
+    for name, part in (("train", rows), ("dev", rows), ("test", rows[:3])):
+        (tmp_path / "tags" / f"{name}.conll").write_text("\n".join(part))
+    return f"conll:{tmp_path / 'tags'}"
 
 
-def token_logits(student: TextModel, encoded: Encoded) -> np.ndarray:
-    """(rows, longest, outputs) in the order of `encoded`."""
-    logits = np.zeros((len(encoded), int(encoded.lengths.max()), student.num_outputs), "float32")
-    batches = plan(encoded.lengths, 4, seed=0, epoch=0, shuffle=False)
-    for rows, batch in zip(batches, dataset(Examples(encoded), 4, shuffle=False), strict=True):
-        found = np.asarray(student(batch["student"], training=False))[:, : logits.shape[1]]
-        logits[rows, : found.shape[1]] = found
-    return logits
-
-
-def test_tagging(tmp_path):
-    rows = [
-        f"{person} B-PER\n{verb} O\nin O\n{place} B-LOC\n. O\n"
-        for person in ("Anna", "Bert") for verb in ("lives", "works") for place in ("Paris", "Rome")
-    ]  # fmt: skip
-    (tmp_path / "train.conll").write_text("\n".join(rows))
-    data = conll.load_conll(tmp_path)
-    made = conll.tagged_rows(TOKENIZER, data.splits["train"], data.label_names, max_length=16)
-    student = model("token_classification", data.num_outputs)
-    train(student, Examples(made.encoded, token_labels=made.labels), 60)
-    scores = conll.scores_of(data.splits["train"], made, token_logits(student, made.encoded), data.label_names)
-    assert scores == {"f1": 1.0, "precision": 1.0, "recall": 1.0, "accuracy": 1.0}
-
-
-def test_question_answering(tmp_path):
+@pytest.fixture
+def answers(tmp_path) -> str:
     paragraphs = [
         {
             "context": f"{person} {verb} in {place}.",
@@ -78,13 +65,81 @@ def test_question_answering(tmp_path):
                 for asks, text, start in (("Who", person, 0), ("Where", place, len(f"{person} {verb} in ")))
             ],
         }
-        for person in ("Anna", "Bert") for verb in ("lives", "works") for place in ("Paris", "Rome")
-    ]  # fmt: skip
-    (tmp_path / "train.json").write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
-    questions = squad.load_squad(tmp_path / "train.json")
-    made = squad.windows(TOKENIZER, questions, max_length=16, stride=4, max_question_length=4)
-    student = model("question_answering")
-    train(student, Examples(made.encoded, made.spans), 150)
-    found = squad.predict_answers(questions, made, token_logits(student, made.encoded))
-    assert squad.scores_of(questions, found) == {"f1": 1.0, "exact_match": 1.0}
-    assert found["AnnalivesParisWhere"].text == "Paris"
+        for person, verb, place in SENTENCES
+    ]
+    (tmp_path / "answers").mkdir()
+    for name in ("train-v1.1", "dev-v1.1"):
+        (tmp_path / "answers" / f"{name}.json").write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+    return f"squad:{tmp_path / 'answers'}"
+
+
+def taught(data, epochs: int) -> TextModel:
+    settings = finetune.Settings(epochs=epochs, learning_rate=5e-3, batch_size=8, max_length=20, evaluations=1)
+    result = train(finetune.recipe(model(data), data, settings))
+    assert next(iter(result.scores["dev"].values())) == 1.0
+    return result.student
+
+
+def test_tags_are_learned_saved_and_scored(tags, tmp_path):
+    data = load_any(tags)
+    teacher = taught(data, 40)
+    save(teacher, tmp_path / "teacher")
+    again = load(tmp_path / "teacher")
+    assert (again.task, again.label_names) == ("token_classification", ("O", "B-LOC", "B-PER"))
+    scores = evaluate_on(again, data_for(again, "teacher", tags), "test", max_length=20)
+    assert scores == {"f1": 1.0, "precision": 1.0, "recall": 1.0, "accuracy": 1.0}
+
+
+def test_answers_are_learned_in_windows(answers):
+    data = load_any(answers)
+    teacher = taught(data, 70)
+    # So short that every context is cut into windows.
+    rows = read_split(data, data.splits["dev"], TOKENIZER, 9)
+    assert len(rows.encoded) > len(data.splits["dev"]) and rows.encoded.lengths.max() == 9
+    logits = predict_logits(teacher, rows.encoded)
+    assert logits.shape == (len(rows.encoded), 9, 2)
+    assert (
+        0 < scores_of(data, data.splits["dev"], rows, logits)["f1"] < 1
+    )  # "who lives" alone says less than "who lives?"
+    assert evaluate_on(teacher, data, "dev", max_length=20) == {"f1": 1.0, "exact_match": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "settings"),
+    [
+        ("tags", "soft_targets", ("num_layers=1", "soft_weight=0.7", "hidden_weight=1")),
+        ("answers", "soft_targets", ("num_layers=1", "soft_weight=0.7")),
+        ("answers", "tinybert", ("student=layers", "num_layers=1", "copies=0")),
+        ("tags", "neuron_pruning", ("steps=1", "multiple=4")),
+    ],
+)
+def test_recipes_take_tags_and_answers(kind, name, settings, request, tmp_path):
+    data, module = load_any(request.getfixturevalue(kind)), find(name)
+    chosen = parse_settings(module.Settings, [*settings, "max_length=16", "batch_size=4"])
+    result = run(module.recipe(model(data), data, chosen), tmp_path / "run", debug=True, gradient_norms=True)
+    assert all(0 <= value <= 1 for scores in result.scores.values() for value in scores.values())
+    norms = [norm for stage in result.gradient_norms.values() for norm in stage.values()]
+    assert np.isfinite(norms).all() and max(norms) > 0  # embeddings taken from the teacher match it from the start
+    assert load(tmp_path / "run" / "student").task == data.task
+
+
+def test_what_tags_and_answers_cannot_do_is_said(tags, answers, tmp_path):
+    data = load_any(tags)
+    # Both augment unless they are told not to.
+    for name, settings in (("tinybert", ["student=layers", "num_layers=1"]), ("bilstm", ["embedding_size=32"])):
+        module = find(name)
+        with pytest.raises(UserError, match="copies=0"):
+            module.recipe(model(data), data, parse_settings(module.Settings, settings))
+    other = Tokenizer([*TOKENIZER.vocabulary, "!"])
+    teacher = model(data)
+    teacher.tokenizer = other
+    module = find("soft_targets")
+    made = module.recipe(teacher, data, parse_settings(module.Settings, ["num_layers=1", "max_length=16"]))
+    made.student.tokenizer = TOKENIZER
+    with pytest.raises(UserError, match="piece by piece"):
+        train(made, max_steps=1)
+    with pytest.raises(UserError, match="no SQuAD files"):
+        load_any(f"squad:{tmp_path}")
+    (tmp_path / "answers" / "dev-v2.0.json").write_text("{}")
+    with pytest.raises(UserError, match=r"dev-v1.1.json and dev-v2.0.json"):
+        load_any(answers)

@@ -32,7 +32,8 @@ DataOption = Annotated[
     str,
     typer.Option(
         "--data",
-        help="a .tsv, .csv or .jsonl file, a directory with train/dev/test, tfds:glue/TASK or demo:movie-snippets",
+        help="a .tsv, .csv or .jsonl file, a directory with train/dev/test, tfds:glue/TASK, conll:DIR, squad:DIR, "
+        "demo:movie-snippets",
     ),
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="directory to write")]
@@ -111,12 +112,12 @@ def finetune(
     import keras
 
     from tfdistill import finetune as module
-    from tfdistill.data.sources import load_data
+    from tfdistill.data.reading import load_any
     from tfdistill.recipe import parse_settings
     from tfdistill.run_directory import run
 
     chosen = parse_settings(module.Settings, settings or [])
-    text = load_data(data)
+    text = load_any(data)
     keras.utils.set_random_seed(seed)
     result = run(module.recipe(_load_model(model, text), text, chosen), out, seed=seed, debug=debug, force=force)
     _show_scores(f"{out / 'student'}", result.scores)
@@ -224,7 +225,7 @@ def train(
     """
     import keras
 
-    from tfdistill.data.sources import load_data
+    from tfdistill.data.reading import load_any
     from tfdistill.recipe import on_labels_alone, parse_settings
     from tfdistill.recipes import find
     from tfdistill.run_directory import run
@@ -233,7 +234,7 @@ def train(
     chosen = parse_settings(module.Settings, settings or [])
     teacher_model, *others = [_load_model(_student_of(each)) for each in teachers]
     names = None if teacher_model.task == "regression" else teacher_model.label_names
-    text = load_data(data, label_names=names, separate_unlabelled=True)
+    text = load_any(data, label_names=names, separate_unlabelled=True)
     keras.utils.set_random_seed(seed)
     made = replace(
         module.recipe(teacher_model, text, chosen),
@@ -262,15 +263,15 @@ def evaluate(
     Example: `tfdistill evaluate RUN/student --data demo:movie-snippets --split test --json`
     """
     from tfdistill.load import data_for, max_length_of
-    from tfdistill.predict import evaluate as score_model
+    from tfdistill.predict import evaluate_on
 
     loaded = _load_model(model)
     text = data_for(loaded, model, data)
     if split not in text.splits:
         raise UserError(f"--split {split}: {text.name} has the splits {', '.join(text.splits)}")
-    if text.splits[split].labels is None:
+    if getattr(text.splits[split], "labels", ()) is None:
         raise UserError(f"--split {split}: {text.name} has no labels there; choose another split")
-    scores = score_model(loaded, text.splits[split], max_length=max_length_of(model, 128), metrics=text.metrics)
+    scores = evaluate_on(loaded, text, split, max_length=max_length_of(model, 128))
     if as_json:
         print(
             json.dumps({"model": model, "data": text.name, "split": split, "rows": len(text.splits[split]), **scores})

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from pydantic import Field
 
+from tfdistill.data.reading import Data
 from tfdistill.data.textdata import TextData
 from tfdistill.match import HardLabels
 from tfdistill.models.text import TextModel
@@ -19,10 +20,10 @@ class Settings(CommonSettings):
     train_word_embeddings: bool = Field(True, description="false keeps the word-piece table as it is, which saves time")
 
 
-def recipe(model: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
+def recipe(model: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     """Fine-tune `model` on the labels of `data` (Devlin et al. 2019, section 4: AdamW, warm-up, linear decay)."""
     settings = settings or Settings()
-    if settings.privileged:
+    if settings.privileged and isinstance(data, TextData):
         splits = {name: split.with_extra() for name, split in data.splits.items() if split.texts_extra}
         data = replace(data, splits=splits)
     stage = Stage(

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfdistill.data.sources import load_data
-from tfdistill.data.textdata import TextData
+from tfdistill.data.reading import Data, load_any
 from tfdistill.errors import UserError
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.models.hub import load_preset
@@ -68,12 +67,12 @@ def max_length_of(source: str, default: int) -> int:
     return said if isinstance(said, int) else default
 
 
-def data_for(model: TextModel, source: str, data: str) -> TextData:
+def data_for(model: TextModel, source: str, data: str) -> Data:
     """`data` with its classes numbered as those of `model`, which was loaded from `source`.
 
     Raises UserError for data of another task or number of classes, and as `load_data`.
     """
-    found = load_data(data, label_names=None if model.task == "regression" else model.label_names)
+    found = load_any(data, label_names=None if model.task == "regression" else model.label_names)
     if (model.task, model.num_outputs) != (found.task, found.num_outputs):
         raise UserError(
             f"{source} is a {model.task} model with {model.num_outputs} outputs, {found.name} is {found.task} with "

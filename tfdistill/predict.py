@@ -12,8 +12,10 @@ import tensorflow as tf
 
 from tfdistill.data.batching import Examples, dataset, plan
 from tfdistill.data.metrics import score
+from tfdistill.data.reading import Data, read_split, scores_of
 from tfdistill.data.textdata import Split
 from tfdistill.data.tokenize import Encoded
+from tfdistill.models.heads import TASKS
 from tfdistill.models.text import TextModel
 
 # One compiled forward pass for each living model: tracing it again for every scoring would cost more than small scorings.
@@ -38,12 +40,19 @@ def _forward(model: TextModel) -> Callable[[dict[str, Any]], Any]:
 def predict_logits(
     model: TextModel, encoded: Encoded, *, batch_size: int = 64, advance: Callable[..., Any] | None = None
 ) -> np.ndarray:
-    """Float32 logits (n, C) in the order of `encoded`; long rows first, so that memory peaks at the start."""
+    """Float32 logits (n, C), or (n, tokens of the longest row, C) of heads for tokens, in the order of `encoded`.
 
-    logits = np.zeros((len(encoded), model.num_outputs), "float32")
+    Long rows come first, so that memory peaks at the start.
+    """
+    tokens = (int(encoded.lengths.max(initial=1)),) if TASKS[model.task].reads == "hidden_states" else ()
+    logits = np.zeros((len(encoded), *tokens, model.num_outputs), "float32")
     batches = plan(encoded.lengths, batch_size, seed=0, epoch=0, shuffle=False)
     for rows, batch in zip(batches, dataset(Examples(encoded), batch_size, shuffle=False), strict=True):
-        logits[rows] = _forward(model)(batch["student"]).numpy()
+        found = _forward(model)(batch["student"]).numpy()
+        if tokens:
+            logits[rows, : found.shape[1]] = found[:, : tokens[0]]
+        else:
+            logits[rows] = found
         if advance is not None:
             advance(len(rows))
     return logits
@@ -60,3 +69,10 @@ def evaluate(
     """Scores of `model` on a labelled split, those named by `metrics` (such as `TextData.metrics`) first."""
     logits = predict_logits(model, encode(model, split, max_length), batch_size=batch_size)
     return score(model.task, split.known_labels, logits, metrics)
+
+
+def evaluate_on(model: TextModel, data: Data, name: str, *, max_length: int, batch_size: int = 64) -> dict[str, float]:
+    """Scores of `model` on the labelled split `name` of any data, those that count for the data first."""
+    split = data.splits[name]
+    rows = read_split(data, split, model.tokenizer, max_length)
+    return scores_of(data, split, rows, predict_logits(model, rows.encoded, batch_size=batch_size))

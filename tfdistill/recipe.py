@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tfdistill import losses
 from tfdistill.data.augment import augment_split
-from tfdistill.data.textdata import Split, TextData, nearest
+from tfdistill.data.reading import PER_TOKEN, Data
+from tfdistill.data.textdata import Split, nearest
 from tfdistill.errors import UserError
 from tfdistill.match import HardLabels, Match, Term
 from tfdistill.models.text import TextModel
@@ -45,19 +46,28 @@ class Settings(BaseModel):
 
 
 def soft_term(task: str, temperature: float, weight: float = 1.0) -> Match:
-    """The teacher's predictions as targets: T²·KL of classes, T²·BCE of multi-label heads, squared error of regression."""
+    """The teacher's predictions as targets: T²·KL of classes (for tags at each token, for answers over the positions), T²·BCE of
+    multi-label heads, squared error of regression."""
     if task == "regression":
         return Match(losses.logits_mse, weight=weight)
-    loss = losses.soft_binary_cross_entropy if task == "multilabel" else losses.soft_kl
+    special = {"multilabel": losses.soft_binary_cross_entropy, "question_answering": losses.span_kl}
+    loss = special.get(task, losses.soft_kl)
     return Match(loss, weight=weight, options={"temperature": temperature})
 
 
 def cross_entropy_term(
     task: str, temperature: float, weight: float = 1.0, *, student_temperature: float | None = None
 ) -> Match:
-    """As `soft_term` without T²: CE(σ(z_t/T), σ(z_s/T)), or CE(σ(z_t/T), σ(z_s)) with `student_temperature=1`."""
+    """As `soft_term` without T²: CE(σ(z_t/T), σ(z_s/T)), or CE(σ(z_t/T), σ(z_s)) with `student_temperature=1`.
+
+    For the positions of an answer it is KL, whose gradient is that of the cross-entropy.
+    """
     if task == "regression":
         return Match(losses.logits_mse, weight=weight)
+    if task == "question_answering":
+        if student_temperature not in (None, temperature):
+            raise UserError("generalized distillation knows no question answering; use soft_targets")
+        return Match(losses.span_kl, weight=weight / temperature**2, options={"temperature": temperature})
     loss = losses.soft_binary_cross_entropy if task == "multilabel" else losses.soft_cross_entropy
     own = temperature if student_temperature is None else student_temperature
     return Match(loss, weight=weight, options={"temperature": temperature, "student_temperature": own})
@@ -91,7 +101,7 @@ class Recipe:
 
     name: str
     student: TextModel
-    data: TextData
+    data: Data
     stages: tuple[Stage, ...]
     teacher: TextModel | None = None
     augment: Callable[[Split, int], Split] | None = None
@@ -118,7 +128,12 @@ class Recipe:
             )
         if self.teacher_weights is not None and sum(self.teacher_weights) <= 0:
             raise UserError("the weights of the teachers are all 0; give at least one of them some")
-        if self.privileged and not self.data.splits["train"].texts_extra:
+        if self.data.task in PER_TOKEN and (self.augment is not None or self.privileged or self.other_teachers):
+            raise UserError(
+                f"{self.data.name} has tags or answers of single words, which augmented texts, extra columns and averaged "
+                "teachers do not have; expected --set copies=0, another recipe than privileged, one teacher"
+            )
+        if self.privileged and not getattr(self.data.splits["train"], "texts_extra", ()):
             raise UserError(f"{self.data.name} has no column text_extra for the teacher; add it, or use soft_targets")
         for role, model in (("student", self.student), *(("teacher", model) for model in self.teachers)):
             if model.task != self.data.task:

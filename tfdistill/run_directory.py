@@ -35,8 +35,9 @@ def versions() -> dict[str, str]:
 
 def _debug(recipe: Recipe) -> Recipe:
     """A few rows of each split, for `--debug`."""
-    splits = {name: split.take(range(min(len(split), DEBUG_ROWS))) for name, split in recipe.data.splits.items()}
-    return replace(recipe, data=replace(recipe.data, splits=splits))
+    data: Any = recipe.data
+    splits = {name: split.take(range(min(len(split), DEBUG_ROWS))) for name, split in data.splits.items()}
+    return replace(recipe, data=replace(data, splits=splits))
 
 
 def run(

@@ -14,7 +14,7 @@ import numpy as np
 
 from tfdistill.data.alignment import align_words
 from tfdistill.data.batching import Examples, dataset
-from tfdistill.data.metrics import score
+from tfdistill.data.reading import PER_TOKEN, AnySplit, Rows, read_split, scores_of
 from tfdistill.data.textdata import Split, concatenate
 from tfdistill.data.tokenize import Encoded
 from tfdistill.errors import UserError
@@ -59,12 +59,13 @@ class Prepared:
     The rows of `texts`, `train`, `labels`: the training split, its augmented copies, rows without labels.
     """
 
-    texts: Split
+    texts: AnySplit
     train: Encoded
     labels: np.ndarray | None
-    dev: Encoded
+    dev: Rows
     max_length: int
     teacher_logits: np.ndarray | None = None
+    token_labels: np.ndarray | None = None
     read_by_teachers: dict[tuple[str, bool], Encoded] = field(default_factory=dict)
 
     def read_by(self, teacher: TextModel, student: TextModel, privileged: bool) -> Encoded | None:
@@ -72,6 +73,11 @@ class Prepared:
         key = (teacher.tokenizer.fingerprint, privileged)
         if key == (student.tokenizer.fingerprint, False):
             return None
+        if not isinstance(self.texts, Split):
+            raise UserError(
+                "tags and answers are learned piece by piece, and the teacher reads other pieces than the student; use a "
+                "student with the teacher's vocabulary"
+            )
         if key not in self.read_by_teachers:
             self.read_by_teachers[key] = _encode_for(teacher, self.texts, self.max_length, privileged)
         return self.read_by_teachers[key]
@@ -79,6 +85,7 @@ class Prepared:
     def first(self, count: int) -> Prepared:
         """The first `count` training rows, with their logits; as many as the training split has leave out all others."""
         rows = np.arange(count)
+        assert self.token_labels is None, "rows of tags are not one for each of the texts"
         return replace(
             self,
             texts=self.texts.take(rows),
@@ -90,7 +97,7 @@ class Prepared:
 
     def rows(self, which: str) -> np.ndarray:
         """Numbers of the rows that a stage trains on. Raises UserError when there are none."""
-        known = self.texts.labelled
+        known = self.texts.labelled if isinstance(self.texts, Split) else np.ones(len(self.train), bool)
         rows = np.flatnonzero({"labelled": known, "unlabelled": ~known, "all": np.ones_like(known)}[which])
         if not len(rows):
             raise UserError(f"a stage trains on {which} rows, the data has none; add a split or file '{which}'")
@@ -104,20 +111,27 @@ def _encode_for(teacher: TextModel, split: Split, max_length: int, privileged: b
 def prepare(recipe: Recipe, seed: int) -> Prepared:
     """Augment and tokenize. Depends on the data, `recipe.augment` and `seed` only, so that runs may share it."""
     train, dev = recipe.data.splits["train"], recipe.data.splits["dev"]
+    tokenizer = recipe.student.tokenizer
+    read_dev = read_split(recipe.data, dev, tokenizer, recipe.max_length)
+    if not isinstance(train, Split):
+        rows = read_split(recipe.data, train, tokenizer, recipe.max_length)
+        return Prepared(train, rows.encoded, rows.labels, read_dev, recipe.max_length, token_labels=rows.token_labels)
+    assert isinstance(dev, Split)
     if train.labels is None or dev.labels is None:
         raise UserError(f"{recipe.data.name}: train and dev need labels; received none")
     parts = [train]
     if recipe.augment is not None:
         with task("augmenting", None):
             parts.append(recipe.augment(train, seed))
-    if "unlabelled" in recipe.data.splits:
-        parts.append(recipe.data.splits["unlabelled"])
+    unlabelled = recipe.data.splits.get("unlabelled")
+    if isinstance(unlabelled, Split):
+        parts.append(unlabelled)
     texts = concatenate(parts)
     return Prepared(
         texts=texts,
         train=encode(recipe.student, texts, recipe.max_length),
         labels=texts.labels,
-        dev=encode(recipe.student, dev, recipe.max_length),
+        dev=read_dev,
         max_length=recipe.max_length,
     )
 
@@ -205,16 +219,18 @@ class _Run:
         self.curve: list[dict[str, Any]] = []
 
     def dev_scores(self, student: TextModel) -> dict[str, float]:
-        logits = predict_logits(student, self.prepared.dev)
-        return score(student.task, self.dev.known_labels, logits, self.recipe.data.metrics)
+        rows = self.prepared.dev
+        return scores_of(self.recipe.data, self.dev, rows, predict_logits(student, rows.encoded))
 
     def test_scores(self, student: TextModel) -> tuple[dict[str, dict[str, float]], np.ndarray | None]:
         """({"test": scores}, logits), or nothing where there is no labelled test split."""
-        test = self.recipe.data.splits.get("test")
-        if test is None or test.labels is None:
+        data = self.recipe.data
+        test = data.splits.get("test")
+        if test is None or (isinstance(test, Split) and test.labels is None):
             return {}, None
-        logits = predict_logits(student, encode(student, test, self.recipe.max_length))
-        return {"test": score(student.task, test.known_labels, logits, self.recipe.data.metrics)}, logits
+        rows = read_split(data, test, student.tokenizer, self.recipe.max_length)
+        logits = predict_logits(student, rows.encoded)
+        return {"test": scores_of(data, test, rows, logits)}, logits
 
     def pause(self, stage: Stage, seed: int) -> Pause:
         """What `stage.before` is handed."""
@@ -234,10 +250,11 @@ class _Run:
         recipe = self.recipe
 
         def read(teacher: TextModel) -> Encoded:
+            assert isinstance(self.dev, Split)
             return _encode_for(teacher, self.dev, recipe.max_length, recipe.privileged)
 
-        teacher = stage.teacher or recipe.teacher
-        examples = Examples(self.prepared.dev, self.dev.labels)
+        teacher, rows = stage.teacher or recipe.teacher, self.prepared.dev
+        examples = rows.examples
         if teacher is None or not stage.reads_teacher:
             return examples
         if stage.teacher is None and recipe.other_teachers and "logits" in stage.reads_teacher:
@@ -253,6 +270,8 @@ class _Run:
         teacher = stage.teacher or recipe.teacher
         features: dict[str, np.ndarray] = {}
         cached = stage.reads_teacher == {"logits"} or ("logits" in stage.reads_teacher and recipe.other_teachers)
+        # Logits of every token would take too much memory to keep.
+        cached = cached and recipe.data.task not in PER_TOKEN
         if cached and stage.teacher is None and not stage.train_teacher and recipe.teacher is not None:
             ask_teacher(recipe, prepared)
             assert prepared.teacher_logits is not None
@@ -260,7 +279,13 @@ class _Run:
         read = None
         if teacher is not None and stage.reads_teacher - set(features):
             read = prepared.read_by(teacher, recipe.student, recipe.privileged)
-        examples = Examples(prepared.train, prepared.labels, teacher=read, teacher_features=features)
+        examples = Examples(
+            prepared.train,
+            prepared.labels,
+            teacher=read,
+            teacher_features=features,
+            token_labels=prepared.token_labels,
+        )
         if teacher is not None:
             examples = _aligned(examples, stage, recipe.student, teacher)
         rows = prepared.rows(stage.rows)
@@ -278,9 +303,11 @@ class _Run:
 
 
 def _take(examples: Examples, rows: np.ndarray) -> Examples:
+    ids, tags = examples.student, examples.token_labels
     return replace(
         examples,
-        student=examples.student.take(rows),
+        student=ids.take(rows),
+        token_labels=None if tags is None else replace(ids, token_ids=tags).take(rows).token_ids,
         labels=None if examples.labels is None else examples.labels[rows],
         teacher=None if examples.teacher is None else examples.teacher.take(rows),
         teacher_features={name: value[rows] for name, value in examples.teacher_features.items()},

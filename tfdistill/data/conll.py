@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +38,11 @@ class TaggedSplit:
     def __len__(self) -> int:
         return len(self.words)
 
+    def take(self, indices: Iterable[int]) -> TaggedSplit:
+        """The sentences at `indices`, in that order."""
+        indices = list(indices)
+        return TaggedSplit([self.words[i] for i in indices], [self.tags[i] for i in indices])
+
 
 @dataclass(frozen=True)
 class TaggedData:
@@ -45,10 +52,18 @@ class TaggedData:
     splits: dict[str, TaggedSplit]
     label_names: tuple[str, ...]
     task: str = "token_classification"
+    metrics: tuple[str, ...] = ()
+    is_pair: bool = False
 
     @property
     def num_outputs(self) -> int:
         return len(self.label_names)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over tags and sentences, as hexadecimal text."""
+        said = [self.label_names, [[name, split.words, split.tags] for name, split in sorted(self.splits.items())]]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def load_conll(path: str | Path, *, label_names: Sequence[str] | None = None) -> TaggedData:

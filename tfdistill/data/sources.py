@@ -71,6 +71,10 @@ def load_data(
         data = _named(tfds_source.load(name, splits), label_names)
     elif kind == "glue":
         data = _named(glue.load(name), label_names)
+    elif kind in ("conll", "squad"):
+        raise UserError(
+            f"got {spec}; expected texts with labels here; finetune, train and evaluate take tags and answers"
+        )
     else:
         if task not in (None, *TASKS):
             raise UserError(f"got the task '{task}'; expected {listing(TASKS)}{nearest(str(task), TASKS)}")

@@ -5,9 +5,10 @@ Windows and n-best answers follow BERT (Devlin et al. 2019, section 4.2 and its 
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,6 +68,61 @@ def load_squad(path: str | Path) -> list[Question]:
     if not questions:
         raise UserError(f"{path} has no questions; expected SQuAD's data, paragraphs and qas")
     return list(questions.values())
+
+
+@dataclass(frozen=True)
+class QuestionSplit:
+    """The questions of one split."""
+
+    questions: list[Question]
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def take(self, indices: Iterable[int]) -> QuestionSplit:
+        """The questions at `indices`, in that order."""
+        return QuestionSplit([self.questions[i] for i in indices])
+
+
+@dataclass(frozen=True)
+class QuestionData:
+    """Splits by name; the model gives a start and an end logit for each token."""
+
+    name: str
+    splits: dict[str, QuestionSplit]
+    task: str = "question_answering"
+    label_names: None = None
+    num_outputs: int = 2
+    metrics: tuple[str, ...] = ()
+    is_pair: bool = True
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over questions, contexts and answers, as hexadecimal text."""
+        said = [
+            [name, [astuple(question) for question in split.questions]] for name, split in sorted(self.splits.items())
+        ]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def load_squad_directory(path: str | Path) -> QuestionData:
+    """The splits of a directory with train*.json and dev*.json (and test*.json), such as train-v1.1.json and dev-v1.1.json.
+
+    Raises UserError when there is none, or two for one split, and as `load_squad`.
+    """
+    path = Path(path).expanduser()
+    files: dict[str, Path] = {}
+    for file in sorted(path.glob("*.json")) if path.is_dir() else []:
+        split = next((name for name in ("train", "dev", "test") if file.name.lower().startswith(name)), None)
+        if split in files:
+            raise UserError(
+                f"{path} has {files[split].name} and {file.name}, both for the {split} split; expected one: remove one"
+            )
+        if split is not None:
+            files[split] = file
+    if not files:
+        raise UserError(f"no SQuAD files at '{path}'; expected a directory with train*.json and dev*.json")
+    return QuestionData(str(path), {name: QuestionSplit(load_squad(file)) for name, file in files.items()})
 
 
 def answers_of(questions: Sequence[Question]) -> dict[str, list[str]]:
