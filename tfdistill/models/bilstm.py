@@ -11,6 +11,7 @@ from keras import ops
 
 from tfdistill.errors import UserError
 from tfdistill.models.layers import Composite, Dropout
+from tfdistill.models.lstm import LSTM
 
 POOLINGS = ("last", "max")
 
@@ -73,8 +74,8 @@ class BiLSTMEncoder(Composite):
             config.vocab_size, config.embedding_size, "uniform", dtype=self.dtype_policy, name="embedding"
         )
 
-        def lstm(name: str) -> keras.layers.LSTM:
-            return keras.layers.LSTM(config.lstm_size, return_sequences=True, dtype=self.dtype_policy, name=name)
+        def lstm(name: str) -> LSTM:
+            return LSTM(config.lstm_size, return_sequences=True, dtype=self.dtype_policy, name=name)
 
         self.forward = [lstm(f"forward_{n}") for n in range(1, config.num_layers + 1)]
         self.backward = [lstm(f"backward_{n}") for n in range(1, config.num_layers + 1)]
