@@ -9,17 +9,21 @@ FIDELITY := .venv-fidelity
 ONNX := .venv-onnx
 # A picture of the package as it is installed, for mypy, which does not see where pyproject.toml maps export/ and recipes/.
 TYPES := $(VENV)/types/tfdistill
+# A page for browsers, its npm packages, and the bundles that it is tested with.
+WEB := examples/web
+TRIED := build/web
+CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chrome google-chrome-stable))
 # Processes that share the tests.
 JOBS := 2
 # Renews the lock; no other target needs it.
 UV := uv==0.13.8
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test slow torture fidelity runtimes lint format wheel lock clean distclean
+.PHONY: help venv quickstart test slow torture fidelity runtimes web web-tools arm64 lint format wheel lock clean distclean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-11s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 	@echo "Variables: PYTHON=python3.12 (interpreter for the venv), JOBS=2 (processes for the tests), ARGS=... (passed to quickstart and to pytest)"
 
 venv: $(VENV)/.installed ## make .venv from requirements.lock, with this checkout installed in it (3.5 GB, about two minutes)
@@ -85,6 +89,20 @@ $(ONNX)/.installed: benchmarks/onnx_requirements.txt
 runtimes: venv $(ONNX)/.installed ## LiteRT beside ONNX Runtime: size and latency of each model, float32 and dynamic int8
 	$(BIN)/python benchmarks/runtimes.py --python $(ONNX)/bin/python $(ARGS)
 
+web-tools:
+	@for tool in node npm; do \
+		command -v $$tool > /dev/null || { echo "found no $$tool; install Node.js 20 or newer with npm" >&2; exit 1; }; \
+	done
+	@test -x "$(CHROMIUM)" || { echo "found no Chromium$(CHROMIUM:%= at %); install one (Debian: chromium), or set CHROMIUM=/path/to/it" >&2; exit 1; }
+
+$(WEB)/node_modules/.installed: $(WEB)/package-lock.json
+	@cd $(WEB) && npm ci --loglevel=error
+	@touch $@
+
+web: web-tools venv $(WEB)/node_modules/.installed ## a bundle in headless Chromium, with MediaPipe and LiteRT.js; BUNDLE=DIR for one of yours
+	@$(BIN)/python examples/tiny_bundle.py $(TRIED)/tiny $(TRIED)/other
+	CHROMIUM="$(CHROMIUM)" node $(WEB)/test.mjs "$(or $(BUNDLE),$(TRIED)/tiny)" $(TRIED)/other
+
 lint: venv ## ruff (rules and format) and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -113,4 +131,4 @@ clean: ## remove what was built and cached, not the venv
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean ## clean, and remove the venvs too
-	rm -rf $(VENV) $(FIDELITY) $(ONNX)
+	rm -rf $(VENV) $(FIDELITY) $(ONNX) $(WEB)/node_modules
