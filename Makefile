@@ -9,9 +9,10 @@ FIDELITY := .venv-fidelity
 ONNX := .venv-onnx
 # A picture of the package as it is installed, for mypy, which does not see where pyproject.toml maps export/ and recipes/.
 TYPES := $(VENV)/types/tfdistill
-# A page for browsers, its npm packages, and the bundles that it is tested with.
+# A page for browsers; an ARM Python under qemu; the bundles that these are tried with.
 WEB := examples/web
-TRIED := build/web
+ARM := build/arm64
+TRIED := build/bundles
 CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chrome google-chrome-stable))
 # Processes that share the tests.
 JOBS := 2
@@ -102,6 +103,14 @@ $(WEB)/node_modules/.installed: $(WEB)/package-lock.json
 web: web-tools venv $(WEB)/node_modules/.installed ## a bundle in headless Chromium, with MediaPipe and LiteRT.js; BUNDLE=DIR for one of yours
 	@$(BIN)/python examples/tiny_bundle.py $(TRIED)/tiny $(TRIED)/other
 	CHROMIUM="$(CHROMIUM)" node $(WEB)/test.mjs "$(or $(BUNDLE),$(TRIED)/tiny)" $(TRIED)/other
+
+$(ARM)/python: tests/arm64/machine.sh requirements.lock | venv
+	@bash tests/arm64/machine.sh $(ARM) $(BIN)/python
+
+arm64: $(ARM)/python ## a bundle in LiteRT for ARM under qemu-aarch64: the same classes? BUNDLE=DIR for one of yours
+	@test -n "$(BUNDLE)" || $(BIN)/python examples/tiny_bundle.py $(TRIED)/fp32
+	@test -n "$(BUNDLE)" || $(BIN)/python examples/tiny_bundle.py $(TRIED)/dynamic_int8 --quantize dynamic_int8
+	$(ARM)/python tests/arm64/replay.py $(or $(BUNDLE),$(TRIED)/fp32 $(TRIED)/dynamic_int8)
 
 lint: venv ## ruff (rules and format) and mypy
 	$(BIN)/ruff check .

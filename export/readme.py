@@ -60,7 +60,7 @@ let {output} = try runner.output(named: "{output}").data
 ```
 
 ## JavaScript (LiteRT.js)
-
+{lstm}
 ```js
 import {{loadLiteRt, loadAndCompile, Tensor}} from '@litertjs/core';
 await loadLiteRt('/wasm/');
@@ -83,12 +83,26 @@ _MEDIAPIPE = """
 ## MediaPipe Tasks: texts in, classes out
 
 `model.tflite` holds its vocabulary and labels, so that MediaPipe's TextClassifier needs no tokenizer of yours. Its own lower-cases
-ASCII letters only, keeps accents, and gives a word that it does not know the id of [PAD], not of [UNK]: such texts may come out
-differently than in `golden.json`, whose `logits` are the logarithms of the `probabilities` that this file gives.
+ASCII letters only, keeps accents and control characters, splits [MASK] and its like, and gives a word that it does not know the
+id of [PAD], not of [UNK]: such texts may come out differently than in `golden.json`, whose `logits` are the logarithms of the
+`probabilities` that this file gives.
 
 ```kotlin
 val classifier = TextClassifier.createFromFile(context, "model.tflite")
 val classes = classifier.classify(text).classificationResult().classifications()[0].categories()
+```
+
+```swift
+import MediaPipeTasksText
+let path = Bundle.main.path(forResource: "model", ofType: "tflite")!
+let classes = try TextClassifier(modelPath: path).classify(text: text).classificationResult.classifications[0].categories
+```
+
+```js
+import {FilesetResolver, TextClassifier} from '@mediapipe/tasks-text';
+const files = await FilesetResolver.forTextTasks('/wasm');
+const classifier = await TextClassifier.createFromOptions(files, {baseOptions: {modelAssetPath: '/model.tflite'}});
+const classes = classifier.classify(text).classifications[0].categories;
 ```
 
 ```python
@@ -99,6 +113,10 @@ classes = text.TextClassifier.create_from_model_path("model.tflite").classify(".
 _SHORTER = """
 The file holds signatures for shorter rows too, on the same weights and faster: {names}. Give a row to the shortest one
 that all its pieces fit in.
+"""
+# Version 2.5.3: "Variable tensors not yet supported".
+_LSTM = """
+LiteRT.js 2.5.3 loads no file with an LSTM, such as this one: in a browser, use MediaPipe and export with `--mediapipe`.
 """
 _DEFAULT = "Their softmax is the probability of each label."
 _SUMMED = "They add up to 1."
@@ -133,6 +151,7 @@ def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool) -> str:
         output=manifest["output"],
         meaning=_SUMMED if manifest["mediapipe"] else _MEANING.get(manifest["task"], _DEFAULT),
         mediapipe=_MEDIAPIPE if manifest["mediapipe"] else "",
+        lstm=_LSTM if "UNIDIRECTIONAL_SEQUENCE_LSTM" in manifest["operators"] else "",
         shorter=_SHORTER.format(names=", ".join(shorter)) if shorter else "",
         lower=", lower-case, strip accents" if lower_case else "",
         kotlin=f"arrayOf(Array({length}) {{ FloatArray({count}) }})" if tokens else f"arrayOf(FloatArray({count}))",
