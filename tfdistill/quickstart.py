@@ -57,7 +57,7 @@ class Plan:
     copies: int = (
         1  # augmented copies of each text, for the BiLSTM; more cost teacher time and gained nothing at equal steps
     )
-    bilstm_epochs: float = 2.75  # of the training texts and their copies
+    bilstm_epochs: float = 3.25  # of the training texts and their copies
     bilstm_rates: tuple[float, ...] = (3e-3, 4e-3)
     bilstm_search_steps: int = 32
     evaluations: int = 2
