@@ -158,10 +158,11 @@ def convert_models(
             place = Path(temporary, str(number))
             place.mkdir()
             write_model(model, place)
-            # Modes with the same table come from the same graph.
-            for table in dict.fromkeys(MODES[mode].table for mode in modes):
-                group = {mode: tool_for(model.family, mode) for mode in modes if MODES[mode].table == table}
-                data = Path(temporary, CALIBRATION) if any(mode in needy for mode in group) else None
+            # Modes with the same table come from the same graph; calibrated ones have one of their own.
+            for table, calibrated in dict.fromkeys((MODES[mode].table, MODES[mode].calibrated) for mode in modes):
+                alike = [mode for mode in modes if (MODES[mode].table, MODES[mode].calibrated) == (table, calibrated)]
+                group = {mode: tool_for(model.family, mode) for mode in alike}
+                data = Path(temporary, CALIBRATION) if calibrated else None
                 jobs.append(Job(number, place, lengths, table, group, data, model.count_params(), probabilities))
         jobs.sort(key=lambda job: -job.parameters * len(job.modes))  # the longest first, so that all end together
         counts: dict[tuple[int, str], dict[str, int]] = {}

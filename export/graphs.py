@@ -8,7 +8,7 @@ two-dimensional product, the scale of attention lies in the query's weights, the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,14 @@ HEADS = {
 
 
 def graph(
-    config: Mapping[str, Any], tensors: Tensors, lengths: Sequence[int], table: str, probabilities: bool = False
+    config: Mapping[str, Any],
+    tensors: Tensors,
+    lengths: Sequence[int],
+    table: str,
+    probabilities: bool = False,
+    *,
+    peaks: Mapping[str, np.ndarray] | None = None,
+    watch: Callable[[str, tf.Tensor], None] | None = None,
 ) -> tf.Module:
     """A module whose `forwards`, one for each length and by its signature's name, share their weights.
 
@@ -51,6 +58,8 @@ def graph(
         lengths: tokens in a row.
         table: how the word pieces are held, "float" or "int8" with a scale for each row.
         probabilities: give `probabilities`, the softmax of the logits, in their place.
+        peaks: for static quantization, what `measure` gives.
+        watch: as for `Parts`.
     """
     name, pooled = next(
         (head for ending, head in HEADS.items() if config["architectures"][0].endswith(ending)), ("classifier", True)
@@ -67,7 +76,7 @@ def graph(
 
     if config["model_type"] == "tfdistill_bilstm":
         tensors = {**tensors, "classifier.weight": tensors["head.kernel"].T, "classifier.bias": tensors["head.bias"]}
-    parts = Parts(tensors, table, hold)
+    parts = Parts(tensors, table, hold, peaks, watch)
 
     def function(length: int) -> tf.types.experimental.PolymorphicFunction:
         encoder, head = BUILDERS[config["model_type"]](config, parts, length, pooled), parts.dense(name)
@@ -84,3 +93,35 @@ def graph(
     module.forwards = {signature_name(length, max(lengths)): function(length) for length in lengths}
     module.held = list(held.values())
     return module
+
+
+def measure(
+    config: Mapping[str, Any], tensors: Tensors, length: int, rows: Iterable[Mapping[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """The largest magnitude of each channel (out,) that dense layers add to residual sums, by layer. A BiLSTM has none.
+
+    Args:
+        config, tensors: as for `graph`.
+        length: tokens in a row.
+        rows: calibration data, int32 (1, length) by input.
+    """
+    peaks: dict[str, np.ndarray] = {}
+    if config["model_type"] == "tfdistill_bilstm":
+        return peaks
+    found: dict[str, tf.Tensor] = {}
+
+    def watch(name: str, y: tf.Tensor) -> None:
+        found[name] = tf.reduce_max(tf.abs(y), axis=0)
+
+    forward = next(iter(graph(config, tensors, [length], "float", watch=watch).forwards.values())).python_function
+
+    def peaks_of(row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        forward(**row)
+        return dict(found)
+
+    traced = tf.function(peaks_of, autograph=False)
+    for row in rows:
+        of_row = traced({name: tf.constant(values) for name, values in row.items()})
+        for name, peak in of_row.items():
+            peaks[name] = np.maximum(peaks.get(name, 0.0), peak.numpy())
+    return peaks

@@ -41,7 +41,7 @@ class Job:
         lengths: tokens in a row, of each signature.
         table: how the graph holds its word pieces, "float" or "int8".
         modes: what makes each, a tool of `tfdistill.export.modes`.
-        calibration: an .npz file of inputs (n, longest), where a mode needs it.
+        calibration: an .npz file of inputs (n, longest) for calibrated modes, otherwise None.
         parameters: of the model.
         probabilities: in place of logits.
     """

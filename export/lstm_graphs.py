@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfdistill.export.parts import ACTIVATIONS, Encoder, Parts
+from tfdistill.export.parts import ACTIVATIONS, Encoder, Parts, embedding
+
+_NEARLY_ONE = 1.0 + 2.0**-23  # the converter takes a product with 1 away
+_GATES = 0, 1, 3  # that close: input, forget and output, in Keras's order with the cell's as number 2
 
 
-def _resetting(kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, float]:
-    """A kernel with one input more, and the value of that input which closes the input, forget and output gates.
+def _resetting(kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A kernel with one input more, and a first step (1, inputs) whose last value closes the input, forget and output gates.
 
     TFLite's fused LSTM begins where the last inference ended, unless the app resets its variables. So each sequence gets a
     first step with this value, which wipes the state. The new weights are no larger than those beside them and the value is
-    alone in its step, so that neither suffers from int8. Gates are in Keras's order: input, forget, cell, output.
+    alone in its step, so that neither suffers from int8 weights and activations that are quantized as they come.
     """
     row, value = np.zeros((1, kernel.shape[1]), kernel.dtype), 1.0
-    for gate in (0, 1, 3):
+    for gate in _GATES:
         part = slice(gate * kernel.shape[1] // 4, (gate + 1) * kernel.shape[1] // 4)
         weight = float(np.abs(kernel[:, part]).max()) or 1.0
         row[0, part] = -weight
         # The rest of the gate's sum is bounded, since the state lies within [-1, 1]. sigmoid(-30) is 1e-13.
         rest = float((np.abs(recurrent[:, part]).sum(axis=0) + np.abs(bias[part])).max())
         value = max(value, 1.1 * (30.0 + rest) / weight)
-    return np.concatenate([kernel, row]), value
+    first = np.zeros((1, len(kernel) + 1), "float32")
+    first[:, -1] = value
+    return np.concatenate([kernel, row]), first
+
+
+def _static_resetting(kernel: np.ndarray, bias: np.ndarray, peak: float) -> tuple[np.ndarray, np.ndarray]:
+    """`_resetting` for static quantization: a kernel with several inputs more, and three first steps (3, inputs).
+
+    There one scale holds the first steps and the embeddings, whose largest magnitude is `peak`: a single value would leave
+    the embeddings a few of the 256 steps. So the sum that closes the gates is made of many inputs of twice the peak. Gates have
+    15 bits behind the point, where sigmoid(-11) is 0; the state that came in adds a few to the first step's sums, and is
+    gone with the last.
+    """
+    rows, values = np.zeros((1, kernel.shape[1]), kernel.dtype), 2.0 * peak
+    count = 1
+    for gate in _GATES:
+        part = slice(gate * kernel.shape[1] // 4, (gate + 1) * kernel.shape[1] // 4)
+        weight = float(np.abs(kernel[:, part]).max()) or 1.0
+        rows[0, part] = -weight
+        count = max(count, math.ceil((16.0 + float(bias[part].max())) / (weight * values)))
+    firsts = np.zeros((3, len(kernel) + count), "float32")
+    firsts[:, len(kernel) :] = values
+    return np.concatenate([kernel, *[rows] * count]), firsts
 
 
 def _lstm(x: tf.Tensor, kernel: tf.Variable, recurrent: tf.Variable, bias: np.ndarray, name: str) -> tf.Tensor:
@@ -61,20 +87,32 @@ def bilstm(config: Mapping[str, Any], parts: Parts, length: int, pooled: bool) -
     """`tfdistill.models.bilstm.BiLSTMEncoder`: its pooled output (1, width), or the states (length, 2 * lstm_size)."""
     size, embedding_size, layers = config["lstm_size"], config["embedding_size"], config["num_layers"]
     tensors, hold = parts.tensors, parts.hold
-    word = parts.embedding("embedding")
+    static = parts.peaks is not None
+    # The converter's own int8 table suits static quantization, which has one scale for all rows anyway.
+    word = embedding(tensors["embedding.weight"], "float", hold) if static else parts.embedding("embedding")
     dense = hold(tensors["dense.kernel"]) if pooled and config["dense_size"] else None
     activation = ACTIVATIONS[config["dense_act"]]
+    table_peak = float(np.abs(tensors["embedding.weight"]).max()) or 1.0
     weights, firsts = {}, {}
-    for name in (f"{side}_{n}" for side in ("forward", "backward") for n in range(1, layers + 1)):
-        kernel, recurrent, bias = (tensors[f"{name}.{part}"] for part in ("kernel", "recurrent_kernel", "bias"))
-        kernel, reset = _resetting(kernel, recurrent, bias)
-        weights[name] = hold(kernel), hold(recurrent), bias
-        firsts[name] = np.zeros((1, 1, kernel.shape[0]), "float32")
-        firsts[name][..., -1] = reset
+    for side in ("forward", "backward"):
+        for n in range(1, layers + 1):
+            name = f"{side}_{n}"
+            kernel, recurrent, bias = (tensors[f"{name}.{part}"] for part in ("kernel", "recurrent_kernel", "bias"))
+            if static:
+                kernel, firsts[name] = _static_resetting(kernel, bias, table_peak if n == 1 else 1.0)
+            else:
+                kernel, firsts[name] = _resetting(kernel, recurrent, bias)
+            weights[name] = hold(kernel), hold(recurrent), bias
+    before = len(firsts["forward_1"])  # steps
 
     def run(name: str, x: tf.Tensor) -> tf.Tensor:
-        """States (1, 1 + length, size) over x (1, length, width); the first is that of the reset."""
-        return _lstm(tf.concat([firsts[name], tf.pad(x, [[0, 0], [0, 0], [0, 1]])], axis=1), *weights[name], name)
+        """States (1, before + length, size) over x (1, length, width); the first are those of the reset."""
+        first = firsts[name]
+        wide = tf.pad(x, [[0, 0], [0, 0], [0, first.shape[1] - x.shape[2]]])
+        states = _lstm(tf.concat([first[None], wide], axis=1), *weights[name], name)
+        # The states that a fused LSTM reads back have the scale that calibration gave them, and those it gives must have it,
+        # too. A concatenation would force the scale of its other parts on them, unless an operator comes between.
+        return states * _NEARLY_ONE if static else states
 
     def reverse(x: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         return tf.reverse_sequence(x, lengths, seq_axis=1, batch_axis=0)
@@ -83,12 +121,12 @@ def bilstm(config: Mapping[str, Any], parts: Parts, length: int, pooled: bool) -
         return tf.reshape(word(tf.reshape(ids, [length])), [1, length, embedding_size])
 
     def states(ids: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Forward and backward states, each (1, 1 + length, size), of the first `lengths` (1,) of ids (1, length)."""
+        """Forward and backward states, each (1, before + length, size), of the first `lengths` (1,) of ids (1, length)."""
         inputs = embed(ids), embed(reverse(ids, lengths))
         for number in range(1, layers + 1):
             ahead, back = run(f"forward_{number}", inputs[0]), run(f"backward_{number}", inputs[1])
             if number < layers:
-                both = tf.concat([ahead[:, 1:], reverse(back[:, 1:], lengths)], axis=-1)
+                both = tf.concat([ahead[:, before:], reverse(back[:, before:], lengths)], axis=-1)
                 inputs = both, reverse(both, lengths)
         return ahead, back
 
@@ -96,9 +134,10 @@ def bilstm(config: Mapping[str, Any], parts: Parts, length: int, pooled: bool) -
         """(1, 2 * size) of the first `lengths` (1,) of ids (1, length), at least one."""
         sides, last = states(ids, lengths), tf.maximum(lengths, 1)
         if config["pooling"] == "last":
-            return tf.concat([tf.gather(tf.reshape(side, [1 + length, size]), last) for side in sides], axis=-1)
+            flat = [tf.reshape(side, [before + length, size]) for side in sides]
+            return tf.concat([tf.gather(side, last + (before - 1)) for side in flat], axis=-1)
         real = tf.reshape(tf.cast(tf.range(length) < last, tf.float32), [1, length, 1])
-        both = tf.concat([side[:, 1:] for side in sides], axis=-1)
+        both = tf.concat([side[:, before:] for side in sides], axis=-1)
         # -2 at padded positions, which is below every state.
         return tf.reduce_max(both * real + (real - 1.0) * 2.0, axis=1)
 
@@ -106,7 +145,7 @@ def bilstm(config: Mapping[str, Any], parts: Parts, length: int, pooled: bool) -
         lengths = tf.reduce_sum(padding_mask, axis=1)
         if not pooled:
             ahead, back = states(token_ids, lengths)
-            both = tf.concat([ahead[:, 1:], reverse(back[:, 1:], lengths)], axis=-1)
+            both = tf.concat([ahead[:, before:], reverse(back[:, before:], lengths)], axis=-1)
             return tf.reshape(both, [length, 2 * size])
         if not config["pair"]:
             state = pool(token_ids, lengths)

@@ -48,9 +48,8 @@ _TRANSFORMER = {
     "dynamic_int8": TF,
     "weight_int8": AEQ,
     "weight_int4": AEQ,
-    # These two convert, but their logits were far off: see docs/export_support.md.
-    "int8": "FULLY_CONNECTED",
-    "int8_int16": "FULLY_CONNECTED",
+    "int8": AEQ,
+    "int8_int16": AEQ,
 }
 SUPPORT = {
     "bert": _TRANSFORMER,
@@ -63,7 +62,7 @@ SUPPORT = {
         "dynamic_int8": TF,
         "weight_int8": _LSTM,
         "weight_int4": _LSTM,
-        "int8": _LSTM,
+        "int8": TF,
         "int8_int16": _LSTM,
     },
 }

@@ -14,6 +14,9 @@ Function = Callable[[tf.Tensor], tf.Tensor]
 # (token_ids, padding_mask, segment_ids), each (1, length), to what the head reads: (1, width), or (length, width).
 Encoder = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
+# Of the largest channel's peak, that a smaller one is taken for: what calibration has not seen must have a place, too.
+LEAST_SHARE = 1 / 64
+
 ACTIVATIONS: dict[str, Function] = {
     "gelu": lambda x: tf.nn.gelu(x, approximate=False),
     "gelu_new": lambda x: tf.nn.gelu(x, approximate=True),
@@ -32,22 +35,55 @@ class Parts:
         tensors: by name, dense kernels as PyTorch's (out, in).
         table: how word pieces are held, "float" or "int8" with a scale for each row.
         hold: makes a variable. Large constants would be copied with each step of the conversion; variables are not.
+        peaks: for static quantization, the largest magnitude of each channel (out,) of what dense layers add to a residual
+            sum, by layer; otherwise None.
+        watch: called with each such layer's name and what it adds, (n, out).
     """
 
-    def __init__(self, tensors: Tensors, table: str, hold: Hold):
-        self.tensors, self.table, self.hold = tensors, table, hold
+    def __init__(
+        self,
+        tensors: Tensors,
+        table: str,
+        hold: Hold,
+        peaks: Mapping[str, np.ndarray] | None = None,
+        watch: Callable[[str, tf.Tensor], None] | None = None,
+    ):
+        self.tensors, self.table, self.hold, self.peaks, self.watch = tensors, table, hold, peaks, watch
 
     def embedding(self, name: str) -> Function:
         """ids (n,) to rows (n, width)."""
         return embedding(self.tensors[f"{name}.weight"], self.table, self.hold)
 
-    def dense(self, name: str, scale: float = 1.0) -> Function:
-        """x (n, in) to (n, out), times `scale`. A dense layer without a bias in the tensors has none."""
-        kernel = self.hold(np.ascontiguousarray(self.tensors[f"{name}.weight"].T) * np.float32(scale))
+    def dense(self, name: str, scale: float | np.ndarray = 1.0) -> Function:
+        """x (n, in) to (n, out), times `scale`, one or (out,). A dense layer without a bias in the tensors has none."""
+        kernel = self.hold(np.ascontiguousarray(self.tensors[f"{name}.weight"].T) * np.asarray(scale, "float32"))
         if f"{name}.bias" not in self.tensors:
             return lambda x: tf.matmul(x, kernel)
-        bias = self.tensors[f"{name}.bias"] * np.float32(scale)
+        bias = self.tensors[f"{name}.bias"] * np.asarray(scale, "float32")
         return lambda x: tf.matmul(x, kernel) + bias
+
+    def add_dense(self, name: str) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+        """(rest (n, out), x (n, in)) to their residual sum, rest + dense(x).
+
+        Trained transformers have channels whose values here are fifty times those of the others, and int8 has one scale for
+        all channels. So where static quantization knows their peaks, the product gives each channel as a share of its peak,
+        and the sum takes that back: rest + s∘y = s∘(rest / s + y). (A product that is multiplied by s itself would be fused
+        with it by the converter.)
+        """
+        if self.peaks is None:
+            dense, watch = self.dense(name), self.watch
+
+            def add(rest: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+                y = dense(x)
+                if watch is not None:
+                    watch(name, y)
+                return rest + y
+
+            return add
+        peak = self.peaks[name]
+        share = np.maximum(peak / (peak.max() or 1.0), LEAST_SHARE).astype("float32")
+        dense = self.dense(name, 1.0 / share)
+        return lambda rest, x: (rest * (1.0 / share) + dense(x)) * share
 
     def layer_norm(self, name: str, epsilon: float) -> Function:
         """Over the last axis."""

@@ -173,12 +173,13 @@ def _layer(
     kind, act = (first_attention if first else attention), ACTIVATIONS[activation]
     query, key, value = (f"{prefix}.{names[part]}" for part in ("query", "key", "value"))
     attend = kind(parts, (query, key, value), heads, scale)
-    project, widen, narrow = (parts.dense(f"{prefix}.{names[part]}") for part in ("project", "widen", "narrow"))
+    widen = parts.dense(f"{prefix}.{names['widen']}")
+    project, narrow = (parts.add_dense(f"{prefix}.{names[part]}") for part in ("project", "narrow"))
     norms = [parts.layer_norm(f"{prefix}.{names[part]}", epsilon) for part in ("attention_norm", "output_norm")]
 
     def layer(x: tf.Tensor, key_bias: tf.Tensor) -> tf.Tensor:
-        x = norms[0]((x[:1] if first else x) + project(attend(x, x, x, key_bias)))
-        return norms[1](x + narrow(act(widen(x))))
+        x = norms[0](project(x[:1] if first else x, attend(x, x, x, key_bias)))
+        return norms[1](narrow(x, act(widen(x))))
 
     return layer
 
@@ -238,18 +239,21 @@ def _mobile_layer(
         return lambda x: after(inner(x))
 
     def feed_forward(name: str, epsilon: float = epsilon) -> Function:
-        widen, narrow = (parts.dense(f"{prefix}.{name}{part}.dense") for part in ("intermediate", "output"))
+        widen, narrow = (
+            parts.dense(f"{prefix}.{name}intermediate.dense"),
+            parts.add_dense(f"{prefix}.{name}output.dense"),
+        )
         after = norm(f"{name}output.LayerNorm", epsilon)
-        return lambda x: after(narrow(activation(widen(x))) + x)
+        return lambda x: after(narrow(x, activation(widen(x))))
 
     squeeze, squeeze_attention = bottleneck("input"), bottleneck("attention")
     kind, inner = (first_attention if first else attention), f"{prefix}.attention.self"
     attend = kind(parts, (f"{inner}.query", f"{inner}.key", f"{inner}.value"), heads, (width // heads) ** -0.5)
-    project, attention_norm = parts.dense(f"{prefix}.attention.output.dense"), norm("attention.output.LayerNorm")
+    project, attention_norm = parts.add_dense(f"{prefix}.attention.output.dense"), norm("attention.output.LayerNorm")
     networks = [feed_forward(f"ffn.{n}.") for n in range(config["num_feedforward_networks"] - 1)]
     networks.append(feed_forward("", MOBILEBERT_EPSILON))
     if has_bottleneck:
-        expand, output_norm = parts.dense(f"{prefix}.output.bottleneck.dense"), norm("output.bottleneck.LayerNorm")
+        expand, output_norm = parts.add_dense(f"{prefix}.output.bottleneck.dense"), norm("output.bottleneck.LayerNorm")
 
     def layer(x: tf.Tensor, key_bias: tf.Tensor) -> tf.Tensor:
         rest = x[:1] if first else x
@@ -258,10 +262,10 @@ def _mobile_layer(
         inside = inside if squeeze is None else squeeze(inside)
         query = x if squeeze_attention is None else squeeze_attention(x)
         query = inside if reads_narrow else query
-        mixed = project(attend(query, query, inside if reads_narrow else x, key_bias))
-        inside = attention_norm(mixed + (inside[:1] if first else inside))
+        mixed = attend(query, query, inside if reads_narrow else x, key_bias)
+        inside = attention_norm(project(inside[:1] if first else inside, mixed))
         for network in networks:
             inside = network(inside)
-        return output_norm(expand(inside) + rest) if has_bottleneck else inside
+        return output_norm(expand(rest, inside)) if has_bottleneck else inside
 
     return layer

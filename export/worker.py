@@ -17,8 +17,8 @@ from typing import Any
 
 from tfdistill.export.modes import AEQ
 
-# What is left in float32 by static quantization: LayerNorm's parts, whose variance has no place in 8 bits, and the
-# way from word-piece rows to their sum, whose int8 table has a scale for each row already.
+# What static quantization takes. Left in float32 are residual sums and LayerNorm, whose variance has no place in 8 bits, and
+# the way from word-piece rows to their sum, whose int8 table has a scale for each row already.
 STATIC = (
     "FULLY_CONNECTED",
     "BATCH_MATMUL",
@@ -36,19 +36,20 @@ def convert(job: dict[str, Any]) -> None:
     import tensorflow as tf
     from safetensors.numpy import load_file
 
-    from tfdistill.export.graphs import graph
+    from tfdistill.export.graphs import graph, measure
 
-    directory, out = Path(job["directory"]), Path(job["out"])
+    directory, out, lengths = Path(job["directory"]), Path(job["out"]), job["lengths"]
     config = json.loads((directory / "config.json").read_text("utf-8"))
     with tempfile.TemporaryDirectory(dir=out) as saved:
-        module = graph(
-            config, load_file(directory / "model.safetensors"), job["lengths"], job["table"], job["probabilities"]
-        )
+        tensors, peaks = load_file(directory / "model.safetensors"), None
+        if job["calibration"] is not None:
+            peaks = measure(config, tensors, max(lengths), _rows(job["calibration"]))
+        module = graph(config, tensors, lengths, job["table"], job["probabilities"], peaks=peaks)
         signatures = {name: forward.get_concrete_function() for name, forward in module.forwards.items()}
         names = list(signatures)
         # By way of a SavedModel: functions without one lose their weights or signature, and no error says so.
         tf.saved_model.save(module, saved, signatures=signatures)
-        del module, signatures
+        del module, signatures, tensors
         plain: bytes | None = None
         for mode, tool in job["modes"].items():
             if tool == AEQ:
@@ -80,6 +81,8 @@ def _tensorflow(saved: str, signatures: list[str], mode: str, calibration: str |
 def _quantizer(content: bytes, mode: str, calibration: str | None) -> bytes:
     from ai_edge_quantizer import quantizer, recipe, recipe_manager
 
+    from tfdistill.export.calibration import ranges
+
     if mode in ("weight_int8", "weight_int4"):
         make = recipe.weight_only_wi8_afp32 if mode == "weight_int8" else recipe.weight_only_wi4_afp32
         made = quantizer.Quantizer(bytearray(content), make())
@@ -90,7 +93,7 @@ def _quantizer(content: bytes, mode: str, calibration: str | None) -> bytes:
         bits = {"activation_num_bits": 8 if mode == "int8" else 16, "weight_num_bits": 8}
         manager.add_static_config(regex=".*", operation_name=operator, **bits)
     made = quantizer.Quantizer(bytearray(content), manager.get_quantization_recipe())
-    found = made.calibrate({"serving_default": list(_rows(calibration))}, num_threads=1)
+    found = ranges(content, _rows(calibration), STATIC)
     return bytes(made.quantize(found, enable_progress_report=False).quantized_model)
 
 

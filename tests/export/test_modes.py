@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +37,13 @@ TOLERANCE = {
     "dynamic_int8": 5e-2,
     "weight_int8": 5e-2,
     "weight_int4": 5e-1,
-    "int8": 1.5e-1,
+    "int8": 6e-2,
     "int8_int16": 5e-2,
 }
+
+
+# Standard deviation of the weights, so that logits are neither all the same nor saturated.
+SPREAD = {"mobilebert": 0.15, "bilstm": 0.5}
 
 
 def test_nothing_is_left_open():
@@ -56,7 +61,10 @@ def test_promised_modes_work(family, tmp_path):
     model, rng = TextModel(config, 3, task), np.random.default_rng(1)
     for weight in model.weights:
         if "kernel" in weight.path or "embeddings" in weight.path:
-            weight.assign(rng.normal(0.0, 0.1, weight.shape))
+            weight.assign(rng.normal(0.0, SPREAD.get(family, 0.1), weight.shape))
+        if family == "bert" and weight.path.endswith("output_dense/kernel"):
+            # Trained BERTs have a channel like this, for which int8 has no room unless channels are weighed before.
+            weight.assign(weight.numpy() * np.where(np.arange(weight.shape[1]) == 3, 30.0, 1.0))
     sizes = rng.integers(2, LENGTH + 1, 40)
     rows = Rows([rng.integers(0, 60, size) for size in sizes])
     modes = [mode for mode in MODES if SUPPORT[family][mode] in (TF, AEQ)]
@@ -65,9 +73,12 @@ def test_promised_modes_work(family, tmp_path):
     for mode, file in files.items():
         found = of_real_tokens(TFLiteModel(file.path).predict(rows), sizes)
         assert np.abs(found - expected).max() < TOLERANCE[mode] * np.abs(expected).max(), mode
-        # Calibrated files are no float files in disguise.
+        # Calibrated files are no float files in disguise, and forget one row before the next.
         if MODES[mode].calibrated:
-            assert file.operators.get("QUANTIZE", 0) + file.operators.get("DEQUANTIZE", 0) > 0
+            assert file.operators.get("DEQUANTIZE", 0) > 0
+            loaded = TFLiteModel(file.path)
+            again = [loaded.row(rows.token_ids[a:b]) for a, b in reversed([*pairwise(rows.offsets)])][::-1]
+            np.testing.assert_array_equal(of_real_tokens(np.stack(again), sizes), found)
 
 
 @pytest.mark.parametrize(
