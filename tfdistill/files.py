@@ -19,7 +19,8 @@ def sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _writable(parent: Path) -> None:
+def require_writable(parent: Path) -> None:
+    """Make a directory if need be. Raises UserError where it cannot be made or written."""
     try:
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -50,7 +51,7 @@ def atomic_write(path: str | os.PathLike, content: bytes | str) -> Path:
     Raises UserError when the directory cannot be written.
     """
     path = Path(path)
-    _writable(path.parent)
+    require_writable(path.parent)
     data = content.encode("utf-8") if isinstance(content, str) else content
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -77,7 +78,7 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise UserError(f"{path} is a file; expected a directory or a new name, choose another --out")
-    _writable(path.parent)
+    require_writable(path.parent)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         os.chmod(temporary, 0o755)
