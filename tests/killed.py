@@ -15,6 +15,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -73,13 +74,16 @@ def words(root: Path, out: Path, stages: int) -> list[str]:
 def child(log: Path, argv: list[str], cache: Path, at_call: int = 0) -> int:
     """Start the command in a fork; returns its number. With `at_call` it kills itself before so many calls of os.replace."""
     number = os.fork()
-    if number:
-        return number
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(handle, 1)
-    os.dup2(handle, 2)
-    os.environ["TFDISTILL_CACHE"] = str(cache)
-    os.setpgid(0, 0)
+    if not number:
+        handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(handle, 1)
+        os.dup2(handle, 2)
+        os.environ["TFDISTILL_CACHE"] = str(cache)
+        command(argv, at_call)
+    return number
+
+
+def command(argv: list[str], at_call: int = 0) -> None:
     left, replace = at_call, os.replace
 
     def counted(*args, **kwargs):
@@ -106,6 +110,15 @@ def child(log: Path, argv: list[str], cache: Path, at_call: int = 0) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def fresh(root: Path, argv: list[str]) -> str:
+    """The outcome of the same command in a new interpreter, where sets of texts have another order."""
+    environment = {**os.environ, "TFDISTILL_CACHE": str(root / "cache-fresh")}
+    words = [sys.executable, __file__, "command", *argv]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return outcome(Path(argv[argv.index("--out") + 1]))
 
 
 def wait(number: int, seconds: float = LIMIT) -> int | None:
@@ -147,6 +160,9 @@ def main(root: Path, kills: int, seed: int, stages: int) -> None:
     assert wait(child(log, words(root, root / "whole", stages), root / "cache")) == 0, log.read_text("utf-8")
     takes, whole = time.monotonic() - started, outcome(root / "whole")
     print(f"undisturbed: {takes:.1f} s", flush=True)
+    if stages > 2:
+        assert fresh(root, words(root, root / "fresh", stages)) == whole, "another process gives another student"
+        print("a new interpreter: alike", flush=True)
     argv, chance, done, runs, terms = words(root, out, stages), random.Random(seed), 0, 0, 1
     while True:
         cache = root / f"cache-{caches}"
@@ -184,4 +200,6 @@ def main(root: Path, kills: int, seed: int, stages: int) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "command":
+        command(sys.argv[2:])
     main(Path(sys.argv[1]), *(int(word) for word in sys.argv[2:5]))

@@ -169,20 +169,18 @@ def make(epochs: float = 2, **changes) -> Recipe:
 
 
 def stopped(monkeypatch, out: Path, recipe: Recipe, stage: int, step: int, by=Killed, scoring: bool = False, **options):
-    """Train into `out` until `step` of `stage`, or (`scoring`) into the scoring after it."""
+    """Train into `out` until `step` of `stage`, or (`scoring`) into the scoring of that number."""
 
     class Watch(runner.Watch):
-        def _end(self, here: bool) -> None:
-            if here and (self.number, self.step) == (stage, step):
-                raise by()
-
         def on_train_batch_end(self, batch, logs=None):
             super().on_train_batch_end(batch, logs)
-            self._end(not scoring)
+            if not scoring and (self.number, self.step) == (stage, step):
+                raise by()
 
         def _score(self):
             found = super()._score()
-            self._end(scoring)
+            if scoring and (self.number, self.progress.rounds + 1) == (stage, step):
+                raise by()
             return found
 
     with monkeypatch.context() as patch:
@@ -269,21 +267,22 @@ def test_another_recipe_is_refused_with_the_difference(half, change, options, to
     assert sorted(half.rglob("*")) == before
 
 
-def test_what_is_no_run_is_refused(tmp_path, whole):
+def test_what_is_no_run_is_refused(tmp_path):
+    recipe = make()
     with pytest.raises(UserError, match="holds no run to go on with"):
-        run(make(), tmp_path / "none", resume=True)
+        run(recipe, tmp_path / "none", resume=True)
     assert not (tmp_path / "none").exists()
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match="not empty"):
-        run(make(), tmp_path, force=True)
+        run(recipe, tmp_path, force=True)
     assert (tmp_path / "file").read_text() == "mine" and not (tmp_path / ".lock").exists()
     for content in ("{", "[]", "{}"):
         (tmp_path / "run.json").write_text(content)
         with pytest.raises(UserError, match=r"run\.json"):
-            run(make(), tmp_path)
+            run(recipe, tmp_path)
     with pytest.raises(UserError, match=r"holds another run: recipe is .*; and .* more"):
         (tmp_path / "run.json").write_text('{"recipe": "pretrain", "state": "done"}')
-        run(make(), tmp_path)
+        run(recipe, tmp_path)
 
 
 def test_two_processes_do_not_train_into_one_directory(half):
@@ -321,15 +320,16 @@ def test_a_read_only_directory_is_refused(half, tmp_path):
 
 # --- exactly, whatever the recipe -----------------------------------------------------------------------------------
 
+BOTH = ["student=layers", "copies=1", "intermediate_epochs=1"]
 PLAIN = ["general_length=12", "general_batch_size=4", "general_epochs=1", "epochs=1", "evaluations=2"]
-# Recipe, settings, and where it is stopped: stage, step, in the scoring.
+# Recipe, settings, and where it is stopped: stage, step or number of the scoring, whether it is a scoring.
 EXACT = {
-    "projections, in a round": ("tinybert", ["student=layers", "projection=per_layer", "copies=1"], (0, 2, False)),
-    "projections, stage change": ("tinybert", ["student=layers", "projection=shared", "copies=1"], (0, 6, True)),
+    "projections, in a round": ("tinybert", [*BOTH, "projection=per_layer"], (0, 2, False)),
+    "projections, stage change": ("tinybert", [*BOTH, "projection=shared"], (0, 3, True)),
     "shared steps": ("xtremedistil", ["embedding_size=8", "lstm_size=6", "patience=1"], (2, 3, False)),
-    "own loss on dev": ("xtremedistil", ["embedding_size=8", "lstm_size=6", "patience=9"], (0, 6, True)),
+    "own loss on dev": ("xtremedistil", ["embedding_size=8", "lstm_size=6", "patience=9"], (0, 2, True)),
     "progressive": ("mobilebert", ["schedule=progressive", "transfer_epochs=1"], (1, 3, False)),
-    "layers left out, cut": ("layerdrop", ["depth=2,1"], (0, 4, False)),
+    "layers left out, cut": ("layerdrop", ["depth=1"], (0, 4, False)),
     "pruned before": ("neuron_pruning", ["steps=2", "intermediate=0.5"], (1, 1, False)),
     "heads": ("head_pruning", ["epochs=1", "share=0.0", "step=0.25"], (0, 4, False)),
     "own student": ("distilbert", [*PLAIN, "distil_finetuning=true"], (0, 3, False)),
@@ -361,7 +361,7 @@ def test_goes_on_exactly(case, tmp_path, text_file, monkeypatch):
     settings = [*(each for each in defaults if each.partition("=")[0] not in given), *settings]
 
     def made() -> Recipe:
-        teacher, module = tiny(3), find(name)
+        teacher, module = tiny(2), find(name)
         return module.recipe(teacher, data(), parse_settings(module.Settings, settings))
 
     undisturbed = run(made(), tmp_path / "whole", seed=1)

@@ -53,7 +53,7 @@ class Checkpoints:
     def __init__(self, directory: Path, identity: str, *, seconds: float = 300.0, keep: int = 2):
         self.directory, self.identity, self.seconds, self.keep = directory, identity, seconds, max(1, keep)
         self.last = ""  # where the newest one stands, in words
-        self.taken_up = ""  # where the one stands that was read
+        self.taken_up: list[str] = []  # where those stand that were gone on from, the last one included
         self._failed = False
         self._since = time.monotonic()
 
@@ -97,7 +97,7 @@ class Checkpoints:
                 say(f"{path} is damaged ({why}); going on from the checkpoint before it")
                 self._remove([number])
                 continue
-            self.last = self.taken_up = str(state["said"])
+            self.last, self.taken_up = state["said"], [*state["taken_up"], state["said"]]
             return state, arrays
         return None
 
@@ -121,6 +121,7 @@ class Checkpoints:
                 "format": FORMAT,
                 "identity": self.identity,
                 "said": said,
+                "taken_up": self.taken_up,
                 **state,
                 "arrays": sha256(temporary / _ARRAYS),
             }

@@ -53,8 +53,9 @@ def atomic_write(path: str | os.PathLike, content: bytes | str) -> Path:
     path = Path(path)
     require_writable(path.parent)
     data = content.encode("utf-8") if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = ""
     try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
@@ -62,7 +63,8 @@ def atomic_write(path: str | os.PathLike, content: bytes | str) -> Path:
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise UserError(f"cannot write {path}: {error.strerror}; free some room or choose another --out") from error
         raise
@@ -79,8 +81,9 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
     if path.exists() and not path.is_dir():
         raise UserError(f"{path} is a file; expected a directory or a new name, choose another --out")
     require_writable(path.parent)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    temporary = None
     try:
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         os.chmod(temporary, 0o755)
         yield temporary
         for file in sorted(temporary.rglob("*")):
@@ -97,4 +100,5 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; free some room or choose another --out") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)

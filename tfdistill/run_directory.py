@@ -106,7 +106,6 @@ def run(
                 _remove_checkpoints(out)
                 return _finished(recipe, out, former)
             sweep(out)
-            head |= {"went_on_from": former.get("went_on_from", [])}
         identity = hashlib.sha256(json.dumps(_same(head), sort_keys=True).encode()).hexdigest()
         checkpoints = Checkpoints(out / "resume", identity, seconds=checkpoint_seconds, keep=keep)
         return _run(recipe, out, head, checkpoints, seed, debug, gradient_norms)
@@ -121,12 +120,9 @@ def _run(
     debug: bool,
     gradient_norms: bool,
 ) -> Result:
-    before = head.pop("went_on_from", [])
-
     def note(**more: Any) -> None:
-        places = before + ([checkpoints.taken_up] if checkpoints.taken_up else [])
-        said = {**head, **({"went_on_from": places} if places else {}), **more}
-        atomic_write(out / "run.json", json.dumps(said, indent=2))
+        places = {"went_on_from": checkpoints.taken_up} if checkpoints.taken_up else {}
+        atomic_write(out / "run.json", json.dumps({**head, **places, **more}, indent=2))
 
     note(state="running")
     try:
@@ -196,7 +192,7 @@ def _read(out: Path) -> dict[str, Any]:
 
 def _same(head: dict[str, Any], start: bool = False) -> dict[str, Any]:
     """What has to be the same for a run to go on: all but what is for reading alone. `start`: the student's first weights too."""
-    free = ("versions", "reproducible", "went_on_from")
+    free = ("versions", "reproducible")
     kept = {key: value for key, value in head.items() if key not in free}
     kept["data"] = {"fingerprint": head["data"].get("fingerprint")}
     kept["weights"] = {key: value for key, value in head["weights"].items() if start or key != "student"}

@@ -376,7 +376,7 @@ class _Run:
         self._write_log()
         best = [np.array(value) for value in groups["best"]] if "best" in groups else None
         progress = Progress(**state["progress"], best=best)
-        say(f"going on from {self.checkpoints.taken_up}")
+        say(f"going on from {self.checkpoints.last}")
         begun = "optimizer" in groups
         taken_up = TakenUp(state["step"], progress.rounds, groups["optimizer"], groups["metrics"]) if begun else None
         return _Left(state["stage"], state["step"], progress, taken_up)
