@@ -3,7 +3,7 @@
     python benchmarks/checkpoints.py --steps 80 --repeats 3
 
 A BERT of MiniLM's sizes (random weights, `--layers` layers, 30,522 pieces) learns labels on made-up texts, `--steps` steps of 32,
-with the checkpoints that a run directory gets: one at each of the four scorings, and one after `--seconds` without one. "without"
+with the checkpoints that a run directory gets: one at a scoring if that is cheap, and one after `--seconds` without one. "without"
 is the same `train` without a directory. Prints and writes seconds of each, the ratio (the median over `--repeats`), seconds for each
 checkpoint, and its size.
 """

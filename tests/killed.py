@@ -4,7 +4,8 @@ Usage: killed.py DIRECTORY KILLS SEED STAGES
 
 The library is imported once and each run is a fork of that, since importing TensorFlow takes longer than the run. A child is killed by
 SIGKILL either after a random time or at a random call of `os.replace`, with which everything is written: checkpoints, log, run.json,
-caches. One more gets SIGTERM. Prints one line for each, the last one "N kills, M runs, all alike".
+caches. Now and then the newest checkpoint is damaged besides. One more child gets SIGTERM. Prints one line for each, the last one
+"N kills, M runs, all alike".
 """
 
 from __future__ import annotations
@@ -132,6 +133,14 @@ def wait(number: int, seconds: float = LIMIT) -> int | None:
     return None
 
 
+def damage(file: Path, chance: random.Random) -> None:
+    """Flip a bit, so that the checkpoint before has to do."""
+    content = bytearray(file.read_bytes())
+    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    file.write_bytes(content)
+    print("  and damaged", flush=True)
+
+
 def outcome(out: Path) -> str:
     """What has to be the same, bit for bit: the student, the scores, and the curve."""
     done = json.loads((out / "run.json").read_text("utf-8"))
@@ -188,6 +197,8 @@ def main(root: Path, kills: int, seed: int, stages: int) -> None:
             how = f"after {time.monotonic() - started:.1f} s" if by_time else f"at write {at_call}"
             steps = sorted(path.name for path in (out / "resume").glob("[0-9]*")) if out.is_dir() else []
             print(f"kill {done}: {how}; newest checkpoint {steps[-1:] or 'none'}", flush=True)
+            if len(steps) > 1 and done % 4 == 1:
+                damage(out / "resume" / steps[-1] / "arrays.safetensors", chance)
             continue
         assert code == 0, log.read_text("utf-8")[-3000:]
         assert outcome(out) == whole, f"another student than the undisturbed run's; see {log}"

@@ -140,6 +140,28 @@ def test_clocks_that_jump_change_nothing(tmp_path, monkeypatch):
     assert Checkpoints(tmp_path, "identity", seconds=0.0).due
 
 
+def test_checkpoints_take_a_small_share_of_the_time(tmp_path, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now)
+    store = Checkpoints(tmp_path / "resume", "identity")
+    assert store.cheap  # the first
+    real = store._write
+
+    def slow(*args):
+        nonlocal now
+        real(*args)
+        now += 2.0
+
+    monkeypatch.setattr(store, "_write", slow)
+    store.write({}, {}, "step 1")
+    now += 39.0
+    assert not store.cheap and not store.due
+    now += 1.0
+    assert store.cheap and not store.due
+    now += 260.0
+    assert store.due
+
+
 # --- runs -----------------------------------------------------------------------------------------------------------
 
 
@@ -233,6 +255,7 @@ def test_ctrl_c_is_gone_on_from_even_where_the_disk_is_full(whole, half, tmp_pat
     assert done["went_on_from"] == ["step 7 of 'labels'"] and done["reproducible"]["bit_for_bit"] is True
 
 
+@pytest.mark.slow  # killed.py does it too
 def test_what_was_damaged_is_done_again(whole, half, tmp_path, capsys):
     out = shutil.copytree(half, tmp_path / "run")
     flip(out / "resume" / "000002", "arrays.safetensors", -5)
@@ -390,7 +413,7 @@ def test_sigterm_ends_a_process_that_is_in_native_code():
 
 def test_killed_at_random_moments(tmp_path):
     """`make torture` kills a run of three stages twenty times."""
-    words = [sys.executable, Path(__file__).parent / "killed.py", tmp_path / "work", KILLS, 0, STAGES]
+    words = [sys.executable, Path(__file__).parent / "killed.py", tmp_path / "work", KILLS, 41, STAGES]
     done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=120 * (KILLS + 4))
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]

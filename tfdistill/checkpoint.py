@@ -55,18 +55,24 @@ class Checkpoints:
         self.last = ""  # where the newest one stands, in words
         self.taken_up: list[str] = []  # where those stand that were gone on from, the last one included
         self._failed = False
-        self._since = time.monotonic()
+        self._since, self._took = time.monotonic(), 0.0
 
     @property
     def due(self) -> bool:
         """Whether it is time for one. Clocks that are set do not count."""
         return time.monotonic() - self._since >= self.seconds
 
+    @property
+    def cheap(self) -> bool:
+        """Whether one more costs little: less than a twentieth of the time since the last one, if writing takes as long again."""
+        return self.due or time.monotonic() - self._since >= 20 * self._took
+
     def write(self, state: Mapping[str, Any], arrays: Arrays, said: str) -> bool:
         """Write one, `said` telling where it stands, and remove the oldest. False if it could not be written.
 
         A full disk ends no training: one line says so, older checkpoints go if that helps, the newest always stays.
         """
+        begun = time.monotonic()
         try:
             try:
                 self._write(state, arrays, said)
@@ -84,6 +90,7 @@ class Checkpoints:
         if self._failed:
             say(f"checkpoints are written again ({said})")
         self._failed, self._since, self.last = False, time.monotonic(), said
+        self._took = self._since - begun
         self._remove(self._numbers()[: -self.keep])
         return True
 

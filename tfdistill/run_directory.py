@@ -68,7 +68,8 @@ def run(
 
     Args:
         resume: there has to be a run. The student may then start from other weights than those it had, which do not count.
-        checkpoint_seconds: a checkpoint is written at each scoring, and after so many seconds without one.
+        checkpoint_seconds: a checkpoint is written at a scoring, unless the last one is so fresh that this would cost more than a
+            twentieth of the time, and after so many seconds without one.
         keep: how many checkpoints stay.
 
     Raises:

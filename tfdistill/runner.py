@@ -299,9 +299,10 @@ class _Run:
     @cached_property
     def _texts(self) -> str:
         """SHA-256 over the training rows as the student reads them."""
-        read = self.prepared.train
-        parts = (read.token_ids, read.offsets, *(() if self.prepared.labels is None else (self.prepared.labels,)))
-        return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+        prepared, digest = self.prepared, hashlib.sha256()
+        for part in (prepared.train.token_ids, prepared.train.offsets, prepared.labels, prepared.token_labels):
+            digest.update(b"" if part is None else part.tobytes())
+        return digest.hexdigest()
 
     def save(self, watch: Watch, training: bool = True) -> None:
         """A checkpoint of where the stage is; not `training`: of its beginning."""
@@ -337,15 +338,19 @@ class _Run:
             self.save(watch)
 
     def scored(self, watch: Watch) -> None:
-        """After a scoring: a checkpoint, and the student as it stands."""
+        """After a scoring: a checkpoint, and the student as it stands; without them where the last ones are seconds old."""
+        if self.checkpoints is None or self.checkpoints.cheap:
+            self._save_all(watch)
+
+    def _save_all(self, watch: Watch) -> None:
         self.save(watch)
         if self.out is not None:
             self._attempt(lambda out: save_directory(watch.student, out / "checkpoint"))
 
     def interrupted(self, watch: Watch) -> None:
-        """As after a scoring, if all that a checkpoint holds agrees; else the last one stays."""
+        """A checkpoint, if all that it holds agrees; else the last one stays."""
         if watch.live and self.checkpoints is not None:
-            self.scored(watch)
+            self._save_all(watch)
 
     def take_up(self) -> _Left | None:
         """Where the newest checkpoint left the run, with models and log as they were then; None to start at the beginning.
