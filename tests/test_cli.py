@@ -224,6 +224,8 @@ BAD = {
     "lengths out of range": (lambda w, t: ["export", student(w), "--lengths", "8,999", "--out", t / "b"], "length is 999; expected"),
     "two lengths": (lambda w, t: ["export", student(w), "--length", "8", "--lengths", "8", "--out", t / "b"], "one of them"),
     "out is a file": (lambda w, t: [*train_words(w, "--out", w / "data" / "dev.tsv")], "not empty"),
+    "nothing to resume": (lambda w, t: train_words(w, "--out", t / "r", "--resume"), "holds no run to go on with"),
+    "resume and force": (lambda w, t: train_words(w, "--out", t / "r", "--resume", "--force"), "expected one of them"),
     "out is in use": (lambda w, t: [*train_words(w, "--out", w / "data")], "not empty"),
     "unknown demo": (lambda w, t: ["evaluate", student(w), "--data", "demo:movie"], "expected movie-snippets"),
 }  # fmt: skip
@@ -283,13 +285,13 @@ def test_interrupt_leaves_a_usable_checkpoint(work, tfdistill, tmp_path, monkeyp
     from tfdistill import runner
     from tfdistill.load import load
 
-    class Impatient(runner._Watch):
+    class Impatient(runner.Watch):
         def on_train_batch_end(self, batch, logs=None):
             super().on_train_batch_end(batch, logs)
             if self.step == 2:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "_Watch", Impatient)
+    monkeypatch.setattr(runner, "Watch", Impatient)
     code, _, err = tfdistill(*train_words(work, "--out", tmp_path / "run", "--set", "num_layers=1"))
     assert code == 130 and "checkpoint" in err
     assert load(tmp_path / "run" / "checkpoint").num_layers == 1

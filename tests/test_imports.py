@@ -27,18 +27,20 @@ _TRAINING = (
     "progress",
     "load",
     "checkpoint",
+    "watch",
     "recipe",
     "finetune",
     "runner",
     "run_directory",
 )
-_SHIPPING = ("recipes", "export", "export.runtime", "export.bench", "quiet")
+_SHIPPING = ("recipes", "export", "export.runtime", "export.bench", "quiet", "stopping")
 
 # One row for each module or package, from the bottom up: what of ours it may import. The longest name that fits counts.
 LAYERS: dict[str, tuple[str, ...]] = {
     "errors": (),
     "files": (),
     "quiet": (),
+    "stopping": (),
     "progress": (),
     "losses": (),
     "features": (),
@@ -56,7 +58,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "parameters": (*_METHOD, "match"),
     "distiller": (*_METHOD, "match", "batch"),
     "stages": (*_METHOD, *_MODELS, "match", "optimizers", "distiller"),
-    "checkpoint": _STAGES,
+    "checkpoint": ("progress",),
+    "watch": _STAGES,
     "recipe": _STAGES,
     "finetune": (*_STAGES, "recipe"),
     "runner": _TRAINING[:-2],

@@ -14,7 +14,17 @@ from tfdistill.data.tokenize import Encoded
 from tfdistill.errors import UserError
 from tfdistill.match import HardLabels, Match
 from tfdistill.optimizers import OPTIMIZERS, WarmupLinear, make_optimizer
-from tfdistill.stages import Stage, Trainer, copy_encoder, gradual_unfreezing, layers_of, parts_of, progressive
+from tfdistill.stages import (
+    Stage,
+    Trainer,
+    _batches,
+    assign,
+    copy_encoder,
+    gradual_unfreezing,
+    layers_of,
+    parts_of,
+    progressive,
+)
 
 ROWS = 24
 
@@ -167,6 +177,21 @@ def test_a_restarted_optimizer_is_a_new_one(name):
     first.assign([1.0])
     old.restart()
     assert steps(old, first, 4) == pytest.approx(steps(new, second, 4), rel=1e-6)
+
+
+def test_a_source_that_cannot_begin_later_is_skipped():
+    class Old:
+        def dataset(self, batch_size, *, seed=0, epochs=1):
+            return tf.data.Dataset.range(5)
+
+    assert [int(batch) for batch in _batches(Old(), 1, 0, 1, 3)] == [3, 4]
+
+
+def test_values_of_other_shapes_are_refused_and_change_nothing():
+    variables = [keras.Variable([1.0]), keras.Variable([2.0, 3.0])]
+    with pytest.raises(UserError, match="not those of this recipe"):
+        assign(variables, [np.zeros(1), np.zeros(3)], "models")
+    assert variables[0].numpy() == [1.0]
 
 
 def test_unknown_optimizer_is_refused():

@@ -16,6 +16,7 @@ from rich.table import Table
 from tfdistill.augment_command import augment
 from tfdistill.errors import UserError
 from tfdistill.files import sha256
+from tfdistill.stopping import exits_on_sigterm
 from tfdistill.trim_command import trim
 
 app = typer.Typer(
@@ -41,6 +42,15 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", help="key=value, c
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="seed of everything random")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="a few rows and steps of each stage, in seconds")]
 ForceOption = Annotated[bool, typer.Option("--force", help="replace a former run at --out")]
+ResumeOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="go on with the run at --out, which has to be there; one of the same recipe goes on anyway"
+    ),
+]
+CheckpointOption = Annotated[
+    float, typer.Option("--checkpoint-seconds", min=0, help="between checkpoints, beside those at each scoring")
+]
 
 
 @app.callback()
@@ -104,6 +114,8 @@ def finetune(
     seed: SeedOption = 1,
     debug: DebugOption = False,
     force: ForceOption = False,
+    resume: ResumeOption = False,
+    checkpoint_seconds: CheckpointOption = 300.0,
 ) -> None:
     """Fine-tune a BERT on labelled text: makes a teacher.
 
@@ -119,7 +131,9 @@ def finetune(
     chosen = parse_settings(module.Settings, settings or [])
     text = load_any(data)
     keras.utils.set_random_seed(seed)
-    result = run(module.recipe(_load_model(model, text), text, chosen), out, seed=seed, debug=debug, force=force)
+    made = module.recipe(_load_model(model, text), text, chosen)
+    made = replace(made, settings={**made.settings, "model": model})
+    result = run(made, out, seed=seed, debug=debug, force=force, resume=resume, checkpoint_seconds=checkpoint_seconds)
     _show_scores(f"{out / 'student'}", result.scores)
     out_console.print(
         f"next: tfdistill train soft_targets --teacher {out / 'student'} --data {data} --out RUN", highlight=False
@@ -209,6 +223,8 @@ def train(
     seed: SeedOption = 1,
     debug: DebugOption = False,
     force: ForceOption = False,
+    resume: ResumeOption = False,
+    checkpoint_seconds: CheckpointOption = 300.0,
     on_labels: Annotated[
         bool, typer.Option("--on-labels", help="the undistilled baseline: same steps and texts, labels only")
     ] = False,
@@ -232,6 +248,7 @@ def train(
 
     module = find(recipe)
     chosen = parse_settings(module.Settings, settings or [])
+    keras.utils.set_random_seed(seed)
     teacher_model, *others = [_load_model(_student_of(each)) for each in teachers]
     names = None if teacher_model.task == "regression" else teacher_model.label_names
     text = load_any(data, label_names=names, separate_unlabelled=True)
@@ -242,7 +259,16 @@ def train(
         teacher_weights=tuple(teacher_weights) if teacher_weights else None,
     )
     made = on_labels_alone(made) if on_labels else made
-    result = run(made, out, seed=seed, debug=debug, force=force, gradient_norms=gradient_norms)
+    result = run(
+        made,
+        out,
+        seed=seed,
+        debug=debug,
+        force=force,
+        gradient_norms=gradient_norms,
+        resume=resume,
+        checkpoint_seconds=checkpoint_seconds,
+    )
     _show_scores(f"{out / 'student'}", result.scores)
     out_console.print(f"next: tfdistill export {out / 'student'} --quantize dynamic_int8 --out BUNDLE", highlight=False)
 
@@ -622,11 +648,12 @@ def _check_backend() -> None:
 
 
 def main() -> None:
-    """Entry point: every error a user can mend is one line on stderr and exit code 2; Ctrl-C is 130."""
+    """Entry point: every error a user can mend is one line on stderr and exit code 2; Ctrl-C is 130, SIGTERM 143."""
     errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     try:
         _check_backend()
-        code = app(standalone_mode=True)
+        with exits_on_sigterm():
+            code = app(standalone_mode=True)
     except UserError as error:
         errors.print(f"tfdistill: {' '.join(str(error).split())}")
         code = 2

@@ -19,7 +19,8 @@ def sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _writable(parent: Path) -> None:
+def require_writable(parent: Path) -> None:
+    """Make a directory if need be. Raises UserError where it cannot be made or written."""
     try:
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -50,10 +51,11 @@ def atomic_write(path: str | os.PathLike, content: bytes | str) -> Path:
     Raises UserError when the directory cannot be written.
     """
     path = Path(path)
-    _writable(path.parent)
+    require_writable(path.parent)
     data = content.encode("utf-8") if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = ""
     try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
@@ -61,7 +63,8 @@ def atomic_write(path: str | os.PathLike, content: bytes | str) -> Path:
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise UserError(f"cannot write {path}: {error.strerror}; free some room or choose another --out") from error
         raise
@@ -77,9 +80,10 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise UserError(f"{path} is a file; expected a directory or a new name, choose another --out")
-    _writable(path.parent)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    require_writable(path.parent)
+    temporary = None
     try:
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         os.chmod(temporary, 0o755)
         yield temporary
         for file in sorted(temporary.rglob("*")):
@@ -96,4 +100,5 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; free some room or choose another --out") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)

@@ -315,7 +315,7 @@ def pretrain(
                 if steps is None or steps > first:
                     left = 10**7 if steps is None else steps - first
                     distiller.fit(batches, epochs=1, steps_per_epoch=left, verbose=0, callbacks=[run])
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             run.checkpoint()
             atomic_write(out / "run.json", json.dumps({**head, "state": "interrupted", "steps": run.step}, indent=2))
             say(

@@ -1,22 +1,29 @@
-"""Run directories: a recipe trained into a folder that says how, with which versions, and what came out."""
+"""Run directories: a recipe trained into a folder that says how, with which versions, and what came out, and that goes on
+exactly where it was stopped.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
+
+from tfdistill.checkpoint import LOCK, Checkpoints, clear, fingerprint, locked, sweep
 from tfdistill.errors import UserError
 from tfdistill.files import atomic_write, require_new
-from tfdistill.models.hf import save_directory
+from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.progress import say
 from tfdistill.recipe import Recipe
-from tfdistill.runner import Result, train
+from tfdistill.runner import Cut, Result, train
 from tfdistill.stages import Stage
 
 DEBUG_STEPS, DEBUG_ROWS = 3, 64
@@ -48,30 +55,77 @@ def run(
     debug: bool = False,
     force: bool = False,
     gradient_norms: bool = False,
+    resume: bool = False,
+    checkpoint_seconds: float = 300.0,
+    keep: int = 2,
 ) -> Result:
-    """Train `recipe` into the run directory `out`.
+    """Train `recipe` into the run directory `out`, or go on with the run of the same recipe that was stopped there.
 
-    It holds run.json (resolved recipe, versions, seed, scores), log.jsonl (one line for each scoring), checkpoint/ (the last
-    student, while the run goes on or when it was stopped) and student/ (the best one).
+    It holds run.json (resolved recipe, versions, seed, scores), log.jsonl (one line for each scoring), student/ (the best one) and,
+    while the run goes on or when it was stopped, checkpoint/ (the student as it stands) and resume/ (all that going on needs).
+    However often it is killed, the student is on CPUs bit for bit that of a run that never stopped; run.json says under
+    "reproducible" what that takes. A run that is done is not run again: its student and scores are returned (no `test_logits`).
+
+    Args:
+        resume: there has to be a run. The student may then start from other weights than those it had, which do not count.
+        checkpoint_seconds: a checkpoint is written at a scoring, unless the last one is so fresh that this would cost more than a
+            twentieth of the time, and after so many seconds without one.
+        keep: how many checkpoints stay.
 
     Raises:
-        UserError: `out` holds a run already (and not `force`), or cannot be written.
+        UserError: `out` holds another run (and not `force`), or cannot be written, or another process trains into it.
     """
     out = Path(out)
-    require_new(out, "run.json" if force else None, ", or --force to replace a former run")
-    if (out / "run.json").is_file():
-        shutil.rmtree(out)
-    head = {
-        "recipe": recipe.name,
-        "settings": recipe.settings,
-        "stages": [stage_as_data(stage) for stage in recipe.stages],
-        "data": {"name": recipe.data.name, "fingerprint": recipe.data.fingerprint},
-        "max_length": recipe.max_length,
-        "seed": seed,
-        "debug": debug,
-        "versions": versions(),
-    }
-    atomic_write(out / "run.json", json.dumps({**head, "state": "running"}, indent=2))
+    if force and resume:
+        raise UserError("--force and --resume were given; expected one of them: --force starts anew, --resume goes on")
+    if _is_free(out):
+        if resume:
+            raise UserError(f"{out} holds no run to go on with; leave --resume out to start one")
+    elif not (out / "run.json").is_file():
+        require_new(out, None, "")
+    with locked(out):
+        former = None if force or _is_free(out) else _read(out)
+        head: dict[str, Any] = {
+            "recipe": recipe.name,
+            "settings": recipe.settings,
+            "stages": [stage_as_data(stage) for stage in recipe.stages],
+            "data": {"name": recipe.data.name, "fingerprint": recipe.data.fingerprint},
+            "max_length": recipe.max_length,
+            "seed": seed,
+            "debug": debug,
+            "weights": _weights(recipe),
+            "versions": versions(),
+            "reproducible": reproducible(),
+        }
+        head = json.loads(json.dumps(head))
+        if former is None:
+            clear(out)
+        else:
+            head = _go_on(out, head, former, resume)
+            if former["state"] == "done":
+                say(f"{out} holds this run, and it is done; --force runs it again")
+                _remove_checkpoints(out)
+                return _finished(recipe, out, former)
+            sweep(out)
+        identity = hashlib.sha256(json.dumps(_same(head), sort_keys=True).encode()).hexdigest()
+        checkpoints = Checkpoints(out / "resume", identity, seconds=checkpoint_seconds, keep=keep)
+        return _run(recipe, out, head, checkpoints, seed, debug, gradient_norms)
+
+
+def _run(
+    recipe: Recipe,
+    out: Path,
+    head: dict[str, Any],
+    checkpoints: Checkpoints,
+    seed: int,
+    debug: bool,
+    gradient_norms: bool,
+) -> Result:
+    def note(**more: Any) -> None:
+        places = {"went_on_from": checkpoints.taken_up} if checkpoints.taken_up else {}
+        atomic_write(out / "run.json", json.dumps({**head, **places, **more}, indent=2))
+
+    note(state="running")
     try:
         result = train(
             _debug(recipe) if debug else recipe,
@@ -79,31 +133,164 @@ def run(
             out=out,
             max_steps=DEBUG_STEPS if debug else None,
             gradient_norms=gradient_norms,
+            checkpoints=checkpoints,
         )
-    except KeyboardInterrupt:
-        save_directory(recipe.student, out / "checkpoint", recipe=head)
-        atomic_write(out / "run.json", json.dumps({**head, "state": "interrupted"}, indent=2))
-        say(f"stopped; the student as it stands is in {out / 'checkpoint'}")
+    except (KeyboardInterrupt, SystemExit):
+        try:
+            if not (out / "checkpoint").is_dir():
+                save_directory(recipe.student, out / "checkpoint")
+            atomic_write(out / "checkpoint" / "recipe.json", json.dumps(head, indent=2))
+            note(state="interrupted")
+        except UserError as error:
+            say(str(error))  # and end as asked: what was written before holds
+        where = f"goes on from {checkpoints.last}" if checkpoints.last else "starts from the beginning"
+        say(f"stopped; the same command {where}; the student as it stands is in {out / 'checkpoint'}")
         raise
     except UserError as error:
-        atomic_write(out / "run.json", json.dumps({**head, "state": f"failed: {error}"}, indent=2))
+        note(state=f"failed: {error}")
         raise
     save_directory(result.student, out / "student", recipe=head)
     for name, other in list(result.cut.items())[1:]:
         save_directory(other.student, out / f"student-{name}", recipe=head)
-    done = {
-        **head,
-        "state": "done",
-        "scores": result.scores,
-        "parameters": result.student.count_params(),
-        "teacher": None if recipe.teacher is None else {"parameters": recipe.teacher.count_params()},
-        "cut": {name: {"parameters": c.student.count_params(), "scores": c.scores} for name, c in result.cut.items()},
-        "seconds": result.seconds,
+    note(
+        state="done",
+        scores=result.scores,
+        parameters=result.student.count_params(),
+        teacher=None if recipe.teacher is None else {"parameters": recipe.teacher.count_params()},
+        cut={name: {"parameters": c.student.count_params(), "scores": c.scores} for name, c in result.cut.items()},
+        seconds=result.seconds,
         **({"gradient_norms": result.gradient_norms} if gradient_norms else {}),
-    }
-    atomic_write(out / "run.json", json.dumps(done, indent=2))
-    shutil.rmtree(out / "checkpoint", ignore_errors=True)
+    )
+    _remove_checkpoints(out)
     return result
+
+
+def _remove_checkpoints(out: Path) -> None:
+    for name in ("checkpoint", "resume"):
+        shutil.rmtree(out / name, ignore_errors=True)
+
+
+# --- runs that are there already ------------------------------------------------------------------------------------
+
+
+def _is_free(out: Path) -> bool:
+    """Whether there is nothing at `out` but perhaps the lock of a process that was killed before it began."""
+    return not out.exists() or (out.is_dir() and {path.name for path in out.iterdir()} <= {LOCK})
+
+
+def _read(out: Path) -> dict[str, Any]:
+    path = out / "run.json"
+    try:
+        former = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"cannot read {path} ({error}); expected a run of tfdistill: choose another --out, or --force"
+        ) from error
+    if not isinstance(former, dict) or "recipe" not in former or "state" not in former:
+        raise UserError(f"{path} is of no run of tfdistill; choose another --out, or --force to replace it")
+    return former
+
+
+def _same(head: dict[str, Any], start: bool = False) -> dict[str, Any]:
+    """What has to be the same for a run to go on: all but what is for reading alone. `start`: the student's first weights too."""
+    free = ("versions", "reproducible")
+    kept = {key: value for key, value in head.items() if key not in free}
+    kept["data"] = {"fingerprint": head["data"].get("fingerprint")}
+    kept["weights"] = {key: value for key, value in head["weights"].items() if start or key != "student"}
+    return kept
+
+
+def _go_on(out: Path, head: dict[str, Any], former: dict[str, Any], resume: bool) -> dict[str, Any]:
+    """`head` for a run that goes on. Raises UserError where `former` is of another recipe."""
+    then = {key: former.get(key) for key in head} | {key: former.get(key) or {} for key in ("data", "weights")}
+    other = _differences(_same(head, start=not resume), _same(then, start=not resume))
+    if other:
+        shown = "; ".join(other[:3]) + (f"; and {len(other) - 3} more" if len(other) > 3 else "")
+        hint = ""
+        if all(each.startswith("weights.student ") for each in other):
+            hint = ", --resume to go on with the student that is there"
+        raise UserError(f"{out} holds another run: {shown}; choose another --out{hint}, or --force to replace it")
+    for key in ("versions", "reproducible"):
+        changed = _differences(head[key], former.get(key, head[key]))
+        if changed and former["state"] != "done":
+            say(f"since the run began, {'; '.join(changed)}: the last digits may now be others than without a stop")
+    return {**head, "weights": former["weights"]}
+
+
+def _differences(now: Any, then: Any, name: str = "") -> list[str]:
+    """Each value that is another one, "settings.epochs is 4, there 3"."""
+    if isinstance(now, dict) and isinstance(then, dict):
+        keys = [*now, *(key for key in then if key not in now)]
+        return [
+            text
+            for key in keys
+            for text in _differences(now.get(key), then.get(key), f"{name}.{key}" if name else str(key))
+        ]
+    if isinstance(now, list) and isinstance(then, list) and len(now) == len(then):
+        return [
+            text
+            for place, pair in enumerate(zip(now, then, strict=True))
+            for text in _differences(*pair, f"{name}.{place}")
+        ]
+    if now == then:
+        return []
+    return [f"{name} is {json.dumps(now)[:60]}, there {json.dumps(then)[:60]}"]
+
+
+def _finished(recipe: Recipe, out: Path, done: dict[str, Any]) -> Result:
+    """What the run gave, from its directory."""
+    student = load_directory(out / "student")
+    result = Result(student, scores=done["scores"], seconds=done["seconds"])
+    result.learning_rate = recipe.stages[-1].learning_rate
+    result.gradient_norms = done.get("gradient_norms", {})
+    for place, (name, cut) in enumerate(done["cut"].items()):
+        small = student if place == 0 else load_directory(out / f"student-{name}")
+        result.cut[name] = Cut(small, cut["scores"])
+    if not result.cut:
+        recipe.student.set_weights(student.get_weights())
+        result.student = recipe.student
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text("utf-8").splitlines()]
+    result.curve = [{key: value for key, value in line.items() if key != "time"} for line in lines]
+    return result
+
+
+# --- what run.json says ---------------------------------------------------------------------------------------------
+
+
+def _weights(recipe: Recipe) -> dict[str, Any]:
+    """SHA-256 of the weights that the models have at the start; of teachers that learn, the stages say enough."""
+    trained = [id(stage.teacher or recipe.teacher) for stage in recipe.stages if stage.train_teacher]
+    teachers = [*recipe.teachers, *(stage.teacher for stage in recipe.stages if stage.teacher is not None)]
+    different = {id(teacher): teacher for teacher in teachers if id(teacher) not in trained}
+    return {
+        "student": fingerprint(recipe.student),
+        "teachers": [fingerprint(teacher) for teacher in different.values()],
+    }
+
+
+def reproducible() -> dict[str, Any]:
+    """Whether the same command gives the same student bit for bit, and what that takes."""
+    gpus = [device.name for device in tf.config.list_physical_devices() if device.device_type != "CPU"]
+    asked = tf.config.threading.get_intra_op_parallelism_threads() or int(os.environ.get("TF_NUM_INTRAOP_THREADS", 0))
+    return {
+        "bit_for_bit": not gpus,
+        "needs": "the same versions, processor, number of threads and oneDNN setting: others add in another order",
+        "processor": _processor(),
+        "threads": asked or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
+        **(
+            {"breaks": f"kernels of {', '.join(gpus)} may add in an order that changes from run to run"} if gpus else {}
+        ),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def stage_as_data(stage: Stage) -> dict[str, Any]:
@@ -114,6 +301,9 @@ def stage_as_data(stage: Stage) -> dict[str, Any]:
         for key in ("on", "teacher_on", "layers", "project", "where", "options", "smoothing"):
             if getattr(term, key, None):
                 entry[key] = getattr(term, key)
+        loss = getattr(term, "loss", None)
+        if callable(loss):
+            entry["loss"] = getattr(loss, "__name__", type(loss).__name__)
         terms.append(entry)
     plain = {
         key: value
@@ -121,5 +311,5 @@ def stage_as_data(stage: Stage) -> dict[str, Any]:
         if key not in ("terms", "teacher", "student", "source", "before")
     }
     if stage.before is not None:
-        plain["before"] = repr(stage.before)
+        plain["before"] = re.sub(r" at 0x[0-9a-f]+", "", repr(stage.before))  # of a function: where it lies in memory
     return {**plain, "source": None if stage.source is None else f"{len(stage.source)} sequences", "terms": terms}

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
+from tfdistill.checkpoint import Checkpoints, arrays_of, groups_of
 from tfdistill.data.alignment import align_words
 from tfdistill.data.batching import Examples, dataset
 from tfdistill.data.reading import PER_TOKEN, AnySplit, Rows, read_split, scores_of
 from tfdistill.data.textdata import Split, concatenate
 from tfdistill.data.tokenize import Encoded
 from tfdistill.errors import UserError
+from tfdistill.files import atomic_write
 from tfdistill.models.hf import save_directory
 from tfdistill.models.text import TextModel
 from tfdistill.predict import encode, predict_logits
-from tfdistill.progress import task
+from tfdistill.progress import say, task
 from tfdistill.recipe import Recipe, with_learning_rate
-from tfdistill.stages import Pause, Stage, Trainer, copy_encoder
+from tfdistill.stages import Pause, Stage, TakenUp, Trainer, assign, copy_encoder
+from tfdistill.watch import Progress, Watch
 
 
 @dataclass
@@ -158,65 +162,34 @@ def ask_teacher(recipe: Recipe, prepared: Prepared) -> None:
     prepared.teacher_logits = _teacher_logits(recipe, read, "teacher reads the training texts")
 
 
-class _Watch(keras.callbacks.Callback):
-    """Scores dev after each round, remembers the best weights, stops early, feeds the progress bar, the log, the checkpoint."""
-
-    def __init__(self, run: _Run, stage: Stage, student: TextModel, advance: Any):
-        super().__init__()
-        self.run, self.stage, self.student, self.advance = run, stage, student, advance
-        self.top: float | None = None
-        self.best: list[np.ndarray] | None = None
-        self.scores: dict[str, float] = {}  # on dev, of the weights that the stage ends with
-        self.step = self.without_gain = 0
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self.step += 1
-        self.advance(1)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        losses = {key: float(number) for key, number in (logs or {}).items()}
-        scores, value = self._score()
-        said = {f"dev_{name}": number for name, number in list(scores.items())[:1]}
-        if self.stage.monitor == "loss" and value is not None:
-            said["dev_loss"] = -value
-        self.run.log(stage=self.stage.name, step=self.step, **losses, **said)
-        shown = "".join(f", {name.replace('_', ' ')} {number:.4f}" for name, number in said.items())
-        self.advance(0, note=f"loss {losses.get('loss', float('nan')):.4f}{shown}")
-        gained = value is not None and (self.top is None or value > self.top)
-        self.without_gain = 0 if gained else self.without_gain + 1
-        if value is not None and (self.top is None or value >= self.top):
-            self.top = value
-            if self.stage.keep_best:
-                self.best, self.scores = self.student.get_weights(), scores
-        if not self.stage.keep_best:
-            self.scores = scores
-        if self.stage.patience is not None and self.without_gain >= self.stage.patience:
-            self.model.stop_training = True
-        self.run.checkpoint(self.student)
-
-    def _score(self) -> tuple[dict[str, float], float | None]:
-        """(dev scores, what is to be as large as possible). Plain text has no dev split."""
-        if self.stage.source is not None:
-            return {}, None
-        scores = self.run.dev_scores(self.student)
-        if self.stage.monitor == "score":
-            return scores, next(iter(scores.values()))
-        batches = dataset(self.run.dev_examples(self.stage), self.stage.batch_size, shuffle=False)
-        return scores, -float(self.model.evaluate(batches, verbose=0, return_dict=True)["loss"])
-
-    def restore(self) -> None:
-        """The best weights of the stage, if it keeps these."""
-        if self.stage.keep_best and self.best is not None:
-            self.student.set_weights(self.best)
-
-
 class _Run:
-    """State of one run that callbacks share: where it writes, and how dev is scored."""
+    """State of one run that callbacks share: where it writes, how dev is scored, and where it was left."""
 
-    def __init__(self, recipe: Recipe, prepared: Prepared, out: Path | None):
+    def __init__(
+        self,
+        recipe: Recipe,
+        prepared: Prepared,
+        out: Path | None,
+        trainer: Trainer | None = None,
+        checkpoints: Checkpoints | None = None,
+        started: float | None = None,
+    ):
         self.recipe, self.prepared, self.out = recipe, prepared, out
+        self.trainer, self.checkpoints = trainer, checkpoints
         self.dev = recipe.data.splits["dev"]
         self.curve: list[dict[str, Any]] = []
+        self.lines: list[dict[str, Any]] = []  # the curve with times, for log.jsonl
+        self.norms: dict[str, dict[str, float]] = {}
+        self._started, self._before = time.monotonic() if started is None else started, 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Of work; where a run was stopped, without what was lost or waited since."""
+        return self._before + time.monotonic() - self._started
+
+    def count(self, stage: Stage) -> int:
+        """Rows that a stage trains on."""
+        return len(self.prepared.rows(stage.rows)) if stage.source is None else len(stage.source)
 
     def dev_scores(self, student: TextModel) -> dict[str, float]:
         rows = self.prepared.dev
@@ -293,13 +266,135 @@ class _Run:
 
     def log(self, **entry: Any) -> None:
         self.curve.append(entry)
-        if self.out is not None:
-            with open(self.out / "log.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps({"time": time.time(), **entry}) + "\n")
+        self.lines.append({"time": time.time(), **entry})
+        self._write_log()
 
-    def checkpoint(self, student: TextModel) -> None:
+    def _write_log(self) -> None:
+        """Written as a whole each time: no line is ever torn, and a disk that was full is made up for."""
         if self.out is not None:
-            save_directory(student, self.out / "checkpoint")
+            self._attempt(
+                lambda out: atomic_write(out / "log.jsonl", "".join(json.dumps(x) + "\n" for x in self.lines))
+            )
+
+    def _attempt(self, write: Callable[[Path], Any]) -> None:
+        """Write what the run can do without for now. With checkpoints a full disk ends no run; these say that it is full."""
+        assert self.out is not None
+        try:
+            write(self.out)
+        except UserError:
+            if self.checkpoints is None:
+                raise
+
+    # --- checkpoints
+
+    @property
+    def _models(self) -> dict[str, TextModel]:
+        """The models that the stages change."""
+        stages = self.recipe.stages
+        models = [self.recipe.student, *(stage.student for stage in stages)]
+        models += [stage.teacher or self.recipe.teacher for stage in stages if stage.train_teacher]
+        different = {id(model): model for model in models if model is not None}
+        return {f"model_{number}": model for number, model in enumerate(different.values())}
+
+    @cached_property
+    def _texts(self) -> str:
+        """SHA-256 over the training rows as the student reads them."""
+        prepared, digest = self.prepared, hashlib.sha256()
+        for part in (prepared.train.token_ids, prepared.train.offsets, prepared.labels, prepared.token_labels):
+            digest.update(b"" if part is None else part.tobytes())
+        return digest.hexdigest()
+
+    def save(self, watch: Watch, training: bool = True) -> None:
+        """A checkpoint of where the stage is; not `training`: of its beginning."""
+        if self.checkpoints is None:
+            return
+        trainer, progress = self.trainer, watch.progress
+        assert trainer is not None
+        step = trainer.step if training else 0
+        state = {
+            "stage": watch.number,
+            "step": step,
+            "progress": progress.as_data(),
+            "log": self.lines[: progress.entries],
+            "gradient_norms": self.norms | ({watch.stage.name: trainer.norms} if training and trainer.norms else {}),
+            "seconds": self.seconds,
+            "texts": self._texts,
+        }
+        groups: dict[str, Sequence[Any]] = {name: model.variables for name, model in self._models.items()}
+        groups |= {f"projections/{key}": weights for key, weights in trainer.projections.items()}
+        groups |= trainer.variables if training else {}
+        groups |= {"best": progress.best} if progress.best is not None else {}
+        if self.prepared.teacher_logits is not None and self._asks_a_learner:
+            groups["teacher_logits"] = [self.prepared.teacher_logits]
+        self.checkpoints.write(state, arrays_of(groups), f"step {step} of '{watch.stage.name}'")
+
+    @property
+    def _asks_a_learner(self) -> bool:
+        """Whether the teacher whose logits are asked once changes, so that they cannot be asked again."""
+        return any(stage.train_teacher and stage.teacher is None for stage in self.recipe.stages)
+
+    def save_if_due(self, watch: Watch) -> None:
+        if self.checkpoints is not None and self.checkpoints.due:
+            self.save(watch)
+
+    def scored(self, watch: Watch) -> None:
+        """After a scoring: a checkpoint, and the student as it stands; without them where the last ones are seconds old."""
+        if self.checkpoints is None or self.checkpoints.cheap:
+            self._save_all(watch)
+
+    def _save_all(self, watch: Watch) -> None:
+        self.save(watch)
+        if self.out is not None:
+            self._attempt(lambda out: save_directory(watch.student, out / "checkpoint"))
+
+    def interrupted(self, watch: Watch) -> None:
+        """A checkpoint, if all that it holds agrees; else the last one stays."""
+        if watch.live and self.checkpoints is not None:
+            self._save_all(watch)
+
+    def take_up(self) -> _Left | None:
+        """Where the newest checkpoint left the run, with models and log as they were then; None to start at the beginning.
+
+        Raises UserError where the training rows are others now.
+        """
+        if self.checkpoints is None or self.trainer is None:
+            return None
+        found = self.checkpoints.read()
+        if found is None:
+            return None
+        state, groups = found[0], groups_of(found[1])
+        if state["texts"] != self._texts:
+            raise UserError(
+                "the training rows are not those of the checkpoint: what augments or splits them has changed; expected the same, "
+                "or --force to start anew"
+            )
+        for name, model in self._models.items():
+            assign(model.variables, groups.get(name, []), "models")
+        kept = "projections/"
+        self.trainer.projections = {
+            name.removeprefix(kept): values for name, values in groups.items() if name.startswith(kept)
+        }
+        if "teacher_logits" in groups:
+            self.prepared.teacher_logits = np.array(groups["teacher_logits"][0])
+        self.lines, self.norms, self._before = list(state["log"]), state["gradient_norms"], state["seconds"]
+        self.curve[:] = [{key: value for key, value in line.items() if key != "time"} for line in self.lines]
+        self._write_log()
+        best = [np.array(value) for value in groups["best"]] if "best" in groups else None
+        progress = Progress(**state["progress"], best=best)
+        say(f"going on from {self.checkpoints.last}")
+        begun = "optimizer" in groups
+        taken_up = TakenUp(state["step"], progress.rounds, groups["optimizer"], groups["metrics"]) if begun else None
+        return _Left(state["stage"], state["step"], progress, taken_up)
+
+
+@dataclass(frozen=True)
+class _Left:
+    """Where a run was left: in stage number `stage`, after so many steps; `taken_up` is None at its beginning."""
+
+    stage: int
+    step: int
+    progress: Progress
+    taken_up: TakenUp | None
 
 
 def _take(examples: Examples, rows: np.ndarray) -> Examples:
@@ -333,6 +428,7 @@ def train(
     score_test: bool = True,
     gradient_norms: bool = False,
     trainer: Trainer | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Result:
     """Train the recipe's student in place and return it with its best weights and its dev and (`score_test`) test scores.
 
@@ -342,44 +438,65 @@ def train(
         max_steps: at most so many steps in each stage.
         gradient_norms: of each term, at the first step of each stage.
         trainer: of the same student, teacher and terms, as `search_learning_rate` leaves it: its compiled step is used again.
+        checkpoints: goes on from the newest of these if there is one, and writes more.
 
     Raises:
         DivergedError: a loss became NaN or infinite.
+        UserError: a checkpoint does not fit the recipe.
     """
     started = time.monotonic()
     prepared = prepared or prepare(recipe, seed)
-    run, student = _Run(recipe, prepared, out), recipe.student
+    student = recipe.student
     trainer = trainer or Trainer(student, recipe.stages)
     trainer.begin(recipe.stages)
+    run = _Run(recipe, prepared, out, trainer, checkpoints, started)
     result = Result(student, curve=run.curve, rows=len(prepared.train), learning_rate=recipe.stages[-1].learning_rate)
+    left = run.take_up()
     for number, stage in enumerate(recipe.stages):
-        data = run.examples(stage) if stage.source is None else stage.source
-        learner = stage.student or student
-        if stage.student is not None:
-            copy_encoder(student, stage.student)
-        steps = stage.steps(len(prepared.rows(stage.counted)) if stage.counted else len(data))
+        if left is not None and number < left.stage:
+            continue
+        steps = stage.steps(len(prepared.rows(stage.counted)) if stage.counted else run.count(stage))
         steps = min(steps, max_steps or steps)
-        if stage.before is not None:
-            stage.before(learner, run.pause(stage, seed))
-        with task(title or f"{recipe.name}: {stage.name}", steps) as advance:
-            watch = _Watch(run, stage, learner, advance)
-            if not steps:
-                continue
-            history = trainer.train(
-                number,
-                recipe.teacher,
-                data,
-                seed=seed * 1000 + number,
-                callbacks=[watch],
-                steps=steps,
-                gradient_norms=gradient_norms,
-            )
-        watch.restore()
-        if stage.student is not None:
-            copy_encoder(stage.student, student)
-        if gradient_norms:
-            result.gradient_norms[stage.name] = history["gradient_norms"]
-    result.scores = {"dev": watch.scores or run.dev_scores(student)}
+        learner = stage.student or student
+        watch = Watch(run, number, stage, learner, stage.rounds(steps) if steps else 0)
+        taken_up = None
+        if left is not None:
+            watch.step, watch.progress, taken_up = left.step, left.progress, left.taken_up
+        if left is None or not watch.finished:
+            data = run.examples(stage) if stage.source is None else stage.source
+        if left is None:
+            if stage.student is not None:
+                copy_encoder(student, stage.student)
+            if stage.before is not None:
+                stage.before(learner, run.pause(stage, seed))
+                watch.progress = Progress(entries=len(run.lines))
+                run.save(watch, training=False)
+        left = None
+        if not watch.finished:
+            with task(title or f"{recipe.name}: {stage.name}", steps) as advance:
+                watch.advance = advance
+                advance(watch.step)
+                try:
+                    trainer.train(
+                        number,
+                        recipe.teacher,
+                        data,
+                        seed=seed * 1000 + number,
+                        callbacks=[watch],
+                        steps=steps,
+                        gradient_norms=gradient_norms,
+                        taken_up=taken_up,
+                    )
+                except (KeyboardInterrupt, SystemExit):
+                    run.interrupted(watch)
+                    raise
+            run.norms |= {stage.name: trainer.norms} if trainer.norms else {}
+        if steps:
+            watch.restore()
+            if stage.student is not None:
+                copy_encoder(stage.student, student)
+    result.gradient_norms = run.norms
+    result.scores = {"dev": watch.progress.scores or run.dev_scores(student)}
     if score_test:
         scores, result.test_logits = run.test_scores(student)
         result.scores |= scores
@@ -390,7 +507,7 @@ def train(
     if result.cut:
         first = next(iter(result.cut.values()))
         result.student, result.scores = first.student, first.scores
-    result.seconds = time.monotonic() - started
+    result.seconds = run.seconds
     return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import tensorflow as tf
 
 from tfdistill.data.batching import Examples, dataset, steps_per_epoch
 from tfdistill.distiller import Distiller
-from tfdistill.errors import UserError
+from tfdistill.errors import DivergedError, UserError
 from tfdistill.match import Term
 from tfdistill.models.text import TextModel
 from tfdistill.optimizers import WarmupLinear, make_optimizer
@@ -26,7 +27,9 @@ class Source(Protocol):
         """Rows of one pass."""
         ...
 
-    def dataset(self, batch_size: int, *, seed: int = 0, epochs: int = 1) -> tf.data.Dataset: ...
+    def dataset(self, batch_size: int, *, seed: int = 0, epochs: int = 1) -> tf.data.Dataset:
+        """May also take `first_step`: so many batches are left out from the start, which is quicker than to make and skip them."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,10 @@ class Stage:
     def steps(self, rows: int) -> int:
         """Optimizer steps on `rows` training rows."""
         return max(1, round(self.epochs * rows / self.batch_size)) if self.epochs else 0
+
+    def rounds(self, steps: int) -> int:
+        """Scorings in so many steps."""
+        return max(1, min(self.evaluations, steps))
 
     @property
     def reads_teacher(self) -> frozenset[str]:
@@ -243,6 +250,55 @@ def share_a_step(one: Stage, other: Stage) -> bool:
 # --- training -------------------------------------------------------------------------------------------------------
 
 
+def _batches(data: Examples | Source, batch_size: int, seed: int, epochs: int, first_step: int) -> tf.data.Dataset:
+    """The batches from step `first_step` on."""
+    if isinstance(data, Examples):
+        return dataset(data, batch_size, seed=seed, epochs=epochs, first_step=first_step)
+    if not first_step:
+        return data.dataset(batch_size, seed=seed, epochs=epochs)
+    if "first_step" in inspect.signature(data.dataset).parameters:
+        return data.dataset(batch_size, seed=seed, epochs=epochs, first_step=first_step)  # type: ignore[call-arg]
+    return data.dataset(batch_size, seed=seed, epochs=epochs).skip(first_step)
+
+
+@dataclass(frozen=True)
+class TakenUp:
+    """Where a stage goes on.
+
+    Args:
+        step: optimizer steps that are done.
+        rounds: scorings that are done.
+        optimizer, metrics: values of what `Trainer.variables` names so.
+    """
+
+    step: int
+    rounds: int
+    optimizer: Sequence[Any]
+    metrics: Sequence[Any]
+
+
+class _Metrics(keras.callbacks.Callback):
+    """Gives the metrics of a round that was begun before the values that they had; Keras has just reset them."""
+
+    def __init__(self, values: Sequence[Any]):
+        super().__init__()
+        self.values = values
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        assign(self.model.metrics_variables, self.values, "metrics")
+
+
+def assign(variables: Sequence[Any], values: Sequence[Any], what: str) -> None:
+    """Give `variables` the `values`. Raises UserError where number or shapes are not the same: nothing is changed then."""
+    ours, theirs = ([tuple(each.shape) for each in some] for some in (variables, values))
+    if ours != theirs:
+        raise UserError(
+            f"the checkpoint's {what} are not those of this recipe; expected the same models: choose another --out, or --force"
+        )
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
 class Trainer:
     """Trains a student in place through stages, in their order.
 
@@ -259,6 +315,7 @@ class Trainer:
         self._built_for: Stage | None = None
         self._always_frozen: tuple[str, ...] = ()
         self._projections: dict[str, list[Any]] = {}
+        self.norms: dict[str, float] = {}
 
     def train(
         self,
@@ -270,33 +327,37 @@ class Trainer:
         callbacks: Sequence[keras.callbacks.Callback] = (),
         steps: int | None = None,
         gradient_norms: bool = False,
+        taken_up: TakenUp | None = None,
     ) -> dict[str, Any]:
         """Train stage `number` (from 0) for `steps` steps, by default as many as its epochs on `data` are.
 
         The batches and their order depend on (stage, rows, seed) alone. Each Keras epoch
         ends where the dev split is scored, `stage.evaluations` times in all.
 
+        Args:
+            taken_up: where the stage was left. With the models' variables and `projections` as they were then, the result is, on
+                CPUs bit for bit, that of a training that never stopped.
+
         Returns:
-            The Keras history, one value for each term and evaluation; with `gradient_norms` also "gradient_norms" of each
-            term at the first step.
+            The Keras history, one value for each term and evaluation (of a stage that was taken up, those since then); with
+            `gradient_norms` also "gradient_norms" of each term at the first step.
 
         Raises:
             DivergedError: a loss term became NaN or infinite.
         """
         stage = self.stages[number]
         steps = steps or stage.steps(len(data))
-        rounds = max(1, min(stage.evaluations, steps))
+        rounds = stage.rounds(steps)
         each = math.ceil(steps / rounds)
         passes = math.ceil(rounds * each / steps_per_epoch(len(data), stage.batch_size))
-        batches = (
-            dataset(data, stage.batch_size, seed=seed, epochs=passes)
-            if isinstance(data, Examples)
-            else data.dataset(stage.batch_size, seed=seed, epochs=passes)
-        )
+
+        def batches(first_step: int = 0) -> tf.data.Dataset:
+            return _batches(data, stage.batch_size, seed, passes, first_step)
+
         keras.utils.set_random_seed(seed)
         warmup = round(stage.warmup * rounds * each)
         if self._built_for is None or not share_a_step(self._built_for, stage):
-            self._build(number, stage.teacher or teacher)
+            self._build(self._first_alike(number), stage.teacher or teacher)
         distiller, schedule = self.distiller, self._schedule
         assert distiller is not None and schedule is not None
         with frozen(stage.student or self.student, self._always_frozen):
@@ -305,10 +366,75 @@ class Trainer:
             distiller.optimizer.restart()
             distiller.weigh([term.weight for term in stage.terms])
             schedule.set(stage.learning_rate, warmup, rounds * each)
-            norms = distiller.gradient_norms(next(iter(batches))) if gradient_norms else {}
-            fitted = distiller.fit(batches, epochs=rounds, steps_per_epoch=each, verbose=0, callbacks=list(callbacks))
-        self._projections |= {key: layer.get_weights() for key, layer in distiller.projections.items()}
-        return {**fitted.history, **({"gradient_norms": norms} if norms else {})}
+            if taken_up is None:
+                self.norms = distiller.gradient_norms(next(iter(batches()))) if gradient_norms else {}
+                history = self._fit(batches(), 0, rounds, each, callbacks)
+            else:
+                history = self._go_on(taken_up, batches, rounds, each, callbacks)
+        self._projections = self.projections
+        return {**history, **({"gradient_norms": self.norms} if self.norms else {})}
+
+    def _fit(
+        self, batches: Any, first: int, rounds: int, each: int, callbacks: Sequence[keras.callbacks.Callback]
+    ) -> dict[str, Any]:
+        """Rounds `first` to `rounds` - 1, of `each` steps."""
+        assert self.distiller is not None
+        return self.distiller.fit(
+            batches, initial_epoch=first, epochs=rounds, steps_per_epoch=each, verbose=0, callbacks=list(callbacks)
+        ).history
+
+    def _go_on(
+        self,
+        taken_up: TakenUp,
+        batches: Callable[[int], tf.data.Dataset],
+        rounds: int,
+        each: int,
+        callbacks: Sequence[keras.callbacks.Callback],
+    ) -> dict[str, Any]:
+        """The rest of the round that was begun, and the rounds after it."""
+        distiller, step, done = self.distiller, taken_up.step, taken_up.rounds
+        assert distiller is not None
+        assign(distiller.optimizer.variables, taken_up.optimizer, "optimizer")
+        distiller.stop_training = False
+        history: dict[str, Any] = {}
+        left = (done + 1) * each - step
+        try:
+            if left < each:
+                done += 1
+                if left:
+                    history = self._fit(batches(step), done - 1, done, left, [_Metrics(taken_up.metrics), *callbacks])
+                else:  # only the scoring was missing
+                    assign(distiller.metrics_variables, taken_up.metrics, "metrics")
+                    told = keras.callbacks.CallbackList(list(callbacks), model=distiller)
+                    told.on_epoch_end(done - 1, distiller.get_metrics_result())
+                step = done * each
+            if done < rounds and not distiller.stop_training:
+                later = self._fit(batches(step), done, rounds, each, callbacks)
+                history = {key: [*history.get(key, []), *values] for key, values in later.items()}
+        except DivergedError as error:
+            raise DivergedError(step + error.step, error.term) from error
+        return history
+
+    @property
+    def projections(self) -> dict[str, list[Any]]:
+        """Weights of the projections, of all stages so far, by their keys."""
+        present = {} if self.distiller is None or self._built_for is None else self.distiller.projections
+        return {**self._projections, **{key: layer.get_weights() for key, layer in present.items()}}
+
+    @projections.setter
+    def projections(self, weights: Mapping[str, list[Any]]) -> None:
+        self._projections, self._built_for = dict(weights), None
+
+    @property
+    def variables(self) -> dict[str, list[Any]]:
+        """What a stage changes beside models and projections: "optimizer" (the first of them counts its steps) and "metrics"."""
+        assert self.distiller is not None
+        return {"optimizer": self.distiller.optimizer.variables, "metrics": self.distiller.metrics_variables}
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps of the present stage that are done."""
+        return 0 if self.distiller is None else int(self.distiller.optimizer.iterations.numpy())
 
     def begin(self, stages: Sequence[Stage]) -> None:
         """Take other stages for the same student and teacher, from the first: what a Trainer made for them would do.
@@ -322,7 +448,15 @@ class Trainer:
         )
         if not alike or self.distiller is None or self.distiller.projections:
             self._built_for = None
-        self.stages, self._projections = tuple(stages), {}
+        self.stages, self._projections, self.norms = tuple(stages), {}, {}
+
+    def _first_alike(self, number: int) -> int:
+        """The stage whose Distiller stage `number` trains with: where a training of all stages would have built it."""
+        first: int | None = None
+        for place, stage in enumerate(self.stages[: number + 1]):
+            if stage.epochs and (first is None or not share_a_step(self.stages[first], stage)):
+                first = place
+        return number if first is None else first
 
     def _build(self, number: int, teacher: Any) -> None:
         """A Distiller for this stage and those after it that can share it."""

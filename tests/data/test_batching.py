@@ -58,6 +58,17 @@ def test_batches_hold_what_the_rows_hold():
     assert sorted(seen) == sorted(2 * list(range(5)))
 
 
+@pytest.mark.parametrize("first_step", [1, 3, 5])
+def test_steps_left_out_change_nothing_of_the_others(first_step):
+    """Three batches in each of two epochs; the middle of an epoch, its end, the middle of the next."""
+    examples = Examples(encoded([3, 5, 2, 6, 4]), np.arange(5))
+    whole, rest = (list(dataset(examples, 2, seed=3, epochs=2, first_step=first)) for first in (0, first_step))
+    assert len(whole) == 6 and len(rest) == 6 - first_step
+    for one, other in zip(whole[first_step:], rest, strict=True):
+        np.testing.assert_array_equal(one["labels"], other["labels"])
+        np.testing.assert_array_equal(one["student"]["token_ids"], other["student"]["token_ids"])
+
+
 def test_bad_sizes():
     with pytest.raises(UserError, match="batch_size is 0"):
         plan(np.array([3]), 0, seed=0, epoch=0)

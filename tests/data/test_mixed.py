@@ -83,3 +83,5 @@ def test_the_same_numbers_give_the_same_batch(sequences, teacher):
             np.testing.assert_array_equal(value, second[group][name])
     batches = list(one.dataset(4, seed=1, epochs=1))
     assert len(batches) == -(-len(one) // 4) and batches[0]["teacher"]["token_ids"].shape == (4, 48)
+    (last,) = one.dataset(4, seed=1, epochs=1, first_step=len(batches) - 1)
+    np.testing.assert_array_equal(last["teacher"]["token_ids"], batches[-1]["teacher"]["token_ids"])

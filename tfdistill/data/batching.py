@@ -128,9 +128,17 @@ class _Reader:
 
 
 def dataset(
-    examples: Examples, batch_size: int, *, seed: int = 0, epochs: int = 1, first_epoch: int = 0, shuffle: bool = True
+    examples: Examples,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    epochs: int = 1,
+    first_epoch: int = 0,
+    first_step: int = 0,
+    shuffle: bool = True,
 ) -> tf.data.Dataset:
-    """Batches of `epochs` epochs one after the other, in the form `Distiller.fit` takes.
+    """Batches of `epochs` epochs one after the other, in the form `Distiller.fit` takes; `first_step` leaves out as many from the
+    start, to go on where a run stopped.
 
     Use it with `fit(..., epochs=epochs, steps_per_epoch=steps_per_epoch(len(examples), batch_size))`.
     """
@@ -142,6 +150,9 @@ def dataset(
         for e in range(epochs)
         for rows in plan(lengths, batch_size, seed=seed, epoch=first_epoch + e, shuffle=shuffle)
     ]
+    batches = batches[first_step:]
+    if not batches:
+        raise ValueError(f"first_step is {first_step}; expected less than the number of batches")
     rows = tf.RaggedTensor.from_row_lengths(np.concatenate(batches), [len(batch) for batch in batches])
 
     student = _Reader(examples.student)

@@ -146,8 +146,9 @@ class MixedSequences:
         inputs["masked_positions"] = made["masked_positions"]
         return inputs, {name: made[name] for name in ("masked_labels", "masked_weights")}
 
-    def dataset(self, batch_size: int, *, seed: int = 0, epochs: int = 1) -> tf.data.Dataset:
-        """Batches of `epochs` epochs, each of `batch_size` rows in an order that depends on (seed, epoch)."""
+    def dataset(self, batch_size: int, *, seed: int = 0, epochs: int = 1, first_step: int = 0) -> tf.data.Dataset:
+        """Batches of `epochs` epochs, each of `batch_size` rows in an order that depends on (seed, epoch); `first_step` leaves out
+        as many from the start."""
         count = len(self)
         template = self.batch(np.zeros(1, np.int64), seed=seed, epoch=0)
         names = [(group, name) for group, values in template.items() for name in values]
@@ -169,4 +170,4 @@ class MixedSequences:
 
         steps = -(-count * epochs // batch_size)
         # One at a time: the caches of words are shared.
-        return ready(tf.data.Dataset.range(steps).map(batch, num_parallel_calls=1, deterministic=True))
+        return ready(tf.data.Dataset.range(first_step, steps).map(batch, num_parallel_calls=1, deterministic=True))

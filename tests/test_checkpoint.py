@@ -1,0 +1,420 @@
+"""Runs that are stopped go on exactly where they were; what is damaged, full, locked or read-only loses nothing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from tfdistill import checkpoint, finetune, runner
+from tfdistill.checkpoint import Checkpoints, groups_of
+from tfdistill.compress.layerdrop import keep_layers
+from tfdistill.data.textdata import Split, TextData
+from tfdistill.errors import DivergedError, UserError
+from tfdistill.load import load
+from tfdistill.models.hf import load_directory, save_directory
+from tfdistill.models.text import TextModel
+from tfdistill.recipe import Recipe, parse_settings
+from tfdistill.recipes import find
+from tfdistill.run_directory import run
+
+TINY = Path(__file__).parent / "models" / "tiny_bert"
+KILLS, STAGES = (int(os.environ.get(name, default)) for name, default in (("KILLS", "1"), ("STAGES", "2")))
+
+
+class Killed(BaseException):
+    """Ends a run at once, as SIGKILL does: nothing in the library catches it."""
+
+
+# --- the files ------------------------------------------------------------------------------------------------------
+
+
+def written(directory: Path, count: int, **options) -> Checkpoints:
+    store = Checkpoints(directory / "resume", "identity", **options)
+    for number in range(1, count + 1):
+        assert store.write(
+            {"step": number}, {"a/0": np.full(3, number, "float32"), "a/1": np.array(7)}, f"step {number}"
+        )
+    return store
+
+
+def test_a_checkpoint_gives_back_what_was_written(tmp_path):
+    written(tmp_path, 1)
+    state, arrays = Checkpoints(tmp_path / "resume", "identity").read()
+    assert state["step"] == 1
+    (first, second) = groups_of(arrays)["a"]
+    np.testing.assert_array_equal(first, np.ones(3, "float32"))
+    assert second.shape == () and second == 7
+
+
+def test_the_last_ones_stay(tmp_path):
+    written(tmp_path, 5, keep=3)
+    assert sorted(path.name for path in (tmp_path / "resume").iterdir()) == ["000003", "000004", "000005"]
+
+
+def cut(path: Path) -> None:
+    file = path / "arrays.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def flip(path: Path, name: str, place: int) -> None:
+    content = bytearray((path / name).read_bytes())
+    content[place] ^= 4
+    (path / name).write_bytes(content)
+
+
+DAMAGES = {
+    "arrays cut": cut,
+    "bit of the arrays": lambda path: flip(path, "arrays.safetensors", -5),
+    "bit of the header": lambda path: flip(path, "arrays.safetensors", 12),
+    "bit of the state": lambda path: flip(path, "state.json", 90),
+    "bit of the checksum": lambda path: flip(path, "state.json", 3),
+    "no state": lambda path: (path / "state.json").unlink(),
+    "no arrays": lambda path: (path / "arrays.safetensors").unlink(),
+    "empty state": lambda path: (path / "state.json").write_bytes(b""),
+    "a file": lambda path: (shutil.rmtree(path), path.write_text("x")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_one_is_skipped_for_the_one_before(tmp_path, capsys, damage):
+    written(tmp_path, 2)
+    DAMAGES[damage](tmp_path / "resume" / "000002")
+    store = Checkpoints(tmp_path / "resume", "identity")
+    state, _ = store.read()
+    assert state["step"] == 1 and store.last == "step 1"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "000002 is damaged (" in line and "checkpoint before it" in line
+    assert Checkpoints(tmp_path / "resume", "identity").read()[0]["step"] == 1  # said once only
+    assert not capsys.readouterr().err
+
+
+def test_those_of_another_run_are_not_read(tmp_path):
+    written(tmp_path, 2)
+    assert Checkpoints(tmp_path / "resume", "another").read() is None
+
+
+def test_a_full_disk_is_said_once_and_the_older_ones_make_room(tmp_path, capsys, monkeypatch):
+    store = written(tmp_path, 2)
+    real, full = checkpoint.save_file, True
+
+    def save_file(arrays, path):
+        if full and len(list((tmp_path / "resume").glob("0*"))) > room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        real(arrays, path)
+
+    monkeypatch.setattr(checkpoint, "save_file", save_file)
+    capsys.readouterr()
+    room = 1  # for one beside the new one
+    assert store.write({"step": 3}, {}, "step 3") and store.read()[0]["step"] == 3
+    assert not capsys.readouterr().err
+    room = 0
+    assert not store.write({"step": 4}, {}, "step 4") and not store.write({"step": 5}, {}, "step 5")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "No space left" in line and "the one before (step 3) stays" in line and store.read()[0]["step"] == 3
+    full = False
+    assert store.write({"step": 6}, {}, "step 6") and store.read()[0]["step"] == 6
+    assert "written again" in capsys.readouterr().err
+    assert not list((tmp_path / "resume").glob(".*"))
+
+
+def test_clocks_that_jump_change_nothing(tmp_path, monkeypatch):
+    store = written(tmp_path, 1, seconds=1000.0)
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert store.write({"step": 2}, {}, "step 2") and not store.due
+    os.utime(tmp_path / "resume" / "000001", (2**33, 2**33))
+    monkeypatch.setattr(time, "time", lambda: 2.0**33)
+    assert not store.due and Checkpoints(tmp_path / "resume", "identity").read()[0]["step"] == 2
+    assert Checkpoints(tmp_path, "identity", seconds=0.0).due
+
+
+def test_checkpoints_take_a_small_share_of_the_time(tmp_path, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now)
+    store = Checkpoints(tmp_path / "resume", "identity")
+    assert store.cheap  # the first
+    real = store._write
+
+    def slow(*args):
+        nonlocal now
+        real(*args)
+        now += 2.0
+
+    monkeypatch.setattr(store, "_write", slow)
+    store.write({}, {}, "step 1")
+    now += 39.0
+    assert not store.cheap and not store.due
+    now += 1.0
+    assert store.cheap and not store.due
+    now += 260.0
+    assert store.due
+
+
+# --- runs -----------------------------------------------------------------------------------------------------------
+
+
+def data(rows: int = 40) -> TextData:
+    """Texts of letters; the class says whether 'a' is among them."""
+    random = np.random.default_rng(0)
+
+    def split(count: int) -> Split:
+        labels = random.integers(0, 2, count)
+        texts = [" ".join([*random.choice(list("bcdefg"), random.integers(2, 6)), "ha"[label]]) for label in labels]
+        return Split(texts, labels=labels.astype("int64"))
+
+    return TextData("letters", {"train": split(rows), "dev": split(16), "test": split(8)}, ("no", "yes"))
+
+
+def tiny(layers: int = 1) -> TextModel:
+    """Always the same one, with dropout."""
+    keras.utils.set_random_seed(1)
+    model = load_directory(TINY, num_outputs=2, label_names=("no", "yes"))
+    return keep_layers(model, range(1, layers + 1)) if layers < 3 else model
+
+
+def make(epochs: float = 2, **changes) -> Recipe:
+    """The quickest run: 10 steps with a scoring after each fifth."""
+    settings = finetune.Settings(max_length=12, batch_size=8, epochs=epochs, learning_rate=1e-2, evaluations=2)
+    return replace(finetune.recipe(tiny(), data(), settings), **changes)
+
+
+def stopped(monkeypatch, out: Path, recipe: Recipe, stage: int, step: int, by=Killed, scoring: bool = False, **options):
+    """Train into `out` until `step` of `stage`, or (`scoring`) into the scoring of that number."""
+
+    class Watch(runner.Watch):
+        def on_train_batch_end(self, batch, logs=None):
+            super().on_train_batch_end(batch, logs)
+            if not scoring and (self.number, self.step) == (stage, step):
+                raise by()
+
+        def _score(self):
+            found = super()._score()
+            if scoring and (self.number, self.progress.rounds + 1) == (stage, step):
+                raise by()
+            return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "Watch", Watch)
+        with pytest.raises(by):
+            run(recipe, out, seed=1, **{"checkpoint_seconds": 0.0, **options})
+
+
+def same(one: TextModel, other: TextModel) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An undisturbed run: its directory and what it gave."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    return out, run(make(), out, seed=1)
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory):
+    """The same run, stopped by Ctrl-C in the middle of the second round."""
+    out = tmp_path_factory.mktemp("half") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        stopped(patch, out, make(), 0, 7, by=KeyboardInterrupt, checkpoint_seconds=1000.0)
+    return out
+
+
+def test_ctrl_c_is_gone_on_from_even_where_the_disk_is_full(whole, half, tmp_path, capsys, monkeypatch):
+    assert json.loads((half / "run.json").read_text("utf-8"))["state"] == "interrupted"
+    assert load(half / "checkpoint").num_layers == 1
+    assert json.loads((half / "resume" / "000002" / "state.json").read_text("utf-8").partition("\n")[2])["step"] == 7
+    out = shutil.copytree(half, tmp_path / "run")
+    (out / ".run.json.x1").write_text("{")  # what a process left that was killed while it wrote
+    (out / "resume" / ".000003.x2").mkdir()
+    random = make()
+    random.student.set_weights([weight + 1 for weight in random.student.get_weights()])
+
+    def save_file(arrays, path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(checkpoint, "save_file", save_file)
+    result = run(random, out, seed=1, resume=True, checkpoint_seconds=0.0)
+    assert same(result.student, whole[1].student) and result.curve == whole[1].curve
+    assert result.scores == whole[1].scores
+    lines = [line for line in capsys.readouterr().err.splitlines() if "No space" in line]
+    assert len(lines) == 1 and "the training goes on" in lines[0]
+    assert sorted(path.name for path in out.iterdir()) == ["log.jsonl", "run.json", "student"]
+    done = json.loads((out / "run.json").read_text("utf-8"))
+    assert done["went_on_from"] == ["step 7 of 'labels'"] and done["reproducible"]["bit_for_bit"] is True
+
+
+@pytest.mark.slow  # killed.py does it too
+def test_what_was_damaged_is_done_again(whole, half, tmp_path, capsys):
+    out = shutil.copytree(half, tmp_path / "run")
+    flip(out / "resume" / "000002", "arrays.safetensors", -5)
+    result = run(make(), out, seed=1)  # goes on by itself: the recipe is the same
+    assert "000002 is damaged" in capsys.readouterr().err
+    assert same(result.student, whole[1].student) and result.curve == whole[1].curve
+
+
+def test_a_run_that_is_done_is_not_run_again(whole, capsys, monkeypatch):
+    monkeypatch.setattr(runner, "prepare", None)
+    again = run(make(), whole[0], seed=1)
+    assert "it is done" in capsys.readouterr().err
+    assert same(again.student, whole[1].student) and again.scores == whole[1].scores
+    assert again.curve == whole[1].curve
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "told"),
+    [
+        (lambda: {"settings": {"epochs": 3}}, {}, r"settings\.epochs is 3, there 2\.0"),
+        (lambda: {"max_length": 13}, {}, "max_length is 13, there 12"),
+        (lambda: {"data": data(41)}, {}, "data.fingerprint is"),
+        (lambda: {}, {"seed": 2}, "seed is 2, there 1"),
+        (lambda: {}, {"debug": True}, "debug is true, there false"),
+        (lambda: {"student": tiny(2)}, {}, r"weights\.student is .*--resume to go on with the student that is there"),
+    ],
+)
+def test_another_recipe_is_refused_with_the_difference(half, change, options, told):
+    before = sorted(half.rglob("*"))
+    with pytest.raises(UserError, match=f"holds another run: .*{told}.*or --force to replace it"):
+        run(make(**change()), half, **{"seed": 1, **options})
+    assert sorted(half.rglob("*")) == before
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    recipe = make()
+    with pytest.raises(UserError, match="holds no run to go on with"):
+        run(recipe, tmp_path / "none", resume=True)
+    assert not (tmp_path / "none").exists()
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match="not empty"):
+        run(recipe, tmp_path, force=True)
+    assert (tmp_path / "file").read_text() == "mine" and not (tmp_path / ".lock").exists()
+    for content in ("{", "[]", "{}"):
+        (tmp_path / "run.json").write_text(content)
+        with pytest.raises(UserError, match=r"run\.json"):
+            run(recipe, tmp_path)
+    with pytest.raises(UserError, match=r"holds another run: recipe is .*; and .* more"):
+        (tmp_path / "run.json").write_text('{"recipe": "pretrain", "state": "done"}')
+        run(recipe, tmp_path)
+
+
+def test_two_processes_do_not_train_into_one_directory(half):
+    with FileLock(half / ".lock"), pytest.raises(UserError, match="another process trains into"):
+        run(make(), half, seed=1)
+
+
+def test_force_starts_anew(half, tmp_path, monkeypatch):
+    out = shutil.copytree(half, tmp_path / "run")
+
+    def train(*args, checkpoints, **options):
+        assert checkpoints.read() is None and [path.name for path in out.iterdir() if path.name != ".lock"] == [
+            "run.json"
+        ]
+        raise DivergedError(1, "loss")
+
+    monkeypatch.setattr("tfdistill.run_directory.train", train)
+    with pytest.raises(DivergedError):
+        run(make(), out, seed=1, force=True)
+
+
+def test_other_training_rows_are_refused(half, tmp_path):
+    out = shutil.copytree(half, tmp_path / "run")
+    with pytest.raises(UserError, match="the training rows are not those of the checkpoint"):
+        run(make(augment=lambda split, seed: split.take(range(3))), out, seed=1)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_directory_is_refused(half, tmp_path):
+    out = shutil.copytree(half, tmp_path / "run")
+    out.chmod(0o500)
+    with pytest.raises(UserError, match="cannot write in"):
+        run(make(), out, seed=1)
+
+
+# --- exactly, whatever the recipe -----------------------------------------------------------------------------------
+
+BOTH = ["student=layers", "copies=1", "intermediate_epochs=1"]
+PLAIN = ["general_length=12", "general_batch_size=4", "general_epochs=1", "epochs=1", "evaluations=2"]
+# Recipe, settings, and where it is stopped: stage, step or number of the scoring, whether it is a scoring.
+EXACT = {
+    "projections, in a round": ("tinybert", [*BOTH, "projection=per_layer"], (0, 2, False)),
+    "projections, stage change": ("tinybert", [*BOTH, "projection=shared"], (0, 3, True)),
+    "shared steps": ("xtremedistil", ["embedding_size=8", "lstm_size=6", "patience=1"], (2, 3, False)),
+    "own loss on dev": ("xtremedistil", ["embedding_size=8", "lstm_size=6", "patience=9"], (0, 2, True)),
+    "progressive": ("mobilebert", ["schedule=progressive", "transfer_epochs=1"], (1, 3, False)),
+    "layers left out, cut": ("layerdrop", ["depth=1"], (0, 4, False)),
+    "pruned before": ("neuron_pruning", ["steps=2", "intermediate=0.5"], (1, 1, False)),
+    "heads": ("head_pruning", ["epochs=1", "share=0.0", "step=0.25"], (0, 4, False)),
+    "own student": ("distilbert", [*PLAIN, "distil_finetuning=true"], (0, 3, False)),
+    "own student, next stage": ("distilbert", [*PLAIN], (1, 2, False)),
+    "trained teacher": ("dualtrain_sharedproj", [*PLAIN, "width=8", "vocab_size=24", "mixed_epochs=1"], (1, 3, False)),
+}  # fmt: skip
+
+
+@pytest.fixture
+def text_file(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("TFDISTILL_CACHE", str(tmp_path / "cache"))
+    random = np.random.default_rng(0)
+    sentences = [" ".join(random.choice(list("abcdefgh"), 9)).capitalize() + "." for _ in range(120)]
+    path = tmp_path / "text.txt"
+    path.write_text("\n".join("\n".join(sentences[n : n + 4]) + "\n" for n in range(0, 120, 4)), "utf-8")
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", EXACT)
+def test_goes_on_exactly(case, tmp_path, text_file, monkeypatch):
+    name, settings, (stage, step, scoring) = EXACT[case]
+    if "general_length=12" in settings:
+        keras.utils.set_random_seed(2)
+        save_directory(load_directory(TINY, task="masked_lm"), tmp_path / "general")
+        settings = [*settings, f"text={text_file}", f"general_teacher=hf:{tmp_path / 'general'}"]
+    defaults = ["max_length=12", "batch_size=8", "epochs=2", "evaluations=3", "learning_rate=1e-3"]
+    given = {setting.partition("=")[0] for setting in settings}
+    settings = [*(each for each in defaults if each.partition("=")[0] not in given), *settings]
+
+    def made() -> Recipe:
+        teacher, module = tiny(2), find(name)
+        return module.recipe(teacher, data(), parse_settings(module.Settings, settings))
+
+    undisturbed = run(made(), tmp_path / "whole", seed=1)
+    stopped(monkeypatch, tmp_path / "run", made(), stage, step, by=SystemExit if scoring else Killed, scoring=scoring)
+    result = run(made(), tmp_path / "run", seed=1)
+    assert result.curve == undisturbed.curve and result.scores == undisturbed.scores
+    assert same(result.student, undisturbed.student)
+    assert all(same(small.student, undisturbed.cut[key].student) for key, small in result.cut.items())
+
+
+# --- processes ------------------------------------------------------------------------------------------------------
+
+
+def test_sigterm_ends_a_process_that_is_in_native_code():
+    code = (
+        "import hashlib\nfrom tfdistill.stopping import exits_on_sigterm\n"
+        "with exits_on_sigterm(grace=0.3):\n  print('on', flush=True)\n  hashlib.pbkdf2_hmac('sha256', b'x', b'y', 10**9)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline() == b"on\n"
+    time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 143 and b"last checkpoint" in err and err.count(b"\n") == 1
+
+
+def test_killed_at_random_moments(tmp_path):
+    """`make torture` kills a run of three stages twenty times."""
+    words = [sys.executable, Path(__file__).parent / "killed.py", tmp_path / "work", KILLS, 41, STAGES]
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=120 * (KILLS + 4))
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    assert f"{KILLS} kills" in done.stdout and "all alike" in done.stdout
