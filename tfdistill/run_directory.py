@@ -274,7 +274,7 @@ def reproducible() -> dict[str, Any]:
     asked = tf.config.threading.get_intra_op_parallelism_threads() or int(os.environ.get("TF_NUM_INTRAOP_THREADS", 0))
     return {
         "bit_for_bit": not gpus,
-        "needs": "the same versions, processor, number of threads and oneDNN setting: others add in another order",
+        "needs": "the same versions, processor, number of threads and oneDNN setting: others may add in another order",
         "processor": _processor(),
         "threads": asked or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
