@@ -94,7 +94,8 @@ def test_evaluate_gives_the_scores_that_count_for_the_data(tfdistill, tmp_path):
     assert list(json.loads(out))[4:6] == ["f1", "accuracy"]  # GLUE's for MRPC
 
 
-@pytest.mark.parametrize("recipe", ["soft_targets", "bilstm"])
+# The quickstart's test trains and exports a BiLSTM too.
+@pytest.mark.parametrize("recipe", ["soft_targets", pytest.param("bilstm", marks=pytest.mark.slow)])
 def test_the_whole_way(work, tfdistill, tmp_path, recipe):
     settings = {
         "soft_targets": ["num_layers=1", "hidden_weight=1"],

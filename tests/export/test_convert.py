@@ -154,7 +154,7 @@ def test_a_file_of_another_length_is_refused(larger):
         convert.audit(files["fp32"].path, model, [9], "fp32")
 
 
-@pytest.fixture(scope="module", params=["bert", "bilstm", "tokens"])
+@pytest.fixture(scope="module", params=["bert", "bilstm", pytest.param("tokens", marks=pytest.mark.slow)])
 def several(request, tmp_path_factory):
     """A model, and its files for rows of 4, 7 and 12 tokens."""
     task, config = "classification", CONFIGS.get(request.param, BERT)

@@ -128,13 +128,13 @@ def make(name: str, text: TextData, settings: list[str], model: TextModel | None
 # --- all of them ----------------------------------------------------------------------------------------------------
 
 
-# soft_targets and bilstm are run in the same way by tests/test_cli.py.
+# soft_targets is run in the same way by tests/test_cli.py, bilstm by the quickstart's test; the last two take half a minute each.
+RUN_BY_SLOW = ("soft_targets", "bilstm", "privileged", "mobilebert", "xtremedistil")
+
+
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow) if name in ("soft_targets", "bilstm", "privileged") else name
-        for name in SMALL
-    ],
+    [pytest.param(name, marks=pytest.mark.slow) if name in RUN_BY_SLOW else name for name in SMALL],
 )
 def test_debug_run_then_export(name, tmp_path):
     from tfdistill.export.bundle import export_bundle
