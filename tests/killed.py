@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 
 TINY = Path(__file__).parent / "models" / "tiny_bert"
@@ -107,6 +108,8 @@ def command(argv: list[str], at_call: int = 0) -> None:
         cli.main()
     except SystemExit as stopped:
         code = int(stopped.code or 0)
+    except Exception:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -180,12 +183,12 @@ def main(root: Path, kills: int, seed: int, stages: int) -> None:
         number = child(log, argv, cache, at_call)
         started = time.monotonic()
         if done >= kills and terms:
-            terms, code = 0, wait(number, chance.uniform(0.2, 0.6) * takes)
-            if code is None:
-                asked = time.monotonic()
-                os.kill(number, signal.SIGTERM)
-                code = wait(number)
-                print(f"SIGTERM: exit code {code} after {time.monotonic() - asked:.1f} s", flush=True)
+            code = wait(number, chance.uniform(0.2, 0.6) * takes)
+            assert code is None, log.read_text("utf-8")[-3000:]
+            terms, asked = 0, time.monotonic()
+            os.kill(number, signal.SIGTERM)
+            code = wait(number)
+            print(f"SIGTERM: exit code {code} after {time.monotonic() - asked:.1f} s", flush=True)
             assert code == 143 and time.monotonic() - asked < 10, log.read_text("utf-8")[-3000:]
             continue
         code = wait(number, chance.uniform(0, 1.1 * takes) if by_time and done < kills else LIMIT)

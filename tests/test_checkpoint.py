@@ -29,6 +29,8 @@ from tfdistill.models.text import TextModel
 from tfdistill.recipe import Recipe, parse_settings
 from tfdistill.recipes import find
 from tfdistill.run_directory import run
+from tfdistill.stopping import exits_on_signals
+from tfdistill.watch import Watch
 
 TINY = Path(__file__).parent / "models" / "tiny_bert"
 KILLS, STAGES = (int(os.environ.get(name, default)) for name, default in (("KILLS", "1"), ("STAGES", "2")))
@@ -400,8 +402,8 @@ def test_goes_on_exactly(case, tmp_path, text_file, monkeypatch):
 
 def test_sigterm_ends_a_process_that_is_in_native_code():
     code = (
-        "import hashlib\nfrom tfdistill.stopping import exits_on_sigterm\n"
-        "with exits_on_sigterm(grace=0.3):\n  print('on', flush=True)\n  hashlib.pbkdf2_hmac('sha256', b'x', b'y', 10**9)"
+        "import hashlib\nfrom tfdistill.stopping import exits_on_signals\n"
+        "with exits_on_signals(grace=0.3):\n  print('on', flush=True)\n  hashlib.pbkdf2_hmac('sha256', b'x', b'y', 10**9)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout.readline() == b"on\n"
@@ -409,6 +411,35 @@ def test_sigterm_ends_a_process_that_is_in_native_code():
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 143 and b"last checkpoint" in err and err.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
+@pytest.mark.parametrize("lost", [False, True], ids=["another error", "no error"])
+def test_a_signal_that_native_code_turns_into(whole, lost, number, expected, tmp_path, monkeypatch):
+    """What tracing made of SystemExit in the CI once: a SystemError, and a run that said it had failed."""
+
+    def step(self, *_, **__):
+        if self.step == 2 and not sent:
+            try:
+                sent.append(os.kill(os.getpid(), number))
+                time.sleep(5)
+            except BaseException:
+                if not lost:
+                    raise SystemError("bad argument to internal function") from None
+
+    sent: list = []
+    monkeypatch.setattr(Watch, "on_train_batch_begin", step)
+    with pytest.raises(expected) as caught, exits_on_signals():
+        run(make(), tmp_path / "run", seed=1)
+    assert expected is KeyboardInterrupt or caught.value.code == 143
+    monkeypatch.undo()
+    assert json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))["state"] == "interrupted"
+    assert (
+        signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        and signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    )
+    again = run(make(), tmp_path / "run", seed=1)  # nothing is left of it
+    assert same(again.student, whole[1].student)
 
 
 def test_killed_at_random_moments(tmp_path):

@@ -25,6 +25,7 @@ _TRAINING = (
     "predict",
     "fill_mask",
     "progress",
+    "stopping",
     "load",
     "checkpoint",
     "watch",
@@ -33,7 +34,7 @@ _TRAINING = (
     "runner",
     "run_directory",
 )
-_SHIPPING = ("recipes", "export", "export.runtime", "export.bench", "quiet", "stopping")
+_SHIPPING = ("recipes", "export", "export.runtime", "export.bench", "quiet")
 
 # One row for each module or package, from the bottom up: what of ours it may import. The longest name that fits counts.
 LAYERS: dict[str, tuple[str, ...]] = {
@@ -59,7 +60,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "distiller": (*_METHOD, "match", "batch"),
     "stages": (*_METHOD, *_MODELS, "match", "optimizers", "distiller"),
     "checkpoint": ("progress",),
-    "watch": _STAGES,
+    "watch": (*_STAGES, "stopping"),
     "recipe": _STAGES,
     "finetune": (*_STAGES, "recipe"),
     "runner": _TRAINING[:-2],

@@ -16,7 +16,7 @@ from rich.table import Table
 from tfdistill.augment_command import augment
 from tfdistill.errors import UserError
 from tfdistill.files import sha256
-from tfdistill.stopping import exits_on_sigterm
+from tfdistill.stopping import exits_on_signals
 from tfdistill.trim_command import trim
 
 app = typer.Typer(
@@ -652,7 +652,7 @@ def main() -> None:
     errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     try:
         _check_backend()
-        with exits_on_sigterm():
+        with exits_on_signals():
             code = app(standalone_mode=True)
     except UserError as error:
         errors.print(f"tfdistill: {' '.join(str(error).split())}")

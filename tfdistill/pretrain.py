@@ -40,6 +40,7 @@ from tfdistill.optimizers import WarmupLinear, make_optimizer
 from tfdistill.progress import say, task
 from tfdistill.run_directory import versions
 from tfdistill.stages import frozen
+from tfdistill.stopping import heard, raise_if_asked
 
 TASKS: dict[str, str] = {"mlm": "masked_lm", "mlm+nsp": "pretraining"}
 _STATE, _STATE_NUMBERS = "training.npz", "training.json"
@@ -310,7 +311,7 @@ def pretrain(
         epochs = math.ceil((steps or 10**7) * settings.batch_size / len(train))
         batches = train.dataset(settings.batch_size, seed=seed, epochs=epochs, first_step=first)
         try:
-            with task(f"pre-training, {objective}", steps or 60 * (duration.minutes or 0)) as advance:
+            with heard(), task(f"pre-training, {objective}", steps or 60 * (duration.minutes or 0)) as advance:
                 run.begin(schedule, advance)
                 if steps is None or steps > first:
                     left = 10**7 if steps is None else steps - first
@@ -455,6 +456,7 @@ class _Pretraining(keras.callbacks.Callback):
             self._clock = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        raise_if_asked()
         assert self._clock is not None
         now = time.monotonic()
         passed, self._clock = now - self._clock, now
@@ -491,7 +493,9 @@ class _Pretraining(keras.callbacks.Callback):
     def checkpoint(self) -> None:
         """Weights, optimizer, dropout's seeds, step and time, as one directory."""
         assert self.distiller is not None
-        numbers = {"run": _fixed(self.head), "step": self.step, "seconds": self.seconds, "before": self.before}
+        # A signal may come between the step and its counting.
+        step = int(self.distiller.optimizer.iterations.numpy())
+        numbers = {"run": _fixed(self.head), "step": step, "seconds": self.seconds, "before": self.before}
         arrays = {f"optimizer_{n}": np.asarray(v.numpy()) for n, v in enumerate(self.distiller.optimizer.variables)}
         arrays |= {f"seed_{n}": np.asarray(v.numpy()) for n, v in enumerate(_seed_states(self.student))}
         with atomic_directory(self.out / "checkpoint") as temporary:

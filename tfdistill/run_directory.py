@@ -25,6 +25,7 @@ from tfdistill.progress import say
 from tfdistill.recipe import Recipe
 from tfdistill.runner import Cut, Result, train
 from tfdistill.stages import Stage
+from tfdistill.stopping import heard
 
 DEBUG_STEPS, DEBUG_ROWS = 3, 64
 
@@ -127,14 +128,15 @@ def _run(
 
     note(state="running")
     try:
-        result = train(
-            _debug(recipe) if debug else recipe,
-            seed=seed,
-            out=out,
-            max_steps=DEBUG_STEPS if debug else None,
-            gradient_norms=gradient_norms,
-            checkpoints=checkpoints,
-        )
+        with heard():
+            result = train(
+                _debug(recipe) if debug else recipe,
+                seed=seed,
+                out=out,
+                max_steps=DEBUG_STEPS if debug else None,
+                gradient_norms=gradient_norms,
+                checkpoints=checkpoints,
+            )
     except (KeyboardInterrupt, SystemExit):
         try:
             if not (out / "checkpoint").is_dir():

@@ -27,6 +27,7 @@ from tfdistill.predict import encode, predict_logits
 from tfdistill.progress import say, task
 from tfdistill.recipe import Recipe, with_learning_rate
 from tfdistill.stages import Pause, Stage, TakenUp, Trainer, assign, copy_encoder
+from tfdistill.stopping import heard
 from tfdistill.watch import Progress, Watch
 
 
@@ -477,16 +478,17 @@ def train(
                 watch.advance = advance
                 advance(watch.step)
                 try:
-                    trainer.train(
-                        number,
-                        recipe.teacher,
-                        data,
-                        seed=seed * 1000 + number,
-                        callbacks=[watch],
-                        steps=steps,
-                        gradient_norms=gradient_norms,
-                        taken_up=taken_up,
-                    )
+                    with heard():
+                        trainer.train(
+                            number,
+                            recipe.teacher,
+                            data,
+                            seed=seed * 1000 + number,
+                            callbacks=[watch],
+                            steps=steps,
+                            gradient_norms=gradient_norms,
+                            taken_up=taken_up,
+                        )
                 except (KeyboardInterrupt, SystemExit):
                     run.interrupted(watch)
                     raise

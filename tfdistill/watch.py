@@ -12,6 +12,7 @@ import numpy as np
 from tfdistill.data.batching import dataset
 from tfdistill.models.text import TextModel
 from tfdistill.stages import Stage
+from tfdistill.stopping import raise_if_asked
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Watch(keras.callbacks.Callback):
         self.live = False
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        raise_if_asked()
         self.step += 1
         self.advance(1)
         self.run.save_if_due(self)
