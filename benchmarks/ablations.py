@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recipes import BOTH, SMALL, Cell, run_cell
-from tfdistill.files import atomic_write
+from recipes import BOTH, SMALL, Cell, add_common, finish, run_cell
 
 RATES = (3e-4, 6e-4)
 
@@ -150,10 +149,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="directory for the cells")
     parser.add_argument("--teacher", type=Path, required=True, help="directory of the fine-tuned teacher")
     parser.add_argument("--small-teacher", type=Path, help="of the pair teacher_size: a smaller one, itself a student")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
-    parser.add_argument("--only", nargs="+", choices=list(PAIRS), default=list(PAIRS), help="some of the pairs")
-    parser.add_argument("--table", type=Path, help="Markdown file for the table")
-    parser.add_argument("--show", action="store_true", help="train nothing")
+    add_common(parser, PAIRS, "pairs")
     parser.add_argument("--half", choices=("first", "second"), help=argparse.SUPPRESS)
     options = parser.parse_args()
 
@@ -188,12 +184,7 @@ def main() -> None:
             if all(path.is_file() for path in places):
                 first, second = (score_of(json.loads(p.read_text("utf-8")), PAIRS[name].gain) for p in places)
                 found.setdefault(name, []).append((seed, first, second))
-    said = table(found)
-    print(said)
-    if options.table:
-        atomic_write(options.table, said)
-    if failed:
-        raise SystemExit(f"failed: {'; '.join(failed)}")
+    finish(table(found), options.table, failed)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -135,16 +135,30 @@ def table(cells: Sequence[dict[str, Any]], teacher: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def add_common(parser: argparse.ArgumentParser, choices: Iterable[str], what: str) -> None:
+    """Options of benchmarks whose cells can be taken up again."""
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--only", nargs="+", choices=list(choices), default=list(choices), help=f"some of the {what}")
+    parser.add_argument("--table", type=Path, help="Markdown file for the table")
+    parser.add_argument("--show", action="store_true", help="train nothing")
+
+
+def finish(said: str, place: Path | None, failed: Sequence[str]) -> None:
+    """Print the table, write it where asked to, and end with what failed."""
+    print(said)
+    if place:
+        atomic_write(place, said)
+    if failed:
+        raise SystemExit(f"failed: {'; '.join(failed)}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="directory with train, dev and test")
     parser.add_argument("--runs", type=Path, required=True, help="directory for teacher and cells")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
-    parser.add_argument("--only", nargs="+", choices=list(CELLS), default=list(CELLS), help="some of the recipes")
+    add_common(parser, CELLS, "recipes")
     parser.add_argument("--teacher-epochs", type=float, default=4.0)
     parser.add_argument("--general", nargs="+", default=[], help="settings of general stages: text=… general_teacher=…")
-    parser.add_argument("--table", type=Path, help="Markdown file for the table")
-    parser.add_argument("--show", action="store_true", help="train nothing")
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     options = parser.parse_args()
     teacher = options.runs / "teacher"
@@ -181,12 +195,7 @@ def main() -> None:
         for seed in options.seeds
         if place(name, seed).is_file()
     ]
-    said = table(cells, json.loads((teacher / "run.json").read_text("utf-8")))
-    print(said)
-    if options.table:
-        atomic_write(options.table, said)
-    if failed:
-        raise SystemExit(f"failed: {'; '.join(failed)}")
+    finish(table(cells, json.loads((teacher / "run.json").read_text("utf-8"))), options.table, failed)
 
 
 if __name__ == "__main__":

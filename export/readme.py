@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tfdistill.data.textdata import PER_TOKEN
 from tfdistill.export.runtime import signature_name
 
 _HEAD = """# {family} for {task}, {quantization}
@@ -135,7 +136,7 @@ def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool) -> str:
         pair: whether the model reads two texts.
         lower_case: whether its tokenizer lower-cases.
     """
-    length, count, tokens = manifest["length"], len(manifest["label_names"]), manifest["task"] in _PER_TOKEN
+    length, count, tokens = manifest["length"], len(manifest["label_names"]), manifest["task"] in PER_TOKEN
     names = ", ".join(f"`{name}`" for name in manifest["label_names"][:8])
     shorter = [f"`{signature_name(n, length)}` takes [1, {n}]" for n in manifest["lengths"] if n != length]
     return _HEAD.format(
@@ -156,6 +157,3 @@ def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool) -> str:
         lower=", lower-case, strip accents" if lower_case else "",
         kotlin=f"arrayOf(Array({length}) {{ FloatArray({count}) }})" if tokens else f"arrayOf(FloatArray({count}))",
     )
-
-
-_PER_TOKEN = ("token_classification", "question_answering")

@@ -14,7 +14,7 @@ from tfdistill.errors import UserError
 from tfdistill.load import data_for, load, save
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.text import TextModel
-from tfdistill.predict import evaluate_on, predict_logits
+from tfdistill.predict import evaluate, predict_logits
 from tfdistill.recipe import parse_settings
 from tfdistill.recipes import find
 from tfdistill.run_directory import run
@@ -86,7 +86,7 @@ def test_tags_are_learned_saved_and_scored(tags, tmp_path):
     save(teacher, tmp_path / "teacher")
     again = load(tmp_path / "teacher")
     assert (again.task, again.label_names) == ("token_classification", ("O", "B-LOC", "B-PER"))
-    scores = evaluate_on(again, data_for(again, "teacher", tags), "test", max_length=20)
+    scores = evaluate(again, data_for(again, "teacher", tags), "test", max_length=20)
     assert scores == {"f1": 1.0, "precision": 1.0, "recall": 1.0, "accuracy": 1.0}
 
 
@@ -101,7 +101,7 @@ def test_answers_are_learned_in_windows(answers):
     assert (
         0 < scores_of(data, data.splits["dev"], rows, logits)["f1"] < 1
     )  # "who lives" alone says less than "who lives?"
-    assert evaluate_on(teacher, data, "dev", max_length=20) == {"f1": 1.0, "exact_match": 1.0}
+    assert evaluate(teacher, data, "dev", max_length=20) == {"f1": 1.0, "exact_match": 1.0}
 
 
 @pytest.mark.parametrize(

@@ -289,7 +289,7 @@ def evaluate(
     Example: `tfdistill evaluate RUN/student --data demo:movie-snippets --split test --json`
     """
     from tfdistill.load import data_for, max_length_of
-    from tfdistill.predict import evaluate_on
+    from tfdistill.predict import evaluate as score_model
 
     loaded = _load_model(model)
     text = data_for(loaded, model, data)
@@ -297,7 +297,7 @@ def evaluate(
         raise UserError(f"--split {split}: {text.name} has the splits {', '.join(text.splits)}")
     if getattr(text.splits[split], "labels", ()) is None:
         raise UserError(f"--split {split}: {text.name} has no labels there; choose another split")
-    scores = evaluate_on(loaded, text, split, max_length=max_length_of(model, 128))
+    scores = score_model(loaded, text, split, max_length=max_length_of(model, 128))
     if as_json:
         print(
             json.dumps({"model": model, "data": text.name, "split": split, "rows": len(text.splits[split]), **scores})

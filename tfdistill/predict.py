@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfdistill.data.batching import Examples, dataset, plan
-from tfdistill.data.metrics import score
 from tfdistill.data.reading import Data, read_split, scores_of
 from tfdistill.data.textdata import Split
 from tfdistill.data.tokenize import Encoded
@@ -63,15 +62,7 @@ def encode(model: TextModel, split: Split, max_length: int) -> Encoded:
     return model.tokenizer.encode(split.texts, split.texts_b, max_length=max_length)
 
 
-def evaluate(
-    model: TextModel, split: Split, *, max_length: int, batch_size: int = 64, metrics: Sequence[str] = ()
-) -> dict[str, float]:
-    """Scores of `model` on a labelled split, those named by `metrics` (such as `TextData.metrics`) first."""
-    logits = predict_logits(model, encode(model, split, max_length), batch_size=batch_size)
-    return score(model.task, split.known_labels, logits, metrics)
-
-
-def evaluate_on(model: TextModel, data: Data, name: str, *, max_length: int, batch_size: int = 64) -> dict[str, float]:
+def evaluate(model: TextModel, data: Data, name: str, *, max_length: int, batch_size: int = 64) -> dict[str, float]:
     """Scores of `model` on the labelled split `name` of any data, those that count for the data first."""
     split = data.splits[name]
     rows = read_split(data, split, model.tokenizer, max_length)

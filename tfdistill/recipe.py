@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tfdistill import losses
 from tfdistill.data.augment import augment_split
-from tfdistill.data.reading import PER_TOKEN, Data
-from tfdistill.data.textdata import Split, nearest
+from tfdistill.data.reading import Data
+from tfdistill.data.textdata import PER_TOKEN, Split, nearest
 from tfdistill.errors import UserError
 from tfdistill.match import HardLabels, Match, Term
 from tfdistill.models.text import TextModel

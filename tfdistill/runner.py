@@ -16,8 +16,8 @@ import numpy as np
 from tfdistill.checkpoint import Checkpoints, arrays_of, groups_of
 from tfdistill.data.alignment import align_words
 from tfdistill.data.batching import Examples, dataset
-from tfdistill.data.reading import PER_TOKEN, AnySplit, Rows, read_split, scores_of
-from tfdistill.data.textdata import Split, concatenate
+from tfdistill.data.reading import AnySplit, Rows, read_split, scores_of
+from tfdistill.data.textdata import PER_TOKEN, Split, concatenate
 from tfdistill.data.tokenize import Encoded
 from tfdistill.errors import UserError
 from tfdistill.files import atomic_write

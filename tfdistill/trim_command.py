@@ -66,7 +66,7 @@ def trim_model(
         parity = compare_models(model, small, split.texts, split.texts_b, max_length=max_length)
         scores = None
         if split.labels is not None:
-            scores = [evaluate(each, split, max_length=max_length, metrics=data.metrics) for each in (model, small)]
+            scores = [evaluate(each, data, name, max_length=max_length) for each in (model, small)]
         report["splits"][name] = {**asdict(segmentation), **asdict(parity), "scores": scores}
     return small, report
 

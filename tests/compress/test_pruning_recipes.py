@@ -51,7 +51,7 @@ def trained(name, teacher, out, **settings):
     student = load_directory(out / "student")
     assert student.count_params() == report["parameters"] == result.student.count_params()
     for split in ("dev", "test"):
-        assert evaluate(student, data.splits[split], max_length=16) == report["scores"][split]
+        assert evaluate(student, data, split, max_length=16) == report["scores"][split]
     return result, report, student
 
 
@@ -62,7 +62,7 @@ def test_layerdrop_cuts_every_depth_asked_for(teacher, tmp_path):
     assert report["settings"]["layers"] == {"depth-2": [1, 2], "depth-1": [2]}
     shallow = load_directory(tmp_path / "run" / "student-depth-1")
     assert shallow.num_layers == 1 and report["cut"]["depth-1"]["parameters"] == shallow.count_params()
-    dev = evaluate(shallow, tiny_data().splits["dev"], max_length=16)
+    dev = evaluate(shallow, tiny_data(), "dev", max_length=16)
     assert report["cut"]["depth-1"]["scores"]["dev"] == dev
     # One training, no other after it: the shallow student's layer is the deeper one's second.
     np.testing.assert_array_equal(shallow.encoder.blocks[0].query.kernel, result.student.encoder.blocks[1].query.kernel)

@@ -19,8 +19,6 @@ from tfdistill.data.tokenize import Encoded, Tokenizer
 
 Data = TextData | TaggedData | QuestionData
 AnySplit = Split | TaggedSplit | QuestionSplit
-# Tasks whose logits are (rows, tokens, outputs).
-PER_TOKEN = ("token_classification", "question_answering")
 
 
 def load_any(spec: str, *, label_names: Sequence[str] | None = None, separate_unlabelled: bool = False) -> Data:

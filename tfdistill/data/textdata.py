@@ -15,6 +15,8 @@ from tfdistill.errors import UserError
 
 Task = Literal["classification", "regression", "multilabel"]
 TASKS: tuple[Task, ...] = ("classification", "regression", "multilabel")
+# Tasks of data of other kinds, whose logits are (rows, tokens, outputs).
+PER_TOKEN = ("token_classification", "question_answering")
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
