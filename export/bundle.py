@@ -17,7 +17,7 @@ from tfdistill.data.textdata import Split
 from tfdistill.data.tokenize import Encoded
 from tfdistill.errors import UserError
 from tfdistill.export.convert import convert_model, lengths_of
-from tfdistill.export.gate import AccuracyDropped, compare
+from tfdistill.export.gate import AccuracyDropped, Scores, compare
 from tfdistill.export.golden_texts import TEXTS
 from tfdistill.export.mediapipe import LABELS, VOCABULARY, check_fits, with_metadata
 from tfdistill.export.modes import MODES, check_modes, tool_for
@@ -29,8 +29,8 @@ from tfdistill.models.text import TextModel
 
 README = "README.md"
 MOST_FROM_DATA = 200
-# Rows, the Keras model's logits on them, and labels.
-Measured = tuple[Encoded, np.ndarray, np.ndarray | None] | None
+# Rows, the Keras model's logits on them, and what scores logits, if the rows have labels.
+Measured = tuple[Encoded, np.ndarray, Scores | None] | None
 
 # Names of outputs that are no classes of the data.
 _OUTPUTS = {"question_answering": ("start", "end"), "next_sentence": ("next", "other")}
@@ -58,8 +58,9 @@ def export_bundle(
         out: the directory; one that is there is replaced.
         quantize: one of `tfdistill.export.modes.MODES`.
         length: tokens in a row, with [CLS] and [SEP]; several give the file a signature for each.
-        dev: a tokenized corpus, the model's logits (N, C) on it and its labels (N,) or None. The manifest then says how close
-            the file comes, as `tfdistill.export.gate.compare` does.
+        dev: a tokenized corpus, the model's logits (N, C) or (N, L, C) on it, and a function from logits to scores, or None
+            (`tfdistill.predict.measure` gives all three). The manifest then says how close the file comes, as
+            `tfdistill.export.gate.compare` does.
         test: likewise; reported only.
         max_drop: points of the task's metric that the file may lose on dev. None: any.
         recipe: what made the model; kept as recipe.json.
@@ -116,8 +117,8 @@ def export_bundle(
         file = TFLiteModel(directory / MODEL)
         golden = _golden(model, file, MODES[quantize].tolerance, golden_data)
         atomic_write(directory / GOLDEN, json.dumps(golden, indent=1, ensure_ascii=False) + "\n")
-        on_dev = _measure(model, file, dev)
-        on_test = _measure(model, file, test)
+        on_dev = _measure(file, dev)
+        on_test = _measure(file, test)
         said = {"quantization": quantize, "length": file.length, "parity": on_dev, "test": on_test}
         _gate(on_dev, max_drop, Path(out).with_name(f"{Path(out).name}.report.json"), said)
         manifest: dict[str, Any] = {
@@ -176,11 +177,11 @@ def _golden(model: TextModel, file: TFLiteModel, tolerance: float, data: Split |
     return {"length": file.length, "tolerance": tolerance * max(1.0, float(np.abs(logits).max())), "vectors": vectors}
 
 
-def _measure(model: TextModel, file: TFLiteModel, split: Measured) -> dict[str, Any] | None:
+def _measure(file: TFLiteModel, split: Measured) -> dict[str, Any] | None:
     if split is None:
         return None
-    rows, expected, labels = split
-    return compare(model.task, labels, file.expected(np.asarray(expected)), file.predict(rows), np.diff(rows.offsets))
+    rows, expected, scores = split
+    return compare(file.expected(np.asarray(expected)), file.predict(rows), np.diff(rows.offsets), scores)
 
 
 def _gate(found: dict[str, Any] | None, max_drop: float | None, report: Path, said: dict[str, Any]) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from tfdistill.data.metrics import score
 from tfdistill.errors import UserError
 from tfdistill.export.verify import of_real_tokens, parity
 
-# Tasks with one label for each row, which `score` knows.
-SCORED = ("classification", "multilabel", "regression")
+Scores = Callable[[np.ndarray], dict[str, float]]
 
 
 class AccuracyDropped(UserError):
@@ -23,26 +22,24 @@ class AccuracyDropped(UserError):
 
 
 def compare(
-    task: str, labels: np.ndarray | None, keras_logits: np.ndarray, file_logits: np.ndarray, lengths: np.ndarray
+    keras_logits: np.ndarray, file_logits: np.ndarray, lengths: np.ndarray, scores: Scores | None = None
 ) -> dict[str, float | str]:
     """A file beside Keras on one split.
 
     Args:
-        task: the model's.
-        labels: of the rows, or None.
-        keras_logits, file_logits: (N, C) or (N, L, C).
+        keras_logits, file_logits: (N, C), or (N, L, C) of heads for tokens.
         lengths: tokens of each row (N,).
+        scores: the task's scores of logits on this split, the main one first. None: it has no labels.
 
     Returns:
-        `rows`, what `parity` gives and, for labelled rows of tasks in `SCORED`, all scores of the task for the file and,
-        beginning with "keras_", for Keras; `metric`, the main one of them, and `drop`, how many points (hundredths) of it
-        the file loses.
+        `rows`, what `parity` gives and, with `scores`, these for the file and, beginning with "keras_", for Keras; `metric`, the
+        main one of them, and `drop`, how many points (hundredths) of it the file loses.
     """
     found: dict[str, float | str] = {"rows": len(file_logits)}
     found |= parity(of_real_tokens(np.asarray(keras_logits), lengths), of_real_tokens(file_logits, lengths))
-    if labels is None or task not in SCORED:
+    if scores is None:
         return found
-    before, after = score(task, labels, np.asarray(keras_logits)), score(task, labels, file_logits)
+    before, after = scores(np.asarray(keras_logits)), scores(file_logits)
     metric = next(iter(before))
     found |= {"metric": metric, "drop": 100 * (before[metric] - after[metric])}
     return {**found, **{f"keras_{name}": value for name, value in before.items()}, **after}

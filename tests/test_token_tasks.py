@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from tfdistill import finetune
+from tfdistill import cli, finetune
 from tfdistill.data.reading import load_any, read_split, scores_of
 from tfdistill.data.tokenize import Tokenizer
 from tfdistill.errors import UserError
@@ -80,6 +80,13 @@ def taught(data, epochs: int) -> TextModel:
     return result.student
 
 
+def exported(teacher, data, out) -> tuple[str, float, float]:
+    """The metric that export judges the file by, for Keras and for the file."""
+    cli.export(str(teacher), out, quantize="fp32", length=20, data=data)
+    parity = json.loads((out / "manifest.json").read_text("utf-8"))["parity"]
+    return parity["metric"], parity[f"keras_{parity['metric']}"], parity[parity["metric"]]
+
+
 def test_tags_are_learned_saved_and_scored(tags, tmp_path):
     data = load_any(tags)
     teacher = taught(data, 40)
@@ -88,9 +95,10 @@ def test_tags_are_learned_saved_and_scored(tags, tmp_path):
     assert (again.task, again.label_names) == ("token_classification", ("O", "B-LOC", "B-PER"))
     scores = evaluate(again, data_for(again, "teacher", tags), "test", max_length=20)
     assert scores == {"f1": 1.0, "precision": 1.0, "recall": 1.0, "accuracy": 1.0}
+    assert exported(tmp_path / "teacher", tags, tmp_path / "bundle") == ("f1", 1.0, 1.0)
 
 
-def test_answers_are_learned_in_windows(answers):
+def test_answers_are_learned_in_windows(answers, tmp_path):
     data = load_any(answers)
     teacher = taught(data, 70)
     # So short that every context is cut into windows.
@@ -102,6 +110,8 @@ def test_answers_are_learned_in_windows(answers):
         0 < scores_of(data, data.splits["dev"], rows, logits)["f1"] < 1
     )  # "who lives" alone says less than "who lives?"
     assert evaluate(teacher, data, "dev", max_length=20) == {"f1": 1.0, "exact_match": 1.0}
+    save(teacher, tmp_path / "teacher")
+    assert exported(tmp_path / "teacher", answers, tmp_path / "bundle") == ("f1", 1.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +140,8 @@ def test_what_tags_and_answers_cannot_do_is_said(tags, answers, tmp_path):
         module = find(name)
         with pytest.raises(UserError, match="copies=0"):
             module.recipe(model(data), data, parse_settings(module.Settings, settings))
+    with pytest.raises(UserError, match="text_extra"):
+        finetune.recipe(model(data), data, finetune.Settings(privileged=True))
     other = Tokenizer([*TOKENIZER.vocabulary, "!"])
     teacher = model(data)
     teacher.tokenizer = other

@@ -288,6 +288,7 @@ def evaluate(
 
     Example: `tfdistill evaluate RUN/student --data demo:movie-snippets --split test --json`
     """
+    from tfdistill.data.reading import has_labels
     from tfdistill.load import data_for, max_length_of
     from tfdistill.predict import evaluate as score_model
 
@@ -295,7 +296,7 @@ def evaluate(
     text = data_for(loaded, model, data)
     if split not in text.splits:
         raise UserError(f"--split {split}: {text.name} has the splits {', '.join(text.splits)}")
-    if getattr(text.splits[split], "labels", ()) is None:
+    if not has_labels(text.splits[split]):
         raise UserError(f"--split {split}: {text.name} has no labels there; choose another split")
     scores = score_model(loaded, text, split, max_length=max_length_of(model, 128))
     if as_json:
@@ -372,16 +373,20 @@ def export(
     if golden_from_data and data is None:
         raise UserError("--golden-from-data takes texts of --data and got none; expected --data")
     if data is not None:
-        from tfdistill.data.sources import load_data
-        from tfdistill.predict import encode, predict_logits
+        from tfdistill.data.reading import read_split
+        from tfdistill.data.textdata import TextData
+        from tfdistill.load import data_for
+        from tfdistill.predict import measure
 
-        splits = load_data(data, label_names=loaded.label_names).splits
-        for name in measured.keys() & splits.keys():
-            encoded = encode(loaded, splits[name], sizes[-1])
-            measured[name] = (encoded, predict_logits(loaded, encoded), splits[name].labels)
+        read = data_for(loaded, model, data)
+        if golden_from_data:
+            if not isinstance(read, TextData):
+                raise UserError(f"--golden-from-data takes single texts or pairs and got {read.name}; leave it out")
+            golden_data = read.splits["dev"]
+        for name in measured.keys() & read.splits.keys():
+            measured[name] = measure(loaded, read, name, max_length=sizes[-1])
         if quantize in ("int8", "int8_int16"):
-            calibration = encode(loaded, splits["train"], sizes[-1])
-        golden_data = splits["dev"] if golden_from_data else None
+            calibration = read_split(read, read.splits["train"], loaded.tokenizer, sizes[-1]).encoded
     try:
         path = export_bundle(
             loaded,

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from tfdistill.data.reading import Data
 from tfdistill.data.textdata import TextData
+from tfdistill.errors import UserError
 from tfdistill.match import HardLabels
 from tfdistill.models.text import TextModel
 from tfdistill.recipe import Recipe
@@ -23,7 +24,9 @@ class Settings(CommonSettings):
 def recipe(model: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     """Fine-tune `model` on the labels of `data` (Devlin et al. 2019, section 4: AdamW, warm-up, linear decay)."""
     settings = settings or Settings()
-    if settings.privileged and isinstance(data, TextData):
+    if settings.privileged:
+        if not isinstance(data, TextData):
+            raise UserError(f"privileged=true reads the columns text_extra and {data.name} has none; leave it out")
         splits = {name: split.with_extra() for name, split in data.splits.items() if split.texts_extra}
         data = replace(data, splits=splits)
     stage = Stage(

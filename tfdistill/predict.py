@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -11,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdistill.data.batching import Examples, dataset, plan
-from tfdistill.data.reading import Data, read_split, scores_of
+from tfdistill.data.reading import Data, has_labels, read_split, scores_of
 from tfdistill.data.textdata import Split
 from tfdistill.data.tokenize import Encoded
 from tfdistill.models.heads import TASKS
@@ -62,8 +63,21 @@ def encode(model: TextModel, split: Split, max_length: int) -> Encoded:
     return model.tokenizer.encode(split.texts, split.texts_b, max_length=max_length)
 
 
-def evaluate(model: TextModel, data: Data, name: str, *, max_length: int, batch_size: int = 64) -> dict[str, float]:
-    """Scores of `model` on the labelled split `name` of any data, those that count for the data first."""
+def measure(
+    model: TextModel, data: Data, name: str, *, max_length: int, batch_size: int = 64
+) -> tuple[Encoded, np.ndarray, Callable[[np.ndarray], dict[str, float]] | None]:
+    """The rows of the split `name` of any data, the logits of `model` on them, and what gives logits their scores.
+
+    The last is None for a split without labels; else it takes logits as `predict_logits` gives them.
+    """
     split = data.splits[name]
     rows = read_split(data, split, model.tokenizer, max_length)
-    return scores_of(data, split, rows, predict_logits(model, rows.encoded, batch_size=batch_size))
+    logits = predict_logits(model, rows.encoded, batch_size=batch_size)
+    return rows.encoded, logits, partial(scores_of, data, split, rows) if has_labels(split) else None
+
+
+def evaluate(model: TextModel, data: Data, name: str, *, max_length: int, batch_size: int = 64) -> dict[str, float]:
+    """Scores of `model` on the labelled split `name` of any data, those that count for the data first."""
+    _, logits, scores = measure(model, data, name, max_length=max_length, batch_size=batch_size)
+    assert scores is not None, f"{name} has no labels"
+    return scores(logits)

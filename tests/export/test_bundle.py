@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from tfdistill.data.metrics import score
 from tfdistill.data.textdata import Split
 from tfdistill.data.tokenize import Tokenizer
 from tfdistill.errors import UserError
@@ -45,7 +47,7 @@ def made(tmp_path_factory):
         key: value.numpy() for key, value in model.tokenizer(["a good film!", "it s not", "films"], length=10).items()
     }
     out = tmp_path_factory.mktemp("bundle") / "out"
-    dev = (rows, model(batch).numpy(), np.array([0, 1, 0]))
+    dev = (rows, model(batch).numpy(), partial(score, "classification", np.array([0, 1, 0])))
     assert export_bundle(model, out, length=10, dev=dev, recipe={"name": "r"}) == out
     return model, out
 
@@ -302,22 +304,22 @@ def test_a_file_that_loses_too_much_is_refused(made, tmp_path):
     """Labels that Keras, as the numbers handed in say, gets right and the file cannot: each text has both classes."""
     model, _ = made
     rows, labels = model.tokenizer.encode(["a film", "good", "a film", "good"], max_length=10), np.array([0, 0, 1, 1])
-    right = np.stack([1.0 - labels, labels], axis=1)
+    right, scores = np.stack([1.0 - labels, labels], axis=1), partial(score, "classification", labels)
     with pytest.raises(
         AccuracyDropped, match=r"loses 50\.0 points of accuracy on dev \(1\.0000 → 0\.5000\), allowed are 1;"
     ):
-        export_bundle(model, tmp_path / "b", length=10, dev=(rows, right, labels), max_drop=1.0)
+        export_bundle(model, tmp_path / "b", length=10, dev=(rows, right, scores), max_drop=1.0)
     assert [path.name for path in tmp_path.iterdir()] == ["b.report.json"]
     report = json.loads((tmp_path / "b.report.json").read_text())
     assert report["parity"]["drop"] == 50.0 and report["max_drop"] == 1.0 and report["quantization"] == "dynamic_int8"
-    assert export_bundle(model, tmp_path / "b", length=10, dev=(rows, right, labels), max_drop=50.0).is_dir()
+    assert export_bundle(model, tmp_path / "b", length=10, dev=(rows, right, scores), max_drop=50.0).is_dir()
 
 
 def test_compare():
     """Two of four right before, one after; the other one was sure of itself and wrong."""
     before = np.array([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
     after = np.array([[2.0, 0.0], [0.0, 2.0], [0.0, 2.0], [2.0, 0.0]])
-    found = compare("classification", np.array([0, 0, 0, 1]), before, after, np.full(4, 3))
+    found = compare(before, after, np.full(4, 3), partial(score, "classification", np.array([0, 0, 0, 1])))
     sure = 1 / (1 + np.exp(-2))
     assert found == {
         "rows": 4,
@@ -330,7 +332,7 @@ def test_compare():
         "keras_expected_calibration_error": pytest.approx(sure - 0.5),
         "expected_calibration_error": pytest.approx(sure - 0.25),
     }
-    assert "drop" not in compare("token_classification", None, before[:, None], after[:, None], np.ones(4, int))
+    assert "drop" not in compare(before[:, None], after[:, None], np.ones(4, int))
 
 
 def test_readme_names_shapes_and_files(made):

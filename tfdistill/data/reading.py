@@ -77,6 +77,11 @@ def read_split(data: Data, split: AnySplit, tokenizer: Tokenizer, max_length: in
     return Rows(tokenizer.encode(split.texts, split.texts_b, max_length=max_length), labels=split.labels)
 
 
+def has_labels(split: AnySplit) -> bool:
+    """Whether logits on the split can be scored; tags and answers always can."""
+    return not isinstance(split, Split) or split.labels is not None
+
+
 def scores_of(data: Data, split: AnySplit, rows: Rows, logits: np.ndarray) -> dict[str, float]:
     """Scores of logits on a labelled split, the main one first.
 
