@@ -18,7 +18,7 @@ EVERYWHERE = ("tfdistill.errors", "tfdistill.files")
 
 _METHOD = ("losses", "features", "mapping")
 _MODELS = ("models", "data")
-_STAGES = (*_METHOD, *_MODELS, "match", "batch", "optimizers", "parameters", "distiller", "stages")
+_STAGES = (*_METHOD, *_MODELS, "match", "batch", "strategy", "optimizers", "parameters", "distiller", "stages")
 _TRAINING = (
     *_STAGES,
     "compress",
@@ -42,13 +42,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "files": (),
     "quiet": (),
     "stopping": (),
+    "strategy": (),
     "progress": (),
     "losses": (),
     "features": (),
     "mapping": (),
     "data": (),
     "models": ("features", "mapping", "data.tokenize"),
-    "compress": (*_MODELS, "features"),
+    "compress": (*_MODELS, "features", "strategy"),
     "load": _MODELS,
     "predict": (*_MODELS, "features"),
     "fill_mask": (*_MODELS, "features", "load"),
@@ -57,7 +58,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "adam": (),
     "optimizers": ("adam",),
     "parameters": (*_METHOD, "match"),
-    "distiller": (*_METHOD, "match", "batch"),
+    "distiller": (*_METHOD, "match", "batch", "strategy"),
     "stages": (*_METHOD, *_MODELS, "match", "optimizers", "distiller"),
     "checkpoint": ("progress",),
     "watch": (*_STAGES, "stopping"),

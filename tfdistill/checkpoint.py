@@ -48,9 +48,13 @@ class Checkpoints:
         identity: of the recipe; a checkpoint of another one is not read.
         seconds: `due` after so many seconds without one; 0 after every step.
         keep: how many stay.
+        read_only: for a worker beside the one that writes.
     """
 
-    def __init__(self, directory: Path, identity: str, *, seconds: float = 300.0, keep: int = 2):
+    def __init__(
+        self, directory: Path, identity: str, *, seconds: float = 300.0, keep: int = 2, read_only: bool = False
+    ):
+        self.read_only = read_only
         self.directory, self.identity, self.seconds, self.keep = directory, identity, seconds, max(1, keep)
         self.last = ""  # where the newest one stands, in words
         self.taken_up: list[str] = []  # where those stand that were gone on from, the last one included
@@ -72,6 +76,8 @@ class Checkpoints:
 
         A full disk ends no training: one line says so, older checkpoints go if that helps, the newest always stays.
         """
+        if self.read_only:
+            return False
         begun = time.monotonic()
         try:
             try:
@@ -150,7 +156,7 @@ class Checkpoints:
             raise _Damaged(str(error)) from error
 
     def _remove(self, numbers: Sequence[int]) -> None:
-        for number in numbers:
+        for number in () if self.read_only else numbers:
             gone = self.directory / f".{number:06d}.gone"
             try:
                 # Renamed first: killed in between, half a checkpoint would look like a damaged one.

@@ -51,6 +51,13 @@ ResumeOption = Annotated[
 CheckpointOption = Annotated[
     float, typer.Option("--checkpoint-seconds", min=0, help="between checkpoints, beside those at each scoring")
 ]
+StrategyOption = Annotated[
+    str,
+    typer.Option(
+        "--strategy",
+        help="one, mirrored (all GPUs), mirrored:N, multiworker (TF_CONFIG) or tpu; batch_size is of all devices",
+    ),
+]
 
 
 @app.callback()
@@ -59,7 +66,7 @@ def _prepare(context: typer.Context) -> None:
         return
     from tfdistill.quiet import import_tensorflow
 
-    import_tensorflow()
+    import_tensorflow(use=not any(word.startswith("--strategy") for word in sys.argv))
 
 
 def _load_model(source: str, data: Any = None) -> Any:
@@ -116,6 +123,7 @@ def finetune(
     force: ForceOption = False,
     resume: ResumeOption = False,
     checkpoint_seconds: CheckpointOption = 300.0,
+    strategy: StrategyOption = "one",
 ) -> None:
     """Fine-tune a BERT on labelled text: makes a teacher.
 
@@ -127,13 +135,17 @@ def finetune(
     from tfdistill.data.reading import load_any
     from tfdistill.recipe import parse_settings
     from tfdistill.run_directory import run
+    from tfdistill.strategy import training_on
 
     chosen = parse_settings(module.Settings, settings or [])
-    text = load_any(data)
-    keras.utils.set_random_seed(seed)
-    made = module.recipe(_load_model(model, text), text, chosen)
-    made = replace(made, settings={**made.settings, "model": model})
-    result = run(made, out, seed=seed, debug=debug, force=force, resume=resume, checkpoint_seconds=checkpoint_seconds)
+    with training_on(strategy):
+        text = load_any(data)
+        keras.utils.set_random_seed(seed)
+        made = module.recipe(_load_model(model, text), text, chosen)
+        made = replace(made, settings={**made.settings, "model": model})
+        result = run(
+            made, out, seed=seed, debug=debug, force=force, resume=resume, checkpoint_seconds=checkpoint_seconds
+        )
     _show_scores(f"{out / 'student'}", result.scores)
     out_console.print(
         f"next: tfdistill train soft_targets --teacher {out / 'student'} --data {data} --out RUN", highlight=False
@@ -225,6 +237,7 @@ def train(
     force: ForceOption = False,
     resume: ResumeOption = False,
     checkpoint_seconds: CheckpointOption = 300.0,
+    strategy: StrategyOption = "one",
     on_labels: Annotated[
         bool, typer.Option("--on-labels", help="the undistilled baseline: same steps and texts, labels only")
     ] = False,
@@ -245,30 +258,32 @@ def train(
     from tfdistill.recipe import on_labels_alone, parse_settings
     from tfdistill.recipes import find
     from tfdistill.run_directory import run
+    from tfdistill.strategy import training_on
 
     module = find(recipe)
     chosen = parse_settings(module.Settings, settings or [])
-    keras.utils.set_random_seed(seed)
-    teacher_model, *others = [_load_model(_student_of(each)) for each in teachers]
-    names = None if teacher_model.task == "regression" else teacher_model.label_names
-    text = load_any(data, label_names=names, separate_unlabelled=True)
-    keras.utils.set_random_seed(seed)
-    made = replace(
-        module.recipe(teacher_model, text, chosen),
-        other_teachers=tuple(others),
-        teacher_weights=tuple(teacher_weights) if teacher_weights else None,
-    )
-    made = on_labels_alone(made) if on_labels else made
-    result = run(
-        made,
-        out,
-        seed=seed,
-        debug=debug,
-        force=force,
-        gradient_norms=gradient_norms,
-        resume=resume,
-        checkpoint_seconds=checkpoint_seconds,
-    )
+    with training_on(strategy):
+        keras.utils.set_random_seed(seed)
+        teacher_model, *others = [_load_model(_student_of(each)) for each in teachers]
+        names = None if teacher_model.task == "regression" else teacher_model.label_names
+        text = load_any(data, label_names=names, separate_unlabelled=True)
+        keras.utils.set_random_seed(seed)
+        made = replace(
+            module.recipe(teacher_model, text, chosen),
+            other_teachers=tuple(others),
+            teacher_weights=tuple(teacher_weights) if teacher_weights else None,
+        )
+        made = on_labels_alone(made) if on_labels else made
+        result = run(
+            made,
+            out,
+            seed=seed,
+            debug=debug,
+            force=force,
+            gradient_norms=gradient_norms,
+            resume=resume,
+            checkpoint_seconds=checkpoint_seconds,
+        )
     _show_scores(f"{out / 'student'}", result.scores)
     out_console.print(f"next: tfdistill export {out / 'student'} --quantize dynamic_int8 --out BUNDLE", highlight=False)
 
@@ -661,7 +676,7 @@ def main() -> None:
             code = app(standalone_mode=True)
     except UserError as error:
         errors.print(f"tfdistill: {' '.join(str(error).split())}")
-        code = 2
+        code = error.exit_code
     except KeyboardInterrupt:
         errors.print("tfdistill: stopped")
         code = 130

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -13,6 +14,7 @@ from tfdistill.batch import cached_features, part, split_rows, unpack
 from tfdistill.errors import DivergedError, UserError
 from tfdistill.features import Features, features_of
 from tfdistill.match import HardLabels, Step, Term
+from tfdistill.strategy import by_one_replica
 
 
 class _Untracked:
@@ -68,7 +70,8 @@ class Distiller(keras.Model):
     models alike, or dicts as in `unpack`. In `evaluate` the loss is the same sum of terms.
 
     The loss of a term is Σ w·value / Σ count over the global batch, so that devices and padding change nothing.
-    Like Keras, sample weights scale the numerator only.
+    Like Keras, sample weights scale the numerator only. Optimizers of `tfdistill.optimizers` clip the gradient of the global
+    batch; those of Keras clip each replica's share by itself.
 
     Example:
         distiller = Distiller(student, teacher, [Match(losses.soft_kl, options={"temperature": 2.0}), HardLabels()])
@@ -261,7 +264,13 @@ class Distiller(keras.Model):
         pairs = [pair for pair in zip(gradients, variables, strict=True) if pair[0] is not None]
         self.optimizer.apply_gradients(pairs)
         self._track(total, examples)
-        return {**logs, "loss": self._loss_tracker.result()}
+        return self._told({**logs, "loss": self._loss_tracker.result()})
+
+    def _told(self, logs: dict[str, Any]) -> dict[str, Any]:
+        # Between workers Keras averages what a step returns over its first axis, which a scalar has not.
+        if not isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            return logs
+        return {name: tf.reshape(value, [1]) for name, value in logs.items()}
 
     def _counts(self, parts: Sequence[Any]) -> list[Any]:
         """The count of each term over all parts and replicas. Only counts are asked for, so no forward pass stays in the graph."""
@@ -275,11 +284,16 @@ class Distiller(keras.Model):
 
     def gradient_norms(self, data: Any) -> dict[str, float]:
         """Norm of the gradient of each weighted term over all trainable variables, for one batch. A look, not a step."""
+        with self.distribute_strategy.scope():
+            norms = by_one_replica(partial(self._gradient_norms, self._term_weights.value.numpy()))(data)
+        return {name: float(norm) for name, norm in norms.items()}
+
+    def _gradient_norms(self, weights: Sequence[float], data: Any) -> dict[str, Any]:
         inputs, labels, sample_weight = unpack(data)
         weighted = {}
         with tf.GradientTape(persistent=True) as tape:
             step = self._forward(inputs, labels, training=False)
-            for term, weight in zip(self._matches.value, self._term_weights.value.numpy(), strict=False):
+            for term, weight in zip(self._matches.value, weights, strict=False):
                 if getattr(term, "on_parameters", False):
                     weighted[term.name] = weight * term(step)
                 else:
@@ -288,14 +302,14 @@ class Distiller(keras.Model):
         norms = {}
         for name, loss in weighted.items():
             gradients = [g for g in tape.gradient(loss, self.trainable_variables) if g is not None]
-            norms[name] = float(tf.linalg.global_norm(gradients or [tf.zeros(())]))
+            norms[name] = tf.linalg.global_norm(gradients or [tf.zeros(())])
         return norms
 
     def test_step(self, data: Any) -> dict[str, Any]:
         inputs, labels, sample_weight = unpack(data)
         step = self._forward(inputs, labels, training=False)
         self._track(*self._loss(step, sample_weight))
-        return self._logs(inputs, labels, step, sample_weight)
+        return self._told(self._logs(inputs, labels, step, sample_weight))
 
     def predict_step(self, data: Any) -> Any:
         return self(unpack(data)[0], training=False)

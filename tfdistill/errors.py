@@ -1,4 +1,4 @@
-"""The two errors a user sees. The command line prints their text as one line and exits with code 2."""
+"""The errors a user sees. The command line prints their text as one line and exits with `exit_code`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from types import ModuleType
 
 class UserError(Exception):
     """Something the user can mend. The message says what was received, what was expected and what to do."""
+
+    exit_code = 2
 
 
 class MissingExtra(UserError):

@@ -59,11 +59,16 @@ class Gated:
 
     def apply(self, grads: list[Any], trainable_variables: Any = None) -> None:
         variables = list(self._trainable_variables if trainable_variables is None else trainable_variables)  # type: ignore[attr-defined]
+        grads = _over_replicas(grads)
         if not self.gated:
             super().apply(grads, variables)  # type: ignore[misc]
             return
         held = [tf.cast(self._factor(variable) > 0, tf.float32) for variable in variables]
         super().apply([_scaled(g, h) for g, h in zip(grads, held, strict=True)], variables)  # type: ignore[misc]
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> list[Any]:
+        # Done in `apply`: Keras sums after clipping, and so clips the share of each replica by itself.
+        return list(grads_and_vars)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         rate = tf.cast(learning_rate, tf.float32)
@@ -76,11 +81,31 @@ class Gated:
     def _clip_gradients(self, grads: list[Any]) -> list[Any]:
         # Keras writes the norm as a square and a sum, and so goes twice over all gradients.
         if self.global_clipnorm:  # type: ignore[attr-defined]
-            return tf.clip_by_global_norm(grads, self.global_clipnorm)[0]  # type: ignore[attr-defined]
+            # The norm is that of the whole gradient: a row that a batch reads twice has one.
+            once = [_rows_once(gradient) for gradient in grads]
+            return tf.clip_by_global_norm(once, self.global_clipnorm)[0]  # type: ignore[attr-defined]
         return super()._clip_gradients(grads)  # type: ignore[misc]
 
     def _factor(self, variable: Any) -> Any:
         return tf.convert_to_tensor(self.factors)[self._get_variable_index(variable)]  # type: ignore[attr-defined]
+
+
+def _over_replicas(gradients: list[Any]) -> list[Any]:
+    """The sums of the replicas' gradients."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return list(gradients)
+    summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, [g for g in gradients if g is not None]))
+    return [None if gradient is None else next(summed) for gradient in gradients]
+
+
+def _rows_once(gradient: Any) -> Any:
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    rows, place = tf.unique(gradient.indices)
+    return tf.IndexedSlices(
+        tf.math.unsorted_segment_sum(gradient.values, place, tf.size(rows)), rows, gradient.dense_shape
+    )
 
 
 def _scaled(gradient: Any, factor: Any) -> Any:

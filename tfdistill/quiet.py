@@ -6,10 +6,11 @@ import os
 import sys
 
 
-def import_tensorflow() -> None:
+def import_tensorflow(use: bool = True) -> None:
     """Import TensorFlow with its native start-up messages (CUDA, oneDNN) swallowed; Python errors still surface.
 
-    They come from C++ before any log level is read, so stderr itself is turned away while the import runs.
+    They come from C++ before any log level is read, so stderr itself is turned away while the import runs. Some come at the first
+    use, which is therefore part of it unless `use` is false: a strategy has to be made before.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
@@ -18,7 +19,8 @@ def import_tensorflow() -> None:
     try:
         import tensorflow as tf
 
-        tf.constant(0)  # the device list is made now, and its messages with it
+        if use:
+            tf.constant(0)  # the device list is made now, and its messages with it
     finally:
         os.dup2(saved, 2)
         os.close(saved)

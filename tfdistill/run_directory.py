@@ -26,6 +26,7 @@ from tfdistill.recipe import Recipe
 from tfdistill.runner import Cut, Result, train
 from tfdistill.stages import Stage
 from tfdistill.stopping import heard
+from tfdistill.strategy import is_chief, meet
 
 DEBUG_STEPS, DEBUG_ROWS = 3, 64
 
@@ -79,6 +80,8 @@ def run(
     out = Path(out)
     if force and resume:
         raise UserError("--force and --resume were given; expected one of them: --force starts anew, --resume goes on")
+    if not is_chief():
+        return _follow(recipe, out, seed, debug, gradient_norms)
     if _is_free(out):
         if resume:
             raise UserError(f"{out} holds no run to go on with; leave --resume out to start one")
@@ -106,10 +109,10 @@ def run(
             if former["state"] == "done":
                 say(f"{out} holds this run, and it is done; --force runs it again")
                 _remove_checkpoints(out)
+                meet()
                 return _finished(recipe, out, former)
             sweep(out)
-        identity = hashlib.sha256(json.dumps(_same(head), sort_keys=True).encode()).hexdigest()
-        checkpoints = Checkpoints(out / "resume", identity, seconds=checkpoint_seconds, keep=keep)
+        checkpoints = Checkpoints(out / "resume", _identity(head), seconds=checkpoint_seconds, keep=keep)
         return _run(recipe, out, head, checkpoints, seed, debug, gradient_norms)
 
 
@@ -127,6 +130,7 @@ def _run(
         atomic_write(out / "run.json", json.dumps({**head, **places, **more}, indent=2))
 
     note(state="running")
+    meet()
     try:
         with heard():
             result = train(
@@ -165,6 +169,27 @@ def _run(
     )
     _remove_checkpoints(out)
     return result
+
+
+def _follow(recipe: Recipe, out: Path, seed: int, debug: bool, gradient_norms: bool) -> Result:
+    """What the other workers do: the chief's training, from its checkpoint, without writing anything."""
+    meet()
+    head = _read(out)
+    if head["state"] == "done":
+        return _finished(recipe, out, head)
+    head = {key: value for key, value in head.items() if key not in ("state", "went_on_from")}
+    return train(
+        _debug(recipe) if debug else recipe,
+        seed=seed,
+        max_steps=DEBUG_STEPS if debug else None,
+        gradient_norms=gradient_norms,
+        checkpoints=Checkpoints(out / "resume", _identity(head), read_only=True),
+    )
+
+
+def _identity(head: dict[str, Any]) -> str:
+    """Of the run that a checkpoint is of."""
+    return hashlib.sha256(json.dumps(_same(head), sort_keys=True).encode()).hexdigest()
 
 
 def _remove_checkpoints(out: Path) -> None:

@@ -28,7 +28,10 @@ from tfdistill.progress import say, task
 from tfdistill.recipe import Recipe, with_learning_rate
 from tfdistill.stages import Pause, Stage, TakenUp, Trainer, assign, copy_encoder
 from tfdistill.stopping import heard
+from tfdistill.strategy import chief_says, several_workers
 from tfdistill.watch import Progress, Watch
+
+_ASKED_EACH = 50  # steps between questions whether a checkpoint is due
 
 
 @dataclass
@@ -335,12 +338,15 @@ class _Run:
         return any(stage.train_teacher and stage.teacher is None for stage in self.recipe.stages)
 
     def save_if_due(self, watch: Watch) -> None:
-        if self.checkpoints is not None and self.checkpoints.due:
+        # Between workers asking takes as long as a step.
+        if self.checkpoints is None or (several_workers() and watch.step % _ASKED_EACH):
+            return
+        if chief_says(self.checkpoints.due):
             self.save(watch)
 
     def scored(self, watch: Watch) -> None:
         """After a scoring: a checkpoint, and the student as it stands; without them where the last ones are seconds old."""
-        if self.checkpoints is None or self.checkpoints.cheap:
+        if self.checkpoints is None or chief_says(self.checkpoints.cheap):
             self._save_all(watch)
 
     def _save_all(self, watch: Watch) -> None:
@@ -349,8 +355,8 @@ class _Run:
             self._attempt(lambda out: save_directory(watch.student, out / "checkpoint"))
 
     def interrupted(self, watch: Watch) -> None:
-        """A checkpoint, if all that it holds agrees; else the last one stays."""
-        if watch.live and self.checkpoints is not None:
+        """A checkpoint, if all that it holds agrees; else, and where other workers would have to help, the last one stays."""
+        if watch.live and self.checkpoints is not None and not several_workers():
             self._save_all(watch)
 
     def take_up(self) -> _Left | None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from helpers import mirrored
 
 from tfdistill import finetune
 from tfdistill.data.batching import dataset
@@ -182,6 +184,52 @@ def test_other_heads(name, task, tmp_path):
 def test_pairs(name, settings, tmp_path):
     run(make(name, data(pair=True), settings), tmp_path / "run", debug=True)
     assert load(tmp_path / "run" / "student") is not None
+
+
+def without_chance(recipe, optimizer: str):
+    """Without dropout, and with an optimizer that does not make much of what is next to nothing."""
+    for model in (recipe.student, *(stage.student for stage in recipe.stages if stage.student is not None)):
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.Dropout):
+                layer.rate = 0.0
+    stages = [
+        replace(stage, optimizer=optimizer, learning_rate=0.05 if optimizer == "sgd" else 1e-4)
+        for stage in recipe.stages
+    ]
+    return replace(recipe, stages=tuple(stages))
+
+
+ON_DEVICES = (*SMALL, "layerdrop", "head_pruning", "neuron_pruning")
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [
+        *(
+            pytest.param(name, "sgd", marks=() if name == "soft_targets" else pytest.mark.slow, id=f"{name}-sgd")
+            for name in ON_DEVICES
+        ),
+        pytest.param("soft_targets", "adamw", marks=pytest.mark.slow, id="soft_targets-adamw"),
+    ],
+)
+def test_two_devices_train_as_one(name, optimizer):
+    """Same global batch: weights to 1e-5 with SGD, losses to 1e-4 with Adam. Also what clips the gradient is the whole batch's."""
+    found = []
+    for strategy in (tf.distribute.get_strategy(), mirrored()):
+        with strategy.scope():
+            keras.utils.set_random_seed(1)
+            recipe = without_chance(make(name, data(36), ["rate=0"] if name == "layerdrop" else []), optimizer)
+            result = train(recipe, seed=1, max_steps=4, gradient_norms=True)
+        clipped = [norm for stage in result.gradient_norms.values() for norm in stage.values()]
+        found.append(
+            (result.student.get_weights(), [point["loss"] for point in result.curve if "loss" in point], clipped)
+        )
+    (ours, losses, norms), (theirs, other_losses, other_norms) = found
+    np.testing.assert_allclose(losses, other_losses, rtol=1e-4)
+    np.testing.assert_allclose(norms, other_norms, rtol=1e-4)
+    if optimizer == "sgd":
+        for one, two in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(one, two, atol=1e-5)
 
 
 SPEED = {

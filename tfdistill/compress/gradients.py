@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfdistill.errors import UserError
 from tfdistill.models.text import TextModel
+from tfdistill.strategy import by_one_replica
 
 # As `tfdistill.data.batching.dataset` gives them: "student" (model inputs) and "labels".
 Batches = Iterable[Mapping[str, Any]]
@@ -25,7 +26,7 @@ def mean_absolute(
     Raises UserError for no batches, or for values that are not finite.
     """
     total: list[np.ndarray] | None = None
-    count = 0
+    count, gradient = 0, by_one_replica(gradient)
     for batch in batches:
         if batch.get("labels") is None:
             raise UserError("importance is a gradient of the loss on labels; the batches have none")
