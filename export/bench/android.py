@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from tfdistill.errors import UserError
-from tfdistill.export.runtime import INPUTS, LONGEST, operators, read_file
+from tfdistill.export.bench.benchmark_model import input_options, parse, parse_profile
+from tfdistill.export.bench.host import LEAST_RUNS
 from tfdistill.files import sha256
 
 PLACE = "/data/local/tmp/tfdistill"
@@ -127,6 +128,7 @@ def bench_on_phone(
     delegate: str = "xnnpack",
     affinity: str | None = None,
     repeats: int = 3,
+    profile: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Measure files by turns until the medians of their last `repeats` measurements agree within 5 %, eight times at most.
@@ -140,13 +142,15 @@ def bench_on_phone(
         delegate: "xnnpack", "gpu", "nnapi", or "none".
         affinity: mask of cores as a hexadecimal number ("f0"), for taskset.
         repeats: measurements of each file that have to agree.
+        profile: measure once more with `--enable_op_profiling`, which itself takes time; the other numbers are without it.
         progress: called with what is being done.
 
     Returns:
         For each path: `latency_ms` (`median`, `p95`, `min`, `max`, `mean`, `std`, medians over the last `repeats`; builds
         without percentiles have no `median` and `p95`), `medians_ms` of all (means in such builds), whether the last ones `agree`,
-        `first_ms`, `init_ms`, `memory_mb`, `celsius` before each measurement, `delegation` as the tool says it, threads, runs
-        (of one measurement), length, bytes, file, and `phone`.
+        `first_ms`, `init_ms`, `memory_mb`, `celsius` before each measurement, `delegation` as the tool says it, threads, runs and
+        warmup (of one measurement), `minimum`, as for a measurement on this machine, length, bytes, file, `phone`, and `profile`, as
+        `profile_of` gives it.
 
     Raises:
         UserError: an option out of range, or something that adb or the tool says.
@@ -158,7 +162,8 @@ def bench_on_phone(
     if not 2 <= repeats <= MOST_REPEATS:
         raise UserError(f"repeats is {repeats}; expected 2 to {MOST_REPEATS}")
     say = progress or (lambda _: None)
-    inputs = [_inputs(path) for path in paths]
+    inputs = [input_options(path) for path in paths]
+    options = [[f"--{name}={value}" for name, value in given.items()] for given, _ in inputs]
     place = f"{PLACE}-{uuid.uuid4().hex[:12]}"  # of its own: two may measure on one phone
     command = ["taskset", affinity] if affinity else []
     found: list[list[dict[str, Any]]] = [[] for _ in paths]
@@ -174,10 +179,18 @@ def bench_on_phone(
             for number, path in enumerate(paths):
                 say(f"{path.name}: measurement {repeat + 1}")
                 before = _cool(phone, say)
-                printed = phone.shell(*command, f"--graph={place}/{number}.tflite", *inputs[number][0])
+                printed = phone.shell(*command, f"--graph={place}/{number}.tflite", *options[number])
                 found[number].append({**parse(printed, path.name), "celsius": before})
             if repeat + 1 >= repeats and all(_agree(results[-repeats:]) for results in found):
                 break
+        profiles: list[dict[str, Any] | None] = [None for _ in paths]
+        for number, path in enumerate(paths if profile else ()):
+            say(f"{path.name}: operators")
+            graph = f"--graph={place}/{number}.tflite"
+            printed = phone.shell(*command, graph, *options[number], "--enable_op_profiling=true")
+            profiles[number] = parse_profile(printed, path.name)
+            if profiles[number] is None:
+                raise UserError(f"benchmark_model printed no operators of {path.name}; measure it without --profile")
     finally:
         with suppress(UserError):  # an unplugged phone must not cost what was measured
             phone.shell("rm", "-r", place)
@@ -191,48 +204,10 @@ def bench_on_phone(
             "affinity": affinity,
             "phone": machine,
             **_summary(results, repeats),
+            **({"profile": profiled} if profiled else {}),
         }
-        for path, (_, length), results in zip(paths, inputs, found, strict=True)
+        for path, (_, length), results, profiled in zip(paths, inputs, found, profiles, strict=True)
     ]
-
-
-def parse(output: str, name: str) -> dict[str, Any]:
-    """What `benchmark_model` printed, in milliseconds and megabytes.
-
-    It prints its statistics in µs twice, for warm-up and for the runs: `count=50 first=… curr=… min=… max=… avg=… std=…`, newer
-    builds with `p5=… median=… p95=…` behind, older ones with `curr=` before `count=`, and `count=50 curr=…(all same)` for runs
-    that all took the same time. Whatever else it logs stands on other lines.
-
-    Raises UserError when there are no statistics of runs, or the tool left an option out.
-    """
-    unknown = re.search(r"Unconsumed cmdline flags:.*", output)
-    if unknown:
-        raise UserError(f"benchmark_model does not know all options ({unknown[0][:200]}); expected a newer build")
-    lines = [dict(re.findall(r"(\w+)=\s*([-+.\deE]+)", line)) for line in output.splitlines() if "count=" in line]
-    said = [line for line in lines if int(line.get("count", 0))]
-    if len(said) < 2:
-        errors = [line.strip() for line in output.splitlines() if "ERROR" in line or "Fail" in line]
-        raise UserError(
-            f"benchmark_model did not measure {name}: {errors[-1][:300] if errors else 'it printed no runs'}"
-        )
-    last = {key: float(value) for key, value in said[-1].items()}
-    runs = int(last.pop("count"))
-    if "avg" not in last:  # all the same
-        last = dict.fromkeys(("min", "max", "avg", "median", "p95"), last["curr"]) | {"std": 0.0}
-    names = {"median": "median", "p95": "p95", "min": "min", "max": "max", "avg": "mean", "std": "std"}
-    latency = {ours: last[theirs] / 1e3 for theirs, ours in names.items() if theirs in last}
-    found: dict[str, Any] = {"latency_ms": latency, "runs": runs}
-    number = r"([-+.\deE]+)"
-    for key, pattern, scale in (
-        ("init_ms", rf"Init: {number}", 1e-3),
-        ("first_ms", rf"First inference: {number}", 1e-3),
-        ("memory_mb", rf"Memory footprint delta.*overall={number}", 1.0),
-    ):
-        match = re.search(pattern, output)
-        found[key] = float(match[1]) * scale if match else None
-    delegation = re.search(r"^.*?((?:Explicitly applied|Though) .*delegate.*)$", output, re.MULTILINE)
-    found["delegation"] = delegation[1].strip() if delegation else None
-    return found
 
 
 def as_table(names: Sequence[Any], results: Sequence[dict[str, Any]]) -> Any:
@@ -296,31 +271,6 @@ def _push(phone: Phone, path: Path, target: str) -> None:
         raise UserError(f"{path} arrived damaged on {phone.serial}; is there room on the phone?")
 
 
-def _inputs(path: Path) -> tuple[list[str], int]:
-    """Options that give the tool a full row of ids every vocabulary has: by default it draws them from all int32 numbers."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    content = read_file(path)
-    operators(content, path.name)  # raises where the flatbuffer is damaged
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-    signatures = {each.signatureKey.decode(): each.subgraphIndex for each in model.signatureDefs or []}
-    graph = model.subgraphs[signatures.get(LONGEST, 0)]
-    tensors = [graph.tensors[index] for index in graph.inputs]  # in the order in which the tool counts them
-    found = [tensor.name.decode() for tensor in tensors]
-    names = [next((name for name in INPUTS if name in each), "") for each in found]
-    if not all(names) or any(tensor.shape is None or len(tensor.shape) != 2 for tensor in tensors):
-        raise UserError(f"{path} has the inputs {', '.join(found)}; expected {', '.join(INPUTS)}, int32 [1, length]")
-    ranges = {"token_ids": "0,3", "padding_mask": "1,1", "segment_ids": "0,0"}
-    options = [
-        f"--input_layer={','.join(names)}",
-        f"--input_layer_shape={':'.join(','.join(str(int(n)) for n in tensor.shape) for tensor in tensors)}",
-        f"--input_layer_value_range={':'.join(f'{name},{ranges[name]}' for name in names)}",
-    ]
-    if len(signatures) > 1:
-        options.append(f"--signature_to_run_for={LONGEST}")
-    return options, int(tensors[0].shape[1])
-
-
 def _cool(phone: Phone, say: Callable[[str], None]) -> float | None:
     waited = 0.0
     while (warm := phone.celsius()) is not None and warm >= WARM_CELSIUS and waited < _MOST_COOLING_SECONDS:
@@ -353,6 +303,8 @@ def _summary(measured: list[dict[str, Any]], repeats: int) -> dict[str, Any]:
         "latency_ms": latency,
         **{key: middle([result[key] for result in results]) for key in ("init_ms", "first_ms", "memory_mb")},
         "runs": results[0]["runs"],
+        "warmup": results[0]["warmup"],
+        "minimum": {"warmup": results[0]["warmup"] >= 1, "runs": results[0]["runs"] >= LEAST_RUNS},
         "medians_ms": [round(_middle(result), 4) for result in measured],
         "agree": _agree(results),
         "celsius": [result["celsius"] for result in measured],

@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tfdistill.errors import UserError
 
 # What MLPerf Mobile asks of a single stream: so many queries, and so long; the 90th percentile counts.
 MLPERF_QUERIES, MLPERF_SECONDS = 1024, 60.0
+LEAST_RUNS = 50
 
 
 def bench_file(
@@ -45,10 +46,13 @@ def bench_file(
 
     Returns:
         latency_ms: median, p90, p95, min and mean of the inferences of that row.
-        first_ms: loading the file and the first inference.
+        load_ms: loading the file, which mostly lies in the system's cache.
+        first_ms: that and the first inference: a cold start.
         peak_memory_mb: the most memory the process held, interpreter and Python included.
         memory_delta_mb: how much of it came with the file.
         seconds: how long the inferences took together.
+        minimum: what was asked of the measurement and whether it was met: `warmup` (at least one inference), `runs` (at least
+            50), `mlperf_runs` (1,024) and `mlperf_seconds` (60).
         mlperf_minimum: whether they were as many and took as long as MLPerf Mobile asks of a single stream.
         file, bytes, threads, runs (as many as there were), warmup, tokens, length (of the signature).
 
@@ -148,7 +152,8 @@ def _summary(results: list[dict[str, Any]]) -> dict[str, Any]:
     latency = {key: middle([result["latency_ms"][key] for result in results]) for key in keys}
     latency["min"] = min(result["latency_ms"]["min"] for result in results)
     numbers = {
-        key: middle([result[key] for result in results]) for key in ("first_ms", "peak_memory_mb", "memory_delta_mb")
+        key: middle([result[key] for result in results])
+        for key in ("load_ms", "first_ms", "peak_memory_mb", "memory_delta_mb")
     }
     return {**results[0], **numbers, "latency_ms": latency, "repeats": len(results)}
 
@@ -163,15 +168,13 @@ def _measure(path: Path, threads: int, runs: int, warmup: int, tokens: int | Non
     before = _peak_memory_mb()
     start = time.perf_counter()
     interpreter = Interpreter(model_path=str(path), num_threads=threads)
-    run, length = _runner(interpreter, path.name, tokens)
-    # Ids stay below 4, which every vocabulary has: [PAD], [UNK], [CLS], [SEP].
-    count, shape = tokens or length, (1, length)
-    row = {name: np.zeros(shape, np.int32) for name in run.get_input_details()}
-    for name, values in row.items():
-        full = {"padding_mask": np.ones(count), "segment_ids": np.zeros(count)}
-        values[0, :count] = full.get(name, np.arange(count) % 4)
+    run, length = signature_for(interpreter, path.name, tokens)
+    loaded = (time.perf_counter() - start) * 1e3
+    count = tokens or length
+    row = row_of(run.get_input_details(), count, length)
+    start = time.perf_counter()
     run(**row)
-    first = (time.perf_counter() - start) * 1e3
+    first = loaded + (time.perf_counter() - start) * 1e3
     for _ in range(warmup - 1):
         run(**row)
     times: list[float] = []
@@ -192,6 +195,7 @@ def _measure(path: Path, threads: int, runs: int, warmup: int, tokens: int | Non
     peak = _peak_memory_mb()
     return {
         "latency_ms": {key: round(float(value), 4) for key, value in latency.items()},
+        "load_ms": round(loaded, 3),
         "first_ms": round(first, 3),
         "peak_memory_mb": round(peak, 1),
         "memory_delta_mb": round(peak - before, 1),
@@ -199,6 +203,12 @@ def _measure(path: Path, threads: int, runs: int, warmup: int, tokens: int | Non
         "threads": threads,
         "runs": len(times),
         "seconds": round(took, 3),
+        "minimum": {
+            "warmup": warmup >= 1,
+            "runs": len(times) >= LEAST_RUNS,
+            "mlperf_runs": len(times) >= MLPERF_QUERIES,
+            "mlperf_seconds": took >= MLPERF_SECONDS,
+        },
         "mlperf_minimum": len(times) >= MLPERF_QUERIES and took >= MLPERF_SECONDS,
         "warmup": warmup,
         "tokens": count,
@@ -206,8 +216,22 @@ def _measure(path: Path, threads: int, runs: int, warmup: int, tokens: int | Non
     }
 
 
-def _runner(interpreter: Any, name: str, tokens: int | None) -> tuple[Any, int]:
-    """The shortest signature that takes so many tokens (None: the longest one), and its length."""
+def row_of(names: Iterable[str], tokens: int, length: int) -> dict[str, Any]:
+    """A row of `tokens` ids for these inputs, int32 (1, length) each. Ids stay below 4, which every vocabulary has."""
+    import numpy as np
+
+    row = {name: np.zeros((1, length), np.int32) for name in names}
+    for name, values in row.items():
+        full = {"padding_mask": np.ones(tokens), "segment_ids": np.zeros(tokens)}
+        values[0, :tokens] = full.get(name, np.arange(tokens) % 4)
+    return row
+
+
+def signature_for(interpreter: Any, name: str, tokens: int | None) -> tuple[Any, int]:
+    """The shortest signature that takes so many tokens (None: the longest one), and its length.
+
+    Raises UserError for files with other inputs, and rows that are too long.
+    """
     import numpy as np
 
     found = {}

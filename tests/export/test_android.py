@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from tfdistill.cli import app
 from tfdistill.errors import UserError
-from tfdistill.export.bench import android
+from tfdistill.export.bench import android, benchmark_model
 from tfdistill.export.convert import convert_model
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.text import TextModel
@@ -121,7 +121,7 @@ def file(tmp_path_factory):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_the_tools_output(form):
-    found = android.parse(output(form), "m.tflite")
+    found = benchmark_model.parse(output(form), "m.tflite")
     latency = found["latency_ms"]
     assert latency["min"] == 5.8 and latency["max"] == 7.0 and latency["mean"] == 6.0505 and latency["std"] == 0.21
     assert latency.get("median") == (6.0 if form == "percentiles" else None)
@@ -130,7 +130,7 @@ def test_every_form_of_the_tools_output(form):
 
 
 def test_runs_that_all_took_the_same_time():
-    found = android.parse("count=3 curr=7(all same)\ncount=50 curr=6000(all same)\n", "m.tflite")
+    found = benchmark_model.parse("count=3 curr=7(all same)\ncount=50 curr=6000(all same)\n", "m.tflite")
     assert found["latency_ms"] == dict.fromkeys(("median", "p95", "min", "max", "mean"), 6.0) | {"std": 0.0}
     assert found["memory_mb"] is None and found["delegation"] is None
 
@@ -138,7 +138,7 @@ def test_runs_that_all_took_the_same_time():
 @pytest.mark.parametrize("printed", ["", "count=0\ncount=0\n", "count=5 first=1 curr=1 min=1 max=2 avg=1.5 std=0\n"])
 def test_no_statistics_of_runs(printed):
     with pytest.raises(UserError, match=r"did not measure m\.tflite: it printed no runs"):
-        android.parse(printed, "m.tflite")
+        benchmark_model.parse(printed, "m.tflite")
 
 
 def test_a_whole_measurement(phone, file):

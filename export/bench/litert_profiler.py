@@ -1,0 +1,319 @@
+"""The process that is profiled: one .tflite file in LiteRT's C interface, with its profiler. Imports no TensorFlow.
+
+python -m tfdistill.export.bench.litert_profiler FILE THREADS RUNS WARMUP TOKENS    (TOKENS 0: a full row of the longest signature)
+
+Prints one line of JSON. LiteRT's Python classes neither turn the profiler on nor read it; the functions that do are exported by
+the same library and documented in its headers (litert/c/litert_profiler.h, litert_compiled_model.h, litert_opaque_options.h).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import sys
+import tempfile
+import time
+from ctypes import byref, c_char_p, c_int, c_size_t, c_uint64, c_void_p
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfdistill.errors import UserError
+from tfdistill.export.bench.host import row_of, signature_for
+from tfdistill.export.bench.profile import BUILT_IN, DELEGATE
+from tfdistill.export.bench.stateful import alone, has_state, without_state
+from tfdistill.export.runtime import INPUTS
+
+_CPU = 1
+_READ_WRITE = 2
+# Kinds of events (litert_profiler_event.h).
+_RUNTIME, _BUILT_IN, _WITHIN_DELEGATE = 1, 1 << 1, (1 << 2, 1 << 3)
+_TENSOR_TYPE_BYTES = 1024  # more than a LiteRtRankedTensorType has; it is only handed on
+
+
+class _Event(ctypes.Structure):
+    """ProfiledEventData."""
+
+    _fields_ = (
+        ("tag", c_char_p),
+        ("kind", c_int),
+        ("start_us", c_uint64),
+        ("elapsed_us", c_uint64),
+        ("memory", c_size_t * 6),
+        ("index", c_uint64),
+        ("subgraph", c_uint64),
+        ("source", c_int),
+    )
+
+
+class _Library:
+    """`libLiteRt`, as calls that raise."""
+
+    def __init__(self) -> None:
+        import ai_edge_litert
+
+        package = Path(ai_edge_litert.__file__).parent
+        found = next((path for end in ("so", "dylib") for path in package.glob(f"libLiteRt.{end}")), None)
+        if found is None:
+            raise UserError("this build of ai-edge-litert has no libLiteRt")
+        self._library = ctypes.CDLL(str(found))
+
+    def __call__(self, name: str, *arguments: Any) -> None:
+        try:
+            function = getattr(self._library, f"LiteRt{name}")
+        except AttributeError as error:
+            raise UserError(f"this build of LiteRT has no LiteRt{name}") from error
+        status = function(*arguments)
+        if status:
+            raise UserError(f"LiteRt{name} failed with status {status}")
+
+    def handle(self, name: str, *arguments: Any) -> c_void_p:
+        """What a call puts behind its last argument."""
+        found = c_void_p()
+        self(name, *arguments, byref(found))
+        return found
+
+    def count(self, name: str, *arguments: Any) -> int:
+        found = c_size_t()
+        self(name, *arguments, byref(found))
+        return found.value
+
+
+class Profiled:
+    """A file compiled for the processor with its profiler on. It lives as long as the process.
+
+    Args:
+        path: the file.
+        threads: threads that one inference may use.
+        tokens: of the row; 0 is a full row of the longest signature.
+
+    Raises:
+        UserError: LiteRT refuses something, or the row is longer than the file takes.
+    """
+
+    def __init__(self, path: Path, threads: int, tokens: int):
+        self._lite_rt = lite_rt = _Library()
+        self._environment = lite_rt.handle("CreateEnvironment", 0, None)
+        self._model = lite_rt.handle("CreateModelFromFile", self._environment, str(path).encode())
+        options = lite_rt.handle("CreateOptions")
+        lite_rt("SetOptionsHardwareAccelerators", options, _CPU)
+        self._kept: list[Any] = [ctypes.CFUNCTYPE(None, c_void_p)(lambda _: None)]  # nothing to free: we hold the texts
+        for name, text in (
+            (b"runtime_options_string", b"enable_profiling = true\n"),
+            (b"xnnpack", b"num_threads = %d\n" % threads),
+        ):
+            payload = ctypes.create_string_buffer(text)
+            self._kept.append(payload)
+            more = lite_rt.handle("CreateOpaqueOptions", name, ctypes.cast(payload, c_void_p), self._kept[0])
+            lite_rt("AddOpaqueOptions", options, more)
+        self._compiled = lite_rt.handle("CreateCompiledModel", self._environment, self._model, options)
+        self._profiler = lite_rt.handle("CompiledModelGetProfiler", self._compiled)
+        self._signature, self.length = self._fitting(tokens)
+        self.tokens = tokens or self.length
+        self._inputs = self._buffers("Input", self._signature)
+        self._outputs = self._buffers("Output", self._signature)
+        self._fill()
+
+    def run(self) -> None:
+        """One inference."""
+        self._lite_rt(
+            "RunCompiledModel",
+            self._compiled,
+            c_size_t(self._signature),
+            c_size_t(len(self._inputs)),
+            self._inputs,
+            c_size_t(len(self._outputs)),
+            self._outputs,
+        )
+
+    def profiled_run(self) -> tuple[float, list[tuple[str, bool, int, float]]]:
+        """One inference: the whole of it in milliseconds, and (kind, within a delegate, its number, ms) of each operator."""
+        self._lite_rt("StartProfiler", self._profiler)  # forgets the last run
+        self.run()
+        self._lite_rt("StopProfiler", self._profiler)
+        number = c_int()
+        self._lite_rt("GetNumProfilerEvents", self._profiler, byref(number))
+        events = (_Event * number.value)()
+        if number.value:
+            self._lite_rt("GetProfilerEvents", self._profiler, number, events)
+        whole = [event for event in events if event.kind == _RUNTIME and event.tag == b"Invoke"]
+        operators = [
+            (event.tag.decode(), event.kind != _BUILT_IN, int(event.index), event.elapsed_us / 1e3)
+            for event in events
+            if event.kind == _BUILT_IN or event.kind in _WITHIN_DELEGATE
+        ]
+        if len(whole) != 1 or not operators:
+            raise UserError("LiteRT's profiler reported no operators")
+        return whole[0].elapsed_us / 1e3, operators
+
+    def output(self) -> np.ndarray:
+        """The first output of the last run, float32, flat."""
+        values = np.empty(self._bytes(self._outputs[0]) // 4, np.float32)
+        self._copy(self._outputs[0], values, out=True)
+        return values
+
+    def _fitting(self, tokens: int) -> tuple[int, int]:
+        """Number and length of the shortest signature that takes so many tokens; 0 is the longest one."""
+        lengths = {}
+        for number in range(self._lite_rt.count("GetNumModelSignatures", self._model)):
+            names = self._input_names(number)
+            sizes = {
+                self._bytes(buffer)
+                for name, buffer in zip(names, self._buffers("Input", number), strict=True)
+                if name in INPUTS
+            }
+            if len(sizes) != 1:
+                raise UserError(f"its inputs are {', '.join(names)}; expected {', '.join(INPUTS)}, int32 [1, length]")
+            lengths[sizes.pop() // 4] = number
+        fitting = [length for length in lengths if length >= (tokens or max(lengths))]
+        if not fitting:
+            raise UserError(f"it takes {max(lengths)} tokens; a row of {tokens} does not fit")
+        return lengths[min(fitting)], min(fitting)
+
+    def _signature_handle(self, number: int) -> c_void_p:
+        return self._lite_rt.handle("GetModelSignature", self._model, c_size_t(number))
+
+    def _buffers(self, side: str, number: int) -> Any:
+        """An array of buffers for the inputs or outputs of a signature."""
+        lite_rt, signature = self._lite_rt, self._signature_handle(number)
+        buffers = (c_void_p * lite_rt.count(f"GetNumSignature{side}s", signature))()
+        for each in range(len(buffers)):
+            tensor = lite_rt.handle(f"GetSignature{side}TensorByIndex", signature, c_size_t(each))
+            tensor_type = ctypes.create_string_buffer(_TENSOR_TYPE_BYTES)
+            lite_rt("GetRankedTensorType", tensor, tensor_type)
+            place = (self._compiled, c_size_t(number), c_size_t(each))
+            needs = lite_rt.handle(f"GetCompiledModel{side}BufferRequirements", *place)
+            made = ("CreateManagedTensorBufferFromRequirements", self._environment, tensor_type, needs)
+            buffers[each] = lite_rt.handle(*made).value
+        return buffers
+
+    def _input_names(self, number: int) -> list[str]:
+        signature, found = self._signature_handle(number), []
+        for each in range(self._lite_rt.count("GetNumSignatureInputs", signature)):
+            name = c_char_p()
+            self._lite_rt("GetSignatureInputName", signature, c_size_t(each), byref(name))
+            found.append((name.value or b"").decode())
+        return found
+
+    def _fill(self) -> None:
+        """The row that `tfdistill.export.bench.host` measures, and noise in what was cut out."""
+        names = self._input_names(self._signature)
+        row = row_of([name for name in names if name in INPUTS], self.tokens, self.length)
+        for name, buffer in zip(names, self._inputs, strict=True):
+            noise = np.random.default_rng(0).normal(size=self._bytes(buffer) // 4).astype(np.float32)
+            self._copy(buffer, row.get(name, noise), out=False)
+
+    def _bytes(self, buffer: int) -> int:
+        return self._lite_rt.count("GetTensorBufferPackedSize", c_void_p(buffer))
+
+    def _copy(self, buffer: int, values: np.ndarray, *, out: bool) -> None:
+        handle = c_void_p(buffer)
+        place = c_void_p()
+        self._lite_rt("LockTensorBuffer", handle, byref(place), _READ_WRITE)
+        target, source = (values.ctypes.data, place) if out else (place, values.ctypes.data)
+        ctypes.memmove(target, source, values.nbytes)
+        self._lite_rt("UnlockTensorBuffer", handle)
+
+
+def _with_state(path: Path, threads: int, tokens: int) -> tuple[Any, list[tuple[str, Any]]]:
+    """Callables that take milliseconds: the whole file, and (kind, callable) for each operator with a state alone."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    content = path.read_bytes()
+    interpreter = Interpreter(model_content=content, num_threads=threads)
+    run, length = signature_for(interpreter, path.name, tokens or None)
+    row = row_of(run.get_input_details(), tokens or length, length)
+    parts = []
+    for kind, part in alone(content, length):
+        single = Interpreter(model_content=part, num_threads=threads)
+        single.allocate_tensors()
+        (taken,) = single.get_input_details()
+        # Not zeros: LSTM kernels have a short way for those.
+        values = np.random.default_rng(0).normal(size=taken["shape"]).astype(taken["dtype"])
+        single.set_tensor(taken["index"], values)
+        parts.append((kind, partial(_milliseconds, single.invoke)))
+    return partial(_milliseconds, run, **row), parts
+
+
+def _milliseconds(run: Any, **row: np.ndarray) -> float:
+    run(**row)  # what ran before has thrown this one out of the processor's caches
+    start = time.perf_counter()
+    run(**row)
+    return (time.perf_counter() - start) * 1e3
+
+
+def _middle(values: np.ndarray) -> np.ndarray:
+    """Which runs lie between the first and the third quartile."""
+    low, high = np.percentile(values, [25, 75])
+    return (values >= low) & (values <= high)
+
+
+def measure(path: Path, threads: int, runs: int, warmup: int, tokens: int) -> dict[str, Any]:
+    """What `profile_file` asks for."""
+    content = path.read_bytes()
+    whole: Any = None
+    parts: list[tuple[str, Any]] = []
+    if has_state(content):
+        whole, parts = _with_state(path, threads, tokens)
+        with tempfile.NamedTemporaryFile(suffix=".tflite") as rest:
+            rest.write(without_state(content))
+            rest.flush()
+            file = Profiled(Path(rest.name), threads, tokens)
+    else:
+        file = Profiled(path, threads, tokens)
+    for _ in range(warmup):
+        file.profiled_run()
+        for _, part in [("", whole or file.run), *parts]:
+            part()
+    kinds = [operator[:3] for operator in file.profiled_run()[1]]
+    wholes, plains, times = [], [], []
+    for _ in range(runs):  # by turns, so that a slow moment hits all alike
+        plain = whole() if whole else _milliseconds(file.run)
+        if whole:
+            file.run()
+        profiled, operators = file.profiled_run()
+        if [operator[:3] for operator in operators] == kinds:
+            plains.append(plain)
+            wholes.append(plain if whole else profiled)
+            times.append([*(operator[3] for operator in operators), *(part() for _, part in parts)])
+    if not times:
+        raise UserError("LiteRT's profiler reported other operators in each run")
+    kept, kept_plain = _middle(np.array(wholes)), _middle(np.array(plains))
+    said = [
+        *((kind, DELEGATE if inside else BUILT_IN) for kind, inside, _ in kinds),
+        *((kind, BUILT_IN) for kind, _ in parts),
+    ]
+    table = np.array(times)
+    means = table[kept].mean(axis=0)
+    for column in range(len(kinds), table.shape[1]):  # measured at other moments than the whole
+        means[column] = table[_middle(table[:, column]), column].mean()
+    return {
+        "total_ms": float(np.array(wholes)[kept].mean()),
+        "unprofiled_ms": round(float(np.array(plains)[kept_plain].mean()), 4),
+        "runs": len(wholes),
+        "partitions": sum(inside and index == 0 for _, inside, index in kinds),
+        "timed_alone": sorted({kind for kind, _ in parts}),
+        "threads": threads,
+        "tokens": file.tokens,
+        "length": file.length,
+        "operators": [
+            {"kind": kind, "runtime": runtime, "ms": float(ms)} for (kind, runtime), ms in zip(said, means, strict=True)
+        ],
+    }
+
+
+def main() -> int:
+    """Measure in this process and print. Returns the exit code: 2 for a file that cannot be profiled."""
+    path, *numbers = sys.argv[1:]
+    try:
+        print(json.dumps(measure(Path(path), *map(int, numbers))))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

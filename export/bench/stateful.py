@@ -1,0 +1,75 @@
+"""Cut operators with a state, LSTMs, out of a .tflite file: LiteRT's profiler runs no file with variables. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def has_state(content: bytes) -> bool:
+    """Whether any tensor of the file is a variable."""
+    return any(tensor.isVariable for graph in _model(content).subgraphs for tensor in graph.tensors)
+
+
+def without_state(content: bytes) -> bytes:
+    """The file without those operators: what they gave is asked for as an input, what they took is one more output."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = _model(content)
+    for number, graph in enumerate(model.subgraphs):
+        signature = next((each for each in model.signatureDefs or [] if each.subgraphIndex == number), None)
+        cut = [operator for operator in graph.operators if _states(graph, operator)]
+        graph.operators = [operator for operator in graph.operators if operator not in cut]
+        for operator in cut:
+            taken, given = int(operator.inputs[0]), int(operator.outputs[0])
+            for side, tensor in (("inputs", given), ("outputs", taken)):
+                tensors = [int(each) for each in getattr(graph, side)]
+                if tensor in tensors:
+                    continue
+                setattr(graph, side, [*tensors, tensor])
+                if signature is not None:
+                    named = schema.TensorMapT()
+                    named.name, named.tensorIndex = f"cut_{tensor}".encode(), tensor
+                    getattr(signature, side).append(named)
+        for tensor in graph.tensors:
+            tensor.isVariable = False
+    return _packed(model)
+
+
+def alone(content: bytes, length: int) -> list[tuple[str, bytes]]:
+    """(kind, a file of this operator alone) for those of the signature that takes `length` tokens."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    names = {code: key for key, code in vars(schema.BuiltinOperator).items() if not key.startswith("_")}
+    found = []
+    graphs = _model(content).subgraphs
+    number = next(n for n, graph in enumerate(graphs) if int(graph.tensors[graph.inputs[0]].shape[-1]) == length)
+    for place, operator in enumerate(graphs[number].operators):
+        if not _states(graphs[number], operator):
+            continue
+        model = _model(content)
+        graph = model.subgraphs[number]
+        graph.operators = [graph.operators[place]]
+        graph.inputs, graph.outputs = [graph.operators[0].inputs[0]], [graph.operators[0].outputs[0]]
+        model.subgraphs, model.signatureDefs = [graph], []
+        code = model.operatorCodes[operator.opcodeIndex]
+        found.append((names[max(code.builtinCode, code.deprecatedBuiltinCode)], _packed(model)))
+    return found
+
+
+def _model(content: bytes) -> Any:
+    from ai_edge_litert import schema_py_generated as schema
+
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+
+
+def _states(graph: Any, operator: Any) -> list[int]:
+    """Tensors that an operator keeps from one run to the next."""
+    return [int(each) for each in operator.inputs if each >= 0 and graph.tensors[each].isVariable]
+
+
+def _packed(model: Any) -> bytes:
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
