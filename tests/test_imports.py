@@ -69,6 +69,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "pretrain": _TRAINING,
     "augment_command": ("data", "fill_mask", "progress"),
     "trim_command": ("compress", *_MODELS, "load", "predict"),
+    "bench_command": (*_MODELS, "load", "predict", "progress", *_SHIPPING),
     "recipes": _TRAINING,
     "export.runtime": (),
     "export.bench": ("data", "export.runtime"),
@@ -83,7 +84,16 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "compare": (),
     "quickstart": (*_TRAINING, *_SHIPPING),
-    "cli": (*_TRAINING, *_SHIPPING, "quickstart", "pretrain", "augment_command", "trim_command", "compare"),
+    "cli": (
+        *_TRAINING,
+        *_SHIPPING,
+        "quickstart",
+        "pretrain",
+        "augment_command",
+        "bench_command",
+        "trim_command",
+        "compare",
+    ),
     "__main__": ("cli",),
 }
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tfdistill.augment_command import augment
+from tfdistill.bench_command import bench, numbers
 from tfdistill.errors import UserError
 from tfdistill.files import sha256
 from tfdistill.stopping import exits_on_signals
@@ -322,14 +323,6 @@ def evaluate(
         _show_scores(f"{model} on {text.name}", {split: scores})
 
 
-def _numbers(option: str, text: str) -> tuple[int, ...]:
-    """`16,32,64` as numbers. Raises UserError for anything else."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) for part in parts):
-        raise UserError(f"{option} {text}: expected whole numbers above 0 with commas between them, such as 16,32,64")
-    return tuple(sorted({int(part) for part in parts}))
-
-
 @app.command()
 def export(
     model: Annotated[str, typer.Argument(help="a model directory, for instance RUN/student")],
@@ -381,7 +374,7 @@ def export(
 
     if length is not None and lengths is not None:
         raise UserError("--length and --lengths were given; expected one of them")
-    sizes = (length or max_length_of(model, 64),) if lengths is None else _numbers("--lengths", lengths)
+    sizes = (length or max_length_of(model, 64),) if lengths is None else numbers("--lengths", lengths)
     loaded = _load_model(model)
     measured: dict[str, Any] = {"dev": None, "test": None}
     calibration = golden_data = None
@@ -439,131 +432,7 @@ def verify(bundle: Annotated[Path, typer.Argument(help="a directory made by expo
         out_console.print(f"ok  {check}", highlight=False)
 
 
-@app.command()
-def bench(
-    bundles: Annotated[list[Path], typer.Argument(help="bundles or .tflite files; measured in turn")],
-    threads: Annotated[str, typer.Option("--threads", help="threads of the interpreter, such as 1 or 1,2,4")] = "1",
-    runs: Annotated[int, typer.Option("--runs", min=1, help="timed runs of each measurement")] = 50,
-    mlperf: Annotated[
-        bool, typer.Option("--mlperf", help="MLPerf Mobile's minimum: 1024 runs and 60 s of each measurement")
-    ] = False,
-    baseline: Annotated[
-        Path | None, typer.Option("--baseline", help="bundle or .tflite to measure along and to compare with")
-    ] = None,
-    lengths: Annotated[
-        str | None,
-        typer.Option("--lengths", help="rows of so many word pieces, such as 16,32,64; by default as many as fit"),
-    ] = None,
-    adb: Annotated[
-        bool, typer.Option("--adb", help="measure on an Android phone, with TensorFlow Lite's benchmark_model")
-    ] = False,
-    serial: Annotated[str | None, typer.Option("--serial", help="which phone, as adb devices says it")] = None,
-    benchmark_model: Annotated[
-        Path | None,
-        typer.Option("--benchmark-model", help="built for the phone; by default it lies in /data/local/tmp"),
-    ] = None,
-    delegate: Annotated[str, typer.Option("--delegate", help="on the phone: xnnpack, gpu, nnapi or none")] = "xnnpack",
-    affinity: Annotated[
-        str | None, typer.Option("--affinity", help="on the phone: mask of cores for taskset, such as f0")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-) -> None:
-    """Latency, memory and size on this machine, or on a phone. Needs no TensorFlow.
-
-    Example: `tfdistill bench BUNDLE --threads 1,2 --baseline TEACHER.tflite`; on a phone: `tfdistill bench BUNDLE --adb`
-    """
-    from tfdistill.export.bench.host import MLPERF_QUERIES, MLPERF_SECONDS, bench_files
-    from tfdistill.progress import task
-
-    counts = _numbers("--threads", threads)
-    if baseline is not None:
-        bundles = [baseline, *(bundle for bundle in bundles if bundle != baseline)]
-    files = [path / "model.tflite" if path.is_dir() else path for path in bundles]
-    missing = [str(file) for file in files if not file.is_file()]
-    if missing:
-        raise UserError(f"{missing[0]} is missing; expected a bundle made by tfdistill export, or a .tflite file")
-    if adb:
-        if lengths is not None or mlperf or len(counts) > 1:
-            raise UserError(
-                "--lengths, --mlperf and several --threads are for this machine; expected one full row with --adb"
-            )
-        _bench_on_phone(files, bundles, serial, benchmark_model, counts[0], runs, delegate, affinity, as_json)
-        return
-    if serial or benchmark_model or affinity or delegate != "xnnpack":
-        raise UserError("--serial, --benchmark-model, --delegate and --affinity are for a phone; expected --adb")
-    tokens = (None,) if lengths is None else _numbers("--lengths", lengths)
-    repeats, cases = 1 if mlperf else 3, len(counts) * len(tokens)
-    with task("measuring", repeats * len(files) * cases) as advance:
-        results = bench_files(
-            files,
-            threads=counts,
-            runs=max(runs, MLPERF_QUERIES) if mlperf else runs,
-            seconds=MLPERF_SECONDS if mlperf else 0.0,
-            repeats=repeats,
-            tokens=tokens,
-            progress=lambda *_: advance(),
-        )
-    if baseline is not None:
-        for number, found in enumerate(results):
-            found["faster"] = results[number % cases]["latency_ms"]["median"] / found["latency_ms"]["median"]
-    named = list(zip([bundle for bundle in bundles for _ in range(cases)], results, strict=True))
-    if as_json:
-        said = {str(bundle): [found for other, found in named if other == bundle] for bundle in bundles}
-        print(json.dumps({bundle: found if cases > 1 or lengths else found[0] for bundle, found in said.items()}))
-        return
-    table = Table(title=f"{min(found['runs'] for found in results)} runs, batch 1")
-    for column in ("file", "threads", "tokens", "length", "MB", "median ms", "p90 ms", "p95 ms", "first ms", "peak MB"):
-        table.add_column(column, justify="left" if column == "file" else "right")
-    if baseline is not None:
-        table.add_column("faster", justify="right")
-    for bundle, found in named:
-        latency = found["latency_ms"]
-        table.add_row(
-            str(bundle),
-            str(found["threads"]),
-            str(found["tokens"]),
-            str(found["length"]),
-            f"{found['bytes'] / 1e6:.1f}",
-            *(f"{latency[key]:.2f}" for key in ("median", "p90", "p95")),
-            f"{found['first_ms']:.0f}",
-            f"{found['peak_memory_mb']:.0f}",
-            *([f"{found['faster']:.2f}×"] if baseline is not None else []),
-        )
-    out_console.print(table)
-
-
-def _bench_on_phone(
-    files: list[Path],
-    bundles: list[Path],
-    serial: str | None,
-    tool: Path | None,
-    threads: int,
-    runs: int,
-    delegate: str,
-    affinity: str | None,
-    as_json: bool,
-) -> None:
-    from tfdistill.export.bench.android import as_table, bench_on_phone, find_phone, remarks
-    from tfdistill.progress import task
-
-    phone = find_phone(serial)
-    with task("measuring on the phone", None) as advance:
-        results = bench_on_phone(
-            files,
-            phone,
-            tool=tool,
-            threads=threads,
-            runs=runs,
-            delegate=delegate,
-            affinity=affinity,
-            progress=lambda said: advance(0, note=said),
-        )
-    if as_json:
-        print(json.dumps({str(bundle): found for bundle, found in zip(bundles, results, strict=True)}))
-        return
-    out_console.print(as_table(bundles, results))
-    for line in remarks(bundles, results):
-        out_console.print(line, highlight=False)
+app.command()(bench)
 
 
 @app.command()

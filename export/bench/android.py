@@ -211,12 +211,13 @@ def bench_on_phone(
 
 
 def as_table(names: Sequence[Any], results: Sequence[dict[str, Any]]) -> Any:
-    """A rich table of what `bench_on_phone` gave for files called so."""
+    """A rich table of what `bench_on_phone`, or `ios.read_result` for each, gave for files called so."""
     from rich.table import Table
 
     first = results[0]
     phone = " ".join(first["phone"][key] for key in ("maker", "model"))
-    title = f"{phone}, Android {first['phone']['android']}, {first['delegate']}, {first['threads']} thread(s)"
+    system = f"Android {first['phone']['android']}" if "android" in first["phone"] else "iOS"
+    title = f"{phone}, {system}, {first['delegate']}, {first['threads']} thread(s)"
     table = Table(title=title)
     for column in ("file", "length", "MB", "median ms", "p95 ms", "mean ms", "first ms", "memory MB", "°C", "repeats"):
         table.add_column(column, justify="left" if column == "file" else "right")
@@ -238,7 +239,7 @@ def remarks(names: Sequence[Any], results: Sequence[dict[str, Any]]) -> list[str
     """What a reader of the table must know: repeats that differ, warmth, and how much of the graph the delegate took."""
     said = []
     for name, found in zip(names, results, strict=True):
-        if not found["agree"]:
+        if found["agree"] is False:
             medians = ", ".join(f"{value:.2f}" for value in found["medians_ms"])
             said.append(f"{name}: the repeats still differ by more than {AGREE:.0%}: {medians} ms; do not trust them")
         if any(value is not None and value >= WARM_CELSIUS for value in found["celsius"]):

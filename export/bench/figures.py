@@ -10,8 +10,16 @@ from tfdistill.errors import optional
 
 # Readable on white and on black.
 COLOURS = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#d946ef", "#8a8f98", "#06b6d4", "#84a616")
-MARKERS = {"fp32": ("o", "●"), "fp16": ("^", "▲"), "dynamic_int8": ("s", "■")}
-OTHER_MARKER = ("D", "◆")
+MARKERS = {
+    "fp32": ("o", "●"),
+    "fp16": ("^", "▲"),
+    "dynamic_int8": ("s", "■"),
+    "int8": ("v", "▼"),
+    "int8_int16": ("P", "✚"),
+    "weight_int8": ("D", "◆"),
+    "weight_int4": ("X", "✖"),
+}
+OTHER_MARKER = ("p", "⬟")
 INK, FAINT = "#0a0b0c", "#0d0e0f"  # stand-ins, replaced by the page's own colours
 
 
@@ -32,8 +40,8 @@ def plain_ticks(axes: Any) -> None:
     axes.xaxis.set_minor_locator(ticker.NullLocator())
 
 
-def svg(draw: Any, salt: str) -> str:
-    """What `draw` puts on axes, as SVG to stand within a page, in the page's colours and fonts."""
+def svg(draw: Any, salt: str, *, width: float = 4.7, height: float = 3.3) -> str:
+    """What `draw` puts on axes, as SVG to stand within a page, in the page's colours and fonts. Sizes are in inches."""
     matplotlib = optional("matplotlib", "quickstart")
     figure_module = optional("matplotlib.figure", "quickstart")
     style = {
@@ -55,7 +63,7 @@ def svg(draw: Any, salt: str) -> str:
         "ytick.labelcolor": INK,
     }
     with matplotlib.rc_context(style):
-        figure = figure_module.Figure(figsize=(4.7, 3.3), layout="constrained")
+        figure = figure_module.Figure(figsize=(width, height), layout="constrained")
         draw(figure.add_subplot())
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

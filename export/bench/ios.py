@@ -42,8 +42,8 @@ def read_result(path: Path, model: Path, *, threads: int = 1) -> dict[str, Any]:
 
     Returns:
         `latency_ms` with those of `median`, `p95`, `mean`, `min`, `max` and `std` that the file has, `init_ms`, `first_ms` and
-        `memory_mb` (None where it does not say), runs, warmup, `minimum`, `profile` of a log with operators, and
-        file, bytes, threads, length, delegate "unknown", `phone`.
+        `memory_mb` (None where it does not say), runs, warmup, `minimum`, `profile` of a log with operators,
+        `agree` None (one measurement says nothing about the next), and file, bytes, threads, length, delegate, `phone`.
 
     Raises:
         UserError: the file is missing, or none of these.
@@ -64,8 +64,11 @@ def read_result(path: Path, model: Path, *, threads: int = 1) -> dict[str, Any]:
         "bytes": model.stat().st_size,
         "threads": threads,
         "length": length,
-        "delegate": "unknown",
+        "delegate": "delegate as in the app",
         "phone": {"maker": "Apple", "model": "phone", "result": path.name},
+        "celsius": [],
+        "agree": None,
+        "repeats": 1,
         "minimum": {"warmup": warmup is not None and warmup >= 1, "runs": found["runs"] >= LEAST_RUNS},
         **found,
     }
