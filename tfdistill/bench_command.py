@@ -308,8 +308,9 @@ def _fits(model: Any, bundle: Path) -> bool:
 
 def _show(measured: Measured, compared: bool) -> None:
     from tfdistill.export.bench import profile as profiles
+    from tfdistill.export.bench.bench_report import names_of
 
-    console = Console()
+    console, names = Console(), names_of(list(measured))
     first = next(iter(measured.values()))[0]
     if "phone" in first:
         from tfdistill.export.bench.android import as_table, remarks
@@ -323,42 +324,58 @@ def _show(measured: Measured, compared: bool) -> None:
     for path, results in measured.items():
         for found in results:
             if "profile" in found:
-                console.print(_operators(str(path), found["profile"]))
-                for line in profiles.remarks(str(path), found["profile"]):
+                console.print(_operators(names[path], found["profile"]))
+                for line in profiles.remarks(names[path], found["profile"]):
                     console.print(line, highlight=False)
             if "disagreements" in found:
                 said = found["disagreements"]
-                line = f"{path} against Keras on {said['split']}: {said['differing']} of {said['rows']} texts get another answer, "
+                differing = f"{said['differing']} of {said['rows']} texts of {said['split']} get another answer"
                 console.print(
-                    line + f"largest difference {said['max_difference']:.4f}", highlight=False, soft_wrap=True
+                    f"{names[path]} against Keras: {differing}, largest difference {said['max_difference']:.4f}",
+                    highlight=False,
+                    soft_wrap=True,
                 )
 
 
 def _table(measured: Measured, compared: bool) -> Table:
-    table = Table(title=f"{min(found['runs'] for results in measured.values() for found in results)} runs, batch 1")
-    for column in ("file", "threads", "tokens", "length", "MB", "median ms", "p90 ms", "p95 ms", "first ms", "peak MB"):
-        table.add_column(column, justify="left" if column == "file" else "right")
+    from rich import box
+
+    from tfdistill.export.bench.bench_report import names_of
+
+    names, results = names_of(list(measured)), [found for each in measured.values() for found in each]
+    columns: dict[str, Any] = {
+        "threads": lambda found: str(found["threads"]),
+        "tokens": lambda found: str(found["tokens"]),
+        "length": lambda found: str(found["length"]),
+        "MB": lambda found: f"{found['bytes'] / 1e6:.1f}",
+        "ms": lambda found: f"{found['latency_ms']['median']:.2f}",
+        "p90": lambda found: f"{found['latency_ms']['p90']:.2f}",
+        "p95": lambda found: f"{found['latency_ms']['p95']:.2f}",
+        "cold ms": lambda found: f"{found['first_ms']:.0f}",
+        "peak MB": lambda found: f"{found['peak_memory_mb']:.0f}",
+    }
     if compared:
-        table.add_column("faster", justify="right")
-    for path, results in measured.items():
-        for found in results:
-            latency = found["latency_ms"]
-            table.add_row(
-                str(path),
-                str(found["threads"]),
-                str(found["tokens"]),
-                str(found["length"]),
-                f"{found['bytes'] / 1e6:.1f}",
-                *(f"{latency[key]:.2f}" for key in ("median", "p90", "p95")),
-                f"{found['first_ms']:.0f}",
-                f"{found['peak_memory_mb']:.0f}",
-                *([f"{found['faster']:.2f}×"] if compared else []),
-            )
+        columns["faster"] = lambda found: f"{found['faster']:.2f}×"
+    if all(found["tokens"] == found["length"] for found in results):
+        del columns["length"]
+    title = f"at least {min(found['runs'] for found in results)} runs, one text at a time, median ms"
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("file", overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for path, found_of in measured.items():
+        for found in found_of:
+            table.add_row(names[path], *(cell(found) for cell in columns.values()))
     return table
 
 
 def _operators(name: str, profile: dict[str, Any], most: int = 10) -> Table:
-    table = Table(title=f"{name}: {profile['accounted_ms']:.2f} of {profile['total_ms']:.2f} ms", title_justify="left")
+    from rich import box
+
+    title = (
+        f"{name}: {len(profile['operators'])} operators, {profile['accounted_ms']:.2f} of {profile['total_ms']:.2f} ms"
+    )
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
     for column in ("kind", "by", "times", "ms", "share"):
         table.add_column(column, justify="left" if column in ("kind", "by") else "right")
     kinds = profile["kinds"]

@@ -10,7 +10,7 @@ from typing import Any
 from tfdistill.export.bench.figures import COLOURS, FAINT, INK, MARKERS, OTHER_MARKER, percent, plain_ticks, svg
 from tfdistill.export.bench.rows import Row
 
-OTHER, REMAINDER = "everything else", "between operators"
+OTHER, REMAINDER = "everything else", "not in an operator"
 _MOST_KINDS = 7
 _GREY, _LIGHT = "#8a8f98", "#c9ccd1"
 _AREA = (30.0, 420.0)  # of a point, in square points
@@ -51,7 +51,7 @@ def front(rows: Sequence[Row], metric: str, colours: Sequence[str], of: str, lab
         largest = max(row["bytes"] for _, row, _ in placed)
         best = sorted((value, row["score"]) for _, row, value in placed if row["front"])
         axes.plot(*zip(*best, strict=True), color=_GREY, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
-        for number, row, value in placed:
+        for number, row, value in sorted(placed, key=lambda each: -each[1]["bytes"]):  # small ones on top
             area = _AREA[0] + (_AREA[1] - _AREA[0]) * row["bytes"] / largest if of == "ms" else 90.0
             axes.scatter(
                 [value],
@@ -67,7 +67,7 @@ def front(rows: Sequence[Row], metric: str, colours: Sequence[str], of: str, lab
             axes.annotate(
                 str(number),
                 (value, row["score"]),
-                xytext=(math.sqrt(area) / 2 + 3, 3),
+                xytext=(math.sqrt(area) / 2 + 2, 4 if number % 2 else -11),  # neighbours in the table may lie together
                 textcoords="offset points",
                 fontsize=9,
             )
@@ -131,11 +131,12 @@ def operator_bars(profiles: Sequence[tuple[str, dict[str, Any]]]) -> tuple[str, 
         axes.invert_yaxis()
         axes.margins(x=0.12)
         axes.grid(visible=False, axis="y")
+        axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0, labelcolor=INK, color=FAINT)
         axes.set_xlabel("ms of one inference")
 
     used = {kind for position in range(len(profiles)) for kind, value in parts(position).items() if value > 0}
-    picture = svg(draw, "operators", height=1.0 + 0.42 * len(profiles), width=7.6)
+    picture = svg(draw, "operators", height=1.0 + 0.42 * len(profiles), width=9.0)
     return picture, [(kind, colour) for kind, colour in colours.items() if kind in used]
 
 

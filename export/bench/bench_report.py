@@ -15,7 +15,8 @@ from tfdistill.export.bench.page import render_page
 from tfdistill.export.bench.rows import DASH, Row, finite
 from tfdistill.files import atomic_write
 
-_MOST_KINDS, _MOST_OPERATORS = 12, 8
+_MOST_KINDS, _MOST_OPERATORS = 12, 5
+_LEAST_DIFFERENCE = 5e-5  # of a probability: below it the four digits that the page shows are the same
 Measured = Mapping[Path, Sequence[dict[str, Any]]]
 
 
@@ -59,6 +60,7 @@ def write_bench_report(
         **_pictures(rows, measured),
         "profiles": [_profile(name, found) for name, found in _having(measured, "profile")],
         "disagreements": _having(measured, "disagreements"),
+        "least": _LEAST_DIFFERENCE,
     }
     page = render_page("bench.html.jinja", **values)
     numbers = {
@@ -89,7 +91,7 @@ def rows_of(measured: Measured) -> list[Row]:
         known = next((each["disagreements"] for each in results if "disagreements" in each), None)
         for threads in dict.fromkeys(each["threads"] for each in results):
             of = [each for each in results if each["threads"] == threads]
-            longest = max(of, key=lambda each: each.get("tokens", each["length"]))
+            longest = max(of, key=_tokens)
             latency = longest["latency_ms"]
             dev = manifest.get("parity") or known or {}
             rows.append(
@@ -162,6 +164,11 @@ def _score(said: Any) -> tuple[str, float, int] | None:
     return (said["metric"], float(value), int(said["rows"])) if isinstance(value, int | float) else None
 
 
+def _tokens(found: dict[str, Any]) -> int:
+    """Of the row that was measured; on a phone it is full."""
+    return int(found.get("tokens") or found["length"])
+
+
 def _having(measured: Measured, key: str) -> list[tuple[str, Any]]:
     names = names_of(list(measured))
     return [(names[path], each[key]) for path, results in measured.items() for each in results if each.get(key)]
@@ -209,26 +216,31 @@ def _table(rows: Sequence[Row], baseline: Row | None) -> dict[str, Any]:
             return f"{row['runs']} · MLPerf ✓"
         return f"{row['runs']} {'✓' if row['minimum']['runs'] and row['minimum']['warmup'] else '✗'}"
 
+    named = all((row["quantization"] or "") in row["model"] for row in rows)
     columns = [
         ("#", lambda row: str(rows.index(row) + 1)),
         ("Model", lambda row: row["model"]),
-        ("Format", lambda row: row["quantization"] or DASH),
+        ("Format", lambda row: DASH if named else row["quantization"] or DASH),
         ("Front", lambda row: "★" if row["front"] else DASH),
         (_heading(rows, metric), lambda row: number(row["score"], ".1%" if metric == "accuracy" else ".3f")),
-        ("Same answers", lambda row: number(row["same_answers"], ".1%")),
-        ("Size MB", lambda row: f"{row['bytes'] / 1e6:.1f}"),
+        ("As Keras", lambda row: number(row["same_answers"], ".1%")),
+        ("MB", lambda row: f"{row['bytes'] / 1e6:.1f}"),
         ("Smaller", times("bytes")),
-        (f"Latency ms ({'p95' if on_phone else 'p90'})", latency),
+        (f"ms ({'p95' if on_phone else 'p90'})", latency),
         ("Faster", times("ms")),
-        ("Cold start ms", lambda row: number(row["first_ms"], ".0f")),
-        ("Loading ms", lambda row: number(row["load_ms"] if row["load_ms"] is not None else row["init_ms"], ".0f")),
-        ("Peak memory MB", lambda row: number(row["peak_memory_mb"], ".0f")),
-        ("Of it the model", lambda row: number(row["memory_delta_mb"] or row["memory_mb"], ".0f")),
-        ("Parameters", lambda row: number(row["parameters"], ",d")),
-        ("Threads", lambda row: str(row["threads"])),
-        ("Tokens", lambda row: str(row.get("tokens") or row["length"])),
+        (
+            "Cold ms",
+            lambda row: number(row["first_ms"] if row["first_ms"] is not None else row["init_ms"], ".0f"),
+        ),
+        ("Memory MB", lambda row: number(row["peak_memory_mb"] or row["memory_mb"], ".0f")),
         ("Runs", kept),
+        ("Parameters", lambda row: number(row["parameters"], ",d")),
     ]
+    for name, key in (("Threads", "threads"), ("Tokens", "length")):
+        if len({row[key] for row in rows}) > 1:
+            columns.insert(
+                8, (name, lambda row, key=key: str(row["tokens"] or row[key] if key == "length" else row[key]))
+            )
     columns = [(name, cell) for name, cell in columns if any(cell(row) != DASH for row in rows)]
     return {
         "headings": [name for name, _ in columns],
@@ -236,7 +248,21 @@ def _table(rows: Sequence[Row], baseline: Row | None) -> dict[str, Any]:
         "compared": baseline is not None,
         "starred": any(row["front"] for row in rows),
         "on_phone": on_phone,
+        "alike": _alike(rows),
     }
+
+
+def _alike(rows: Sequence[Row]) -> str:
+    """What all rows have in common and no column says."""
+    said = []
+    tokens = {row["tokens"] or row["length"] for row in rows}
+    if len(tokens) == 1:
+        said.append(f"{tokens.pop()} word pieces")
+    threads = {row["threads"] for row in rows}
+    if len(threads) == 1:
+        number = threads.pop()
+        said.append(f"{number} thread{'' if number == 1 else 's'}")
+    return "".join(f", {each}" for each in said)
 
 
 def _heading(rows: Sequence[Row], metric: str) -> str:
@@ -303,7 +329,7 @@ def _series(measured: Measured) -> list[tuple[str, str, list[tuple[int, float]]]
     names, found = names_of(list(measured)), []
     for number, (path, results) in enumerate(measured.items()):
         latencies = [(each, each["latency_ms"]) for each in results if each["threads"] == results[0]["threads"]]
-        points = sorted((each.get("tokens", each["length"]), at.get("median", at["mean"])) for each, at in latencies)
+        points = sorted((_tokens(each), at.get("median", at["mean"])) for each, at in latencies)
         if len(points) > 1:
             found.append((names[path], COLOURS[number % len(COLOURS)], points))
     return found

@@ -129,6 +129,7 @@ def remarks(name: str, profile: dict[str, Any]) -> list[str]:
     plain = profile.get("unprofiled_ms")
     if plain and abs(profile["total_ms"] - plain) > 0.1 * plain:
         said.append(
-            f"{name}: {profile['total_ms']:.2f} ms with the profiler, {plain:.2f} ms without: trust the shares, not the times"
+            f"{name}: {profile['total_ms']:.2f} ms with the profiler, {plain:.2f} ms without (it, or other work, "
+            "slows the file down): trust the shares, not the times"
         )
     return said
