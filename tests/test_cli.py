@@ -124,9 +124,19 @@ def test_the_whole_way(work, tfdistill, tmp_path, recipe):
     code, out, err = tfdistill("bench", bundle, "--runs", 5, "--json")
     assert code == 0, err
     assert json.loads(out)[str(bundle)]["latency_ms"]["median"] > 0
-    code, out, err = tfdistill("bench", bundle, "--runs", 2, "--lengths", "16,3", "--json")
+    page = tmp_path / "report.html"
+    more = ["--profile", "--data", work / "data", "--model", run / "student", "--report", page]
+    code, out, err = tfdistill("bench", bundle, "--runs", 2, "--lengths", "16,3", "--json", *more)
     assert code == 0, err
-    assert [(found["tokens"], found["length"]) for found in json.loads(out)[str(bundle)]] == [(3, 16), (16, 16)]
+    short, long = json.loads(out)[str(bundle)]
+    assert [(found["tokens"], found["length"]) for found in (short, long)] == [(3, 16), (16, 16)]
+    assert "profile" not in short and long["profile"]["tokens"] == 16
+    apart = short["disagreements"]
+    assert apart["rows"] == 20 and apart["differing"] == 0 and apart["max_difference"] < 1e-4
+    assert apart["accuracy"] == manifest["parity"]["accuracy"] and len(apart["worst"]) == 10
+    assert "0 of 20 texts get another answer" in page.read_text("utf-8")
+    code, out, err = tfdistill("bench", bundle, "--data", work / "data", "--model", work / "teacher" / "student")
+    assert code == 2 and "none of the files was made from" in err
     file = bundle / "model.tflite"
     code, out, err = tfdistill("bench", bundle, "--runs", 2, "--threads", "1,2", "--baseline", file, "--json")
     assert code == 0, err
@@ -219,6 +229,8 @@ BAD = {
     "more layers than the teacher": (lambda w, t: [*train_words(w, "--out", t / "r"), "--set", "num_layers=9"], "9 student layers"),
     "no such bundle": (lambda w, t: ["verify", t / "nothing"], "nothing"),
     "bench without file": (lambda w, t: ["bench", t / "nothing"], "missing"),
+    "data without model": (lambda w, t: ["bench", student(w) / "config.json", "--data", w / "data"], "--data and --model work together"),
+    "report of another kind": (lambda w, t: ["bench", student(w) / "config.json", "--report", t / "r.pdf"], "ends in .html"),
     "threads of letters": (lambda w, t: ["bench", t, "--threads", "two"], "--threads two: expected whole"),
     "unknown mode": (lambda w, t: ["export", student(w), "--quantize", "int7", "--out", t / "b"], "int7"),
     "lengths of letters": (lambda w, t: ["export", student(w), "--lengths", "16,x", "--out", t / "b"], "16,x: expected whole"),

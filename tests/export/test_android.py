@@ -169,6 +169,26 @@ def test_a_whole_measurement(phone, file):
     assert phone.calls()[-1][-1].startswith(f"rm -r {android.PLACE}-")
 
 
+def test_operators_are_measured_apart(phone, file):
+    table = (
+        "INFO: Operator-wise Profiling Info for Regular Benchmark Runs:\n"
+        "============================== Run Order ==============================\n"
+        "\t FULLY_CONNECTED\t 6.0\t 5.9\t 97%\t 97%\t 0.0\t 1\t[logits]:0\n"
+    )
+    plain = output("percentiles")
+    phone.set(outputs=[plain])
+    result = CliRunner().invoke(app, ["bench", str(file), "--adb", "--profile", "--json"])
+    assert isinstance(result.exception, UserError) and "printed no operators" in str(result.exception)
+    phone.set(outputs=[plain, plain, plain, output("percentiles", 7000) + table])
+    result = CliRunner().invoke(app, ["bench", str(file), "--adb", "--profile", "--json"])
+    (found,) = json.loads(result.stdout.splitlines()[-1]).values()
+    assert found["latency_ms"]["median"] == 6.0 and found["profile"]["total_ms"] == 7.0505
+    assert found["profile"]["kinds"][0]["kind"] == "FULLY_CONNECTED"
+    assert found["minimum"] == {"warmup": True, "runs": True}
+    profiled = ["--enable_op_profiling=true" in words[-1] for words in phone.calls() if "--graph" in words[-1]]
+    assert profiled[-4:] == [False, False, False, True]
+
+
 def test_only_the_last_repeats_count(phone, file):
     phone.set(outputs=[output("percentiles", median) for median in (10000, 9000, 8000, 7000, 6000, 6000, 6000)])
     (found,) = android.bench_on_phone([file], android.find_phone())
