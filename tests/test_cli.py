@@ -229,7 +229,7 @@ BAD = {
     "more layers than the teacher": (lambda w, t: [*train_words(w, "--out", t / "r"), "--set", "num_layers=9"], "9 student layers"),
     "no such bundle": (lambda w, t: ["verify", t / "nothing"], "nothing"),
     "bench without file": (lambda w, t: ["bench", t / "nothing"], "missing"),
-    "data without model": (lambda w, t: ["bench", student(w) / "config.json", "--data", w / "data"], "--data and --model work together"),
+    "data without model": (lambda w, t: ["bench", student(w) / "config.json", "--data", w / "data"], "and --model work together"),
     "report of another kind": (lambda w, t: ["bench", student(w) / "config.json", "--report", t / "r.pdf"], "ends in .html"),
     "threads of letters": (lambda w, t: ["bench", t, "--threads", "two"], "--threads two: expected whole"),
     "unknown mode": (lambda w, t: ["export", student(w), "--quantize", "int7", "--out", t / "b"], "int7"),

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tfdistill.errors import UserError
+from tfdistill.errors import UserError, optional
 
 Measured = dict[Path, list[dict[str, Any]]]
 
@@ -104,11 +104,13 @@ def bench(
         )
     if adb and ios:
         raise UserError("--adb and --ios were given; expected one of them")
-    # What can be said without measuring is said before it.
-    compared = _disagreements(files, data, models or []) if data else {}
     if ios_params is not None:
         _write_ios_params(ios_params, files, counts[0], runs)
         return
+    # What may fail is done before measuring.
+    if report is not None:
+        optional("matplotlib", "quickstart")
+    compared = _disagreements(files, data, models or []) if data else {}
     if ios:
         measured = _from_ios(files, ios, counts[0], profile)
     elif adb:

@@ -91,7 +91,7 @@ def _text(path: Path, text: str) -> dict[str, Any]:
         try:
             said = parse(text, path.name)
             profile = parse_profile(text, path.name)
-        except ValueError as error:  # "1e" for a number
+        except (KeyError, ValueError) as error:  # cut off, or "1e" for a number
             raise UserError(f"{path} has a damaged log ({error}); expected {EXPECTED}") from error
         return {**said, **({"profile": profile} if profile else {})}
     sections = dict(re.findall(r"^(Inference|Warmup):\n((?: - .*\n?)+)", text, re.MULTILINE))
@@ -146,8 +146,10 @@ def _json(path: Path, text: str) -> dict[str, Any]:
 
 
 def _checked(path: Path, found: dict[str, Any]) -> dict[str, Any]:
-    if found["runs"] < 1 or not all(math.isfinite(value) and value >= 0 for value in found["latency_ms"].values()):
-        raise UserError(f"{path} tells of {found['runs']} runs in {found['latency_ms']} ms; expected {EXPECTED}")
+    latency = found["latency_ms"]
+    possible = all(math.isfinite(value) and value >= 0 for value in latency.values()) and latency["mean"] > 0
+    if found["runs"] < 1 or not possible:
+        raise UserError(f"{path} tells of {found['runs']} runs in {latency} ms; expected {EXPECTED}")
     return found
 
 

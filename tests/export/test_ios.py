@@ -128,6 +128,8 @@ BAD = {
     "half a screen": (SHOWN[:70], "is no result of a benchmark"),
     "log without runs": (LOG.splitlines()[1], "did not measure result"),
     "damaged log": (LOG.replace("avg=6050", "avg=e"), "damaged log"),
+    "cut off log": (LOG.splitlines()[1] + "\ncount=50", "damaged log"),
+    "no time at all": (SHOWN.replace("Average: 6.05", "Average: 0"), "tells of 50 runs"),
     "not UTF-8": (b"\xff\xfe\x00", "as text"),
 }
 
