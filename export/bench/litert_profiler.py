@@ -243,10 +243,9 @@ def _milliseconds(run: Any, **row: np.ndarray) -> float:
     return (time.perf_counter() - start) * 1e3
 
 
-def _middle(values: np.ndarray) -> np.ndarray:
-    """Which runs lie between the first and the third quartile."""
-    low, high = np.percentile(values, [25, 75])
-    return (values >= low) & (values <= high)
+def _undisturbed(values: np.ndarray) -> np.ndarray:
+    """Which runs are among the fastest quarter: what other processes took is no operator's time."""
+    return values <= np.percentile(values, 25)
 
 
 def measure(path: Path, threads: int, runs: int, warmup: int, tokens: int) -> dict[str, Any]:
@@ -267,7 +266,7 @@ def measure(path: Path, threads: int, runs: int, warmup: int, tokens: int) -> di
         for _, part in [("", whole or file.run), *parts]:
             part()
     kinds = [operator[:3] for operator in file.profiled_run()[1]]
-    wholes, plains, times = [], [], []
+    wholes, plains, rests, times = [], [], [], []
     for _ in range(runs):  # by turns, so that a slow moment hits all alike
         # Each twice, the first time to fill the processor's caches as a file that runs over and over does.
         plain = [whole() if whole else _milliseconds(file.run) for _ in range(2)][1]
@@ -277,18 +276,19 @@ def measure(path: Path, threads: int, runs: int, warmup: int, tokens: int) -> di
         if [operator[:3] for operator in operators] == kinds:
             plains.append(plain)
             wholes.append(plain if whole else profiled)
+            rests.append(profiled)
             times.append([*(operator[3] for operator in operators), *alones])
     if not times:
         raise UserError("LiteRT's profiler reported other operators in each run")
-    kept, kept_plain = _middle(np.array(wholes)), _middle(np.array(plains))
+    kept, kept_plain, kept_rest = (_undisturbed(np.array(each)) for each in (wholes, plains, rests))
     said = [
         *((kind, DELEGATE if inside else BUILT_IN) for kind, inside, _ in kinds),
         *((kind, BUILT_IN) for kind, _ in parts),
     ]
     table = np.array(times)
-    means = table[kept].mean(axis=0)
+    means = table[kept_rest].mean(axis=0)
     for column in range(len(kinds), table.shape[1]):  # measured at other moments than the whole
-        means[column] = table[_middle(table[:, column]), column].mean()
+        means[column] = table[_undisturbed(table[:, column]), column].mean()
     return {
         "total_ms": float(np.array(wholes)[kept].mean()),
         "unprofiled_ms": round(float(np.array(plains)[kept_plain].mean()), 4),

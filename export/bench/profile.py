@@ -94,7 +94,7 @@ def profile_file(
     Args:
         path: a .tflite file with int32 [1, length] inputs.
         threads: threads that one inference may use.
-        runs: inferences; the times are means over the middle half of them, from the first to the third quartile of the whole.
+        runs: inferences; the times are means over the fastest quarter of them, so that other work on this machine counts little.
         warmup: inferences before them.
         tokens: of the row, as for `bench_file`.
 
@@ -109,7 +109,8 @@ def profile_file(
     command += [str(threads), str(runs), str(warmup), str(tokens or 0)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        crashed = [f"LiteRT crashed with signal {-done.returncode}"] if done.returncode < 0 else []
+        lines = crashed or done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise UserError(f"{path} could not be profiled ({lines[-1][:300]}); measure it without --profile")
     said = json.loads(done.stdout.splitlines()[-1])
     operators = [Operator(**each) for each in said.pop("operators")]

@@ -48,8 +48,8 @@ def alone(content: bytes, length: int) -> list[tuple[str, bytes]]:
             continue
         model = _model(content)
         graph = model.subgraphs[number]
-        graph.operators = [graph.operators[place]]
-        graph.inputs, graph.outputs = [graph.operators[0].inputs[0]], [graph.operators[0].outputs[0]]
+        graph.operators = _with_weights(graph, graph.operators[place])
+        graph.inputs, graph.outputs = [operator.inputs[0]], [operator.outputs[0]]
         model.subgraphs, model.signatureDefs = [graph], []
         code = model.operatorCodes[operator.opcodeIndex]
         found.append((names[max(code.builtinCode, code.deprecatedBuiltinCode)], _packed(model)))
@@ -65,6 +65,18 @@ def _model(content: bytes) -> Any:
 def _states(graph: Any, operator: Any) -> list[int]:
     """Tensors that an operator keeps from one run to the next."""
     return [int(each) for each in operator.inputs if each >= 0 and graph.tensors[each].isVariable]
+
+
+def _with_weights(graph: Any, operator: Any) -> list[Any]:
+    """An operator behind those that make its weights, all inputs but the first: fp16 files turn them into float32, once."""
+    makers = {int(tensor): each for each in graph.operators for tensor in each.outputs}
+    found, wanted = [operator], [int(tensor) for tensor in operator.inputs[1:]]
+    while wanted:
+        maker = makers.get(wanted.pop())
+        if maker is not None and maker not in found:
+            found.insert(0, maker)
+            wanted += [int(tensor) for tensor in maker.inputs]
+    return found
 
 
 def _packed(model: Any) -> bytes:
