@@ -10,9 +10,10 @@ import numpy as np
 from tfdistill.data.metrics import softmax
 from tfdistill.data.textdata import Split
 from tfdistill.errors import UserError
-from tfdistill.export.gate import SCORED, compare
+from tfdistill.export.gate import Scores, compare
 
 MOST = 10
+TASKS = ("classification", "multilabel", "regression")
 
 
 def worst_disagreements(
@@ -22,6 +23,7 @@ def worst_disagreements(
     file_logits: np.ndarray,
     *,
     lengths: np.ndarray,
+    scores: Scores | None = None,
     label_names: Sequence[str] | None = None,
     most: int = MOST,
 ) -> dict[str, Any]:
@@ -32,6 +34,7 @@ def worst_disagreements(
         split: the texts, with labels or without.
         keras_logits, file_logits: (N, C), in the order of the texts.
         lengths: tokens of each row (N,).
+        scores: as for `compare`.
         label_names: of the C classes.
         most: rows to list.
 
@@ -44,8 +47,8 @@ def worst_disagreements(
     Raises:
         UserError: another task.
     """
-    if task not in SCORED:
-        raise UserError(f"worst disagreements are for {', '.join(SCORED)}; received a model for {task}")
+    if task not in TASKS:
+        raise UserError(f"worst disagreements are for {', '.join(TASKS)}; received a model for {task}")
     keras, file = (_values(task, np.asarray(logits, np.float64)) for logits in (keras_logits, file_logits))
     names = list(label_names or [f"LABEL_{n}" for n in range(keras.shape[1])])
     apart = np.abs(keras - file)
@@ -71,9 +74,8 @@ def worst_disagreements(
                 "difference": round(float(largest[row]), 6),
             }
         )
-    labelled = split.labels if split.labels is not None and split.labelled.all() else None
     return {
-        **compare(task, labelled, keras_logits, file_logits, lengths),
+        **compare(keras_logits, file_logits, lengths, scores),
         "differing": int(flipped.sum()),
         "max_difference": float(largest.max()),
         "mean_difference": float(largest.mean()),

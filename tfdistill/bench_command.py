@@ -246,7 +246,7 @@ def _disagreements(files: dict[Path, Path], data: str | None, sources: list[str]
     from tfdistill.export.disagreements import worst_disagreements
     from tfdistill.export.runtime import TFLiteModel
     from tfdistill.load import data_for, load
-    from tfdistill.predict import encode, predict_logits
+    from tfdistill.predict import measure
     from tfdistill.progress import task
 
     loaded = [(source, load(source)) for source in sources]
@@ -265,7 +265,7 @@ def _disagreements(files: dict[Path, Path], data: str | None, sources: list[str]
             raise UserError(f"--data {data}: expected a dev split, found {', '.join(text.splits)}")
         split = text.splits["dev"]
         tflite = TFLiteModel(file)
-        encoded = encode(model, split, tflite.length)
+        encoded, logits, scores = measure(model, text, "dev", max_length=tflite.length)
         with task(f"{path.name}: dev", len(split)) as advance:
             done = 0
 
@@ -280,9 +280,10 @@ def _disagreements(files: dict[Path, Path], data: str | None, sources: list[str]
             **worst_disagreements(
                 model.task,
                 split,
-                tflite.expected(predict_logits(model, encoded)),
+                tflite.expected(logits),
                 given,
                 lengths=encoded.lengths,
+                scores=scores,
                 label_names=model.label_names,
             ),
         }

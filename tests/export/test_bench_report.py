@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tfdistill.data.metrics import score
 from tfdistill.data.textdata import Split
 from tfdistill.errors import UserError
 from tfdistill.export.bench.bench_figures import on_front
@@ -143,7 +145,14 @@ def test_worst_disagreements_by_hand():
     split = Split(["same", "flip", "far"], None, np.array([0, 0, 1]))
     keras, file = np.array([[0.0, 1.0], [0.1, 0.0], [0.0, 4.0]]), np.array([[0.0, 1.0], [0.0, 0.1], [0.0, 1.0]])
     found = worst_disagreements(
-        "classification", split, keras, file, lengths=np.ones(3, int), label_names=("no", "yes"), most=2
+        "classification",
+        split,
+        keras,
+        file,
+        lengths=np.ones(3, int),
+        scores=partial(score, "classification", split.labels),
+        label_names=("no", "yes"),
+        most=2,
     )
     assert [row["text"] for row in found["worst"]] == ["flip", "far"]  # another answer first
     assert found["differing"] == 1 and found["rows"] == 3 and found["keras_accuracy"] == pytest.approx(2 / 3)
