@@ -353,7 +353,6 @@ def _table(measured: Measured, compared: bool) -> Table:
         "MB": lambda found: f"{found['bytes'] / 1e6:.1f}",
         "ms": lambda found: f"{found['latency_ms']['median']:.2f}",
         "p90": lambda found: f"{found['latency_ms']['p90']:.2f}",
-        "p95": lambda found: f"{found['latency_ms']['p95']:.2f}",
         "cold ms": lambda found: f"{found['first_ms']:.0f}",
         "peak MB": lambda found: f"{found['peak_memory_mb']:.0f}",
     }
@@ -361,7 +360,10 @@ def _table(measured: Measured, compared: bool) -> Table:
         columns["faster"] = lambda found: f"{found['faster']:.2f}×"
     if all(found["tokens"] == found["length"] for found in results):
         del columns["length"]
-    title = f"at least {min(found['runs'] for found in results)} runs, one text at a time, median ms"
+    title = f"{min(found['runs'] for found in results)} runs of one text at a time, median"
+    if len({found["threads"] for found in results}) == 1:
+        del columns["threads"]
+        title += f", {results[0]['threads']} thread{'' if results[0]['threads'] == 1 else 's'}"
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("file", overflow="fold")
     for column in columns:

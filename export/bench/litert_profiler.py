@@ -266,7 +266,7 @@ def measure(path: Path, threads: int, runs: int, warmup: int, tokens: int) -> di
         for _, part in [("", whole or file.run), *parts]:
             part()
     kinds = [operator[:3] for operator in file.profiled_run()[1]]
-    wholes, plains, rests, times = [], [], [], []
+    wholes, plains, sums, times = [], [], [], []
     for _ in range(runs):  # by turns, so that a slow moment hits all alike
         # Each twice, the first time to fill the processor's caches as a file that runs over and over does.
         plain = [whole() if whole else _milliseconds(file.run) for _ in range(2)][1]
@@ -276,19 +276,17 @@ def measure(path: Path, threads: int, runs: int, warmup: int, tokens: int) -> di
         if [operator[:3] for operator in operators] == kinds:
             plains.append(plain)
             wholes.append(plain if whole else profiled)
-            rests.append(profiled)
+            sums.append(profiled + sum(alones))
             times.append([*(operator[3] for operator in operators), *alones])
     if not times:
         raise UserError("LiteRT's profiler reported other operators in each run")
-    kept, kept_plain, kept_rest = (_undisturbed(np.array(each)) for each in (wholes, plains, rests))
+    # Parts that were timed apart count together, else short ones would come out less disturbed than the long whole.
+    kept, kept_plain, kept_sum = (_undisturbed(np.array(each)) for each in (wholes, plains, sums))
+    means = np.array(times)[kept_sum].mean(axis=0)
     said = [
         *((kind, DELEGATE if inside else BUILT_IN) for kind, inside, _ in kinds),
         *((kind, BUILT_IN) for kind, _ in parts),
     ]
-    table = np.array(times)
-    means = table[kept_rest].mean(axis=0)
-    for column in range(len(kinds), table.shape[1]):  # measured at other moments than the whole
-        means[column] = table[_undisturbed(table[:, column]), column].mean()
     return {
         "total_ms": float(np.array(wholes)[kept].mean()),
         "unprofiled_ms": round(float(np.array(plains)[kept_plain].mean()), 4),
