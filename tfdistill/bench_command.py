@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from tfdistill.errors import UserError, optional
 
@@ -122,11 +121,13 @@ def bench(
         _against(baseline, measured)
     for path, found in compared.items():
         measured[path][0]["disagreements"] = found
+    from tfdistill.export.bench.terminal import show
+
     single = all(len(found) == 1 for found in measured.values()) and lengths is None
     if as_json:
         print(json.dumps({str(path): found[0] if single else found for path, found in measured.items()}))
     else:
-        _show(measured, baseline is not None)
+        show(measured, Console(), compared=baseline is not None)
     if report is not None:
         _write(report, measured, baseline, data, on_phone=adb, on_ios=bool(ios))
 
@@ -158,7 +159,7 @@ def _here(
         for path, file in files.items() if profile else ():
             # The longest row with the fewest threads is the one that the page compares.
             longest = measured[path][len(tokens) - 1]
-            longest["profile"] = profile_file(file, threads=threads[0], runs=max(runs, 10), tokens=tokens[-1])
+            longest["profile"] = profile_file(file, threads=threads[0], runs=max(runs, 30), tokens=tokens[-1])
             advance()
     return measured
 
@@ -307,91 +308,6 @@ def _fits(model: Any, bundle: Path) -> bool:
     parameters = sum(prod(weight.shape) for weight in model.weights if "seed_generator" not in weight.path)
     same = (said.get("family"), said.get("parameters"), said.get("label_names")) == (model.family, parameters, names)
     return same and vocabulary[: len(pieces)] == pieces
-
-
-def _show(measured: Measured, compared: bool) -> None:
-    from tfdistill.export.bench import profile as profiles
-    from tfdistill.export.bench.bench_report import names_of
-
-    console, names = Console(), names_of(list(measured))
-    first = next(iter(measured.values()))[0]
-    if "phone" in first:
-        from tfdistill.export.bench.android import as_table, remarks
-
-        results = [found[0] for found in measured.values()]
-        console.print(as_table(list(measured), results))
-        for line in remarks(list(measured), results):
-            console.print(line, highlight=False)
-    else:
-        console.print(_table(measured, compared))
-    for path, results in measured.items():
-        for found in results:
-            if "profile" in found:
-                console.print(_operators(names[path], found["profile"]))
-                for line in profiles.remarks(names[path], found["profile"]):
-                    console.print(line, highlight=False)
-            if "disagreements" in found:
-                said = found["disagreements"]
-                differing = f"{said['differing']} of {said['rows']} texts of {said['split']} get another answer"
-                console.print(
-                    f"{names[path]} against Keras: {differing}, largest difference {said['max_difference']:.4f}",
-                    highlight=False,
-                    soft_wrap=True,
-                )
-
-
-def _table(measured: Measured, compared: bool) -> Table:
-    from rich import box
-
-    from tfdistill.export.bench.bench_report import names_of
-
-    names, results = names_of(list(measured)), [found for each in measured.values() for found in each]
-    columns: dict[str, Any] = {
-        "threads": lambda found: str(found["threads"]),
-        "tokens": lambda found: str(found["tokens"]),
-        "length": lambda found: str(found["length"]),
-        "MB": lambda found: f"{found['bytes'] / 1e6:.1f}",
-        "ms": lambda found: f"{found['latency_ms']['median']:.2f}",
-        "p90": lambda found: f"{found['latency_ms']['p90']:.2f}",
-        "cold ms": lambda found: f"{found['first_ms']:.0f}",
-        "peak MB": lambda found: f"{found['peak_memory_mb']:.0f}",
-    }
-    if compared:
-        columns["faster"] = lambda found: f"{found['faster']:.2f}×"
-    if all(found["tokens"] == found["length"] for found in results):
-        del columns["length"]
-    title = f"{min(found['runs'] for found in results)} runs of one text at a time, median"
-    if len({found["threads"] for found in results}) == 1:
-        del columns["threads"]
-        title += f", {results[0]['threads']} thread{'' if results[0]['threads'] == 1 else 's'}"
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("file", overflow="fold")
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    for path, found_of in measured.items():
-        for found in found_of:
-            table.add_row(names[path], *(cell(found) for cell in columns.values()))
-    return table
-
-
-def _operators(name: str, profile: dict[str, Any], most: int = 10) -> Table:
-    from rich import box
-
-    title = (
-        f"{name}: {len(profile['operators'])} operators, {profile['accounted_ms']:.2f} of {profile['total_ms']:.2f} ms"
-    )
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
-    for column in ("kind", "by", "times", "ms", "share"):
-        table.add_column(column, justify="left" if column in ("kind", "by") else "right")
-    kinds = profile["kinds"]
-    for each in kinds[:most]:
-        count, share = str(each["count"]), f"{each['share']:.1%}"
-        table.add_row(each["kind"], each["runtime"], count, f"{each['ms']:.3f}", share)
-    if len(kinds) > most:
-        rest = [each["ms"] for each in kinds[most:]]
-        share = f"{sum(rest) / profile['total_ms']:.1%}"
-        table.add_row(f"{len(rest)} more kinds", "", "", f"{sum(rest):.3f}", share)
-    return table
 
 
 def _write(

@@ -124,8 +124,8 @@ def remarks(name: str, profile: dict[str, Any]) -> list[str]:
     said = []
     if not profile["complete"]:
         said.append(
-            f"{name}: the operators make up {profile['accounted_ms']:.2f} of {profile['total_ms']:.2f} ms; "
-            "the rest is not explained by the profile"
+            f"{name}: the operators make up {profile['accounted_ms']:.2f} of {profile['total_ms']:.2f} ms: "
+            "other work disturbed the measurement, or something runs outside of them; measure again"
         )
     plain = profile.get("unprofiled_ms")
     if plain and abs(profile["total_ms"] - plain) > 0.1 * plain:
