@@ -238,6 +238,17 @@ def train(
     resume: ResumeOption = False,
     checkpoint_seconds: CheckpointOption = 300.0,
     strategy: StrategyOption = "one",
+    teacher_cache: Annotated[
+        str,
+        typer.Option(
+            "--teacher-cache",
+            help="of the teacher's outputs kept on disk, as far as the recipe reads them: off, logits, cls ([CLS] states too), all "
+            "(hidden states and attention too)",
+        ),
+    ] = "logits",
+    cache_format: Annotated[
+        str, typer.Option("--cache-format", help="of what is kept beside logits: fp16 or bf16")
+    ] = "fp16",
     on_labels: Annotated[
         bool, typer.Option("--on-labels", help="the undistilled baseline: same steps and texts, labels only")
     ] = False,
@@ -259,8 +270,9 @@ def train(
     from tfdistill.recipes import find
     from tfdistill.run_directory import run
     from tfdistill.strategy import training_on
+    from tfdistill.teacher_cache import TeacherCache
 
-    module = find(recipe)
+    module, kept = find(recipe), TeacherCache(teacher_cache, cache_format)
     chosen = parse_settings(module.Settings, settings or [])
     with training_on(strategy):
         keras.utils.set_random_seed(seed)
@@ -283,6 +295,7 @@ def train(
             gradient_norms=gradient_norms,
             resume=resume,
             checkpoint_seconds=checkpoint_seconds,
+            teacher_cache=kept,
         )
     _show_scores(f"{out / 'student'}", result.scores)
     out_console.print(f"next: tfdistill export {out / 'student'} --quantize dynamic_int8 --out BUNDLE", highlight=False)
