@@ -76,6 +76,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "run_directory": _TRAINING[:-1],
     "pretrain": _TRAINING,
     "augment_command": ("data", "fill_mask", "progress"),
+    "cache_command": ("data.registry", "progress"),
     "trim_command": ("compress", *_MODELS, "load", "predict"),
     "recipes": _TRAINING,
     "export.runtime": (),
@@ -91,7 +92,16 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "compare": (),
     "quickstart": (*_TRAINING, *_SHIPPING),
-    "cli": (*_TRAINING, *_SHIPPING, "quickstart", "pretrain", "augment_command", "trim_command", "compare"),
+    "cli": (
+        *_TRAINING,
+        *_SHIPPING,
+        "quickstart",
+        "pretrain",
+        "augment_command",
+        "cache_command",
+        "trim_command",
+        "compare",
+    ),
     "__main__": ("cli",),
 }
 
@@ -102,6 +112,7 @@ WITHOUT_TENSORFLOW = (
     "tfdistill",
     "tfdistill.errors",
     "tfdistill.files",
+    "tfdistill.cache_command",
     "tfdistill.compare",
     "tfdistill.export.bench",
     "tfdistill.export.verify",

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tfdistill.augment_command import augment
+from tfdistill.cache_command import cache
 from tfdistill.errors import UserError
 from tfdistill.files import sha256
 from tfdistill.stopping import exits_on_signals
@@ -62,7 +63,7 @@ StrategyOption = Annotated[
 
 @app.callback()
 def _prepare(context: typer.Context) -> None:
-    if context.invoked_subcommand in ("verify", "bench", "compare") or "--help" in sys.argv:
+    if context.invoked_subcommand in ("verify", "bench", "compare", "cache") or "--help" in sys.argv:
         return
     from tfdistill.quiet import import_tensorflow
 
@@ -303,6 +304,7 @@ def train(
 
 app.command()(augment)
 app.command()(trim)
+app.command()(cache)
 
 
 @app.command()

@@ -30,7 +30,7 @@ from tfdistill.features import Features, features_of
 from tfdistill.files import atomic_write
 from tfdistill.models.text import TextModel, dummy_inputs
 from tfdistill.predict import predict_logits
-from tfdistill.progress import Advance, say, task
+from tfdistill.progress import Advance, readable, say, task
 from tfdistill.reproducible import reproducible, versions
 from tfdistill.stopping import raise_if_asked
 
@@ -38,6 +38,7 @@ LEVELS = ("off", "logits", "cls", "all")
 FORMATS = {"fp16": "float16", "bf16": "bfloat16"}
 # Part of every key. Counts up when the same teacher, by a change of this library, says something else.
 _FORMAT = 1
+_SHARD_BYTES, _SHARD_ROWS = 1 << 26, 1 << 12  # a shard ends with the batch that reaches one of them
 _BATCH = 32  # rows that the teacher reads together where more than logits is asked for
 OPTION = "--teacher-cache"
 
@@ -45,15 +46,6 @@ OPTION = "--teacher-cache"
 def folder() -> Path:
     """Of all teacher caches."""
     return cache_folder(TEACHER)
-
-
-def readable(size: float) -> str:
-    """Bytes with their unit."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, "TB"
-    return f"{size:.0f} {unit}" if size >= 100 or unit == "B" else f"{size:.1f} {unit}"
 
 
 class TeacherCache:
@@ -137,7 +129,8 @@ class TeacherCache:
         key = _key(teacher, rows, columns, dtype, batch_size)
         if key in self._open:
             return self._open[key]
-        store = RowStore(folder() / key[:16], key, rows.lengths, columns, dtype, batch_size)
+        shards = (_SHARD_BYTES, _SHARD_ROWS)
+        store = RowStore(folder() / key[:16], key, rows.lengths, columns, dtype, batch_size, *shards)
         broken = _check(store)
         if broken:
             with store.locked(lambda: say(f"another process writes {store.directory}; waiting until it is done")):
@@ -211,7 +204,8 @@ def _key(teacher: TextModel, rows: Encoded, columns: Sequence[Column], dtype: st
         texts.update(np.ascontiguousarray(part).data)
     model = {key: value for key, value in teacher.get_config().items() if key not in ("name", "label_names")}
     said = [(column.name, column.per, column.shape) for column in columns]
-    whole = [_FORMAT, fingerprint(teacher), model, texts.hexdigest(), said, dtype, batch_size]
+    shards = (batch_size, _SHARD_BYTES, _SHARD_ROWS)
+    whole = [_FORMAT, fingerprint(teacher), model, texts.hexdigest(), said, dtype, shards]
     return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -237,11 +231,20 @@ def _announce(store: RowStore, broken: Mapping[Part, str]) -> None:
     elif len(broken) < len(store.parts):
         say(f"{store.directory} lacks {shards}; the teacher reads their rows, {readable(needed)}")
     else:
-        names = ", ".join(column.name for column in store.columns)
         say(
-            f"teacher cache: {names} of {len(store):,} rows, {readable(needed)}, go to {store.directory} "
+            f"teacher cache: {'; '.join(_named(store.columns))} of {len(store):,} rows, {readable(needed)}, go to {store.directory} "
             f"({readable(free)} free)"
         )
+
+
+def _named(columns: Sequence[Column]) -> list[str]:
+    """In words, such as "hidden_states 2, 4, 6"."""
+    layers: dict[str, list[int]] = {}
+    for column in columns:
+        name, _, layer = column.name.partition("/")
+        is_first = column.per == "row" and len(column.shape) == 2
+        layers.setdefault(f"[CLS] of {name}" if is_first else name, []).extend([int(layer)] if layer else [])
+    return [f"{name} {', '.join(map(str, sorted(numbers)))}".strip() for name, numbers in layers.items()]
 
 
 def _made_on() -> dict[str, Any]:
@@ -261,7 +264,7 @@ def _describe(store: RowStore, teacher: TextModel) -> None:
     about = {
         "teacher": f"{teacher.family}, {teacher.num_layers} layers, {teacher.count_params():,} parameters",
         "rows": len(store),
-        "features": [column.name for column in store.columns],
+        "features": _named(store.columns),
         "dtype": store.dtype,
         "key": store.key,
         "made_on": _about(store).get("made_on", _made_on()),

@@ -49,9 +49,9 @@ class Examples:
     labels: np.ndarray | None = None
     teacher: Encoded | None = None
     teacher_features: Mapping[str, np.ndarray] = field(default_factory=dict)
-    stored: Sequence[Stored] = ()
     sample_weight: np.ndarray | None = None
     token_labels: np.ndarray | None = None
+    stored: Sequence[Stored] = ()
 
     def __post_init__(self) -> None:
         if self.token_labels is None:
