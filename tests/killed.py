@@ -4,8 +4,8 @@ Usage: killed.py DIRECTORY KILLS SEED STAGES
 
 The library is imported once and each run is a fork of that, since importing TensorFlow takes longer than the run. A child is killed by
 SIGKILL either after a random time or at a random call of `os.replace`, with which everything is written: checkpoints, log, run.json,
-caches. Now and then the newest checkpoint is damaged besides. One more child gets SIGTERM. Prints one line for each, the last one
-"N kills, M runs, all alike".
+caches. Now and then the newest checkpoint is damaged besides, or a shard of the teacher cache. One more child gets SIGTERM. Prints one
+line for each, the last one "N kills, M runs, all alike".
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def words(root: Path, out: Path, stages: int) -> list[str]:
         settings += ["general_batch_size=8", "general_epochs=2"]
     chosen = [word for setting in settings for word in ("--set", setting)]
     given = ["--teacher", str(root / "teacher"), "--data", str(root / "data"), "--out", str(out)]
-    return ["train", "tinybert", *given, "--checkpoint-seconds", "0", *chosen]
+    return ["train", "tinybert", *given, "--checkpoint-seconds", "0", "--teacher-cache", "all", *chosen]
 
 
 def child(log: Path, argv: list[str], cache: Path, at_call: int = 0) -> int:
@@ -137,11 +137,11 @@ def wait(number: int, seconds: float = LIMIT) -> int | None:
 
 
 def damage(file: Path, chance: random.Random) -> None:
-    """Flip a bit, so that the checkpoint before has to do."""
+    """Flip a bit, so that the checkpoint before has to do, or the teacher be asked again."""
     content = bytearray(file.read_bytes())
     content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
     file.write_bytes(content)
-    print("  and damaged", flush=True)
+    print(f"  and damaged {file.name}", flush=True)
 
 
 def outcome(out: Path) -> str:
@@ -202,6 +202,9 @@ def main(root: Path, kills: int, seed: int, stages: int) -> None:
             print(f"kill {done}: {how}; newest checkpoint {steps[-1:] or 'none'}", flush=True)
             if len(steps) > 1 and done % 4 == 1:
                 damage(out / "resume" / steps[-1] / "arrays.safetensors", chance)
+            shards = sorted((cache / "teacher").glob("*/*.rows"))
+            if shards and done % 4 == 3:
+                damage(chance.choice(shards), chance)
             continue
         assert code == 0, log.read_text("utf-8")[-3000:]
         assert outcome(out) == whole, f"another student than the undisturbed run's; see {log}"

@@ -260,7 +260,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
             store.write(store.parts[0], [[np.full((2, 4, 2), value, "float32")]])
     store = RowStore(tmp_path, "k", np.array([3, 1]), column, "bfloat16")
     store.write(store.parts[0], [[np.full((2, 4, 2), 1e5, "float32")]])
-    assert store.read(np.array([0]))[0][0, 0, 0] == pytest.approx(1e5, rel=2e-3)
+    assert float(store.read(np.array([0]))[0][0, 0, 0]) == pytest.approx(1e5, rel=2e-3)
     for options, named in ((("some",), "--teacher-cache some"), (("all", "fp8"), "--cache-format fp8")):
         with pytest.raises(UserError, match=f"{named}: expected"):
             TeacherCache(*options)
@@ -432,11 +432,11 @@ def test_a_run_from_the_cache_is_that_of_the_live_teacher(base, place, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(TextModel, "features", features)
         cached = train(made, seed=1, prepared=prepared, teacher_cache=cache)
-    # float16 rounds what the losses (means of squares near 1) compare by at most 2^-11 of its size.
+    # float16 moves the teacher's numbers, of size 1, by up to 2^-12, and so a loss of 0.1, a mean of squares, by some 1e-4.
     assert len(live.curve) == len(cached.curve) == 3
     for one, other in zip(live.curve, cached.curve, strict=True):
         for term in TERMS:
-            np.testing.assert_allclose(other[term.name], one[term.name], rtol=2e-3)
+            np.testing.assert_allclose(other[term.name], one[term.name], rtol=2e-3, atol=2e-4)
     # Found or mended it holds the same bits, and so it gives the same run.
     next(iter(files)).write_bytes(b"x")
     asking.known(made, prepared, stage, TeacherCache("all"))
