@@ -22,12 +22,13 @@ from helpers import tiny_bert
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfdistill import asking, losses, teacher_cache
+from tfdistill import asking, losses, runner, teacher_cache
 from tfdistill.asking import ask_teacher, reasons, wanted, why_not
 from tfdistill.data.batching import Examples, dataset
 from tfdistill.data.row_store import DTYPES, Column, RowStore
 from tfdistill.data.textdata import Split, TextData
 from tfdistill.data.tokenize import Encoded, Tokenizer
+from tfdistill.distiller import Distiller
 from tfdistill.errors import DivergedError, UserError
 from tfdistill.features import features_of
 from tfdistill.match import HardLabels, Match
@@ -240,7 +241,7 @@ def test_features_are_those_of_the_teacher_rounded(model, place, format, bits):
 
 def test_logits_of_tokens_are_kept_without_padding(place):
     tagger = tiny_bert(layers=1, outputs=4, task="token_classification")
-    store = TeacherCache().token_logits(tagger, ROWS, "reads")
+    store = TeacherCache().stored_logits(tagger, ROWS, "reads")
     assert store.nbytes() == 4 * 4 * len(ROWS.token_ids) + 32 * len(store.parts)
     live = predict_logits(tagger, ROWS)
     for row, found in enumerate(store.read(np.arange(200))[0]):
@@ -349,13 +350,13 @@ def test_a_disk_that_fills_up_keeps_the_whole_shards(model, place, monkeypatch):
         pytest.raises(UserError, match="No space left on device; free some room or set"),
     ):
         patch.setattr(os, "fsync", fsync)
-        TeacherCache().token_logits(model, ROWS, "reads")
+        TeacherCache().stored_logits(model, ROWS, "reads")
     assert len(shards(place)) == 1 and not list(place.glob("*/.*"))
-    assert TeacherCache().token_logits(model, ROWS, "reads").broken() == {}
+    assert TeacherCache().stored_logits(model, ROWS, "reads").broken() == {}
 
 
 def test_waits_for_another_process_and_takes_what_it_wrote(model, place, monkeypatch, capsys):
-    first = TeacherCache().token_logits(model, ROWS, "reads")
+    first = TeacherCache().stored_logits(model, ROWS, "reads")
     content = first.path(first.parts[3]).read_bytes()
     first.path(first.parts[3]).unlink()
 
@@ -443,6 +444,7 @@ def test_a_run_from_the_cache_is_that_of_the_live_teacher(base, place, monkeypat
     assert {file: file.read_bytes() for file in shards(place)} == files
 
 
+PAIRS = Split(["ac a", "b c ca", "ab", "f aca b"], labels=np.array([0, 1, 0, 1]))
 SOFT = Match(losses.soft_kl, options={"temperature": 2.0})
 CLS = Match(losses.patient, on="hidden_states", layers=((1, 1),))
 
@@ -492,6 +494,21 @@ def test_what_is_kept_decides_what_the_stage_is_given(base, recipe, place):
     shutil.rmtree(place)
     ask_teacher(recipe((SOFT,), train_teacher=True), replace(base[1]), TeacherCache())
     assert not place.exists()  # those of a teacher that learns are of no use
+
+
+def test_features_of_other_pieces_are_aligned_with_the_students(base, recipe):
+    student = tiny_bert(layers=1, outputs=2, label_names=("no", "yes"))
+    student.tokenizer = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"gfedca", "##a", "##c", "b"])
+    made = replace(recipe(), student=student, data=replace(base[0].data, splits=dict.fromkeys(("train", "dev"), PAIRS)))
+    prepared, distiller, found = prepare(made, 0), Distiller(student, made.teacher, TERMS), []
+    assert not np.array_equal(prepared.train.lengths, prepared.read_by(made.teacher, student, False).lengths)
+    for cache in (TeacherCache("off"), TeacherCache("all")):
+        examples = runner._Run(made, prepared, None, teacher_cache=cache).examples(made.stages[0])
+        assert len(examples.stored) == (cache.level == "all") and examples.teacher is not None
+        (batch,) = dataset(examples, 4, shuffle=False)
+        step = distiller._forward(batch, None, training=False)
+        found.append([term(step) for term in TERMS])
+    np.testing.assert_allclose(found[1], found[0], rtol=2e-3)
 
 
 def test_a_run_goes_on_with_the_same_cache_only(recipe, tmp_path, monkeypatch):

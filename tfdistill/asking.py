@@ -95,7 +95,7 @@ def known(
             logits = {"logits": prepared.teacher_logits}
         elif kept:  # those of every token would take too much memory
             try:
-                stores += (cache.token_logits(teacher, _read_by(recipe, prepared, teacher), TITLE),)
+                stores += (cache.stored_logits(teacher, _read_by(recipe, prepared, teacher), TITLE),)
             except UserError as error:
                 if cache.level != "logits":
                     raise

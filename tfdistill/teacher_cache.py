@@ -80,7 +80,7 @@ class TeacherCache:
         """Those of `predict_logits`, bit for bit, whether they are found, or made now."""
         if self.keeps("logits"):
             try:
-                store = self.token_logits(teacher, rows, title)
+                store = self.stored_logits(teacher, rows, title)
             except UserError as error:
                 if self.level != "logits":
                     raise
@@ -92,7 +92,7 @@ class TeacherCache:
         with task(title, len(rows)) as advance:
             return predict_logits(teacher, rows, advance=advance)
 
-    def token_logits(self, teacher: TextModel, rows: Encoded, title: str) -> RowStore:
+    def stored_logits(self, teacher: TextModel, rows: Encoded, title: str) -> RowStore:
         """Logits on disk; (tokens, C) for each row of a model for tokens."""
         per = "token" if teacher.task in PER_TOKEN else "row"
         column = Column("logits", per, (teacher.num_outputs,))  # type: ignore[arg-type]
