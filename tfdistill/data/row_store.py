@@ -195,7 +195,9 @@ class RowStore:
 
     # --- whole or not
 
-    def broken(self, parts: Sequence[Part] | None = None, advance: Callable[[int], Any] = int) -> dict[Part, str]:
+    def broken(
+        self, parts: Sequence[Part] | None = None, advance: Callable[[int], Any] = lambda size: None
+    ) -> dict[Part, str]:
         """The shards that cannot be read, each with the reason; "" for those that are not there."""
         found = {}
         for part in self.parts if parts is None else parts:
