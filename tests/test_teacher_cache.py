@@ -210,7 +210,7 @@ def test_logits_are_those_of_the_teacher_bit_for_bit(model, place, capsys):
     assert [a == b for a, b in zip(before, after, strict=True)] == [True, True, False, True]
 
 
-@pytest.mark.parametrize(("format", "bits"), [("fp16", 11), ("bf16", 8)])
+@pytest.mark.parametrize(("format", "bits"), [("fp16", 11), pytest.param("bf16", 8, marks=pytest.mark.slow)])
 def test_features_are_those_of_the_teacher_rounded(model, place, format, bits):
     """And a subset in other batches reads the same."""
     names = wanted((*TERMS, Match(losses.patient, on="hidden_states", layers=((1, 1),))), model) | {"pooled": False}
@@ -496,6 +496,7 @@ def test_what_is_kept_decides_what_the_stage_is_given(base, recipe, place):
     assert not place.exists()  # those of a teacher that learns are of no use
 
 
+@pytest.mark.slow
 def test_features_of_other_pieces_are_aligned_with_the_students(base, recipe):
     student = tiny_bert(layers=1, outputs=2, label_names=("no", "yes"))
     student.tokenizer = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"gfedca", "##a", "##c", "b"])
