@@ -67,12 +67,13 @@ def run_cell(
     """Train the recipe `name` and write its scores, and beside them the student: distilled, the first of `methods`."""
     import keras
 
+    from tfdistill.asking import ask_teacher
     from tfdistill.data.sources import load_data
     from tfdistill.load import load, save
     from tfdistill.quickstart import both_ways
     from tfdistill.recipe import Recipe, parse_settings
     from tfdistill.recipes import find
-    from tfdistill.runner import ask_teacher, prepare
+    from tfdistill.runner import prepare
 
     started, module, settings = time.monotonic(), find(name), list(cell.settings)
     asked = load(teacher)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 # The suite runs on CPUs only, so that its numbers are the same everywhere. Subprocesses inherit this.
@@ -42,3 +43,17 @@ def fixed_seeds() -> None:
         import keras
 
         keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_teacher_caches(tmp_path_factory) -> Iterator[None]:
+    """No test leaves the outputs of its teachers in the user's cache folder, or finds them there."""
+    if not find_spec("tensorflow"):
+        yield
+        return
+    from tfdistill import teacher_cache
+
+    place = tmp_path_factory.mktemp("teacher-caches")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(teacher_cache, "folder", lambda: place)
+        yield

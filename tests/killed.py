@@ -4,8 +4,8 @@ Usage: killed.py DIRECTORY KILLS SEED STAGES
 
 The library is imported once and each run is a fork of that, since importing TensorFlow takes longer than the run. A child is killed by
 SIGKILL either after a random time or at a random call of `os.replace`, with which everything is written: checkpoints, log, run.json,
-caches. Now and then the newest checkpoint is damaged besides. One more child gets SIGTERM. Prints one line for each, the last one
-"N kills, M runs, all alike".
+caches. Now and then the newest checkpoint is damaged besides, or a shard of the teacher cache. One more child gets SIGTERM. Prints one
+line for each, the last one "N kills, M runs, all alike".
 """
 
 from __future__ import annotations
@@ -70,30 +70,31 @@ def words(root: Path, out: Path, stages: int) -> list[str]:
         settings += ["general_batch_size=8", "general_epochs=2"]
     chosen = [word for setting in settings for word in ("--set", setting)]
     given = ["--teacher", str(root / "teacher"), "--data", str(root / "data"), "--out", str(out)]
-    return ["train", "tinybert", *given, "--checkpoint-seconds", "0", *chosen]
+    return ["train", "tinybert", *given, "--checkpoint-seconds", "0", "--teacher-cache", "all", *chosen]
 
 
-def child(log: Path, argv: list[str], cache: Path, at_call: int = 0) -> int:
-    """Start the command in a fork; returns its number. With `at_call` it kills itself before so many calls of os.replace."""
+def child(log: Path, argv: list[str], cache: Path, at_call: int = 0, where: str = "") -> int:
+    """Start the command in a fork; returns its number. With `at_call` it kills itself before so many calls of os.replace, of those to
+    a path with `where` in it."""
     number = os.fork()
     if not number:
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
         os.environ["TFDISTILL_CACHE"] = str(cache)
-        command(argv, at_call)
+        command(argv, at_call, where)
     return number
 
 
-def command(argv: list[str], at_call: int = 0) -> None:
+def command(argv: list[str], at_call: int = 0, where: str = "") -> None:
     left, replace = at_call, os.replace
 
-    def counted(*args, **kwargs):
+    def counted(source, target, **kwargs):
         nonlocal left
-        left -= 1
-        if left == 0:
+        left -= where in str(target)
+        if left == 0 and at_call:
             os.kill(os.getpid(), signal.SIGKILL)
-        return replace(*args, **kwargs)
+        return replace(source, target, **kwargs)
 
     os.replace = counted
     import tensorflow as tf
@@ -137,11 +138,11 @@ def wait(number: int, seconds: float = LIMIT) -> int | None:
 
 
 def damage(file: Path, chance: random.Random) -> None:
-    """Flip a bit, so that the checkpoint before has to do."""
+    """Flip a bit, so that the checkpoint before has to do, or the teacher be asked again."""
     content = bytearray(file.read_bytes())
     content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
     file.write_bytes(content)
-    print("  and damaged", flush=True)
+    print(f"  and damaged {file.name}", flush=True)
 
 
 def outcome(out: Path) -> str:
@@ -179,8 +180,10 @@ def main(root: Path, kills: int, seed: int, stages: int) -> None:
     while True:
         cache = root / f"cache-{caches}"
         by_time = done % 2 == 1
-        at_call = 0 if done >= kills or by_time else chance.randint(1, 60)
-        number = child(log, argv, cache, at_call)
+        # Every other time in the middle of writing the teacher cache, which is two files for each of two features.
+        where = f"{cache.name}/teacher/" if done % 4 == 2 else ""
+        at_call = 0 if done >= kills or by_time else chance.randint(1, 4 if where else 60)
+        number = child(log, argv, cache, at_call, where)
         started = time.monotonic()
         if done >= kills and terms:
             code = wait(number, chance.uniform(0.2, 0.6) * takes)
@@ -197,11 +200,15 @@ def main(root: Path, kills: int, seed: int, stages: int) -> None:
             code = wait(number)
         if code == -signal.SIGKILL:
             done += 1
-            how = f"after {time.monotonic() - started:.1f} s" if by_time else f"at write {at_call}"
+            of = " of the teacher cache" if where else ""
+            how = f"after {time.monotonic() - started:.1f} s" if by_time else f"at write {at_call}{of}"
             steps = sorted(path.name for path in (out / "resume").glob("[0-9]*")) if out.is_dir() else []
             print(f"kill {done}: {how}; newest checkpoint {steps[-1:] or 'none'}", flush=True)
             if len(steps) > 1 and done % 4 == 1:
                 damage(out / "resume" / steps[-1] / "arrays.safetensors", chance)
+            shards = sorted((cache / "teacher").glob("*/*.rows"))
+            if shards and done % 4 == 3:
+                damage(chance.choice(shards), chance)
             continue
         assert code == 0, log.read_text("utf-8")[-3000:]
         assert outcome(out) == whole, f"another student than the undisturbed run's; see {log}"

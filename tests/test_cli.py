@@ -102,12 +102,14 @@ def test_the_whole_way(work, tfdistill, tmp_path, recipe):
         "bilstm": ["copies=2", "embedding_size=8", "lstm_size=6"],
     }[recipe]
     options = [word for setting in [*settings, "epochs=2", "max_length=16"] for word in ("--set", setting)]
+    options += ["--teacher-cache", "all"]
     run, bundle = tmp_path / "run", tmp_path / "bundle"
     code, out, err = tfdistill(
         "train", recipe, "--teacher", work / "teacher", "--data", work / "data", "--out", run, *options
     )
     assert code == 0, err
-    assert "accuracy" in out
+    assert "accuracy" in out and "teacher cache: logits of" in err
+    assert json.loads((run / "run.json").read_text("utf-8"))["teacher_cache"] == "all fp16"
     code, out, err = tfdistill("evaluate", run / "student", "--data", work / "data", "--split", "test", "--json")
     scores = json.loads(out)
     assert scores["rows"] == 20
@@ -187,7 +189,7 @@ def test_same_seed_same_student(work, tmp_path):
     "verb",
     [
         "quickstart", "finetune", "pretrain", "train", "augment", "evaluate", "trim", "compare", "export", "verify", "bench",
-        "recipes", "doctor",
+        "cache", "recipes", "doctor",
     ],
 )  # fmt: skip
 def test_help_shows_an_example(tfdistill, verb):
@@ -216,6 +218,7 @@ def train_words(work, *more):
 
 
 BAD = {
+    "teacher cache": (lambda w, t: train_words(w, "--out", t / "x", "--teacher-cache", "some"), "expected off, logits, cls, all"),
     "unknown recipe": (lambda w, t: ["train", "soft_target", *train_words(w, "--out", t / "r")[2:]], "did you mean 'soft_targets'"),
     "unknown setting": (lambda w, t: [*train_words(w, "--out", t / "r"), "--set", "epoch=2"], "did you mean 'epochs'"),
     "setting without value": (lambda w, t: [*train_words(w, "--out", t / "r"), "--set", "epochs"], "expected key=value"),

@@ -29,9 +29,15 @@ def part(inputs: Any, name: str) -> Any:
     return inputs
 
 
-def cached_features(inputs: Any) -> Mapping[str, Any]:
-    """Features of the teacher that the batch carries."""
-    return inputs.get("teacher_features", {}) if isinstance(inputs, Mapping) else {}
+def cached_features(inputs: Any) -> dict[str, Any]:
+    """Features of the teacher that the batch carries. Of those with layers it may have some only: {"2": …, "4": …}, with None for
+    the others then."""
+    features = inputs.get("teacher_features", {}) if isinstance(inputs, Mapping) else {}
+    return {name: _layers(value) if isinstance(value, Mapping) else value for name, value in features.items()}
+
+
+def _layers(some: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(some.get(str(number)) for number in range(1, max(map(int, some)) + 1))
 
 
 def split_rows(data: Any, parts: int) -> list[Any]:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from tfdistill.augment_command import augment
 from tfdistill.bench_command import bench, numbers
+from tfdistill.cache_command import cache
 from tfdistill.errors import UserError
 from tfdistill.files import sha256
 from tfdistill.stopping import exits_on_signals
@@ -63,7 +64,7 @@ StrategyOption = Annotated[
 
 @app.callback()
 def _prepare(context: typer.Context) -> None:
-    if context.invoked_subcommand in ("verify", "bench", "compare") or "--help" in sys.argv:
+    if context.invoked_subcommand in ("verify", "bench", "compare", "cache") or "--help" in sys.argv:
         return
     from tfdistill.quiet import import_tensorflow
 
@@ -239,6 +240,17 @@ def train(
     resume: ResumeOption = False,
     checkpoint_seconds: CheckpointOption = 300.0,
     strategy: StrategyOption = "one",
+    teacher_cache: Annotated[
+        str,
+        typer.Option(
+            "--teacher-cache",
+            help="of the teacher's outputs kept on disk, as far as the recipe reads them: off, logits, cls ([CLS] states too), all "
+            "(hidden states and attention too)",
+        ),
+    ] = "logits",
+    cache_format: Annotated[
+        str, typer.Option("--cache-format", help="of what is kept beside logits: fp16 or bf16")
+    ] = "fp16",
     on_labels: Annotated[
         bool, typer.Option("--on-labels", help="the undistilled baseline: same steps and texts, labels only")
     ] = False,
@@ -260,8 +272,9 @@ def train(
     from tfdistill.recipes import find
     from tfdistill.run_directory import run
     from tfdistill.strategy import training_on
+    from tfdistill.teacher_cache import TeacherCache
 
-    module = find(recipe)
+    module, kept = find(recipe), TeacherCache(teacher_cache, cache_format)
     chosen = parse_settings(module.Settings, settings or [])
     with training_on(strategy):
         keras.utils.set_random_seed(seed)
@@ -284,6 +297,7 @@ def train(
             gradient_norms=gradient_norms,
             resume=resume,
             checkpoint_seconds=checkpoint_seconds,
+            teacher_cache=kept,
         )
     _show_scores(f"{out / 'student'}", result.scores)
     out_console.print(f"next: tfdistill export {out / 'student'} --quantize dynamic_int8 --out BUNDLE", highlight=False)
@@ -291,6 +305,7 @@ def train(
 
 app.command()(augment)
 app.command()(trim)
+app.command()(cache)
 
 
 @app.command()

@@ -200,7 +200,9 @@ class Distiller(keras.Model):
                 f"the terms read {', '.join(sorted(live))} of the teacher, but there is neither a teacher nor "
                 f"cached features of that name; received {sorted(cached) or 'none'}"
             )
-        teacher = Features(**cached) if want_teacher else None
+        reads = part(inputs, "teacher")
+        words = reads.get("words") if cached and isinstance(reads, Mapping) else None
+        teacher = Features(**cached, words=words) if want_teacher else None
         if live:
             said = features_of(self.teacher, part(inputs, "teacher"), sorted(live), training and self.trains_teacher)
             values = {name: getattr(said, name) for name in live}

@@ -41,8 +41,9 @@ class Features:
         if name == "hidden_states" and number == 0:
             return self.embeddings
         values = getattr(self, name)
-        if values is None or not 1 <= number <= len(values):
-            have = "none" if values is None else f"1..{len(values)}"
+        known = [n for n, value in enumerate(values or (), 1) if value is not None]
+        if number not in known:
+            have = "none" if not known else f"1..{len(known)}" if known[-1] == len(known) else str(known)
             raise UserError(f"layer {number} of {name} was asked for, the model has {have}; mend the layer mapping")
         return values[number - 1]
 

@@ -19,16 +19,14 @@ def sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def require_writable(parent: Path) -> None:
-    """Make a directory if need be. Raises UserError where it cannot be made or written."""
+def require_writable(parent: Path, advice: str = "choose another --out") -> None:
+    """Make a directory if need be. Raises UserError, which ends with the `advice`, where it cannot be made or written."""
     try:
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(
-            f"cannot create {parent}: {error.strerror}; expected a writable place, choose another --out"
-        ) from error
+        raise UserError(f"cannot create {parent}: {error.strerror}; expected a writable place, {advice}") from error
     if not os.access(parent, os.W_OK):
-        raise UserError(f"cannot write in {parent}; expected a writable directory, choose another --out")
+        raise UserError(f"cannot write in {parent}; expected a writable directory, {advice}")
 
 
 def require_new(out: Path, former: str | None, advice: str) -> None:
@@ -45,13 +43,13 @@ def require_new(out: Path, former: str | None, advice: str) -> None:
         raise UserError(f"{out} exists and is not empty; expected a new name{advice}")
 
 
-def atomic_write(path: str | os.PathLike, content: bytes | str) -> Path:
+def atomic_write(path: str | os.PathLike, content: bytes | str, advice: str = "choose another --out") -> Path:
     """Write `content` to a temporary name beside `path`, flush it to disk and rename it.
 
-    Raises UserError when the directory cannot be written.
+    Raises UserError, which ends with the `advice`, when the directory cannot be written.
     """
     path = Path(path)
-    require_writable(path.parent)
+    require_writable(path.parent, advice)
     data = content.encode("utf-8") if isinstance(content, str) else content
     temporary = ""
     try:
@@ -66,7 +64,7 @@ def atomic_write(path: str | os.PathLike, content: bytes | str) -> Path:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise UserError(f"cannot write {path}: {error.strerror}; free some room or choose another --out") from error
+            raise UserError(f"cannot write {path}: {error.strerror}; free some room or {advice}") from error
         raise
     return path
 

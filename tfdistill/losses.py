@@ -205,6 +205,10 @@ def _vectors(student: Any, teacher: Any) -> list[Any]:
     return [r_s, r_t]
 
 
+# These read the first position of a representation alone.
+OF_CLS = (patient, representation_kl, representation_mse)
+
+
 # --- attention ------------------------------------------------------------------------------------------------------
 
 

@@ -42,3 +42,12 @@ def task(description: str, total: float | None) -> Iterator[Advance]:
 def say(message: str) -> None:
     """One line beside the bars."""
     console.print(message, highlight=False, soft_wrap=True)  # a path stays in one piece
+
+
+def readable(size: float) -> str:
+    """Bytes with their unit."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, "TB"
+    return f"{size:.0f} {unit}" if size >= 100 or unit == "B" else f"{size:.1f} {unit}"

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 
 from tfdistill import finetune
+from tfdistill.asking import ask_teacher
 from tfdistill.data.augment import augment_split
 from tfdistill.data.demo import minilm_directory, movie_snippets
 from tfdistill.data.metrics import accuracy, confusion_matrix
@@ -36,7 +37,7 @@ from tfdistill.progress import say, task
 from tfdistill.recipe import Recipe, on_labels_alone, with_learning_rate
 from tfdistill.recipes import bilstm, soft_targets
 from tfdistill.run_directory import versions
-from tfdistill.runner import Prepared, Result, ask_teacher, prepare, search_learning_rate, train
+from tfdistill.runner import Prepared, Result, prepare, search_learning_rate, train
 from tfdistill.stages import Trainer
 
 MODES = ("fp32", "fp16", "dynamic_int8")

@@ -7,39 +7,28 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import re
 import shutil
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-
+from tfdistill.asking import reasons
 from tfdistill.checkpoint import LOCK, Checkpoints, clear, fingerprint, locked, sweep
 from tfdistill.errors import UserError
 from tfdistill.files import atomic_write, require_new
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.progress import say
 from tfdistill.recipe import Recipe
+from tfdistill.reproducible import reproducible, versions
 from tfdistill.runner import Cut, Result, train
 from tfdistill.stages import Stage
 from tfdistill.stopping import heard
 from tfdistill.strategy import is_chief, meet
+from tfdistill.teacher_cache import TeacherCache
 
 DEBUG_STEPS, DEBUG_ROWS = 3, 64
-
-
-def versions() -> dict[str, str]:
-    """Versions of this library and of what it stands on."""
-    found = {"python": platform.python_version()}
-    for name in ("tfdistill", "tensorflow", "keras", "tensorflow-text", "ai-edge-litert", "numpy"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+_DEFAULT = TeacherCache().name
 
 
 def _debug(recipe: Recipe) -> Recipe:
@@ -60,6 +49,7 @@ def run(
     resume: bool = False,
     checkpoint_seconds: float = 300.0,
     keep: int = 2,
+    teacher_cache: TeacherCache | None = None,
 ) -> Result:
     """Train `recipe` into the run directory `out`, or go on with the run of the same recipe that was stopped there.
 
@@ -73,15 +63,19 @@ def run(
         checkpoint_seconds: a checkpoint is written at a scoring, unless the last one is so fresh that this would cost more than a
             twentieth of the time, and after so many seconds without one.
         keep: how many checkpoints stay.
+        teacher_cache: what is kept of the teacher's outputs in the cache folder; the logits by default. A run that is gone on
+            with needs the same.
 
     Raises:
-        UserError: `out` holds another run (and not `force`), or cannot be written, or another process trains into it.
+        UserError: `out` holds another run (and not `force`), or cannot be written, or another process trains into it; or no
+            stage can use the teacher cache, or its disk is full.
     """
-    out = Path(out)
+    out, teacher_cache = Path(out), teacher_cache or TeacherCache()
+    reasons(recipe, teacher_cache)
     if force and resume:
         raise UserError("--force and --resume were given; expected one of them: --force starts anew, --resume goes on")
     if not is_chief():
-        return _follow(recipe, out, seed, debug, gradient_norms)
+        return _follow(recipe, out, seed, debug, gradient_norms, teacher_cache)
     if _is_free(out):
         if resume:
             raise UserError(f"{out} holds no run to go on with; leave --resume out to start one")
@@ -97,6 +91,7 @@ def run(
             "max_length": recipe.max_length,
             "seed": seed,
             "debug": debug,
+            **({"teacher_cache": teacher_cache.name} if recipe.teachers else {}),
             "weights": _weights(recipe),
             "versions": versions(),
             "reproducible": reproducible(),
@@ -113,7 +108,7 @@ def run(
                 return _finished(recipe, out, former)
             sweep(out)
         checkpoints = Checkpoints(out / "resume", _identity(head), seconds=checkpoint_seconds, keep=keep)
-        return _run(recipe, out, head, checkpoints, seed, debug, gradient_norms)
+        return _run(recipe, out, head, checkpoints, seed, debug, gradient_norms, teacher_cache)
 
 
 def _run(
@@ -124,6 +119,7 @@ def _run(
     seed: int,
     debug: bool,
     gradient_norms: bool,
+    teacher_cache: TeacherCache,
 ) -> Result:
     def note(**more: Any) -> None:
         places = {"went_on_from": checkpoints.taken_up} if checkpoints.taken_up else {}
@@ -140,6 +136,7 @@ def _run(
                 max_steps=DEBUG_STEPS if debug else None,
                 gradient_norms=gradient_norms,
                 checkpoints=checkpoints,
+                teacher_cache=teacher_cache,
             )
     except (KeyboardInterrupt, SystemExit):
         try:
@@ -171,7 +168,9 @@ def _run(
     return result
 
 
-def _follow(recipe: Recipe, out: Path, seed: int, debug: bool, gradient_norms: bool) -> Result:
+def _follow(
+    recipe: Recipe, out: Path, seed: int, debug: bool, gradient_norms: bool, teacher_cache: TeacherCache
+) -> Result:
     """What the other workers do: the chief's training, from its checkpoint, without writing anything."""
     meet()
     head = _read(out)
@@ -184,12 +183,16 @@ def _follow(recipe: Recipe, out: Path, seed: int, debug: bool, gradient_norms: b
         max_steps=DEBUG_STEPS if debug else None,
         gradient_norms=gradient_norms,
         checkpoints=Checkpoints(out / "resume", _identity(head), read_only=True),
+        teacher_cache=teacher_cache,
     )
 
 
 def _identity(head: dict[str, Any]) -> str:
     """Of the run that a checkpoint is of."""
-    return hashlib.sha256(json.dumps(_same(head), sort_keys=True).encode()).hexdigest()
+    same = _same(head)
+    if same.get("teacher_cache") == _DEFAULT:  # so that runs from before there was a choice go on
+        del same["teacher_cache"]
+    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
 
 
 def _remove_checkpoints(out: Path) -> None:
@@ -230,6 +233,8 @@ def _same(head: dict[str, Any], start: bool = False) -> dict[str, Any]:
 def _go_on(out: Path, head: dict[str, Any], former: dict[str, Any], resume: bool) -> dict[str, Any]:
     """`head` for a run that goes on. Raises UserError where `former` is of another recipe."""
     then = {key: former.get(key) for key in head} | {key: former.get(key) or {} for key in ("data", "weights")}
+    if "teacher_cache" in head:
+        then["teacher_cache"] = former.get("teacher_cache", _DEFAULT)
     other = _differences(_same(head, start=not resume), _same(then, start=not resume))
     if other:
         shown = "; ".join(other[:3]) + (f"; and {len(other) - 3} more" if len(other) > 3 else "")
@@ -293,31 +298,6 @@ def _weights(recipe: Recipe) -> dict[str, Any]:
         "student": fingerprint(recipe.student),
         "teachers": [fingerprint(teacher) for teacher in different.values()],
     }
-
-
-def reproducible() -> dict[str, Any]:
-    """Whether the same command gives the same student bit for bit, and what that takes."""
-    gpus = [device.name for device in tf.config.list_physical_devices() if device.device_type != "CPU"]
-    asked = tf.config.threading.get_intra_op_parallelism_threads() or int(os.environ.get("TF_NUM_INTRAOP_THREADS", 0))
-    return {
-        "bit_for_bit": not gpus,
-        "needs": "the same versions, processor, number of threads and oneDNN setting: others may add in another order",
-        "processor": _processor(),
-        "threads": asked or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
-        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
-        **(
-            {"breaks": f"kernels of {', '.join(gpus)} may add in an order that changes from run to run"} if gpus else {}
-        ),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def stage_as_data(stage: Stage) -> dict[str, Any]:

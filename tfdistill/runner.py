@@ -1,4 +1,4 @@
-"""Runs a recipe: tokenize, augment, ask the teacher once, train the stages, keep the best student."""
+"""Runs a recipe: prepare its texts, ask the teacher once, train the stages, keep the best student."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from typing import Any
 
 import numpy as np
 
+from tfdistill.asking import known, reasons, teacher_logits
 from tfdistill.checkpoint import Checkpoints, arrays_of, groups_of
-from tfdistill.data.alignment import align_words
 from tfdistill.data.batching import Examples, dataset
-from tfdistill.data.reading import AnySplit, Rows, read_split, scores_of
-from tfdistill.data.textdata import PER_TOKEN, Split, concatenate
+from tfdistill.data.reading import read_split, scores_of
+from tfdistill.data.textdata import Split
 from tfdistill.data.tokenize import Encoded
 from tfdistill.errors import UserError
 from tfdistill.files import atomic_write
 from tfdistill.models.hf import save_directory
 from tfdistill.models.text import TextModel
-from tfdistill.predict import encode, predict_logits
+from tfdistill.predict import predict_logits
+from tfdistill.prepare import Prepared, aligned, encode_for, prepare, take
 from tfdistill.progress import say, task
 from tfdistill.recipe import Recipe, with_learning_rate
 from tfdistill.stages import Pause, Stage, TakenUp, Trainer, assign, copy_encoder
 from tfdistill.stopping import heard
 from tfdistill.strategy import chief_says, several_workers
+from tfdistill.teacher_cache import TeacherCache
 from tfdistill.watch import Progress, Watch
 
 _ASKED_EACH = 50  # steps between questions whether a checkpoint is due
@@ -60,112 +62,6 @@ class Cut:
     scores: dict[str, dict[str, float]]
 
 
-@dataclass
-class Prepared:
-    """Training and dev rows of a recipe as ids, and the teacher's logits once they were asked for.
-
-    The rows of `texts`, `train`, `labels`: the training split, its augmented copies, rows without labels.
-    """
-
-    texts: AnySplit
-    train: Encoded
-    labels: np.ndarray | None
-    dev: Rows
-    max_length: int
-    teacher_logits: np.ndarray | None = None
-    token_labels: np.ndarray | None = None
-    read_by_teachers: dict[tuple[str, bool], Encoded] = field(default_factory=dict)
-
-    def read_by(self, teacher: TextModel, student: TextModel, privileged: bool) -> Encoded | None:
-        """What `teacher` reads of the training rows; None where that is the same as what the student reads."""
-        key = (teacher.tokenizer.fingerprint, privileged)
-        if key == (student.tokenizer.fingerprint, False):
-            return None
-        if not isinstance(self.texts, Split):
-            raise UserError(
-                "tags and answers are learned piece by piece, and the teacher reads other pieces than the student; use a "
-                "student with the teacher's vocabulary"
-            )
-        if key not in self.read_by_teachers:
-            self.read_by_teachers[key] = _encode_for(teacher, self.texts, self.max_length, privileged)
-        return self.read_by_teachers[key]
-
-    def first(self, count: int) -> Prepared:
-        """The first `count` training rows, with their logits; as many as the training split has leave out all others."""
-        rows = np.arange(count)
-        assert self.token_labels is None, "rows of tags are not one for each of the texts"
-        return replace(
-            self,
-            texts=self.texts.take(rows),
-            train=self.train.take(rows),
-            labels=None if self.labels is None else self.labels[:count],
-            teacher_logits=None if self.teacher_logits is None else self.teacher_logits[:count],
-            read_by_teachers={key: read.take(rows) for key, read in self.read_by_teachers.items()},
-        )
-
-    def rows(self, which: str) -> np.ndarray:
-        """Numbers of the rows that a stage trains on. Raises UserError when there are none."""
-        known = self.texts.labelled if isinstance(self.texts, Split) else np.ones(len(self.train), bool)
-        rows = np.flatnonzero({"labelled": known, "unlabelled": ~known, "all": np.ones_like(known)}[which])
-        if not len(rows):
-            raise UserError(f"a stage trains on {which} rows, the data has none; add a split or file '{which}'")
-        return rows
-
-
-def _encode_for(teacher: TextModel, split: Split, max_length: int, privileged: bool) -> Encoded:
-    return encode(teacher, split.with_extra() if privileged else split, max_length)
-
-
-def prepare(recipe: Recipe, seed: int) -> Prepared:
-    """Augment and tokenize. Depends on the data, `recipe.augment` and `seed` only, so that runs may share it."""
-    train, dev = recipe.data.splits["train"], recipe.data.splits["dev"]
-    tokenizer = recipe.student.tokenizer
-    read_dev = read_split(recipe.data, dev, tokenizer, recipe.max_length)
-    if not isinstance(train, Split):
-        rows = read_split(recipe.data, train, tokenizer, recipe.max_length)
-        return Prepared(train, rows.encoded, rows.labels, read_dev, recipe.max_length, token_labels=rows.token_labels)
-    assert isinstance(dev, Split)
-    if train.labels is None or dev.labels is None:
-        raise UserError(f"{recipe.data.name}: train and dev need labels; received none")
-    parts = [train]
-    if recipe.augment is not None:
-        with task("augmenting", None):
-            parts.append(recipe.augment(train, seed))
-    unlabelled = recipe.data.splits.get("unlabelled")
-    if isinstance(unlabelled, Split):
-        parts.append(unlabelled)
-    texts = concatenate(parts)
-    return Prepared(
-        texts=texts,
-        train=encode(recipe.student, texts, recipe.max_length),
-        labels=texts.labels,
-        dev=read_dev,
-        max_length=recipe.max_length,
-    )
-
-
-def _teacher_logits(recipe: Recipe, read: Callable[[TextModel], Encoded], title: str) -> np.ndarray:
-    """The weighted mean of all teachers' logits; `read` gives what each of them reads."""
-    weights = np.array(recipe.teacher_weights or [1.0] * len(recipe.teachers), "float32")
-    logits: Any = 0.0
-    for teacher, weight in zip(recipe.teachers, weights / weights.sum(), strict=True):
-        rows = read(teacher)
-        with task(title, len(rows)) as advance:
-            logits = logits + weight * predict_logits(teacher, rows, advance=advance)
-    return logits
-
-
-def ask_teacher(recipe: Recipe, prepared: Prepared) -> None:
-    """The teacher's logits of all training rows, once: they do not change while the student learns."""
-    if recipe.teacher is None or prepared.teacher_logits is not None:
-        return
-
-    def read(teacher: TextModel) -> Encoded:
-        return prepared.read_by(teacher, recipe.student, recipe.privileged) or prepared.train
-
-    prepared.teacher_logits = _teacher_logits(recipe, read, "teacher reads the training texts")
-
-
 class _Run:
     """State of one run that callbacks share: where it writes, how dev is scored, and where it was left."""
 
@@ -177,9 +73,11 @@ class _Run:
         trainer: Trainer | None = None,
         checkpoints: Checkpoints | None = None,
         started: float | None = None,
+        teacher_cache: TeacherCache | None = None,
     ):
         self.recipe, self.prepared, self.out = recipe, prepared, out
         self.trainer, self.checkpoints = trainer, checkpoints
+        self.teacher_cache = teacher_cache or TeacherCache("off")
         self.dev = recipe.data.splits["dev"]
         self.curve: list[dict[str, Any]] = []
         self.lines: list[dict[str, Any]] = []  # the curve with times, for log.jsonl
@@ -215,7 +113,7 @@ class _Run:
         def batches(rows: int | None, batch_size: int) -> Any:
             examples = replace(self.examples(replace(stage, rows="labelled", terms=())), teacher_features={})
             order = np.random.default_rng(seed).permutation(len(examples))[:rows]
-            return dataset(_take(examples, np.sort(order)), batch_size, shuffle=False)
+            return dataset(take(examples, np.sort(order)), batch_size, shuffle=False)
 
         def score_of(student: TextModel) -> float:
             return next(iter(self.dev_scores(student).values()))
@@ -228,45 +126,41 @@ class _Run:
 
         def read(teacher: TextModel) -> Encoded:
             assert isinstance(self.dev, Split)
-            return _encode_for(teacher, self.dev, recipe.max_length, recipe.privileged)
+            return encode_for(teacher, self.dev, recipe.max_length, recipe.privileged)
 
         teacher, rows = stage.teacher or recipe.teacher, self.prepared.dev
         examples = rows.examples
         if teacher is None or not stage.reads_teacher:
             return examples
         if stage.teacher is None and recipe.other_teachers and "logits" in stage.reads_teacher:
-            examples = replace(
-                examples, teacher_features={"logits": _teacher_logits(recipe, read, "teachers read dev")}
-            )
+            examples = replace(examples, teacher_features={"logits": teacher_logits(recipe, read, "teachers read dev")})
         same = teacher.tokenizer.fingerprint == recipe.student.tokenizer.fingerprint and not recipe.privileged
-        return examples if same else _aligned(replace(examples, teacher=read(teacher)), stage, recipe.student, teacher)
+        return examples if same else aligned(replace(examples, teacher=read(teacher)), stage, recipe.student, teacher)
 
     def examples(self, stage: Stage) -> Examples:
-        """The training rows for a stage, with the teacher's logits where these are all that it reads."""
+        """The training rows for a stage, with all that the teacher cache knows of them."""
         recipe, prepared = self.recipe, self.prepared
         teacher = stage.teacher or recipe.teacher
-        features: dict[str, np.ndarray] = {}
-        cached = stage.reads_teacher == {"logits"} or ("logits" in stage.reads_teacher and recipe.other_teachers)
-        # Logits of every token would take too much memory to keep.
-        cached = cached and recipe.data.task not in PER_TOKEN
-        if cached and stage.teacher is None and not stage.train_teacher and recipe.teacher is not None:
-            ask_teacher(recipe, prepared)
-            assert prepared.teacher_logits is not None
-            features = {"logits": prepared.teacher_logits}
+        features, stored = known(recipe, prepared, stage, self.teacher_cache)
+        live = (
+            stage.reads_teacher - set(features) - {c.name.partition("/")[0] for store in stored for c in store.columns}
+        )
         read = None
-        if teacher is not None and stage.reads_teacher - set(features):
+        # Features of other pieces than the student's have to be aligned with its own, wherever they come from.
+        if teacher is not None and (live or any(getattr(term, "by_token", False) for term in stage.terms)):
             read = prepared.read_by(teacher, recipe.student, recipe.privileged)
         examples = Examples(
             prepared.train,
             prepared.labels,
             teacher=read,
             teacher_features=features,
+            stored=stored,
             token_labels=prepared.token_labels,
         )
         if teacher is not None:
-            examples = _aligned(examples, stage, recipe.student, teacher)
+            examples = aligned(examples, stage, recipe.student, teacher)
         rows = prepared.rows(stage.rows)
-        return examples if len(rows) == len(examples) else _take(examples, rows)
+        return examples if len(rows) == len(examples) else take(examples, rows)
 
     def log(self, **entry: Any) -> None:
         self.curve.append(entry)
@@ -404,26 +298,6 @@ class _Left:
     taken_up: TakenUp | None
 
 
-def _take(examples: Examples, rows: np.ndarray) -> Examples:
-    ids, tags = examples.student, examples.token_labels
-    return replace(
-        examples,
-        student=ids.take(rows),
-        token_labels=None if tags is None else replace(ids, token_ids=tags).take(rows).token_ids,
-        labels=None if examples.labels is None else examples.labels[rows],
-        teacher=None if examples.teacher is None else examples.teacher.take(rows),
-        teacher_features={name: value[rows] for name, value in examples.teacher_features.items()},
-    )
-
-
-def _aligned(examples: Examples, stage: Stage, student: TextModel, teacher: TextModel) -> Examples:
-    """With the words that both share, where the teacher reads other pieces and a term compares token by token."""
-    if examples.teacher is None or not any(getattr(term, "by_token", False) for term in stage.terms):
-        return examples
-    ours, theirs = align_words(examples.student, student.tokenizer, examples.teacher, teacher.tokenizer)
-    return replace(examples, student=ours, teacher=theirs)
-
-
 def train(
     recipe: Recipe,
     *,
@@ -436,6 +310,7 @@ def train(
     gradient_norms: bool = False,
     trainer: Trainer | None = None,
     checkpoints: Checkpoints | None = None,
+    teacher_cache: TeacherCache | None = None,
 ) -> Result:
     """Train the recipe's student in place and return it with its best weights and its dev and (`score_test`) test scores.
 
@@ -446,17 +321,20 @@ def train(
         gradient_norms: of each term, at the first step of each stage.
         trainer: of the same student, teacher and terms, as `search_learning_rate` leaves it: its compiled step is used again.
         checkpoints: goes on from the newest of these if there is one, and writes more.
+        teacher_cache: what is kept of the teacher's outputs; by default the logits alone, in memory.
 
     Raises:
         DivergedError: a loss became NaN or infinite.
-        UserError: a checkpoint does not fit the recipe.
+        UserError: a checkpoint does not fit the recipe, or no stage can use the teacher cache.
     """
     started = time.monotonic()
+    for name, why in reasons(recipe, teacher_cache or TeacherCache("off")).items():
+        say(f"no teacher cache for '{name}': {why}")
     prepared = prepared or prepare(recipe, seed)
     student = recipe.student
     trainer = trainer or Trainer(student, recipe.stages)
     trainer.begin(recipe.stages)
-    run = _Run(recipe, prepared, out, trainer, checkpoints, started)
+    run = _Run(recipe, prepared, out, trainer, checkpoints, started, teacher_cache)
     result = Result(student, curve=run.curve, rows=len(prepared.train), learning_rate=recipe.stages[-1].learning_rate)
     left = run.take_up()
     for number, stage in enumerate(recipe.stages):

@@ -13,6 +13,7 @@ import tensorflow as tf
 from helpers import mirrored
 
 from tfdistill import finetune
+from tfdistill.asking import ask_teacher
 from tfdistill.data.batching import dataset
 from tfdistill.data.textdata import Split, TextData
 from tfdistill.data.tokenize import Tokenizer
@@ -26,7 +27,7 @@ from tfdistill.predict import predict_logits
 from tfdistill.recipe import on_labels_alone, parse_settings
 from tfdistill.recipes import find, names
 from tfdistill.run_directory import run
-from tfdistill.runner import _Run, ask_teacher, prepare, search_learning_rate, train
+from tfdistill.runner import _Run, prepare, search_learning_rate, train
 from tfdistill.stages import Trainer
 
 TINY = Path(__file__).parents[1] / "models" / "tiny_bert"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -19,11 +19,28 @@ BUCKET = 4
 NO_LABEL = -100  # of tokens
 
 
+class Stored(Protocol):
+    """Features of the teacher that are read from disk (`tfdistill.data.row_store`)."""
+
+    @property
+    def dtype(self) -> str: ...
+
+    @property
+    def columns(self) -> Sequence[Any]: ...
+
+    def read(self, rows: np.ndarray) -> list[np.ndarray]:
+        """The columns of some rows, padded."""
+        ...
+
+    def take(self, rows: np.ndarray) -> Stored: ...
+
+
 @dataclass(frozen=True)
 class Examples:
     """What training needs of a corpus, row by row.
 
-    `teacher` is given where the teacher reads other ids than the student; `teacher_features` where its outputs are known.
+    `teacher` is given where the teacher reads other ids than the student; `teacher_features` where its outputs are known, `stored`
+    where they are known and on disk: "hidden_states/2" there becomes {"hidden_states": {"2": …}} in a batch.
     `labels` has one entry a row, such as a class number, a row of multi-label targets or the start and end of an answer.
     `token_labels` (total,) has one for each of the student's tokens instead, −100 where none counts.
     """
@@ -34,6 +51,7 @@ class Examples:
     teacher_features: Mapping[str, np.ndarray] = field(default_factory=dict)
     sample_weight: np.ndarray | None = None
     token_labels: np.ndarray | None = None
+    stored: Sequence[Stored] = ()
 
     def __post_init__(self) -> None:
         if self.token_labels is None:
@@ -127,6 +145,20 @@ class _Reader:
         return tf.where(real, tf.gather(values, positions), padding)
 
 
+def _from_disk(stored: Stored, rows: Any) -> dict[str, Any]:
+    """Features of the teacher in float32, those with layers in a dict."""
+    kinds = [tf.as_dtype(stored.dtype)] * len(stored.columns)
+    made: dict[str, Any] = {}
+    for column, value in zip(stored.columns, tf.numpy_function(stored.read, [rows], kinds), strict=True):
+        value.set_shape(column.batch_shape)
+        name, _, layer = column.name.partition("/")
+        if layer:
+            made.setdefault(name, {})[layer] = tf.cast(value, tf.float32)
+        else:
+            made[name] = tf.cast(value, tf.float32)
+    return made
+
+
 def dataset(
     examples: Examples,
     batch_size: int,
@@ -168,8 +200,10 @@ def dataset(
         made: dict[str, Any] = {"student": student(rows)}
         if teacher is not None:
             made["teacher"] = teacher(rows)
-        if features:
+        if features or examples.stored:
             made["teacher_features"] = {name: tf.gather(value, rows) for name, value in features.items()}
+        for stored in examples.stored:
+            made["teacher_features"] |= _from_disk(stored, rows)
         made |= {name: tf.gather(value, rows) for name, value in columns.items()}
         if tokens is not None:
             made["labels"] = student.of_tokens(tokens, rows, NO_LABEL)

@@ -29,6 +29,8 @@ from tfdistill.files import sha256 as file_sha256
 Kind = Literal["sdist", "wheel"]
 _SUFFIX = {"sdist": ".tar.gz", "wheel": ".whl"}
 _TIMEOUT_S = 1800
+TEACHER = "teacher"  # the folder of `tfdistill.teacher_cache`
+ABOUT = "about.json"  # what one of its caches says of itself
 
 
 def cache_directory() -> Path:

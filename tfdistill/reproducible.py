@@ -1,0 +1,47 @@
+"""What the last digits of a result depend on: versions, and the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+
+def versions() -> dict[str, str]:
+    """Versions of this library and of what it stands on."""
+    found = {"python": platform.python_version()}
+    for name in ("tfdistill", "tensorflow", "keras", "tensorflow-text", "ai-edge-litert", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def reproducible() -> dict[str, Any]:
+    """Whether the same command gives the same student bit for bit, and what that takes."""
+    gpus = [device.name for device in tf.config.list_physical_devices() if device.device_type != "CPU"]
+    asked = tf.config.threading.get_intra_op_parallelism_threads() or int(os.environ.get("TF_NUM_INTRAOP_THREADS", 0))
+    return {
+        "bit_for_bit": not gpus,
+        "needs": "the same versions, processor, number of threads and oneDNN setting: others may add in another order",
+        "processor": _processor(),
+        "threads": asked or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
+        **(
+            {"breaks": f"kernels of {', '.join(gpus)} may add in an order that changes from run to run"} if gpus else {}
+        ),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
