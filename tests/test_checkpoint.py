@@ -413,9 +413,24 @@ def test_sigterm_ends_a_process_that_is_in_native_code():
     assert process.returncode == 143 and b"last checkpoint" in err and err.count(b"\n") == 1
 
 
+@pytest.fixture
+def ctrl_c():
+    """Heard, as in a terminal; what a shell starts in the background ignores it."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+def test_ctrl_c_stays_ignored_where_it_was(ctrl_c):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with exits_on_signals():
+        os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
 @pytest.mark.parametrize("lost", [False, True], ids=["another error", "no error"])
-def test_a_signal_that_native_code_turns_into(whole, lost, number, expected, tmp_path, monkeypatch):
+def test_a_signal_that_native_code_turns_into(ctrl_c, whole, lost, number, expected, tmp_path, monkeypatch):
     """What tracing made of SystemExit in the CI once: a SystemError, and a run that said it had failed."""
 
     def step(self, *_, **__):

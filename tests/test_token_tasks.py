@@ -119,7 +119,9 @@ def test_answers_are_learned_in_windows(answers, tmp_path):
     [
         ("tags", "soft_targets", ("num_layers=1", "soft_weight=0.7", "hidden_weight=1")),
         ("answers", "soft_targets", ("num_layers=1", "soft_weight=0.7")),
-        ("answers", "tinybert", ("student=layers", "num_layers=1", "copies=0")),
+        pytest.param(
+            "answers", "tinybert", ("student=layers", "num_layers=1", "copies=0"), marks=pytest.mark.slow, id="tinybert"
+        ),
         ("tags", "neuron_pruning", ("steps=1", "multiple=4")),
     ],
 )

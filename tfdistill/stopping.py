@@ -41,7 +41,12 @@ def exits_on_signals(grace: float = GRACE) -> Iterator[None]:
     threading.Thread(target=_guard, args=(reader, grace, left), daemon=True).start()
     _asked = None
     former = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Where Ctrl-C is ignored, as by what a shell starts in the background, it stays so.
+    numbers = [
+        signal.SIGTERM,
+        *([signal.SIGINT] if signal.getsignal(signal.SIGINT) is signal.default_int_handler else []),
+    ]
+    handlers = {number: signal.signal(number, stop) for number in numbers}
     try:
         with heard():
             yield
