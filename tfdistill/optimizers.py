@@ -59,7 +59,7 @@ class Gated:
 
     def apply(self, grads: list[Any], trainable_variables: Any = None) -> None:
         variables = list(self._trainable_variables if trainable_variables is None else trainable_variables)  # type: ignore[attr-defined]
-        grads = _over_replicas(grads)
+        grads = _over_replicas(grads, variables)
         if not self.gated:
             super().apply(grads, variables)  # type: ignore[misc]
             return
@@ -81,22 +81,25 @@ class Gated:
     def _clip_gradients(self, grads: list[Any]) -> list[Any]:
         # Keras writes the norm as a square and a sum, and so goes twice over all gradients.
         if self.global_clipnorm:  # type: ignore[attr-defined]
-            # The norm is that of the whole gradient: a row that a batch reads twice has one.
-            once = [_rows_once(gradient) for gradient in grads]
-            return tf.clip_by_global_norm(once, self.global_clipnorm)[0]  # type: ignore[attr-defined]
+            return tf.clip_by_global_norm(grads, self.global_clipnorm)[0]  # type: ignore[attr-defined]
         return super()._clip_gradients(grads)  # type: ignore[misc]
 
     def _factor(self, variable: Any) -> Any:
         return tf.convert_to_tensor(self.factors)[self._get_variable_index(variable)]  # type: ignore[attr-defined]
 
 
-def _over_replicas(gradients: list[Any]) -> list[Any]:
-    """The sums of the replicas' gradients."""
+def _over_replicas(gradients: list[Any], variables: list[Any]) -> list[Any]:
+    """The sums of the replicas' gradients.
+
+    In the norm that clips, each use of a table's row counts by itself, as in BERT's own code. A position is used once in a batch, but
+    once by each replica: these are added up.
+    """
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return list(gradients)
     summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, [g for g in gradients if g is not None]))
-    return [None if gradient is None else next(summed) for gradient in gradients]
+    whole = [None if gradient is None else next(summed) for gradient in gradients]
+    return [_rows_once(g) if "position" in v.path else g for g, v in zip(whole, variables, strict=True)]
 
 
 def _rows_once(gradient: Any) -> Any:
