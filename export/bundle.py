@@ -127,7 +127,7 @@ def export_bundle(
             "task": model.task,
             "label_names": list(names),
             "family": model.family,
-            "parameters": int(sum(np.prod(w.shape) for w in model.weights if "seed_generator" not in w.path)),
+            "parameters": parameters_of(model),
             "quantization": quantize,
             "quantizer": tool_for(model.family, quantize),
             "length": file.length,
@@ -147,6 +147,11 @@ def export_bundle(
         }
         atomic_write(directory / MANIFEST, sealed(manifest))
     return Path(out)
+
+
+def parameters_of(model: TextModel) -> int:
+    """Numbers that the file holds; the states of dropout are none of them."""
+    return int(sum(np.prod(w.shape) for w in model.weights if "seed_generator" not in w.path))
 
 
 def _golden(model: TextModel, file: TFLiteModel, tolerance: float, data: Split | None) -> dict[str, Any]:

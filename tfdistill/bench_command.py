@@ -6,7 +6,6 @@ import json
 import sys
 from datetime import datetime
 from importlib import metadata
-from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -253,12 +252,10 @@ def _disagreements(files: dict[Path, Path], data: str | None, sources: list[str]
     loaded = [(source, load(source)) for source in sources]
     found: dict[Path, dict[str, Any]] = {}
     for path, file in files.items():
-        source, model = next(
-            ((source, model) for source, model in loaded if _fits(model, path)),
-            (None, loaded[0][1] if loaded else None),
-        )
-        if source is None or model is None:
+        fitting = [(source, model) for source, model in loaded if _fits(model, path)]
+        if not fitting:
             continue
+        source, model = fitting[0]
         text = data_for(model, source, data or "")
         if not isinstance(text, TextData):
             raise UserError(f"--data {data}: expected texts with a class or a number each")
@@ -298,6 +295,8 @@ def _disagreements(files: dict[Path, Path], data: str | None, sources: list[str]
 
 def _fits(model: Any, bundle: Path) -> bool:
     """Whether a bundle was made from such a model: its family, parameters, labels and vocabulary."""
+    from tfdistill.export.bundle import parameters_of
+
     try:
         said = json.loads((bundle / "manifest.json").read_text("utf-8"))
         vocabulary = (bundle / "vocab.txt").read_text("utf-8").split("\n")
@@ -305,8 +304,8 @@ def _fits(model: Any, bundle: Path) -> bool:
         return False
     pieces = [*model.tokenizer.vocabulary]
     names = list(model.label_names or said.get("label_names", []))
-    parameters = sum(prod(weight.shape) for weight in model.weights if "seed_generator" not in weight.path)
-    same = (said.get("family"), said.get("parameters"), said.get("label_names")) == (model.family, parameters, names)
+    theirs = tuple(said.get(key) for key in ("family", "parameters", "label_names"))
+    same = theirs == (model.family, parameters_of(model), names)
     return same and vocabulary[: len(pieces)] == pieces
 
 
