@@ -153,8 +153,11 @@ def main() -> None:
     parser.add_argument("--half", choices=("first", "second"), help=argparse.SUPPRESS)
     options = parser.parse_args()
 
+    models = options.runs / "cells"
+    results = options.results or models
+
     def place(name: str, half: str, seed: int) -> Path:
-        return options.runs / "cells" / f"{name}-{half}-{seed}.json"
+        return results / f"{name}-{half}-{seed}.json"
 
     if options.half:
         (name,), (seed,) = options.only, options.seeds
@@ -162,7 +165,7 @@ def main() -> None:
         teacher = options.small_teacher if half.small_teacher else options.teacher
         methods = BOTH if PAIRS[name].gain else BOTH[:1]
         out = place(name, options.half, seed)
-        run_cell(options.data, teacher, half.recipe, Cell(half.settings, half.rates), seed, out, methods)
+        run_cell(options.data, teacher, half.recipe, Cell(half.settings, half.rates), seed, out, models, methods)
         return
     failed: list[str] = []
     for seed in () if options.show else options.seeds:
@@ -173,6 +176,7 @@ def main() -> None:
                 if place(name, half_name, seed).is_file():
                     continue
                 command = [sys.executable, __file__, options.data, "--runs", options.runs, "--teacher", options.teacher]
+                command += ["--results", results]
                 command += ["--small-teacher", options.small_teacher] if options.small_teacher else []
                 command += ["--seeds", str(seed), "--only", name, "--half", half_name]
                 if subprocess.run(list(map(str, command))).returncode:

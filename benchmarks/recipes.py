@@ -4,7 +4,8 @@
 
 DATA is a directory with train, dev and test. A cell is one recipe and seed: distilled and undistilled with the same start,
 steps, texts and learning-rate candidates, in a process of its own. A cell whose result is there is not run again, so the
-same command goes on after an interruption. `--only` takes some of the recipes, `--show` writes the table and trains nothing.
+same command goes on after an interruption. Models go to --runs, results to --results, small enough to be kept. `--only` takes
+some of the recipes, `--show` writes the table and trains nothing.
 """
 
 from __future__ import annotations
@@ -62,9 +63,16 @@ def make_teacher(data: str, out: Path, epochs: float) -> None:
 
 
 def run_cell(
-    data: str, teacher: Path, name: str, cell: Cell, seed: int, out: Path, methods: Sequence[str] = BOTH
+    data: str,
+    teacher: Path,
+    name: str,
+    cell: Cell,
+    seed: int,
+    out: Path,
+    models: Path,
+    methods: Sequence[str] = BOTH,
 ) -> None:
-    """Train the recipe `name` and write its scores, and beside them the student: distilled, the first of `methods`."""
+    """Train the recipe `name`, write its scores to `out` and its student, distilled by the first of `methods`, below `models`."""
     import keras
 
     from tfdistill.asking import ask_teacher
@@ -106,7 +114,7 @@ def run_cell(
         "methods": found,
         "seconds": time.monotonic() - started,
     }
-    save(trained[0].result.student, out.with_suffix(""))
+    save(trained[0].result.student, models / out.stem)
     atomic_write(out, json.dumps(said, indent=2) + "\n")
 
 
@@ -140,6 +148,7 @@ def add_common(parser: argparse.ArgumentParser, choices: Iterable[str], what: st
     """Options of benchmarks whose cells can be taken up again."""
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--only", nargs="+", choices=list(choices), default=list(choices), help=f"some of the {what}")
+    parser.add_argument("--results", type=Path, help="directory for the cells' results; RUNS/cells if not given")
     parser.add_argument("--table", type=Path, help="Markdown file for the table")
     parser.add_argument("--show", action="store_true", help="train nothing")
 
@@ -162,20 +171,26 @@ def main() -> None:
     parser.add_argument("--general", nargs="+", default=[], help="settings of general stages: text=… general_teacher=…")
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    teacher = options.runs / "teacher"
+    teacher, models = options.runs / "teacher", options.runs / "cells"
+    results = options.results or models
 
     def place(name: str, seed: int) -> Path:
-        return options.runs / "cells" / f"{name}-{seed}.json"
+        return results / f"{name}-{seed}.json"
 
     if options.cell:
         seed = options.seeds[0]
         cell = CELLS[options.cell]
         if cell.general:
             cell = replace(cell, settings=(*cell.settings, *options.general))
-        run_cell(options.data, teacher / "student", options.cell, cell, seed, place(options.cell, seed))
+        run_cell(options.data, teacher / "student", options.cell, cell, seed, place(options.cell, seed), models)
         return
     if not options.show and not (teacher / "student").is_dir():
         make_teacher(options.data, teacher, options.teacher_epochs)
+    if not (results / "teacher.json").is_file():
+        said = json.loads((teacher / "run.json").read_text("utf-8"))
+        kept = {name: said[name] for name in ("scores", "parameters", "seconds")}
+        results.mkdir(parents=True, exist_ok=True)
+        atomic_write(results / "teacher.json", json.dumps(kept, indent=2) + "\n")
     failed = []
     for seed in () if options.show else options.seeds:
         for name in options.only:
@@ -185,6 +200,8 @@ def main() -> None:
                 options.data,
                 "--runs",
                 str(options.runs),
+                "--results",
+                str(results),
                 *(["--general", *options.general] if options.general else []),
             ]
             command = [sys.executable, __file__, *same, "--seeds", str(seed), "--cell", name]
@@ -196,7 +213,7 @@ def main() -> None:
         for seed in options.seeds
         if place(name, seed).is_file()
     ]
-    finish(table(cells, json.loads((teacher / "run.json").read_text("utf-8"))), options.table, failed)
+    finish(table(cells, json.loads((results / "teacher.json").read_text("utf-8"))), options.table, failed)
 
 
 if __name__ == "__main__":

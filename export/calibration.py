@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +13,17 @@ _DEPTH = 12.0
 _GELU_LEAST = -5.0
 
 
+# Static quantization gives these outputs a range of their own.
+_FIXED = ("SOFTMAX", "TANH")
+# These give the values they read, with one range for both.
+_MOVES = ("RESHAPE", "TRANSPOSE")
+
+
 def ranges(
-    content: bytes, rows: Iterable[Mapping[str, np.ndarray]], operators: Collection[str]
+    content: bytes,
+    rows: Iterable[Mapping[str, np.ndarray]],
+    operators: Collection[str],
+    learned: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, dict[str, np.ndarray]]:
     """`min` and `max` of each float tensor that `operators` read or give, by its name, over all rows.
 
@@ -26,6 +36,7 @@ def ranges(
         content: the file.
         rows: calibration data, int32 (1, length) by input.
         operators: builtin names such as "FULLY_CONNECTED".
+        learned: the ranges of quantization-aware training, as `learned_ranges` gives them; they take the place of those seen.
     """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -61,11 +72,67 @@ def ranges(
             if "GELU" in names:
                 least = max(least, min(_GELU_LEAST, most))
             seen[index].append((least, most))
+    names = {index: detail["name"] for index, detail in details.items()}
+    of_tensors = _of_tensors(all_operators, names, learned or {})
     made = {}
     for index, pairs in seen.items():
-        shape, (least, most) = (1,) * len(details[index]["shape"]), (min(pairs)[0], max(most for _, most in pairs))
+        shape = (1,) * len(details[index]["shape"])
+        least, most = of_tensors.get(index, (min(pairs)[0], max(most for _, most in pairs)))
         made[details[index]["name"]] = {
             "min": np.full(shape, least, np.float32),
             "max": np.full(shape, most, np.float32),
         }
     return made
+
+
+def learned_ranges(tensors: Mapping[str, np.ndarray], factors: Mapping[str, float]) -> dict[str, np.ndarray]:
+    """(2,) for each place in a graph.
+
+    Args:
+        tensors: of quantization.safetensors, what `tfdistill.models.quantized` calls `activation_ranges`.
+        factors: by which the graph scales what a dense layer gives.
+    """
+    return {
+        name: values * (factors.get(name.removesuffix(".gives"), 1.0) if name.endswith(".gives") else 1.0)
+        for name, values in tensors.items()
+        if not name.endswith(".share")
+    }
+
+
+def _of_tensors(
+    operators: list[dict[str, Any]], names: Mapping[int, str], learned: Mapping[str, np.ndarray]
+) -> dict[int, tuple[float, float]]:
+    """Least and largest value of tensors by index, where `learned` says it.
+
+    Tensors are named after their layers (`tfdistill.export.parts`). One that several layers read gets what holds all of their
+    ranges. What comes from a dense layer whose result was not rounded in training keeps to the data.
+    """
+    found: dict[int, tuple[float, float]] = {}
+    fixed = {index for operator in operators if operator["op_name"] in _FIXED for index in operator["outputs"]}
+    for operator in operators:
+        if operator["op_name"] == "FULLY_CONNECTED" and f"{_scope(names[operator['inputs'][1]])}.gives" not in learned:
+            fixed.update(operator["outputs"])
+
+    def take(index: int, key: str) -> None:
+        if key in learned and index not in fixed:
+            least, most = map(float, learned[key])
+            have = found.get(index, (least, most))
+            found[index] = min(least, have[0]), max(most, have[1])
+
+    for operator in operators:
+        inputs, outputs, kind = operator["inputs"], operator["outputs"], operator["op_name"]
+        if kind == "FULLY_CONNECTED":
+            layer = _scope(names[inputs[1]])
+            take(inputs[0], f"{layer}.reads")
+            take(outputs[0], f"{layer}.gives")
+        elif kind in ("BATCH_MATMUL", "ADD"):
+            take(outputs[0], _scope(names[outputs[0]]))
+    moves = [(move["inputs"][0], move["outputs"][0]) for move in operators if move["op_name"] in _MOVES]
+    for before, after in (*moves, *((after, before) for before, after in reversed(moves))):
+        if before in found and after not in found and after not in fixed:
+            found[after] = found[before]
+    return found
+
+
+def _scope(name: str) -> str:
+    return name.split(";")[0].rpartition("/")[0]

@@ -46,8 +46,9 @@ def graph(
     *,
     peaks: Mapping[str, np.ndarray] | None = None,
     watch: Callable[[str, tf.Tensor], None] | None = None,
+    reorders: bool = True,
 ) -> tf.Module:
-    """A module whose `forwards`, one for each length and by its signature's name, share their weights.
+    """A module whose `forwards`, one for each length and by its signature's name, share their weights; `factors` as in `Parts`.
 
     They take int32 [1, length] `token_ids`, `padding_mask`, `segment_ids` and give `logits`: [1, C], or [1, length, C] for
     token classification and question answering.
@@ -59,7 +60,7 @@ def graph(
         table: how the word pieces are held, "float" or "int8" with a scale for each row.
         probabilities: give `probabilities`, the softmax of the logits, in their place.
         peaks: for static quantization, what `measure` gives.
-        watch: as for `Parts`.
+        watch, reorders: as for `Parts`.
     """
     name, pooled = next(
         (head for ending, head in HEADS.items() if config["architectures"][0].endswith(ending)), ("classifier", True)
@@ -76,7 +77,7 @@ def graph(
 
     if config["model_type"] == "tfdistill_bilstm":
         tensors = {**tensors, "classifier.weight": tensors["head.kernel"].T, "classifier.bias": tensors["head.bias"]}
-    parts = Parts(tensors, table, hold, peaks, watch)
+    parts = Parts(tensors, table, hold, peaks, watch, reorders)
 
     def function(length: int) -> tf.types.experimental.PolymorphicFunction:
         encoder, head = BUILDERS[config["model_type"]](config, parts, length, pooled), parts.dense(name)
@@ -91,7 +92,7 @@ def graph(
         return tf.function(forward, input_signature=signature, autograph=False)
 
     module.forwards = {signature_name(length, max(lengths)): function(length) for length in lengths}
-    module.held = list(held.values())
+    module.held, module.factors = list(held.values()), parts.factors
     return module
 
 

@@ -38,6 +38,8 @@ class Parts:
         peaks: for static quantization, the largest magnitude of each channel (out,) of what dense layers add to a residual
             sum, by layer; otherwise None.
         watch: called with each such layer's name and what it adds, (n, out).
+        reorders: whether products may be taken in another order than in the model, where that is less work. Ranges that
+            were learned hold for the model's order.
     """
 
     def __init__(
@@ -47,20 +49,31 @@ class Parts:
         hold: Hold,
         peaks: Mapping[str, np.ndarray] | None = None,
         watch: Callable[[str, tf.Tensor], None] | None = None,
+        reorders: bool = True,
     ):
+        self.reorders = reorders
         self.tensors, self.table, self.hold, self.peaks, self.watch = tensors, table, hold, peaks, watch
+        self.factors: dict[str, float] = {}  # by which dense layers were scaled, as a whole
 
     def embedding(self, name: str) -> Function:
         """ids (n,) to rows (n, width)."""
         return embedding(self.tensors[f"{name}.weight"], self.table, self.hold)
 
     def dense(self, name: str, scale: float | np.ndarray = 1.0) -> Function:
-        """x (n, in) to (n, out), times `scale`, one or (out,). A dense layer without a bias in the tensors has none."""
+        """x (n, in) to (n, out), times `scale`, one or (out,). A dense layer without a bias in the tensors has none.
+
+        The file's tensors are named after the layer, by which learned ranges find them.
+        """
         kernel = self.hold(np.ascontiguousarray(self.tensors[f"{name}.weight"].T) * np.asarray(scale, "float32"))
-        if f"{name}.bias" not in self.tensors:
-            return lambda x: tf.matmul(x, kernel)
-        bias = self.tensors[f"{name}.bias"] * np.asarray(scale, "float32")
-        return lambda x: tf.matmul(x, kernel) + bias
+        if np.ndim(scale) == 0:
+            self.factors[name] = float(scale)
+        bias = self.tensors[f"{name}.bias"] * np.asarray(scale, "float32") if f"{name}.bias" in self.tensors else None
+
+        def dense(x: tf.Tensor) -> tf.Tensor:
+            with tf.name_scope(name):
+                return tf.matmul(x, kernel) if bias is None else tf.matmul(x, kernel) + bias
+
+        return dense
 
     def add_dense(self, name: str) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         """(rest (n, out), x (n, in)) to their residual sum, rest + dense(x).
@@ -99,7 +112,10 @@ class Parts:
     def no_norm(self, name: str) -> Function:
         """MobileBERT's γ∘x + β."""
         gamma, beta = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
-        return lambda x: x * gamma + beta
+        if self.reorders:
+            return lambda x: x * gamma + beta
+        # The converter would move γ and β into the dense layers that read the sum; it does not look behind a maximum.
+        return lambda x: tf.maximum(x * gamma + beta, np.finfo("float32").min)
 
 
 def embedding(values: np.ndarray, table: str, hold: Hold) -> Callable[[tf.Tensor], tf.Tensor]:

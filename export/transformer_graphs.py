@@ -39,16 +39,20 @@ def attention(parts: Parts, names: tuple[str, str, str], heads: int, scale: floa
         return tf.transpose(tf.reshape(x, [x.shape[0], heads, x.shape[1] // heads]), [1, 0, 2])
 
     def attend(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, key_bias: tf.Tensor) -> tf.Tensor:
-        scores = tf.matmul(split(ask(query)), split(offer(key)), transpose_b=True)
+        asked, offered = split(ask(query)), split(offer(key))
+        with tf.name_scope(f"{names[0]}.scores"):
+            scores = tf.matmul(asked, offered, transpose_b=True)
+        with tf.name_scope(f"{names[0]}.masked"):
+            masked = scores + key_bias
         given = give(value)
-        mixed = tf.matmul(tf.nn.softmax(scores + key_bias), split(given))
+        mixed = tf.matmul(tf.nn.softmax(masked), split(given))
         return tf.reshape(tf.transpose(mixed, [1, 0, 2]), [query.shape[0], given.shape[1]])
 
     return attend
 
 
 def first_attention(parts: Parts, names: tuple[str, str, str], heads: int, scale: float) -> Attention:
-    """The first row of `attention`, (1, heads * value size), without a key or a value for each token.
+    """`attention` of one query, without a key or a value for each token: (1, heads * value size).
 
     With one query q the products can be taken in another order: q · (x K) = (q Kᵀ) · x, and a (x V) = (a x) V. What was a
     product with every token is one with every head. The key's bias adds the same to all scores, which softmax takes away.
@@ -66,7 +70,7 @@ def first_attention(parts: Parts, names: tuple[str, str, str], heads: int, scale
     own_query, own_value = own(back.shape[0]), own(give.shape[1])
 
     def attend(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, key_bias: tf.Tensor) -> tf.Tensor:
-        asked = tf.matmul(ask(query[:1]) * own_query, back)
+        asked = tf.matmul(ask(query) * own_query, back)
         scores = tf.matmul(tf.reshape(asked, [1, *asked.shape]), tf.reshape(key, [1, *key.shape]), transpose_b=True)
         mixed = tf.matmul(tf.nn.softmax(scores + key_bias), tf.reshape(value, [1, *value.shape]))
         given = tf.matmul(tf.reshape(mixed, [heads, value.shape[1]]), give)
@@ -170,7 +174,7 @@ def _layer(
     first: bool,
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """(x (length, width), key_bias) to the layer's states (length, width), or its first one (1, width) if `first`."""
-    kind, act = (first_attention if first else attention), ACTIVATIONS[activation]
+    kind, act = (first_attention if first and parts.reorders else attention), ACTIVATIONS[activation]
     query, key, value = (f"{prefix}.{names[part]}" for part in ("query", "key", "value"))
     attend = kind(parts, (query, key, value), heads, scale)
     widen = parts.dense(f"{prefix}.{names['widen']}")
@@ -178,7 +182,8 @@ def _layer(
     norms = [parts.layer_norm(f"{prefix}.{names[part]}", epsilon) for part in ("attention_norm", "output_norm")]
 
     def layer(x: tf.Tensor, key_bias: tf.Tensor) -> tf.Tensor:
-        x = norms[0](project(x[:1] if first else x, attend(x, x, x, key_bias)))
+        rest = x[:1] if first else x
+        x = norms[0](project(rest, attend(rest, x, x, key_bias)))
         return norms[1](narrow(x, act(widen(x))))
 
     return layer
@@ -247,7 +252,8 @@ def _mobile_layer(
         return lambda x: after(narrow(x, activation(widen(x))))
 
     squeeze, squeeze_attention = bottleneck("input"), bottleneck("attention")
-    kind, inner = (first_attention if first else attention), f"{prefix}.attention.self"
+    kind = first_attention if first and parts.reorders else attention
+    inner = f"{prefix}.attention.self"
     attend = kind(parts, (f"{inner}.query", f"{inner}.key", f"{inner}.value"), heads, (width // heads) ** -0.5)
     project, attention_norm = parts.add_dense(f"{prefix}.attention.output.dense"), norm("attention.output.LayerNorm")
     networks = [feed_forward(f"ffn.{n}.") for n in range(config["num_feedforward_networks"] - 1)]
@@ -262,7 +268,7 @@ def _mobile_layer(
         inside = inside if squeeze is None else squeeze(inside)
         query = x if squeeze_attention is None else squeeze_attention(x)
         query = inside if reads_narrow else query
-        mixed = attend(query, query, inside if reads_narrow else x, key_bias)
+        mixed = attend(query[:1] if first else query, query, inside if reads_narrow else x, key_bias)
         inside = attention_norm(project(inside[:1] if first else inside, mixed))
         for network in networks:
             inside = network(inside)

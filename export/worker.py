@@ -17,6 +17,8 @@ from typing import Any
 
 from tfdistill.export.modes import AEQ
 
+# As in tfdistill.models.hf, whose import would bring Keras into this process.
+RANGES = "quantization.safetensors"
 # What static quantization takes. Left in float32 are residual sums and LayerNorm, whose variance has no place in 8 bits, and
 # the way from word-piece rows to their sum, whose int8 table has a scale for each row already.
 STATIC = (
@@ -36,17 +38,21 @@ def convert(job: dict[str, Any]) -> None:
     import tensorflow as tf
     from safetensors.numpy import load_file
 
+    from tfdistill.export.calibration import learned_ranges
     from tfdistill.export.graphs import graph, measure
 
     directory, out, lengths = Path(job["directory"]), Path(job["out"]), job["lengths"]
     config = json.loads((directory / "config.json").read_text("utf-8"))
     with tempfile.TemporaryDirectory(dir=out) as saved:
-        tensors, peaks = load_file(directory / "model.safetensors"), None
-        if job["calibration"] is not None:
+        tensors, peaks, trained = load_file(directory / "model.safetensors"), None, {}
+        if job["calibration"] is not None and (directory / RANGES).is_file():
+            trained = load_file(directory / RANGES)
+            peaks = {name.removesuffix(".share"): value for name, value in trained.items() if name.endswith(".share")}
+        elif job["calibration"] is not None:
             peaks = measure(config, tensors, max(lengths), _rows(job["calibration"]))
-        module = graph(config, tensors, lengths, job["table"], job["probabilities"], peaks=peaks)
+        module = graph(config, tensors, lengths, job["table"], job["probabilities"], peaks=peaks, reorders=not trained)
         signatures = {name: forward.get_concrete_function() for name, forward in module.forwards.items()}
-        names = list(signatures)
+        names, learned = list(signatures), learned_ranges(trained, module.factors)
         # By way of a SavedModel: functions without one lose their weights or signature, and no error says so.
         tf.saved_model.save(module, saved, signatures=signatures)
         del module, signatures, tensors
@@ -54,7 +60,7 @@ def convert(job: dict[str, Any]) -> None:
         for mode, tool in job["modes"].items():
             if tool == AEQ:
                 plain = plain or _tensorflow(saved, names, "fp32", None)
-                content = _quantizer(plain, mode, job["calibration"])
+                content = _quantizer(plain, mode, job["calibration"], learned)
             else:
                 content = _tensorflow(saved, names, mode, job["calibration"])
             (out / f"{mode}.tflite").write_bytes(content)
@@ -78,7 +84,7 @@ def _tensorflow(saved: str, signatures: list[str], mode: str, calibration: str |
     return converter.convert()
 
 
-def _quantizer(content: bytes, mode: str, calibration: str | None) -> bytes:
+def _quantizer(content: bytes, mode: str, calibration: str | None, learned: dict[str, Any]) -> bytes:
     from ai_edge_quantizer import quantizer, recipe, recipe_manager
 
     from tfdistill.export.calibration import ranges
@@ -93,7 +99,8 @@ def _quantizer(content: bytes, mode: str, calibration: str | None) -> bytes:
         bits = {"activation_num_bits": 8 if mode == "int8" else 16, "weight_num_bits": 8}
         manager.add_static_config(regex=".*", operation_name=operator, **bits)
     made = quantizer.Quantizer(bytearray(content), manager.get_quantization_recipe())
-    found = ranges(content, _rows(calibration), STATIC)
+    # int16 is symmetric and has room: it keeps to the data.
+    found = ranges(content, _rows(calibration), STATIC, learned if mode == "int8" else None)
     return bytes(made.quantize(found, enable_progress_report=False).quantized_model)
 
 

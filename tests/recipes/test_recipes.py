@@ -107,6 +107,7 @@ SMALL: dict[str, list[str]] = {
     "mobilebert": [],
     "xtremedistil": ["embedding_size=8", "lstm_size=6"],
     "bilstm": ["embedding_size=8", "lstm_size=6", "dense_size=7", "copies=1"],
+    "quantization_aware": [],
 }
 
 

@@ -87,6 +87,8 @@ class BertLayer(Composite):
     With `first_only` it reads all positions and computes the first alone: (B, 1, H) and (B, A, 1, L).
     """
 
+    attention_quantizer: Any = None  # of `tfdistill.models.quantized`
+
     def __init__(self, config: Any, **kwargs: Any):
         super().__init__(**kwargs)
         width, self.heads = config.hidden_size, config.num_attention_heads
@@ -111,7 +113,9 @@ class BertLayer(Composite):
         key, value = self.key(hidden), self.value(hidden)
         hidden = hidden[:, :1] if first_only else hidden
         query = self.query(hidden)
-        mixed, scores = attend(query, key, value, key_bias, self.heads, self.attention_dropout, training)
+        mixed, scores = attend(
+            query, key, value, key_bias, self.heads, self.attention_dropout, training, self.attention_quantizer
+        )
         mixed = self.dropout(self.attention_output(mixed), training=training)
         hidden = self.attention_norm(hidden + mixed)
         fed = self.dropout(self.output_dense(self.intermediate(hidden)), training=training)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from tfdistill.data.tokenize import Tokenizer
@@ -26,6 +27,8 @@ from tfdistill.models.pruned import PrunedBertConfig
 from tfdistill.models.text import TextModel
 
 WEIGHTS, CONFIG, LABELS = "model.safetensors", "config.json", "labels.txt"
+# What quantization-aware training learned of the activations; for the weights whose SHA-256 its metadata has.
+RANGES = "quantization.safetensors"
 BILSTM_TYPE = "tfdistill_bilstm"
 # MobileBertConfig can describe an IB-BERT, transformers' layers cannot compute it; so its directory does not claim so.
 IB_BERT_TYPE = "tfdistill_ib_bert"
@@ -110,6 +113,8 @@ def load_directory(
     if same_head:
         _fill(head_names(model), tensors, directory, prefix)
     model.tokenizer = tokenizer
+    if (directory / RANGES).is_file():
+        model.learned_ranges = _read_ranges(directory / RANGES)
     return model
 
 
@@ -126,7 +131,9 @@ def write_model(model: TextModel, directory: Path, recipe: dict[str, Any] | None
     for name, variable, transpose in chain(encoder_names(model), pooler_names(model), head_names(model)):
         value = np.asarray(variable.numpy(), "float32")
         tensors[name] = np.ascontiguousarray(value.T if transpose else value)
-    atomic_write(directory / WEIGHTS, save(tensors, metadata={"format": "pt"}))
+    content = save(tensors, metadata={"format": "pt"})
+    atomic_write(directory / WEIGHTS, content)
+    _write_ranges(model, directory / RANGES, hashlib.sha256(content).hexdigest())
     atomic_write(directory / CONFIG, json.dumps(_hf_config(model), indent=2) + "\n")
     tokenizer = getattr(model, "tokenizer", None)
     if tokenizer is not None:
@@ -216,6 +223,25 @@ def _read_weights(path: Path) -> dict[str, np.ndarray]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is damaged or no safetensors file ({error}); fetch it again") from error
+
+
+def _read_ranges(path: Path) -> tuple[str, dict[str, np.ndarray]]:
+    """(SHA-256 of the weights that they belong to, the ranges)."""
+    try:
+        with safe_open(path, "np") as file:
+            return (file.metadata() or {}).get("weights", ""), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is damaged or no safetensors file ({error}); remove it, or fetch it again") from error
+
+
+def _write_ranges(model: TextModel, path: Path, weights: str) -> None:
+    """What quantization-aware training learned, unless the weights (`weights`: their SHA-256) have been trained since."""
+    ranges = getattr(model, "activation_ranges", None)
+    if ranges is None:
+        of, ranges = getattr(model, "learned_ranges", ("", {}))
+        if of != weights:
+            return
+    atomic_write(path, save(dict(ranges), metadata={"weights": weights}))
 
 
 def _head_size(tensors: dict[str, np.ndarray]) -> int | None:

@@ -67,10 +67,16 @@ class Dropout(keras.layers.Dropout):
 class Linear(keras.layers.Dense):
     """Dense over the last axis as one two-dimensional product: one kernel in TFLite, and no batched gradient."""
 
+    quantizer: Any = None  # of `tfdistill.models.quantized`, set before the first call
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         shape = ops.shape(inputs)
         flat = inputs if len(shape) == 2 else ops.reshape(inputs, (-1, shape[-1]))
-        outputs = self.activation(tf.nn.bias_add(ops.matmul(flat, self.kernel), ops.convert_to_tensor(self.bias)))
+        kernel, bias = ops.convert_to_tensor(self.kernel), ops.convert_to_tensor(self.bias)
+        if self.quantizer is None:
+            outputs = self.activation(tf.nn.bias_add(ops.matmul(flat, kernel), bias))
+        else:
+            outputs = self.quantizer(flat, kernel, bias, activation=self.activation)
         return outputs if len(shape) == 2 else ops.reshape(outputs, (*shape[:-1], self.units))
 
 
@@ -85,8 +91,12 @@ class NoNorm(keras.layers.Layer):
         return inputs * self.gamma + self.beta
 
 
+def _masked_softmax(scores: Any, key_bias: Any) -> Any:
+    return ops.softmax(scores + ops.cast(key_bias, scores.dtype), axis=-1)
+
+
 def attend(
-    query: Any, key: Any, value: Any, key_bias: Any, heads: int, dropout: Any, training: bool
+    query: Any, key: Any, value: Any, key_bias: Any, heads: int, dropout: Any, training: bool, quantizer: Any = None
 ) -> tuple[Any, Any]:
     """Scaled dot-product attention of queries (B, M, heads·size) over keys and values (B, L, heads·size).
 
@@ -99,6 +109,6 @@ def attend(
 
     scale = ops.cast((query.shape[-1] // heads) ** -0.5, query.dtype)
     scores = ops.matmul(split(query) * scale, ops.transpose(split(key), (0, 1, 3, 2)))
-    weights = ops.softmax(scores + ops.cast(key_bias, scores.dtype), axis=-1)
+    weights = (quantizer or _masked_softmax)(scores, key_bias)
     mixed = ops.matmul(dropout(weights, training=training), split(value))
     return ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (batch, queries, value.shape[-1])), scores

@@ -181,6 +181,8 @@ class FeedForward(Composite):
 class MobileBertLayer(Composite):
     """One layer. Returns (hidden state (B, L, body), attention scores (B, A, L, L) before mask and softmax)."""
 
+    attention_quantizer: Any = None  # of `tfdistill.models.quantized`
+
     def __init__(self, config: MobileBertConfig, **kwargs: Any):
         super().__init__(**kwargs)
         self.config, dtype, width = config, self.dtype_policy, config.width
@@ -212,9 +214,8 @@ class MobileBertLayer(Composite):
         else:
             reads = narrow if self.config.use_bottleneck_attention else hidden
             query, key, value = self.query(reads), self.key(reads), self.value(reads)
-        mixed, scores = attend(
-            query, key, value, key_bias, self.config.num_attention_heads, self.attention_dropout, training
-        )
+        heads, quantizer = self.config.num_attention_heads, self.attention_quantizer
+        mixed, scores = attend(query, key, value, key_bias, heads, self.attention_dropout, training, quantizer)
         mixed = self.inner_dropout(self.attention_output(mixed), training=training)
         narrow = self.attention_norm(mixed + narrow)
         for network in self.stack:

@@ -155,6 +155,8 @@ class PrunedBertLayer(Composite):
     `gates` (B, A), if given, are factors on the output of each head: 1 changes nothing, 0 is a head that is not there.
     """
 
+    attention_quantizer: Any = None  # of `tfdistill.models.quantized`
+
     def __init__(self, config: PrunedBertConfig, shape: LayerShape, **kwargs: Any):
         super().__init__(**kwargs)
         width, self.shape = config.hidden_size, shape
@@ -180,7 +182,9 @@ class PrunedBertLayer(Composite):
 
     def call(self, hidden: Any, key_bias: Any, training: bool = False, gates: Any = None) -> tuple[Any, Any]:
         query, key, value = self.query(hidden) * self.rescale, self.key(hidden), self.value(hidden)
-        mixed, scores = attend(query, key, value, key_bias, self.shape.heads, self.attention_dropout, training)
+        mixed, scores = attend(
+            query, key, value, key_bias, self.shape.heads, self.attention_dropout, training, self.attention_quantizer
+        )
         if gates is not None:
             wide = ops.repeat(ops.cast(gates, mixed.dtype), self.shape.value, axis=1)
             mixed = mixed * wide[:, None, :]

@@ -1,0 +1,52 @@
+"""Quantization-aware training (Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+Inference"; learned ranges after Esser et al. 2020, "Learned Step Size Quantization", and Jain et al. 2020).
+
+    (1 - λ)·CE(y, σ(z_q)) + λ·T²·KL(σ(z/T) ‖ σ(z_q/T))
+
+z are the logits of the teacher, the float student of another recipe, z_q those of the same network whose dense layers and attention
+are rounded as in a static int8 file. It starts from the teacher's weights and from the ranges that activations reach on
+`calibration_rows` rows; both are trained. `tfdistill export RUN/student --quantize int8` then takes the learned ranges. Scores of the
+run are those of the rounded network. For transformers; a BiLSTM's fused operator has ranges of its own.
+
+Idea:      a last stage in which the student learns to live with int8
+Command:   tfdistill train quantization_aware --teacher RUN/student --data DIR --out RUN8
+Published: ImageNet and COCO only; what it gave here stands in docs/export_support.md
+Cost:      a step takes about twice as long as one without rounding.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+
+from tfdistill.data.batching import Examples, dataset
+from tfdistill.data.reading import Data, read_split
+from tfdistill.models.quantized import QuantizationAware
+from tfdistill.models.text import TextModel
+from tfdistill.prepare import take
+from tfdistill.recipe import Recipe, soft_and_hard_terms
+from tfdistill.recipe import Settings as CommonSettings
+
+
+class Settings(CommonSettings):
+    epochs: float = Field(1, gt=0, description="passes over the training rows")
+    learning_rate: float = Field(5e-5, gt=0, description="peak learning rate; ranges move a hundred times as fast")
+    temperature: float = Field(1.0, gt=0, description="T")
+    soft_weight: float = Field(1.0, ge=0, le=1, description="λ, the share of the soft targets")
+    calibration_rows: int = Field(200, ge=1, description="training rows from which the ranges start")
+
+
+def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
+    settings = settings or Settings()
+    student = QuantizationAware.of(teacher)
+    encoded = read_split(data, data.splits["train"], student.tokenizer, settings.max_length).encoded
+    first = take(Examples(encoded), np.arange(min(settings.calibration_rows, len(encoded))))
+    student.calibrate(batch["student"] for batch in dataset(first, settings.batch_size, shuffle=False))
+    terms = soft_and_hard_terms(data.task, settings.soft_weight, settings.temperature)
+    return settings.recipe(
+        "quantization_aware",
+        teacher=teacher,
+        student=student,
+        data=data,
+        stages=(settings.stage("quantization", terms, rows="all"),),
+    )
