@@ -16,7 +16,9 @@ from tfdistill.data.metrics import softmax
 from tfdistill.data.textdata import Split
 from tfdistill.data.tokenize import Encoded
 from tfdistill.errors import UserError
+from tfdistill.export.bench.host import LEAST_RUNS, bench_files, machine
 from tfdistill.export.convert import convert_model, lengths_of
+from tfdistill.export.delegates import delegates
 from tfdistill.export.gate import AccuracyDropped, Scores, compare
 from tfdistill.export.golden_texts import TEXTS
 from tfdistill.export.mediapipe import LABELS, VOCABULARY, check_fits, with_metadata
@@ -49,6 +51,7 @@ def export_bundle(
     calibration: Encoded | None = None,
     golden_data: Split | None = None,
     mediapipe: bool = False,
+    latency: bool = False,
 ) -> Path:
     """Write a bundle, all or nothing: model.tflite, vocab.txt, tokenizer_config.json, labels.txt, golden.json, README.md
     and manifest.json.
@@ -68,6 +71,7 @@ def export_bundle(
         golden_data: texts whose first 200 go into golden.json, beside a hundred of ours. It ships inside apps!
         mediapipe: make the file one for MediaPipe's TextClassifier, with `probabilities` in place of logits, and the vocabulary
             and labels inside. Logits in golden.json are then logarithms of the probabilities.
+        latency: measure the file on this machine, one thread and a full row, for the manifest: some seconds.
 
     Raises:
         UserError: no tokenizer, an unknown quantization, a length out of range, a file that fails its audit, or a model that
@@ -136,6 +140,8 @@ def export_bundle(
             "output": file.output,
             "mediapipe": mediapipe,
             "operators": made.operators,
+            "delegates": delegates(content),
+            "latency": _latency(directory / MODEL) if latency else None,
             "parity": on_dev,
             "test": on_test,
             "versions": {name: metadata.version(name) for name in ("tfdistill", "tensorflow", "ai-edge-litert")},
@@ -147,6 +153,12 @@ def export_bundle(
         }
         atomic_write(directory / MANIFEST, sealed(manifest))
     return Path(out)
+
+
+def _latency(path: Path) -> dict[str, Any]:
+    (found,) = bench_files([path], runs=LEAST_RUNS, repeats=1)
+    kept = ("latency_ms", "first_ms", "memory_delta_mb", "threads", "runs", "tokens")
+    return {"machine": machine(), **{name: found[name] for name in kept}}
 
 
 def parameters_of(model: TextModel) -> int:

@@ -72,8 +72,8 @@ def ranges(
             if "GELU" in names:
                 least = max(least, min(_GELU_LEAST, most))
             seen[index].append((least, most))
-    names = {index: detail["name"] for index, detail in details.items()}
-    of_tensors = _of_tensors(all_operators, names, learned or {})
+    called = {index: detail["name"] for index, detail in details.items()}
+    of_tensors = _of_tensors(all_operators, called, learned or {})
     made = {}
     for index, pairs in seen.items():
         shape = (1,) * len(details[index]["shape"])

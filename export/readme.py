@@ -36,6 +36,15 @@ your own unless `golden.json` passes.
 
 The lines below show the calls; they are not compiled in tfdistill's tests.
 {mediapipe}
+## Accelerators
+
+By the conditions that the delegates of TensorFlow Lite check; not tried on a device. Each operator that is left costs a way to the
+processor and back, so measure before you ship one (`tfdistill bench --adb --delegate gpu`); the processor takes all of them.
+
+| delegate | takes | leaves to the processor |
+| --- | --- | --- |
+{delegates}
+
 ## Kotlin (LiteRT)
 
 ```kotlin
@@ -129,6 +138,15 @@ _MEANING = {
 }
 
 
+_DELEGATES = {"gpu": "GPU", "nnapi": "NNAPI (Android 11 or newer)", "core_ml": "Core ML"}
+
+
+def _delegate_row(name: str, said: dict[str, dict[str, int]]) -> str:
+    taken, left = (sum(said[key].values()) for key in ("takes", "leaves"))
+    kinds = ", ".join(f"{count} {kind}" for kind, count in said["leaves"].items())
+    return f"| {name} | {taken} of {taken + left} | {kinds or 'nothing'} |"
+
+
 def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool) -> str:
     """The text for a bundle with this manifest.
 
@@ -154,6 +172,7 @@ def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool) -> str:
         mediapipe=_MEDIAPIPE if manifest["mediapipe"] else "",
         lstm=_LSTM if "UNIDIRECTIONAL_SEQUENCE_LSTM" in manifest["operators"] else "",
         shorter=_SHORTER.format(names=", ".join(shorter)) if shorter else "",
+        delegates="\n".join(_delegate_row(name, manifest["delegates"][key]) for key, name in _DELEGATES.items()),
         lower=", lower-case, strip accents" if lower_case else "",
         kotlin=f"arrayOf(Array({length}) {{ FloatArray({count}) }})" if tokens else f"arrayOf(FloatArray({count}))",
     )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -54,27 +54,59 @@ def read_file(path: str | os.PathLike) -> bytes:
     return content
 
 
+class Tensor(NamedTuple):
+    """Type ("FLOAT32", "INT8" and so on), shape, and whether its values lie in the file."""
+
+    type: str
+    shape: tuple[int, ...]
+    constant: bool
+
+
+class Operator(NamedTuple):
+    """Builtin name, or "custom:NAME"; version; inputs and outputs, of which optional ones that are left out are missing."""
+
+    name: str
+    version: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+def read_operators(content: bytes, name: str = "the file") -> list[Operator]:
+    """All operators of all subgraphs. Raises UserError when the flatbuffer is damaged."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    def by_code(kind: type) -> dict[int, str]:
+        return {code: key for key, code in vars(kind).items() if not key.startswith("_")}
+
+    names, types, found = by_code(schema.BuiltinOperator), by_code(schema.TensorType), []
+    try:
+        model = schema.Model.GetRootAs(content, 0)
+        codes = [model.OperatorCodes(n) for n in range(model.OperatorCodesLength())]
+        for subgraph in (model.Subgraphs(n) for n in range(model.SubgraphsLength())):
+            tensors = []
+            for each in (subgraph.Tensors(n) for n in range(subgraph.TensorsLength())):
+                shape = tuple(each.Shape(n) for n in range(each.ShapeLength()))
+                buffer = model.Buffers(each.Buffer())
+                tensors.append(Tensor(types[each.Type()], shape, buffer.DataLength() > 0 or buffer.Offset() > 1))
+            for each in (subgraph.Operators(n) for n in range(subgraph.OperatorsLength())):
+                code = codes[each.OpcodeIndex()]
+                builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+                custom = builtin == schema.BuiltinOperator.CUSTOM
+                kind = f"custom:{code.CustomCode().decode()}" if custom else names[builtin]
+                inputs = [tensors[each.Inputs(n)] for n in range(each.InputsLength()) if each.Inputs(n) >= 0]
+                outputs = [tensors[each.Outputs(n)] for n in range(each.OutputsLength())]
+                found.append(Operator(kind, code.Version(), tuple(inputs), tuple(outputs)))
+    except Exception as error:  # a damaged flatbuffer fails in many ways, all of them meaning the same
+        raise UserError(f"{name} is damaged ({type(error).__name__}: {error}); export it again") from error
+    return found
+
+
 def operators(content: bytes, name: str = "the file") -> dict[str, int]:
     """How often each operator occurs, over all subgraphs; those that are not built in as "custom:NAME".
 
     Raises UserError when the flatbuffer is damaged.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
-    names = {code: key for key, code in vars(schema.BuiltinOperator).items() if not key.startswith("_")}
-    counts: Counter[str] = Counter()
-    try:
-        model = schema.Model.GetRootAs(content, 0)
-        codes = [model.OperatorCodes(n) for n in range(model.OperatorCodesLength())]
-        for subgraph in (model.Subgraphs(n) for n in range(model.SubgraphsLength())):
-            for n in range(subgraph.OperatorsLength()):
-                code = codes[subgraph.Operators(n).OpcodeIndex()]
-                builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-                custom = builtin == schema.BuiltinOperator.CUSTOM
-                counts[f"custom:{code.CustomCode().decode()}" if custom else names[builtin]] += 1
-    except Exception as error:  # a damaged flatbuffer fails in many ways, all of them meaning the same
-        raise UserError(f"{name} is damaged ({type(error).__name__}: {error}); export it again") from error
-    return dict(sorted(counts.items()))
+    return dict(sorted(Counter(each.name for each in read_operators(content, name)).items()))
 
 
 def check_operators(counts: dict[str, int], name: str = "the file") -> None:

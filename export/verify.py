@@ -105,7 +105,12 @@ def verify_bundle(directory: str | os.PathLike) -> list[Check]:
         raise UserError(f"{directory} has JSON that is nested too deeply; {_ADVICE}") from error
 
 
-def _checks(directory: Path) -> list[Check]:
+def intact(directory: str | os.PathLike) -> tuple[dict[str, Any], Check]:
+    """A bundle's manifest, when its seal fits it and all files are those that it lists; and that as a check.
+
+    Raises UserError otherwise.
+    """
+    directory = Path(directory)
     if not directory.is_dir():
         raise UserError(f"{directory} is no directory; expected a bundle with {MANIFEST}")
     manifest = _object(directory / MANIFEST)
@@ -116,7 +121,12 @@ def _checks(directory: Path) -> list[Check]:
     # Byte for byte, so that there is nothing in it that could change unseen.
     if (directory / MANIFEST).read_bytes() != sealed(manifest).encode("utf-8", "surrogatepass"):
         raise UserError(f"{directory / MANIFEST} was changed: its seal does not fit its content; {_ADVICE}")
-    checks = [_check_files(directory, manifest)]
+    return manifest, _check_files(directory, manifest)
+
+
+def _checks(directory: Path) -> list[Check]:
+    manifest, whole = intact(directory)
+    checks = [whole]
     content = read_file(directory / MODEL)
     counts = operators(content, MODEL)
     check_operators(counts, MODEL)

@@ -122,6 +122,9 @@ def test_the_whole_way(work, tfdistill, tmp_path, recipe):
     manifest = json.loads((bundle / "manifest.json").read_text("utf-8"))
     assert manifest["length"] == 16 and manifest["parity"]["max_abs_difference"] < 1e-4
     assert manifest["parity"]["argmax_agreement"] == 1.0
+    assert "the file beside Keras" in out and "100.0 %" in out and f"{manifest['test']['accuracy']:.4f}" in out
+    assert manifest["latency"]["runs"] == 50 and manifest["latency"]["latency_ms"]["median"] > 0
+    assert set(manifest["delegates"]) == {"gpu", "nnapi", "core_ml"}
     assert tfdistill("verify", bundle)[0] == 0
     code, out, err = tfdistill("bench", bundle, "--runs", 5, "--json")
     assert code == 0, err
@@ -144,6 +147,9 @@ def test_the_whole_way(work, tfdistill, tmp_path, recipe):
     assert code == 0, err
     measured = json.loads(out)
     assert list(measured) == [str(file), str(bundle)]
+    (bundle / "labels.txt").write_text("other\n")
+    code, out, err = tfdistill("bench", bundle, "--runs", 2)
+    assert code == 2 and "labels.txt has 6 bytes" in err
     assert [found["threads"] for found in measured[str(bundle)]] == [1, 2]
     assert [found["faster"] for found in measured[str(file)]] == [1.0, 1.0] and measured[str(bundle)][0]["faster"] > 0
 

@@ -79,6 +79,8 @@ def bench(
     Example: `tfdistill bench BUNDLE --threads 1,2 --baseline TEACHER.tflite`; on a phone: `tfdistill bench BUNDLE --adb`;
     a page: `tfdistill bench BUNDLE1 BUNDLE2 --lengths 16,32,64 --profile --report report.html`
     """
+    from tfdistill.export.verify import intact
+
     counts = numbers("--threads", threads)
     if baseline is not None:
         bundles = [baseline, *(bundle for bundle in bundles if bundle != baseline)]
@@ -87,6 +89,9 @@ def bench(
     missing = [str(file) for file in files.values() if not file.is_file()]
     if missing:
         raise UserError(f"{missing[0]} is missing; expected a bundle made by tfdistill export, or a .tflite file")
+    for path in bundles:
+        if path.is_dir():
+            intact(path)  # what is measured is what was exported
     if report is not None and report.suffix.lower() != ".html":
         raise UserError(f"--report {report}: expected a path that ends in .html")
     if bool(data) != bool(models):

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from tfdistill.augment_command import augment
-from tfdistill.bench_command import bench, numbers
+from tfdistill.bench_command import bench
 from tfdistill.cache_command import cache
 from tfdistill.errors import UserError
-from tfdistill.files import sha256
+from tfdistill.export_command import export, verify
 from tfdistill.stopping import exits_on_signals
 from tfdistill.trim_command import trim
 
@@ -338,115 +338,8 @@ def evaluate(
         _show_scores(f"{model} on {text.name}", {split: scores})
 
 
-@app.command()
-def export(
-    model: Annotated[str, typer.Argument(help="a model directory, for instance RUN/student")],
-    out: OutOption,
-    quantize: Annotated[
-        str,
-        typer.Option(
-            "--quantize", help="fp32, fp16, dynamic_int8, weight_int8, weight_int4; int8 and int8_int16 need --data"
-        ),
-    ] = "dynamic_int8",
-    length: Annotated[
-        int | None, typer.Option("--length", min=5, max=512, help="word pieces; by default the training length")
-    ] = None,
-    lengths: Annotated[
-        str | None,
-        typer.Option(
-            "--lengths", help="several, such as 16,32,64: one file, a signature for each, the weights held once"
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data", help="score the file on dev and test of this data; train calibrates int8 and int8_int16"
-        ),
-    ] = None,
-    max_drop: Annotated[
-        float, typer.Option("--max-drop", help="points that the file may lose on dev against Keras; else exit code 3")
-    ] = 1.0,
-    golden_from_data: Annotated[
-        bool,
-        typer.Option(
-            "--golden-from-data", help="put up to 200 texts of --data (dev) into golden.json: it ships in apps"
-        ),
-    ] = False,
-    mediapipe: Annotated[
-        bool,
-        typer.Option(
-            "--mediapipe", help="for MediaPipe's TextClassifier: probabilities, vocabulary and labels inside the file"
-        ),
-    ] = False,
-) -> None:
-    """Write a bundle: the TFLite file, its vocabulary, labels, test vectors and manifest.
-
-    Example: `tfdistill export RUN/student --quantize dynamic_int8 --out BUNDLE`
-    """
-    from tfdistill.export.bundle import export_bundle
-    from tfdistill.export.gate import AccuracyDropped
-    from tfdistill.load import max_length_of
-
-    if length is not None and lengths is not None:
-        raise UserError("--length and --lengths were given; expected one of them")
-    sizes = (length or max_length_of(model, 64),) if lengths is None else numbers("--lengths", lengths)
-    loaded = _load_model(model)
-    measured: dict[str, Any] = {"dev": None, "test": None}
-    calibration = golden_data = None
-    if golden_from_data and data is None:
-        raise UserError("--golden-from-data takes texts of --data and got none; expected --data")
-    if data is not None:
-        from tfdistill.data.reading import read_split
-        from tfdistill.data.textdata import TextData
-        from tfdistill.load import data_for
-        from tfdistill.predict import measure
-
-        read = data_for(loaded, model, data)
-        if golden_from_data:
-            if not isinstance(read, TextData):
-                raise UserError(f"--golden-from-data takes single texts or pairs and got {read.name}; leave it out")
-            golden_data = read.splits["dev"]
-        for name in measured.keys() & read.splits.keys():
-            measured[name] = measure(loaded, read, name, max_length=sizes[-1])
-        if quantize in ("int8", "int8_int16"):
-            calibration = read_split(read, read.splits["train"], loaded.tokenizer, sizes[-1]).encoded
-    try:
-        path = export_bundle(
-            loaded,
-            out,
-            quantize=quantize,
-            length=sizes,
-            max_drop=max_drop,
-            calibration=calibration,
-            golden_data=golden_data,
-            mediapipe=mediapipe,
-            **measured,
-        )
-    except AccuracyDropped as error:
-        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"tfdistill: {error}")
-        raise typer.Exit(3) from None
-    manifest = json.loads((path / "manifest.json").read_text("utf-8"))
-    size = (path / "model.tflite").stat().st_size
-    taken = ", ".join(map(str, sizes))
-    out_console.print(f"{path}: model.tflite, {size / 1e6:.1f} MB, {quantize}, length {taken}", highlight=False)
-    out_console.print(f"manifest.json: sha256 {sha256(path / 'manifest.json')}", highlight=False)
-    if manifest.get("parity"):
-        out_console.print(f"against Keras on dev: {manifest['parity']}", highlight=False)
-    out_console.print(f"next: tfdistill verify {path}  ·  tfdistill bench {path}", highlight=False)
-
-
-@app.command()
-def verify(bundle: Annotated[Path, typer.Argument(help="a directory made by export")]) -> None:
-    """Check a bundle again: checksums, operators, test vectors. Needs no TensorFlow.
-
-    Example: `tfdistill verify BUNDLE`
-    """
-    from tfdistill.export.verify import verify_bundle
-
-    for check in verify_bundle(bundle):
-        out_console.print(f"ok  {check}", highlight=False)
-
-
+app.command()(export)
+app.command()(verify)
 app.command()(bench)
 
 

@@ -1,0 +1,166 @@
+"""`tfdistill export` and `tfdistill verify`: bundles, and whether they are as they were made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tfdistill.bench_command import numbers
+from tfdistill.errors import UserError
+from tfdistill.files import sha256
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="a model directory, for instance RUN/student")],
+    out: Annotated[Path, typer.Option("--out", help="directory to write")],
+    quantize: Annotated[
+        str,
+        typer.Option(
+            "--quantize", help="fp32, fp16, dynamic_int8, weight_int8, weight_int4; int8 and int8_int16 need --data"
+        ),
+    ] = "dynamic_int8",
+    length: Annotated[
+        int | None, typer.Option("--length", min=5, max=512, help="word pieces; by default the training length")
+    ] = None,
+    lengths: Annotated[
+        str | None,
+        typer.Option(
+            "--lengths", help="several, such as 16,32,64: one file, a signature for each, the weights held once"
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", help="score the file on dev and test of this data; train calibrates int8 and int8_int16"
+        ),
+    ] = None,
+    max_drop: Annotated[
+        float, typer.Option("--max-drop", help="points that the file may lose on dev against Keras; else exit code 3")
+    ] = 1.0,
+    golden_from_data: Annotated[
+        bool,
+        typer.Option(
+            "--golden-from-data", help="put up to 200 texts of --data (dev) into golden.json: it ships in apps"
+        ),
+    ] = False,
+    mediapipe: Annotated[
+        bool,
+        typer.Option(
+            "--mediapipe", help="for MediaPipe's TextClassifier: probabilities, vocabulary and labels inside the file"
+        ),
+    ] = False,
+) -> None:
+    """Write a bundle: the TFLite file, its vocabulary, labels, test vectors and manifest.
+
+    Example: `tfdistill export RUN/student --quantize dynamic_int8 --out BUNDLE`
+    """
+    from tfdistill.export.bundle import export_bundle
+    from tfdistill.export.gate import AccuracyDropped
+    from tfdistill.load import load, max_length_of
+
+    if length is not None and lengths is not None:
+        raise UserError("--length and --lengths were given; expected one of them")
+    sizes = (length or max_length_of(model, 64),) if lengths is None else numbers("--lengths", lengths)
+    console, loaded = Console(), load(model)
+    measured: dict[str, Any] = {"dev": None, "test": None}
+    calibration = golden_data = None
+    if golden_from_data and data is None:
+        raise UserError("--golden-from-data takes texts of --data and got none; expected --data")
+    if data is not None:
+        from tfdistill.data.reading import read_split
+        from tfdistill.data.textdata import TextData
+        from tfdistill.load import data_for
+        from tfdistill.predict import measure
+
+        read = data_for(loaded, model, data)
+        if golden_from_data:
+            if not isinstance(read, TextData):
+                raise UserError(f"--golden-from-data takes single texts or pairs and got {read.name}; leave it out")
+            golden_data = read.splits["dev"]
+        for name in measured.keys() & read.splits.keys():
+            measured[name] = measure(loaded, read, name, max_length=sizes[-1])
+        if quantize in ("int8", "int8_int16"):
+            calibration = read_split(read, read.splits["train"], loaded.tokenizer, sizes[-1]).encoded
+    try:
+        path = export_bundle(
+            loaded,
+            out,
+            quantize=quantize,
+            length=sizes,
+            max_drop=max_drop,
+            calibration=calibration,
+            golden_data=golden_data,
+            mediapipe=mediapipe,
+            latency=True,
+            **measured,
+        )
+    except AccuracyDropped as error:
+        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"tfdistill: {error}")
+        raise typer.Exit(3) from None
+    manifest = json.loads((path / "manifest.json").read_text("utf-8"))
+    size = (path / "model.tflite").stat().st_size
+    taken = ", ".join(map(str, sizes))
+    console.print(f"{path}: model.tflite, {size / 1e6:.1f} MB, {quantize}, length {taken}", highlight=False)
+    console.print(f"manifest.json: sha256 {sha256(path / 'manifest.json')}", highlight=False)
+    console.print(*_tables(manifest), sep="\n")
+    console.print(f"next: tfdistill verify {path}  ·  tfdistill bench {path}", highlight=False)
+
+
+def _tables(manifest: dict[str, Any]) -> list[Table]:
+    """How good the file is beside Keras, how fast it was here, and what accelerators take of it."""
+    splits = {name: manifest[key] for name, key in (("dev", "parity"), ("test", "test")) if manifest[key]}
+    tables = []
+    if splits:
+        scored = {name: said for name, said in splits.items() if "metric" in said}
+        metric = next(iter(scored.values()))["metric"] if scored else None
+        errors = "expected_calibration_error"
+        table = Table(title="the file beside Keras")
+        columns = ["split", "rows", *([f"{metric}: Keras", "file", "points lost"] if metric else [])]
+        columns += ["calibration error: Keras", "file"] if any(errors in said for said in scored.values()) else []
+        for column in (*columns, "argmax as Keras", "largest difference"):
+            table.add_column(column.replace("_", " "), justify="left" if column == "split" else "right")
+        for name, said in splits.items():
+            cells = [name, f"{said['rows']:,}"]
+            if metric:
+                known = said if "metric" in said else {}
+                cells += [_number(known.get(key), 4) for key in (f"keras_{metric}", metric)] + [
+                    _number(known.get("drop"), 2)
+                ]
+                if len(columns) > 5:
+                    cells += [_number(known.get(key), 4) for key in (f"keras_{errors}", errors)]
+            cells += [f"{100 * said['argmax_agreement']:.1f} %", f"{said['max_abs_difference']:.2g}"]
+            table.add_row(*cells)
+        tables.append(table)
+    latency = manifest["latency"]
+    table = Table(title=f"here, one thread, {latency['tokens']} word pieces")
+    for column in ("median ms", "p90 ms", "cold start ms", "memory MB"):
+        table.add_column(column, justify="right")
+    said = (
+        latency["latency_ms"]["median"],
+        latency["latency_ms"]["p90"],
+        latency["first_ms"],
+        latency["memory_delta_mb"],
+    )
+    table.add_row(*(_number(value, 2) for value in said))
+    return [*tables, table]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def verify(bundle: Annotated[Path, typer.Argument(help="a directory made by export")]) -> None:
+    """Check a bundle again: checksums, operators, test vectors. Needs no TensorFlow.
+
+    Example: `tfdistill verify BUNDLE`
+    """
+    from tfdistill.export.verify import verify_bundle
+
+    console = Console()
+    for check in verify_bundle(bundle):
+        console.print(f"ok  {check}", highlight=False)
