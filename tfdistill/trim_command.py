@@ -25,6 +25,7 @@ def trim_model(
     *,
     more: Iterator[str] | None = None,
     min_count: int = 1,
+    at_least: int = 0,
     embedding_size: int | None = None,
     max_length: int = 64,
 ) -> tuple[Any, dict[str, Any]]:
@@ -33,6 +34,7 @@ def trim_model(
     Args:
         more: further texts whose pieces stay.
         min_count: pieces that occur less often go.
+        at_least: so many pieces stay, as for `pieces_to_keep`.
         embedding_size: columns of the word table, which becomes a product of two matrices; None leaves it whole.
         max_length: tokens in a row, for the comparison.
 
@@ -48,7 +50,7 @@ def trim_model(
     from tfdistill.predict import evaluate
 
     read = [text for name in ("train", "unlabelled") if name in data.splits for text in texts_of(data.splits[name])]
-    kept = pieces_to_keep(model.tokenizer, [*read, *(more or ())], min_count=min_count)
+    kept = pieces_to_keep(model.tokenizer, [*read, *(more or ())], min_count=min_count, at_least=at_least)
     small = trim_vocabulary(model, kept)
     report: dict[str, Any] = {
         "pieces": [len(model.tokenizer.vocabulary), len(kept)],
@@ -81,6 +83,12 @@ def trim(
         str | None, typer.Option("--text", help="further plain text whose pieces stay: .txt, .txt.gz or a directory")
     ] = None,
     min_count: Annotated[int, typer.Option("--min-count", min=1, help="pieces that occur less often go")] = 1,
+    pieces: Annotated[
+        int,
+        typer.Option(
+            "--pieces", min=0, help="keep so many: filled up from the vocabulary's beginning, where BERT's is frequent"
+        ),
+    ] = 0,
     embedding_size: Annotated[
         int | None, typer.Option("--embedding-size", min=1, help="columns of the word table, by SVD; all by default")
     ] = None,
@@ -106,6 +114,7 @@ def trim(
         texts,
         more=more,
         min_count=min_count,
+        at_least=pieces,
         embedding_size=embedding_size,
         max_length=max_length_of(model, 64),
     )

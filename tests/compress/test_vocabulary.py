@@ -66,6 +66,15 @@ def test_what_the_data_uses_and_all_characters_stay():
     ]  # fmt: skip
 
 
+def test_at_least_so_many_pieces_stay_from_the_beginning_on():
+    few = kept_pieces(TEXTS)
+    assert kept_pieces(TEXTS, at_least=len(few)) == few
+    more = kept_pieces(TEXTS, at_least=len(few) + 1)
+    (added,) = set(more) - set(few)
+    assert added == next(piece for piece in VOCABULARY if piece not in few)
+    assert kept_pieces(TEXTS, at_least=10**6) == list(VOCABULARY)
+
+
 def test_words_are_counted_after_cleaning():
     assert word_counts(tokenizer(), ["Bad  bad!", "BÁD"]) == {b"bad": 3, b"!": 1}
 

@@ -102,7 +102,12 @@ def unsafe_characters(vocabulary: Sequence[str]) -> tuple[str, ...]:
 
 
 def pieces_to_keep(
-    tokenizer: Tokenizer, texts: Iterable[str], *, min_count: int = 1, keep: Collection[str] = ()
+    tokenizer: Tokenizer,
+    texts: Iterable[str],
+    *,
+    min_count: int = 1,
+    keep: Collection[str] = (),
+    at_least: int = 0,
 ) -> np.ndarray:
     """Ids of the pieces that stay, ascending: special tokens, single characters, and what `texts` use.
 
@@ -110,6 +115,8 @@ def pieces_to_keep(
         texts: all texts that should be read as before: training texts, augmented and unlabelled ones too.
         min_count: drop pieces that occur less often; their words are then split further.
         keep: more pieces that stay.
+        at_least: so many pieces stay: further ones are taken from the beginning of the vocabulary, where those of BERT have
+            the frequent pieces.
 
     Raises:
         UserError: no texts, or a piece in `keep` that the vocabulary does not have.
@@ -128,7 +135,10 @@ def pieces_to_keep(
     for word, ids in zip(words, _pieces(tokenizer, words), strict=True):
         np.add.at(used, list(ids), counts[word])
     always = np.array([piece in _SPECIAL or is_character(piece) or piece in keep for piece in vocabulary])
-    return np.flatnonzero(always | (used >= max(1, min_count)))
+    stays = always | (used >= max(1, min_count))
+    others = np.flatnonzero(~stays)
+    stays[others[: max(0, at_least - int(stays.sum()))]] = True
+    return np.flatnonzero(stays)
 
 
 def trim_vocabulary(model: TextModel, kept: np.ndarray) -> TextModel:
