@@ -24,7 +24,8 @@ from tfdistill.export.golden_texts import TEXTS
 from tfdistill.export.mediapipe import LABELS, VOCABULARY, check_fits, with_metadata
 from tfdistill.export.modes import MODES, check_modes, tool_for
 from tfdistill.export.readme import readme
-from tfdistill.export.runtime import TFLiteModel
+from tfdistill.export.runtime import TFLiteModel, operators
+from tfdistill.export.text_in import TEXT_MODEL, check_text_in, compare_text_in, convert_text_in
 from tfdistill.export.verify import GOLDEN, MANIFEST, MODEL, VERSION, sealed
 from tfdistill.files import atomic_directory, atomic_write, sha256
 from tfdistill.models.text import TextModel
@@ -52,6 +53,7 @@ def export_bundle(
     golden_data: Split | None = None,
     mediapipe: bool = False,
     latency: bool = False,
+    text_in: bool = False,
 ) -> Path:
     """Write a bundle, all or nothing: model.tflite, vocab.txt, tokenizer_config.json, labels.txt, golden.json, README.md
     and manifest.json.
@@ -72,6 +74,7 @@ def export_bundle(
         mediapipe: make the file one for MediaPipe's TextClassifier, with `probabilities` in place of logits, and the vocabulary
             and labels inside. Logits in golden.json are then logarithms of the probabilities.
         latency: measure the file on this machine, one thread and a full row, for the manifest: some seconds.
+        text_in: also write model-text.tflite, which takes the text itself and needs TensorFlow Text's operators.
 
     Raises:
         UserError: no tokenizer, an unknown quantization, a length out of range, a file that fails its audit, or a model that
@@ -82,6 +85,8 @@ def export_bundle(
     tokenizer = getattr(model, "tokenizer", None)
     if tokenizer is None:
         raise UserError("the model has no tokenizer; expected one in model.tokenizer, the app needs its vocabulary")
+    if text_in:
+        check_text_in(model, quantize)
     lengths = lengths_of(length)
     if lengths[0] < 5:
         raise UserError(f"length is {lengths[0]}; expected at least 5, for a pair of texts with [CLS] and [SEP]")
@@ -121,6 +126,11 @@ def export_bundle(
         file = TFLiteModel(directory / MODEL)
         golden = _golden(model, file, MODES[quantize].tolerance, golden_data)
         atomic_write(directory / GOLDEN, json.dumps(golden, indent=1, ensure_ascii=False) + "\n")
+        from_text = None
+        if text_in:
+            other = convert_text_in(model, Path(work), length=lengths[-1], mode=quantize)
+            atomic_write(directory / TEXT_MODEL, other)
+            from_text = {"file": TEXT_MODEL, "operators": operators(other), **compare_text_in(other, golden)}
         on_dev = _measure(file, dev)
         on_test = _measure(file, test)
         said = {"quantization": quantize, "length": file.length, "parity": on_dev, "test": on_test}
@@ -141,6 +151,7 @@ def export_bundle(
             "mediapipe": mediapipe,
             "operators": made.operators,
             "delegates": delegates(content),
+            "text_in": from_text,
             "latency": _latency(directory / MODEL) if latency else None,
             "parity": on_dev,
             "test": on_test,

@@ -44,6 +44,7 @@ class Job:
         calibration: an .npz file of inputs (n, longest) for calibrated modes, otherwise None.
         parameters: of the model.
         probabilities: in place of logits.
+        text: for a file that takes text, `lower_case` and `pair` of `tfdistill.export.text_graph.reads_text`.
     """
 
     number: int
@@ -54,6 +55,7 @@ class Job:
     calibration: Path | None
     parameters: int
     probabilities: bool = False
+    text: Mapping[str, bool] | None = None
 
 
 def run_jobs(jobs: Sequence[Job], workers: int, made: Callable[[Job, str], None]) -> None:
@@ -128,6 +130,7 @@ def _one_job(process: subprocess.Popen[str], job: Job, log: IO[bytes], made: Cal
         "table": job.table,
         "modes": dict(job.modes),
         "probabilities": job.probabilities,
+        "text": None if job.text is None else dict(job.text),
         "calibration": None if job.calibration is None else str(job.calibration),
     }
     left = list(job.modes)

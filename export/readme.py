@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfdistill.data.textdata import PER_TOKEN
-from tfdistill.export.runtime import signature_name
+from tfdistill.export.runtime import LOGITS, signature_name
 
 _HEAD = """# {family} for {task}, {quantization}
 
@@ -36,7 +36,7 @@ your own unless `golden.json` passes.
 
 The lines below show the calls; they are not compiled in tfdistill's tests.
 {mediapipe}
-## Accelerators
+{text_in}## Accelerators
 
 By the conditions that the delegates of TensorFlow Lite check; not tried on a device. Each operator that is left costs a way to the
 processor and back, so measure before you ship one (`tfdistill bench --adb --delegate gpu`); the processor takes all of them.
@@ -138,6 +138,34 @@ _MEANING = {
 }
 
 
+_TEXT_IN = """## Text in, logits out
+
+`model-text.tflite` takes `text`{second}, string [1], and gives `{output}` and the `token_ids` it read. Its tokenizer is made of
+TensorFlow Text's operators `FastBertNormalize` and `FastWordpieceTokenizeWithOffsets`, which a runtime has to register: TensorFlow's
+own interpreter in Python does with `tensorflow_text`, a C++ or Android build of yours may link them. LiteRT's ready-made packages
+(Python, Android, iOS, JavaScript) and MediaPipe do not load it. Of the {rows} texts in `golden.json` {same:.0f} % get the same ids; it
+folds letters by Unicode's NFKC and takes [MASK] and its like for plain text, so others differ.
+
+```python
+import tensorflow_text
+from tensorflow.lite.python.interpreter import InterpreterWithCustomOps
+operators = tensorflow_text.tflite_registrar.SELECT_TFTEXT_OPS
+run = InterpreterWithCustomOps(model_path="model-text.tflite", custom_op_registerers=operators).get_signature_runner()
+{output} = run(text=np.array([text.encode()], object){argument})["{output}"]
+```
+
+"""
+
+
+def _text_in(said: dict[str, Any] | None, pair: bool) -> str:
+    if said is None:
+        return ""
+    second, argument = (" and `text_b`", ", text_b=np.array([text_b.encode()], object)") if pair else ("", "")
+    return _TEXT_IN.format(
+        second=second, argument=argument, output=LOGITS, rows=said["rows"], same=100 * said["same_ids"]
+    )
+
+
 _DELEGATES = {"gpu": "GPU", "nnapi": "NNAPI (Android 11 or newer)", "core_ml": "Core ML"}
 
 
@@ -172,6 +200,7 @@ def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool) -> str:
         mediapipe=_MEDIAPIPE if manifest["mediapipe"] else "",
         lstm=_LSTM if "UNIDIRECTIONAL_SEQUENCE_LSTM" in manifest["operators"] else "",
         shorter=_SHORTER.format(names=", ".join(shorter)) if shorter else "",
+        text_in=_text_in(manifest["text_in"], pair),
         delegates="\n".join(_delegate_row(name, manifest["delegates"][key]) for key, name in _DELEGATES.items()),
         lower=", lower-case, strip accents" if lower_case else "",
         kotlin=f"arrayOf(Array({length}) {{ FloatArray({count}) }})" if tokens else f"arrayOf(FloatArray({count}))",

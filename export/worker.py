@@ -51,6 +51,8 @@ def convert(job: dict[str, Any]) -> None:
         elif job["calibration"] is not None:
             peaks = measure(config, tensors, max(lengths), _rows(job["calibration"]))
         module = graph(config, tensors, lengths, job["table"], job["probabilities"], peaks=peaks, reorders=not trained)
+        if job["text"] is not None:
+            _take_text(module, directory, max(lengths), job["text"])
         signatures = {name: forward.get_concrete_function() for name, forward in module.forwards.items()}
         names, learned = list(signatures), learned_ranges(trained, module.factors)
         # By way of a SavedModel: functions without one lose their weights or signature, and no error says so.
@@ -62,16 +64,25 @@ def convert(job: dict[str, Any]) -> None:
                 plain = plain or _tensorflow(saved, names, "fp32", None)
                 content = _quantizer(plain, mode, job["calibration"], learned)
             else:
-                content = _tensorflow(saved, names, mode, job["calibration"])
+                content = _tensorflow(saved, names, mode, job["calibration"], custom=job["text"] is not None)
             (out / f"{mode}.tflite").write_bytes(content)
             print(mode, flush=True)
 
 
-def _tensorflow(saved: str, signatures: list[str], mode: str, calibration: str | None) -> bytes:
+def _take_text(module: Any, directory: Path, length: int, settings: dict[str, bool]) -> None:
+    from tfdistill.export.runtime import LONGEST
+    from tfdistill.export.text_graph import reads_text
+
+    vocabulary = (directory / "vocab.txt").read_text("utf-8").split("\n")[:-1]
+    module.forwards = {LONGEST: reads_text(module.forwards[LONGEST], vocabulary, length, **settings)}
+
+
+def _tensorflow(saved: str, signatures: list[str], mode: str, calibration: str | None, custom: bool = False) -> bytes:
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(saved, signature_keys=signatures)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    converter.allow_custom_ops = custom
     converter.exclude_conversion_metadata = True  # what a manifest says better, at the price of a copy in Python
     if mode != "fp32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

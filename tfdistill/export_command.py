@@ -54,6 +54,13 @@ def export(
             "--mediapipe", help="for MediaPipe's TextClassifier: probabilities, vocabulary and labels inside the file"
         ),
     ] = False,
+    text_in: Annotated[
+        bool,
+        typer.Option(
+            "--text-in",
+            help="also model-text.tflite, which takes text and needs TensorFlow Text's operators in the runtime",
+        ),
+    ] = False,
 ) -> None:
     """Write a bundle: the TFLite file, its vocabulary, labels, test vectors and manifest.
 
@@ -97,6 +104,7 @@ def export(
             golden_data=golden_data,
             mediapipe=mediapipe,
             latency=True,
+            text_in=text_in,
             **measured,
         )
     except AccuracyDropped as error:
@@ -107,6 +115,14 @@ def export(
     taken = ", ".join(map(str, sizes))
     console.print(f"{path}: model.tflite, {size / 1e6:.1f} MB, {quantize}, length {taken}", highlight=False)
     console.print(f"manifest.json: sha256 {sha256(path / 'manifest.json')}", highlight=False)
+    if text_in:
+        said = manifest["text_in"]
+        console.print(
+            f"{said['file']}: {100 * said['same_ids']:.0f} % of the {said['rows']} golden texts get the same ids; needs "
+            "TensorFlow Text's operators, which LiteRT's and MediaPipe's ready-made packages do not have",
+            highlight=False,
+            soft_wrap=True,
+        )
     console.print(*_tables(manifest), sep="\n")
     console.print(f"next: tfdistill verify {path}  ·  tfdistill bench {path}", highlight=False)
 

@@ -54,7 +54,9 @@ def test_conditions(operator, taken):
     assert (module._gpu(operator), module._nnapi(operator), module._core_ml(operator)) == taken
 
 
-@pytest.mark.parametrize("model", [tiny_bert, tiny_bilstm], ids=["bert", "bilstm"])
+@pytest.mark.parametrize(
+    "model", [pytest.param(tiny_bert, marks=pytest.mark.slow), tiny_bilstm], ids=["bert", "bilstm"]
+)
 def test_every_operator_of_a_file_is_taken_or_left(model, tmp_path):
     content = convert_model(model(), tmp_path, name="tiny", length=8, modes=["fp32"])["fp32"].path.read_bytes()
     found = delegates(content)

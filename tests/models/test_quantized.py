@@ -143,7 +143,9 @@ def test_shares_are_those_of_the_layers_that_export_measures(family, tmp_path):
         )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [name if name == "mobilebert" else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
+)
 def test_the_file_rounds_as_the_model_does(family, tmp_path):
     """Ranges so narrow that clipping outweighs rounding: the file is the rounded model's, not the float one's."""
     float_model, rounded, batch = made(family, "token_classification")

@@ -369,7 +369,7 @@ class Tokenizer:
             token_ids = tf.concat([start, _head(first, tf.minimum(first.row_lengths(), length - 2)), end], axis=1)
             return token_ids, tf.zeros_like(token_ids)
         second = self.tokenize(text_b)
-        keep_first, keep_second = _longest_first(first.row_lengths(), second.row_lengths(), length - 3)
+        keep_first, keep_second = longest_first(first.row_lengths(), second.row_lengths(), length - 3)
         first = tf.concat([start, _head(first, keep_first), end], axis=1)
         second = tf.concat([_head(second, keep_second), end], axis=1)
         return (
@@ -378,7 +378,7 @@ class Tokenizer:
         )
 
 
-def _longest_first(first: tf.Tensor, second: tf.Tensor, room: int) -> tuple[tf.Tensor, tf.Tensor]:
+def longest_first(first: tf.Tensor, second: tf.Tensor, room: int) -> tuple[tf.Tensor, tf.Tensor]:
     """How many pieces (batch,) of each text to keep, of at most `room` together: the longer text loses first.
 
     Where both must be cut each keeps half, and the one that was longer (the second, of equals) the odd piece. As in

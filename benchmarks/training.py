@@ -1,0 +1,237 @@
+"""A whole distillation with soft targets in tfdistill, in keras.distillation and in a plain PyTorch loop:
+
+    make fidelity  # once, for its environment with PyTorch and transformers
+    python benchmarks/training.py --teacher quickstart/models/teacher --python .venv-fidelity/bin/python \\
+        --out benchmarks/results/training.json
+
+Same teacher, student (three of its layers), texts (real movie snippets), batch size, number of steps and learning rate for all. What
+differs is what each one does by itself: tfdistill asks the teacher once and sorts rows of like length together; keras.distillation
+gets rows padded to --length, as `fit` takes arrays; PyTorch pads to the longest row of each batch. Timed is everything from models and
+ids in memory to the last scoring of dev, tracing and the teacher's work included. Each runs in a process of its own, all by turns,
+--repeats times; medians are compared. --epochs 0.1 tries it out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tfdistill.files import atomic_write
+
+PEER = Path(__file__).with_name("torch_peer.py")
+NAMES = {"tfdistill": "tfdistill", "keras": "keras.distillation", "pytorch": "PyTorch loop"}
+
+
+def prepare_directory(teacher: str, data: str, out: Path, settings: dict[str, Any], rows: int | None) -> None:
+    """Teacher and student as directories, tokenized texts, and the settings."""
+    from tfdistill.load import data_for, load, save
+    from tfdistill.models.presets import student_from_layers
+    from tfdistill.predict import encode
+
+    model = load(teacher)
+    text = data_for(model, teacher, data)
+    save(model, out / "teacher")
+    save(student_from_layers(model, 3), out / "student")
+    for name in ("train", "dev"):
+        split = text.splits[name]
+        encoded, labels = encode(model, split, settings["length"]), np.asarray(split.known_labels)
+        if name == "train" and rows is not None and rows < len(labels):
+            end = int(encoded.offsets[rows])
+            arrays = encoded.token_ids[:end], encoded.segment_ids[:end], encoded.offsets[: rows + 1], labels[:rows]
+        else:
+            arrays = encoded.token_ids, encoded.segment_ids, encoded.offsets, labels
+        np.savez(out / f"{name}.npz", **dict(zip(("ids", "segments", "offsets", "labels"), arrays, strict=True)))
+    (out / "settings.json").write_text(json.dumps({**settings, "data": data, "rows": rows}))
+
+
+def tfdistill_run(directory: Path, said: dict[str, Any]) -> list[list[float]]:
+    """The recipe soft_targets, as `tfdistill train` runs it."""
+    from dataclasses import replace
+
+    from tfdistill.load import data_for, load
+    from tfdistill.prepare import prepare
+    from tfdistill.recipe import parse_settings
+    from tfdistill.recipes import soft_targets
+    from tfdistill.runner import train
+
+    teacher = load(str(directory / "teacher"))
+    text = data_for(teacher, str(directory / "teacher"), said["data"])
+    if said["rows"] is not None:
+        text = replace(text, splits={**text.splits, "train": text.splits["train"].take(range(said["rows"]))})
+    names = ("epochs", "learning_rate", "batch_size", "temperature", "soft_weight")
+    asked = [
+        *(f"{name}={said[name]}" for name in names),
+        f"max_length={said['length']}",
+        f"evaluations={said['epochs']}",
+    ]
+    recipe = soft_targets.recipe(teacher, text, parse_settings(soft_targets.Settings, asked))
+    prepared = prepare(recipe, 1)
+    with tempfile.TemporaryDirectory() as out:
+        started = time.time()
+        train(recipe, seed=1, out=Path(out), prepared=prepared, score_test=False)
+        lines = [json.loads(line) for line in Path(out, "log.jsonl").read_text("utf-8").splitlines()]
+    return [[line["time"] - started, line["dev_accuracy"]] for line in lines if "dev_accuracy" in line]
+
+
+def keras_run(directory: Path, said: dict[str, Any]) -> list[list[float]]:
+    """keras.distillation.Distiller on padded arrays, with its own loss for logits."""
+    import keras
+    from keras.distillation import Distiller, LogitsDistillation
+
+    from tfdistill.load import load
+
+    keras.utils.set_random_seed(1)
+    teacher, student = (load(str(directory / name)) for name in ("teacher", "student"))
+    (x, y), dev = (_padded(directory / f"{name}.npz", said["length"]) for name in ("train", "dev"))
+    steps = -(-len(y) // said["batch_size"]) * said["epochs"]
+    warm = max(1, steps // 10)
+    rate = keras.optimizers.schedules.PolynomialDecay(said["learning_rate"], steps - warm, 0.0)
+    distiller = Distiller(
+        teacher, student, LogitsDistillation(said["temperature"]), student_loss_weight=1 - said["soft_weight"]
+    )
+    distiller.compile(
+        keras.optimizers.AdamW(rate, weight_decay=0.01, global_clipnorm=1.0),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    curve: list[list[float]] = []
+    started = time.time()
+
+    class Curve(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            logits = student.predict(dev[0], batch_size=64, verbose=0)
+            curve.append([time.time() - started, float(np.mean(logits.argmax(-1) == dev[1]))])
+
+    distiller.fit(x, y, batch_size=said["batch_size"], epochs=said["epochs"], verbose=0, callbacks=[Curve()])
+    return curve
+
+
+def _padded(path: Path, length: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    from tfdistill.data.tokenize import Encoded
+    from tfdistill.export.convert import padded
+
+    with np.load(path) as rows:
+        encoded = Encoded(rows["ids"], rows["segments"], rows["offsets"])
+        return padded(encoded, length, len(encoded)), rows["labels"]
+
+
+def one(name: str, directory: Path) -> None:
+    """Run a contender in this process and print a line of JSON."""
+    from tfdistill.quiet import import_tensorflow
+
+    import_tensorflow()
+    said = json.loads((directory / "settings.json").read_text("utf-8"))
+    curve = {"tfdistill": tfdistill_run, "keras": keras_run}[name](directory, said)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"curve": curve, "peak_memory_mb": peak}))
+
+
+def contender(name: str, directory: Path, python: Path, threads: int) -> dict[str, Any]:
+    """What a contender's process prints last. Raises SystemExit with its last line of error."""
+    command = [sys.executable, __file__, "--one", name, str(directory)]
+    if name == "pytorch":
+        command = [str(python), str(PEER), str(directory), "--threads", str(threads)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "KERAS_BACKEND": "tensorflow"}
+    )
+    if done.returncode:
+        raise SystemExit(f"{name} failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--teacher", help="directory of a fine-tuned BERT")
+    parser.add_argument("--data", default="demo:movie-snippets")
+    parser.add_argument(
+        "--python", type=Path, default=Path(".venv-fidelity/bin/python"), help="with PyTorch and transformers"
+    )
+    parser.add_argument("--rows", type=int, help="training rows; all by default")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--length", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--accuracy", type=float, default=0.8, help="of dev, the time to which is compared")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=list(NAMES), default=list(NAMES))
+    parser.add_argument("--out", type=Path, help="JSON file")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        one(options.one[0], Path(options.one[1]))
+        return
+    settings = {name: getattr(options, name) for name in ("epochs", "length", "batch_size", "learning_rate")}
+    settings |= {"temperature": 2.0, "soft_weight": 0.5}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in options.only}
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(scratch)
+        prepare_directory(options.teacher, options.data, directory, settings, options.rows)
+        with np.load(directory / "train.npz") as rows:
+            examples = len(rows["labels"]) * options.epochs
+        for repeat in range(options.repeats):
+            for name in options.only:
+                found[name].append(contender(name, directory, options.python, options.threads))
+                print(f"{repeat + 1}/{options.repeats} {NAMES[name]}: {found[name][-1]['curve'][-1]}", file=sys.stderr)
+    report = {
+        "settings": {**settings, "rows": options.rows, "examples": examples, "accuracy": options.accuracy},
+        "runs": found,
+    }
+    if options.out:
+        atomic_write(options.out, json.dumps(report, indent=2) + "\n")
+    show(report)
+
+
+def time_to(run: dict[str, Any], accuracy: float) -> float | None:
+    return next((seconds for seconds, score in run["curve"] if score >= accuracy), None)
+
+
+def show(report: dict[str, Any]) -> None:
+    accuracy, examples = report["settings"]["accuracy"], report["settings"]["examples"]
+    table = Table(title=f"{examples:,} examples, the teacher's work included")
+    for column in (
+        "",
+        "seconds",
+        "examples/s",
+        f"seconds to {100 * accuracy:g} % on dev",
+        "dev at the end",
+        "peak MB",
+        "tfdistill is",
+    ):
+        table.add_column(column, justify="right" if column else "left")
+    whole = {
+        name: statistics.median(run["curve"][-1][0] for run in runs) for name, runs in report["runs"].items() if runs
+    }
+    for name, runs in report["runs"].items():
+        times = [time_to(run, accuracy) for run in runs]
+        reached = f"{statistics.median(t for t in times if t):.1f}" if all(times) else "not reached"
+        end = statistics.median(run["curve"][-1][1] for run in runs)
+        peak = statistics.median(run["peak_memory_mb"] for run in runs)
+        faster = f"{whole[name] / whole['tfdistill']:.2f}× as fast" if "tfdistill" in whole else "–"
+        table.add_row(
+            NAMES[name],
+            f"{whole[name]:.1f}",
+            f"{examples / whole[name]:.1f}",
+            reached,
+            f"{100 * end:.1f} %",
+            f"{peak:.0f}",
+            faster,
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
