@@ -35,17 +35,18 @@ class Cell:
     settings: Sequence[str]
     rates: Sequence[float] = TRANSFORMER
     general: bool = False  # needs plain text and a masked-LM teacher
+    general_student: bool = False  # starts from the student of --general-student, where there is one
 
 
-# Three passes over the rows for each student, in all stages together. A rate by itself is not searched: pruning cuts the student
-# before it trains.
+# Three passes over the rows for each student, in all stages together, and twelve for the BiLSTM of Tang, which is that much cheaper.
+# A rate by itself is not searched: pruning cuts the student before it trains.
 CELLS = {
     "soft_targets": Cell(("epochs=3",)),
     "pkd": Cell(("epochs=3",)),
-    "tinybert": Cell(("copies=1", "intermediate_epochs=0.75", "epochs=0.75"), SMALL),
+    "tinybert": Cell(("copies=1", "intermediate_epochs=0.75", "epochs=0.75"), (3e-4, 1e-3), general_student=True),
     "distilbert": Cell(("epochs=3", "distil_finetuning=true")),
     "mobilebert": Cell(("transfer_epochs=0.25", "epochs=1.5"), SMALL),
-    "bilstm": Cell(("epochs=1", "copies=2"), SMALL),
+    "bilstm": Cell(("epochs=4", "copies=2"), SMALL),
     "xtremedistil": Cell(("epochs=0.5",), SMALL),
     "layerdrop": Cell(("epochs=3", "soft_weight=0.5")),
     "head_pruning": Cell(("epochs=1", "soft_weight=0.5"), (1e-4,)),
@@ -169,6 +170,7 @@ def main() -> None:
     add_common(parser, CELLS, "recipes")
     parser.add_argument("--teacher-epochs", type=float, default=4.0)
     parser.add_argument("--general", nargs="+", default=[], help="settings of general stages: text=… general_teacher=…")
+    parser.add_argument("--general-student", help="hf:DIR of a generally distilled student, from which tinybert starts")
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     options = parser.parse_args()
     teacher, models = options.runs / "teacher", options.runs / "cells"
@@ -182,6 +184,8 @@ def main() -> None:
         cell = CELLS[options.cell]
         if cell.general:
             cell = replace(cell, settings=(*cell.settings, *options.general))
+        if cell.general_student and options.general_student:
+            cell = replace(cell, settings=(f"student={options.general_student}", *cell.settings))
         run_cell(options.data, teacher / "student", options.cell, cell, seed, place(options.cell, seed), models)
         return
     if not options.show and not (teacher / "student").is_dir():
@@ -203,6 +207,7 @@ def main() -> None:
                 "--results",
                 str(results),
                 *(["--general", *options.general] if options.general else []),
+                *(["--general-student", options.general_student] if options.general_student else []),
             ]
             command = [sys.executable, __file__, *same, "--seeds", str(seed), "--cell", name]
             if subprocess.run(command).returncode:

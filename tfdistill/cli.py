@@ -300,7 +300,8 @@ def train(
             teacher_cache=kept,
         )
     _show_scores(f"{out / 'student'}", result.scores)
-    out_console.print(f"next: tfdistill export {out / 'student'} --quantize dynamic_int8 --out BUNDLE", highlight=False)
+    mode = f"int8 --data {data}" if recipe == "quantization_aware" else "dynamic_int8"
+    out_console.print(f"next: tfdistill export {out / 'student'} --quantize {mode} --out BUNDLE", highlight=False)
 
 
 app.command()(augment)
