@@ -135,7 +135,7 @@ def both_ways(
             searched = search_learning_rate(
                 recipe, rates, seed=seed, steps=search_steps, prepared=prepared, trainer=trainer
             )
-        rate = max(searched, key=lambda key: searched[key])
+        rate = next(iter(searched))
         chosen = with_learning_rate(recipe, rate)
         result = train(chosen, seed=seed, prepared=prepared, title=f"{name}, {method}", trainer=trainer)
         result.searched = searched if len(rates) > 1 else {}

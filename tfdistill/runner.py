@@ -408,11 +408,12 @@ def search_learning_rate(
 ) -> dict[float, float]:
     """Dev score after `steps` steps for each learning rate, every one from the student's present weights, which stay.
 
+    The best comes first; of equal scores, such as those of students that still guess, that with the lower last loss.
     `trainer` is as in `train`, which may get the same one afterwards.
     """
     prepared = prepared or prepare(recipe, seed)
     trainer = trainer or Trainer(recipe.student, recipe.stages)
-    start, scores = recipe.student.get_weights(), {}
+    start, found = recipe.student.get_weights(), []
     for candidate in candidates:
         trial = with_learning_rate(recipe, candidate)
         trial = replace(trial, stages=tuple(replace(stage, evaluations=1) for stage in trial.stages))
@@ -425,6 +426,6 @@ def search_learning_rate(
             score_test=False,
             trainer=trainer,
         )
-        scores[candidate] = next(iter(result.scores["dev"].values()))
+        found.append((next(iter(result.scores["dev"].values())), -result.curve[-1]["loss"], candidate))
         recipe.student.set_weights(start)
-    return scores
+    return {candidate: score for score, _, candidate in sorted(found, reverse=True)}
