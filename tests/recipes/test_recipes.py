@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from helpers import mirrored
 
-from tfdistill import finetune
+from tfdistill import finetune, runner
 from tfdistill.asking import ask_teacher
 from tfdistill.data.batching import dataset
 from tfdistill.data.textdata import Split, TextData
@@ -541,6 +541,18 @@ def test_the_search_leaves_the_student_as_it_was_and_its_trainer_changes_nothing
     train(made, seed=0, max_steps=3)
     for one, other in zip(searched, made.student.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_of_equal_scores_the_lower_loss_wins(monkeypatch):
+    losses = {1e-4: 3.0, 1e-3: 2.0, 1e-2: 2.5}
+
+    def trained(recipe, **_):
+        loss = losses[recipe.stages[0].learning_rate]
+        return runner.Result(recipe.student, curve=[{"loss": loss}], scores={"dev": {"accuracy": 0.5}})
+
+    monkeypatch.setattr(runner, "train", trained)
+    made = make("soft_targets", data(), [])
+    assert list(search_learning_rate(made, list(losses), seed=0, steps=1)) == [1e-3, 1e-2, 1e-4]
 
 
 @pytest.fixture(scope="module")
