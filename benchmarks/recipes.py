@@ -23,8 +23,8 @@ from typing import Any
 
 from tfdistill.files import atomic_write
 
-SEARCH_STEPS = 80
-TRANSFORMER, SMALL = (1e-4, 3e-4), (1e-3, 3e-3)
+SEARCH_STEPS = 160
+TRANSFORMER, SMALL, THIN = (1e-4, 3e-4), (1e-3, 3e-3), (3e-4, 1e-3, 3e-3)
 BOTH = ("distilled", "labels")
 
 
@@ -43,9 +43,9 @@ class Cell:
 CELLS = {
     "soft_targets": Cell(("epochs=3",)),
     "pkd": Cell(("epochs=3",)),
-    "tinybert": Cell(("copies=1", "intermediate_epochs=0.75", "epochs=0.75"), (3e-4, 1e-3), general_student=True),
+    "tinybert": Cell(("copies=1", "intermediate_epochs=0.75", "epochs=0.75"), THIN, general_student=True),
     "distilbert": Cell(("epochs=3", "distil_finetuning=true")),
-    "mobilebert": Cell(("transfer_epochs=0.25", "epochs=1.5"), SMALL),
+    "mobilebert": Cell(("transfer_epochs=0.25", "epochs=1.5"), THIN),
     "bilstm": Cell(("epochs=4", "copies=2"), SMALL),
     "xtremedistil": Cell(("epochs=0.5",), SMALL),
     "layerdrop": Cell(("epochs=3", "soft_weight=0.5")),
