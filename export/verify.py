@@ -118,8 +118,12 @@ def intact(directory: str | os.PathLike) -> tuple[dict[str, Any], Check]:
         raise UserError(
             f"{directory / MANIFEST} has version {_short(manifest.get('version'))}; expected {VERSION}; {_ADVICE}"
         )
+    try:
+        whole = sealed(manifest).encode("utf-8", "surrogatepass")
+    except RecursionError as error:  # how deep is too deep differs between reading and writing, and between Pythons
+        raise UserError(f"{directory / MANIFEST} has JSON that is nested too deeply; {_ADVICE}") from error
     # Byte for byte, so that there is nothing in it that could change unseen.
-    if (directory / MANIFEST).read_bytes() != sealed(manifest).encode("utf-8", "surrogatepass"):
+    if (directory / MANIFEST).read_bytes() != whole:
         raise UserError(f"{directory / MANIFEST} was changed: its seal does not fit its content; {_ADVICE}")
     return manifest, _check_files(directory, manifest)
 

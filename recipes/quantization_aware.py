@@ -11,7 +11,7 @@ run are those of the rounded network. For transformers; a BiLSTM's fused operato
 Idea:      a last stage in which the student learns to live with int8
 Command:   tfdistill train quantization_aware --teacher RUN/student --data DIR --out RUN8
 Published: ImageNet and COCO only; what it gave here stands in docs/export_support.md
-Cost:      a step takes about twice as long as one without rounding.
+Cost:      a forward of the float student once, and rounding around every product of a step.
 """
 
 from __future__ import annotations
