@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 FIDELITY := .venv-fidelity
 # ONNX Runtime and what writes its files, for the runtimes target.
 ONNX := .venv-onnx
+# Apache Beam, which wants older packages than requirements.lock has.
+BEAM := .venv-beam
 # A picture of the package as it is installed, for mypy, which does not see where pyproject.toml maps export/ and recipes/.
 TYPES := $(VENV)/types/tfdistill
 # A page for browsers; an ARM Python under qemu; the bundles that these are tried with.
@@ -18,9 +20,11 @@ CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chro
 JOBS := 2
 # Renews the lock; no other target needs it.
 UV := uv==0.13.8
+# All extras but beam.
+LOCKED := quickstart tfds tensorboard hub quantizer augment mediapipe dev
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test slow torture fidelity runtimes web web-tools arm64 lint format wheel lock clean distclean
+.PHONY: help venv quickstart test slow torture fidelity runtimes beam web web-tools arm64 lint format wheel lock clean distclean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -91,6 +95,14 @@ $(ONNX)/.installed: benchmarks/onnx_requirements.txt
 runtimes: venv $(ONNX)/.installed ## LiteRT beside ONNX Runtime: size and latency of each model, float32 and dynamic int8
 	$(BIN)/python benchmarks/runtimes.py --python $(ONNX)/bin/python $(ARGS)
 
+$(BEAM)/.installed: pyproject.toml
+	@set -e; $(find_python); rm -rf $(BEAM); $$python -m venv $(BEAM)
+	@$(BEAM)/bin/python -m pip install -qq -e '.[beam]' pytest hypothesis
+	@touch $@
+
+beam: $(BEAM)/.installed ## tfdistill corpus with Apache Beam, in an environment of its own: the same shards as without?
+	$(BEAM)/bin/python -m pytest -p no:warnings tests/test_corpus_command.py -k beam $(ARGS)
+
 web-tools:
 	@for tool in node npm; do \
 		command -v $$tool > /dev/null || { echo "found no $$tool; install Node.js 20 or newer with npm" >&2; exit 1; }; \
@@ -131,7 +143,7 @@ wheel: venv ## build the sdist, and from it the wheel, into dist/
 # default one, set UV_DEFAULT_INDEX. Pins stay as they are where they can; UPGRADE=--upgrade takes the newest.
 lock: ## renew requirements.lock from pyproject.toml; UPGRADE=--upgrade for newer versions
 	@set -e; $(find_python); $$python -m venv --clear .venv-lock; .venv-lock/bin/python -m pip install --quiet $(UV)
-	.venv-lock/bin/uv pip compile pyproject.toml --quiet --all-extras --universal --python-version 3.11 \
+	.venv-lock/bin/uv pip compile pyproject.toml --quiet $(LOCKED:%=--extra %) --universal --python-version 3.11 \
 		--generate-hashes --only-binary :all: --no-binary promise --no-annotate --no-emit-index-url \
 		--custom-compile-command "make lock" --output-file requirements.lock $(UPGRADE)
 	@rm -rf .venv-lock
@@ -141,4 +153,4 @@ clean: ## remove what was built and cached, not the venv
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean ## clean, and remove the venvs too
-	rm -rf $(VENV) $(FIDELITY) $(ONNX) $(WEB)/node_modules
+	rm -rf $(VENV) $(FIDELITY) $(ONNX) $(BEAM) $(WEB)/node_modules

@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import Field
 
-from tfdistill.data.corpus import PlainText, TextExamples
 from tfdistill.data.masking import Masking
+from tfdistill.data.sequences import TextExamples
+from tfdistill.data.shards import read_text
 from tfdistill.data.textdata import Split
 from tfdistill.errors import UserError
 from tfdistill.load import load
@@ -67,7 +68,9 @@ def layer_pairs(mapping: str, student: int, teacher: int) -> Pairs:
 class GeneralSettings(Settings):
     """Settings of recipes with a stage on plain text."""
 
-    text: str | None = Field(None, description="plain text for the general stage: .txt, directory, demo:plain-text")
+    text: str | None = Field(
+        None, description="plain text for the general stage: .txt, directory, demo:plain-text, corpus:DIR"
+    )
     general_teacher: str | None = Field(None, description="pre-trained teacher of the general stage, hf:DIR")
     general_epochs: float = Field(3, gt=0, description="passes over the plain text")
     general_learning_rate: float = Field(1e-4, gt=0, description="peak learning rate of the general stage")
@@ -119,7 +122,7 @@ def plain_text(
             f"the student has another vocabulary than {settings.general_teacher}; on plain text both read the same pieces: "
             "expected a general teacher, a task teacher and a student of one vocabulary"
         )
-    corpus = PlainText(settings.text, megabytes=settings.megabytes).prepare(teacher.tokenizer)
+    corpus = read_text(settings.text, teacher.tokenizer, megabytes=settings.megabytes)
     return corpus.examples(
         length=settings.general_length, masking=masking, next_sentence=next_sentence, every_position=every_position
     )

@@ -5,8 +5,9 @@
 The student has some of the teacher's layers and starts from their weights. Multi-label heads take binary cross-entropy,
 regression the squared distance of the outputs. Rows without a label (a split "unlabelled") train the soft term only.
 `pretrain_on_soft_targets` trains on the teacher's outputs first and then on hard labels, in place of mixing them.
-`hidden_weight` adds the squared distance of the hidden states of the matched layers (TinyBERT's equation 8, widths being
-equal); 0 is the paper's method.
+`labelled` is a corpus of unlabelled texts with the teacher's logits (`tfdistill corpus --rows --teacher`), on which the student
+is trained first, the teacher not being asked again: for more text than a data set holds. `hidden_weight` adds the squared
+distance of the hidden states of the matched layers (TinyBERT's equation 8, widths being equal); 0 is the paper's method.
 
 Idea:      the student learns the teacher's softened class probabilities
 Command:   tfdistill train soft_targets --teacher TEACHER --data demo:movie-snippets --out RUN
@@ -16,10 +17,13 @@ Cost:      one teacher forward over the training texts, then half the teacher's 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from tfdistill import losses, mapping
 from tfdistill.data.reading import Data
+from tfdistill.data.shards import LabelledTexts
 from tfdistill.match import HardLabels, Match
 from tfdistill.models.text import TextModel
 from tfdistill.recipe import Recipe, soft_and_hard_terms
@@ -34,6 +38,10 @@ class Settings(CommonSettings):
     temperature: float = Field(2.0, gt=0, description="T")
     soft_weight: float = Field(0.5, ge=0, le=1, description="λ, the share of the soft targets")
     pretrain_on_soft_targets: bool = Field(False, description="soft targets first, then as many epochs of hard labels")
+    labelled: str | None = Field(
+        None, description="corpus with the teacher's logits (tfdistill corpus --rows --teacher)"
+    )
+    labelled_epochs: float = Field(1, gt=0, description="passes over it")
     hidden_weight: float = Field(0.0, ge=0, description="weight of the hidden-state loss; 0 is the paper's method")
 
 
@@ -45,7 +53,12 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
     if settings.hidden_weight:
         layers = mapping.uniform(student.num_layers, teacher.num_layers)
         terms += (Match(losses.hidden_mse, on="hidden_states", layers=layers, weight=settings.hidden_weight),)
-    stages = [settings.stage("soft targets", terms, rows="all")]
+    stages = []
+    if settings.labelled is not None:
+        texts = LabelledTexts(Path(settings.labelled), student.tokenizer, student.num_outputs)
+        soft = soft_and_hard_terms(data.task, 1.0, settings.temperature)
+        stages.append(settings.stage("labelled texts", soft, source=texts, epochs=settings.labelled_epochs))
+    stages.append(settings.stage("soft targets", terms, rows="all"))
     if first:
         stages.append(settings.stage("hard labels", (HardLabels(task=data.task),)))
     return settings.recipe(

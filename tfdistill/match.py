@@ -246,7 +246,7 @@ def _needed(feature: str, layers: list[int]) -> frozenset[str]:
 
 
 def token_labels(labels: Any) -> Any:
-    """Labels of tokens, below 0 for none: (B, L) as they are; of a masked language model's batch (`tfdistill.data.corpus`),
+    """Labels of tokens, below 0 for none: (B, L) as they are; of a masked language model's batch (`tfdistill.data.sequences`),
     "masked_labels" (B, K) where "masked_weights" is not 0."""
     if isinstance(labels, Mapping):
         return tf.where(tf.cast(labels["masked_weights"], tf.bool), tf.cast(labels["masked_labels"], tf.int32), -1)

@@ -25,8 +25,10 @@ import numpy as np
 import tensorflow as tf
 from pydantic import BaseModel, ConfigDict, Field
 
-from tfdistill.data.corpus import Corpus, PlainText, TextExamples, text_files
+from tfdistill.data.corpus import Corpus
 from tfdistill.data.masking import Masking
+from tfdistill.data.sequences import TextExamples
+from tfdistill.data.shards import ShardedCorpus, read_text, require_text
 from tfdistill.data.tokenize import Tokenizer
 from tfdistill.distiller import Distiller
 from tfdistill.errors import UserError
@@ -235,7 +237,7 @@ def pretrain(
     """Train `model` (task "masked_lm", or "pretraining" for mlm+nsp) in place on plain text, into the run directory `out`.
 
     Args:
-        text: what `tfdistill.data.corpus.PlainText` reads.
+        text: what `tfdistill.data.shards.read_text` reads.
         freeze_encoder: train the head alone.
         trained_before: the encoder is no new one, which lowers the learning rate where none is set.
         resume: go on from `out`/checkpoint; everything but the duration must be as it was.
@@ -258,7 +260,7 @@ def pretrain(
         )
     if not resume:
         require_new(out, "run.json" if force else None, ", --force to replace a former run, or --resume to go on")
-    text_files(text)  # what is missing is said before anything is begun
+    require_text(text)  # what is missing is said before anything is begun
     rate = settings.learning_rate or (1e-3 if freeze_encoder else 1e-4 if trained_before else 5e-4)
     head: dict[str, Any] = {
         "recipe": "pretrain",
@@ -342,8 +344,7 @@ def pretrain(
     return result
 
 
-def _prepare(text: str, settings: Settings, tokenizer: Tokenizer) -> Corpus:
-    source = PlainText(text, held_out=settings.held_out, megabytes=settings.megabytes)
+def _prepare(text: str, settings: Settings, tokenizer: Tokenizer) -> Corpus | ShardedCorpus:
     with task("reading text, MB", None) as advance:
         done = 0
 
@@ -352,7 +353,7 @@ def _prepare(text: str, settings: Settings, tokenizer: Tokenizer) -> Corpus:
             done += size
             advance(size / 1e6, note=f"{done / 1e6:.1f} MB")
 
-        corpus = source.prepare(tokenizer, advance=told)
+        corpus = read_text(text, tokenizer, held_out=settings.held_out, megabytes=settings.megabytes, advance=told)
     about = corpus.about
     say(
         f"{about['bytes'] / 1e6:.1f} MB of text, {about['documents']:,} documents, {corpus.tokens('train'):,} word pieces to train "

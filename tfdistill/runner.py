@@ -426,6 +426,7 @@ def search_learning_rate(
             score_test=False,
             trainer=trainer,
         )
-        found.append((next(iter(result.scores["dev"].values())), -result.curve[-1]["loss"], candidate))
+        losses = [point["loss"] for point in result.curve if "loss" in point]  # a cut student's point has none
+        found.append((next(iter(result.scores["dev"].values())), -losses[-1], candidate))
         recipe.student.set_weights(start)
     return {candidate: score for score, _, candidate in sorted(found, reverse=True)}

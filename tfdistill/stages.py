@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass, replace
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import keras
@@ -18,6 +19,7 @@ from tfdistill.errors import DivergedError, UserError
 from tfdistill.match import Term
 from tfdistill.models.text import TextModel
 from tfdistill.optimizers import WarmupLinear, make_optimizer
+from tfdistill.strategy import by_worker, splits_by_worker
 
 
 class Source(Protocol):
@@ -28,7 +30,8 @@ class Source(Protocol):
         ...
 
     def dataset(self, batch_size: int, *, seed: int = 0, epochs: int = 1) -> tf.data.Dataset:
-        """May also take `first_step`: so many batches are left out from the start, which is quicker than to make and skip them."""
+        """May also take `first_step`: so many batches are left out from the start, which is quicker than to make and skip them;
+        and with it `worker`, (i, n): only part i of n of each batch is made."""
         ...
 
 
@@ -251,14 +254,15 @@ def share_a_step(one: Stage, other: Stage) -> bool:
 
 
 def _batches(data: Examples | Source, batch_size: int, seed: int, epochs: int, first_step: int) -> tf.data.Dataset:
-    """The batches from step `first_step` on."""
+    """The batches from step `first_step` on. Where several workers train, each reads its own rows alone if the data knows how."""
     if isinstance(data, Examples):
         return dataset(data, batch_size, seed=seed, epochs=epochs, first_step=first_step)
-    if not first_step:
-        return data.dataset(batch_size, seed=seed, epochs=epochs)
-    if "first_step" in inspect.signature(data.dataset).parameters:
-        return data.dataset(batch_size, seed=seed, epochs=epochs, first_step=first_step)  # type: ignore[call-arg]
-    return data.dataset(batch_size, seed=seed, epochs=epochs).skip(first_step)
+    known = inspect.signature(data.dataset).parameters
+    if "first_step" not in known:
+        return data.dataset(batch_size, seed=seed, epochs=epochs).skip(first_step)
+    make: Callable[..., tf.data.Dataset] = partial(data.dataset, batch_size, seed=seed, epochs=epochs)
+    make = partial(make, first_step=first_step)
+    return by_worker(make) if "worker" in known and splits_by_worker() else make()
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,18 @@ def _over_workers(value: tf.Tensor) -> tf.Tensor:
     return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: tf.identity(value)), axis=None)
 
 
+def splits_by_worker() -> bool:
+    """Whether each worker can read its own rows: there are several, with one device each."""
+    return several_workers() and tf.distribute.get_strategy().extended._num_devices_per_worker == 1
+
+
+def by_worker(make: Callable[..., tf.data.Dataset]) -> Any:
+    """Batches of which each worker makes its part, `make(worker=(i, n))`."""
+    return tf.distribute.get_strategy().distribute_datasets_from_function(
+        lambda place: make(worker=(place.input_pipeline_id, place.num_input_pipelines))
+    )
+
+
 def meet() -> None:
     """Wait until each worker has called this; at once where there is one."""
     chief_says(True)

@@ -101,7 +101,7 @@ def trim(
 
     Example: `tfdistill trim RUN/student --data demo:movie-snippets --out SMALL`
     """
-    from tfdistill.data.corpus import documents, text_files
+    from tfdistill.data.plain_text import documents, text_files
     from tfdistill.load import data_for, load, max_length_of, recipe_of
     from tfdistill.models.hf import save_directory
 

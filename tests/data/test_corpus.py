@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from tfdistill.data import corpus as module
-from tfdistill.data.corpus import Corpus, PlainText, documents, sentences, text_files
+from tfdistill.data import plain_text
+from tfdistill.data.corpus import Corpus, PlainText
 from tfdistill.data.masking import Masking
+from tfdistill.data.plain_text import documents, sentences, text_files
 from tfdistill.data.tokenize import Tokenizer
 from tfdistill.errors import UserError
 
@@ -77,7 +79,7 @@ def test_without_blank_lines_each_line_is_a_text(tmp_path: Path) -> None:
 
 
 def test_lines_that_are_too_long_come_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LONGEST", 16)
+    monkeypatch.setattr(plain_text, "_LONGEST", 16)
     path = tmp_path / "long.txt"
     path.write_text("word " * 20 + "\n" + "ü€" * 20, encoding="utf-8")
     found = list(documents(path))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tfdistill.data import demo_text, registry
-from tfdistill.data.corpus import documents
+from tfdistill.data.plain_text import documents
 from tfdistill.errors import UserError
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfdistill.data.batching import ready
-from tfdistill.data.corpus import TextExamples
 from tfdistill.data.masking import Masker, Masking, uniforms
+from tfdistill.data.sequences import TextExamples
 from tfdistill.data.tokenize import CLS, MASK, PAD, SEP, UNK, Tokenizer
 from tfdistill.data.words import piece_ids
 from tfdistill.errors import UserError

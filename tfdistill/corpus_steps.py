@@ -1,0 +1,340 @@
+"""The work of `tfdistill corpus`, in steps over parts of the text that know nothing of each other but through files.
+
+    1. hashes    each span of text -> the hash of each of its sentences (of its texts, with `rows`), sorted
+    2. repeats   each range of hashes, over all spans -> the sentences that stand somewhere before
+    3. shards    each span -> a shard: cleaned, without repeats, tokenized; with `rows` also augmented and labelled by a teacher
+
+What goes through Beam is the number of a part; data goes from step to step in files, so that memory depends on the size of a span
+and not of the text, whatever runs the steps. What a step has written whole is not made again. The first of several like
+sentences, in the order of the files, is the one that stays: the same shards on one machine and on a hundred.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tempfile
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfdistill.checkpoint import fingerprint
+from tfdistill.data import storage
+from tfdistill.data.augment import augment_tang
+from tfdistill.data.corpus import CorpusWriter, Part, is_held_out
+from tfdistill.data.plain_text import SHORT, SUFFIXES, Span, clean, documents, sentences, spans, text_files, text_number
+from tfdistill.data.shards import MANIFEST
+from tfdistill.data.tokenize import Tokenizer
+from tfdistill.errors import UserError
+from tfdistill.load import load
+from tfdistill.models.text import TextModel
+from tfdistill.predict import predict_logits
+from tfdistill.reproducible import versions
+
+STEPS = ("hashes", "repeats", "shards")
+_PLAN, _FAILED = "work/plan.json", "work/failed.txt"
+_ORDER_BITS = 32  # of a sentence's number in its span
+_SPANS_TOGETHER = 16  # as many spans' hashes are held in memory together
+_TEXTS_TOGETHER = 2048  # rows that are tokenized, augmented and read by the teacher together
+
+
+@dataclass(frozen=True)
+class Work:
+    """All that a step needs to know; goes to the workers as text.
+
+    Args:
+        out: directory of the corpus, of a file system that all workers reach.
+        tokenizer: directory of the vocabulary.
+        spans: what each shard is made of.
+        rows: each document is a text by itself, in place of running text.
+        max_length: with `rows`, word pieces of a text.
+        copies: with `rows`, augmented texts of each text (Tang et al. 2019, without parts of speech).
+        teacher: with `rows`, the directory of the model whose logits are written beside the texts.
+    """
+
+    out: str
+    tokenizer: str
+    spans: tuple[Span, ...]
+    held_out: float = 0.02
+    seed: int = 0
+    rows: bool = False
+    max_length: int = 64
+    copies: int = 0
+    teacher: str | None = None
+    least_characters: int = 20
+    least_letters: float = 0.5
+
+    def as_text(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> Work:
+        said = json.loads(text)
+        spans = tuple(Span(**span) for span in said.pop("spans"))
+        return cls(**said, spans=spans)
+
+    @property
+    def ranges(self) -> int:
+        """Parts of the space of hashes, each compared by itself."""
+        return -(-len(self.spans) // _SPANS_TOGETHER)
+
+    def parts(self, step: str) -> int:
+        return self.ranges if step == "repeats" else len(self.spans)
+
+    def done(self, step: str, part: int) -> str:
+        """The file that is written when a part is whole."""
+        names = {"hashes": f"work/hashes-{part:05}.npy", "repeats": f"work/repeats-{part:05}.npy"}
+        return storage.join(self.out, names.get(step, f"shard-{part:05}/corpus.json"))
+
+
+def spans_of(source: str, size: int) -> tuple[Span, ...]:
+    """The parts of a text, of some `size` bytes each. Raises UserError where there is no text."""
+    if "://" in source:
+        inside = [storage.join(where, name) for where, _, names in tf.io.gfile.walk(source) for name in names]
+        files = sorted(name for name in inside or [source] if name.endswith(SUFFIXES))
+        if not files:
+            raise UserError(f"no .txt or .txt.gz files at {source}; expected a file or a directory of them")
+    else:
+        files = [str(path.absolute()) for path in text_files(source)]
+    return tuple(span for file in files for span in spans(file, size))
+
+
+def begin(work: Work) -> bool:
+    """Take a place for the corpus; whether all of it is there already. Raises UserError for a place where another thing is."""
+    settings = _settings(work)
+    for name in (MANIFEST, _PLAN):
+        if storage.exists(storage.join(work.out, name)):
+            theirs = json.loads(storage.get(storage.join(work.out, name)))["settings"]
+            other = [key for key in settings if settings[key] != theirs.get(key)]
+            if other:
+                raise UserError(
+                    f"{work.out} has another corpus, with other {', '.join(other)}; expected the same command, or another --out"
+                )
+            if failure(work) is not None:
+                tf.io.gfile.remove(storage.join(work.out, _FAILED))
+            return name == MANIFEST
+    there = [name for name in tf.io.gfile.listdir(work.out) if name != ".lock"] if storage.exists(work.out) else []
+    if there:
+        raise UserError(f"{work.out} is not empty; expected a new name or a corpus, choose another --out")
+    storage.put(storage.join(work.out, _PLAN), json.dumps({"settings": settings}).encode())
+    return False
+
+
+def _settings(work: Work) -> dict[str, Any]:
+    """What decides about the content. Of each file also its size: one that has grown is another text."""
+    said = {key: value for key, value in json.loads(work.as_text()).items() if key not in ("out", "spans", "tokenizer")}
+    files = sorted({span.path for span in work.spans})
+    sizes = [[name, tf.io.gfile.stat(name).length] for name in files]
+    teacher = None if work.teacher is None else fingerprint(model_of(work.teacher))
+    return {
+        **said,
+        "vocabulary": _tokenizer(work.tokenizer).fingerprint,
+        "teacher": teacher,
+        "files": sizes,
+        "shards": len(work.spans),
+    }
+
+
+def is_done(work: Work, step: str, part: int) -> bool:
+    return bool(storage.exists(work.done(step, part)))
+
+
+def note_failure(work: Work, message: str) -> None:
+    storage.put(storage.join(work.out, _FAILED), message.encode())
+
+
+def failure(work: Work) -> str | None:
+    """What a worker said that could not go on."""
+    path = storage.join(work.out, _FAILED)
+    return storage.get(path).decode() if storage.exists(path) else None
+
+
+def finish(work: Work, source: str) -> dict[str, Any]:
+    """Write the manifest over all shards and remove what only the steps needed. Raises UserError for a text with nothing in it."""
+    path = storage.join(work.out, MANIFEST)
+    if storage.exists(path):
+        return dict(json.loads(storage.get(path)))
+    totals: Counter[str] = Counter()
+    sums: dict[str, str] = {}
+    names = [f"shard-{part:05}" for part in range(len(work.spans))]
+    for name in names:
+        for file in sorted(tf.io.gfile.listdir(storage.join(work.out, name))):
+            content = storage.get(storage.join(work.out, name, file))
+            sums[f"{name}/{file}"] = hashlib.sha256(content).hexdigest()
+            if file == "corpus.json":
+                totals.update({key: value for key, value in json.loads(content).items() if isinstance(value, int)})
+    if not totals["train_tokens"]:
+        raise UserError(
+            f"{source} has no text to train on; expected sentences in UTF-8, or lower --least-characters and --least-letters"
+        )
+    settings = _settings(work)
+    said = {
+        "source": source,
+        "settings": settings,
+        "vocabulary": settings["vocabulary"],
+        "versions": versions(),
+        "totals": dict(totals),
+        "shards": names,
+        "sha256": sums,
+    }
+    storage.put(path, (json.dumps(said, indent=1) + "\n").encode())
+    tf.io.gfile.rmtree(storage.join(work.out, "work"))
+    return said
+
+
+def run_part(said: str, step: str, part: int) -> None:
+    """Do one part of a step, if it is not done. `said` is `Work.as_text()`. Raises UserError for text that cannot be read."""
+    work = _work(said)
+    if not is_done(work, step, part):
+        {"hashes": _hashes, "repeats": _repeats, "shards": _shard}[step](work, part)
+
+
+@lru_cache(maxsize=1)
+def _work(said: str) -> Work:
+    return Work.from_text(said)
+
+
+# --- repeated sentences ---------------------------------------------------------------------------------------------
+
+
+def _pieces(work: Work, part: int) -> Iterator[tuple[str, list[str]]]:
+    """(document, its sentences) of a span; with `rows` a document is one."""
+    for document in documents(work.spans[part]):
+        text = clean(document, work.least_characters, work.least_letters)
+        if text:
+            yield text, [text] if work.rows else sentences(text)
+
+
+def _counts(work: Work, sentence: str) -> bool:
+    """Whether a sentence may stand in the corpus only once."""
+    return work.rows or len(sentence) >= SHORT
+
+
+def _hashes(work: Work, part: int) -> None:
+    """(n, 2) uint64, sorted: hash and number of each sentence that may stand only once; the upper half of a number is the span's."""
+    found = array("Q")
+    number = part << _ORDER_BITS
+    for _, some in _pieces(work, part):
+        for sentence in some:
+            if _counts(work, sentence):
+                found.append(text_number(sentence))
+                found.append(number)
+            number += 1
+    rows = np.frombuffer(found, np.uint64).reshape(-1, 2) if found else np.zeros((0, 2), np.uint64)
+    _save(work.done("hashes", part), rows[np.lexsort((rows[:, 1], rows[:, 0]))])
+
+
+def _repeats(work: Work, part: int) -> None:
+    """(n,) uint64, sorted: the numbers of the sentences that stand somewhere before, of one range of hashes."""
+    size = (1 << 64) / work.ranges
+    low, high = int(part * size), int((part + 1) * size) if part + 1 < work.ranges else 1 << 64
+    rows = np.concatenate([_slice(work.done("hashes", n), low, high) for n in range(len(work.spans))])
+    rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
+    again = np.append(False, rows[1:, 0] == rows[:-1, 0]) if len(rows) else np.zeros(0, bool)
+    _save(work.done("repeats", part), np.sort(rows[again, 1]))
+
+
+def _repeated(work: Work, part: int) -> np.ndarray:
+    """Numbers, within the span, of the sentences that are left out."""
+    low, high = part << _ORDER_BITS, (part + 1) << _ORDER_BITS
+    found = [_slice(work.done("repeats", n), low, high) for n in range(work.ranges)]
+    return np.sort(np.concatenate(found)) - np.uint64(low)
+
+
+def _slice(path: str, low: int, high: int) -> np.ndarray:
+    """The rows of a sorted file whose first value is in [low, high). Of a file of this machine only these are read."""
+    rows = np.load(io.BytesIO(storage.get(path))) if "://" in path else np.load(path, mmap_mode="r")
+    keys = rows if rows.ndim == 1 else rows[:, 0]
+    ends = [len(keys) if value >= 1 << 64 else int(np.searchsorted(keys, np.uint64(value))) for value in (low, high)]
+    return np.array(rows[ends[0] : ends[1]])
+
+
+def _save(path: str, values: np.ndarray) -> None:
+    """Whole or not at all."""
+    stream = io.BytesIO()
+    np.save(stream, values)
+    storage.put(path, stream.getvalue())
+
+
+# --- shards ---------------------------------------------------------------------------------------------------------
+
+
+def _shard(work: Work, part: int) -> None:
+    gone = _repeated(work, part)
+    with tempfile.TemporaryDirectory() as place:
+        writer = CorpusWriter(Path(place), _tokenizer(work.tokenizer))
+        kept = _kept(work, part, gone, writer)
+        if work.rows:
+            _write_texts(work, part, kept, writer)
+        else:
+            for name, found in kept:
+                writer.add(name, found)
+        writer.close(source=work.spans[part].path)
+        # corpus.json goes last: a shard that has it is whole.
+        for file in sorted(Path(place).iterdir(), key=lambda file: file.name == "corpus.json"):
+            storage.put(storage.join(work.out, f"shard-{part:05}", file.name), file.read_bytes())
+
+
+def _kept(work: Work, part: int, gone: np.ndarray, writer: CorpusWriter) -> Iterator[tuple[Part, list[str]]]:
+    """The documents of a span, each as the sentences that are left of it."""
+    repeated = set(gone.tolist())
+    number = 0
+    for document, found in _pieces(work, part):
+        kept = [sentence for place, sentence in enumerate(found, number) if place not in repeated]
+        number += len(found)
+        writer.count(document, len(found), len(found) - len(kept))
+        yield "held_out" if is_held_out(document, work.held_out, work.seed) else "train", kept
+
+
+def _write_texts(work: Work, part: int, kept: Iterable[tuple[Part, list[str]]], writer: CorpusWriter) -> None:
+    """Texts one by one, their augmented copies behind them (of the training texts only), and what the teacher says of each."""
+    waiting: dict[Part, list[str]] = {"train": [], "held_out": []}
+    first = part << _ORDER_BITS
+
+    def flush(name: Part) -> None:
+        nonlocal first
+        some = waiting[name]
+        if name == "train" and work.copies:
+            new = augment_tang(some, copies=work.copies, seed=work.seed, first=first).texts
+            first += len(some)
+            some = [*some, *new]
+        writer.add_texts(name, some, work.max_length)
+        if work.teacher is not None:
+            teacher = model_of(work.teacher)
+            rows = teacher.tokenizer.encode(some, max_length=work.max_length)
+            writer.add_logits(name, predict_logits(teacher, rows))
+        waiting[name] = []
+
+    for name, found in kept:
+        waiting[name] += found
+        if len(waiting[name]) >= _TEXTS_TOGETHER:
+            flush(name)
+    for name in waiting:
+        if waiting[name]:
+            flush(name)
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(directory: str) -> Tokenizer:
+    with storage.here(directory) as path:
+        return Tokenizer.from_directory(path)
+
+
+@lru_cache(maxsize=1)
+def model_of(directory: str) -> TextModel:
+    """The teacher. Raises UserError for one that does not sort or score texts."""
+    with storage.here(directory) as path:
+        teacher = load(path)
+    if teacher.task not in ("classification", "regression", "multilabel"):
+        raise UserError(
+            f"{directory} is a {teacher.task} model; expected a teacher that was fine-tuned to sort or score texts"
+        )
+    return teacher

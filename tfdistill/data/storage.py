@@ -1,0 +1,84 @@
+"""Files of this machine, and of others that TensorFlow knows how to reach: names with "://", such as gs://…"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import tensorflow as tf
+
+from tfdistill.errors import UserError
+
+
+def join(*names: str) -> str:
+    return "/".join(name.rstrip("/") for name in names)
+
+
+def open_bytes(path: str) -> BinaryIO:
+    if "://" not in path:
+        return open(path, "rb")
+    return io.BufferedReader(_Remote(path))
+
+
+class _Remote(io.RawIOBase):
+    def __init__(self, path: str):
+        self._file = tf.io.gfile.GFile(path, "rb")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._file.tell(), os.SEEK_END: self._file.size()}[whence]
+        self._file.seek(base + offset)
+        return base + offset
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+
+def exists(path: str) -> bool:
+    return bool(tf.io.gfile.exists(path))
+
+
+def get(path: str) -> bytes:
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return bytes(file.read())
+
+
+def put(path: str, content: bytes) -> None:
+    """Write a file, whole or not at all. Raises UserError where it cannot be written."""
+    temporary = f"{path}.{hashlib.blake2b(content, digest_size=4).hexdigest()}.part"
+    try:
+        tf.io.gfile.makedirs(path.rpartition("/")[0])
+        with tf.io.gfile.GFile(temporary, "wb") as file:
+            file.write(content)
+        tf.io.gfile.rename(temporary, path, overwrite=True)
+    except tf.errors.OpError as error:
+        why = (error.message or type(error).__name__).splitlines()[-1][:200]
+        raise UserError(f"cannot write {path}: {why}; free some room, or choose another --out") from error
+
+
+@contextmanager
+def here(directory: str) -> Iterator[str]:
+    """A directory of this machine with the files of another one."""
+    if "://" not in directory:
+        yield directory
+        return
+    with tempfile.TemporaryDirectory() as place:
+        for name in tf.io.gfile.listdir(directory):
+            tf.io.gfile.copy(join(directory, name), str(Path(place, name)))
+        yield place
