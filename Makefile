@@ -21,7 +21,7 @@ JOBS := 2
 # Renews the lock; no other target needs it.
 UV := uv==0.13.8
 # All extras but beam.
-LOCKED := quickstart tfds tensorboard hub quantizer augment mediapipe dev
+LOCKED := quickstart tfds tensorboard hub quantizer augment mediapipe compress dev
 
 .DEFAULT_GOAL := help
 .PHONY: help venv quickstart test slow torture fidelity runtimes beam web web-tools arm64 lint format wheel lock clean distclean

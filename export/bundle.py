@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -150,6 +151,7 @@ def export_bundle(
             "output": file.output,
             "mediapipe": mediapipe,
             "operators": made.operators,
+            "zipped_bytes": len(zlib.compress(content, 9)),
             "delegates": delegates(content),
             "text_in": from_text,
             "latency": _latency(directory / MODEL) if latency else None,

@@ -16,6 +16,7 @@ from rich.table import Table
 from tfdistill.augment_command import augment
 from tfdistill.bench_command import bench
 from tfdistill.cache_command import cache
+from tfdistill.compress_command import compress
 from tfdistill.corpus_command import corpus
 from tfdistill.errors import UserError
 from tfdistill.export_command import export, verify
@@ -307,6 +308,7 @@ def train(
 
 app.command()(augment)
 app.command()(trim)
+app.command()(compress)
 app.command()(cache)
 app.command(context_settings={"allow_extra_args": True})(corpus)
 

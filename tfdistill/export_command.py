@@ -113,7 +113,8 @@ def export(
     manifest = json.loads((path / "manifest.json").read_text("utf-8"))
     size = (path / "model.tflite").stat().st_size
     taken = ", ".join(map(str, sizes))
-    console.print(f"{path}: model.tflite, {size / 1e6:.1f} MB, {quantize}, length {taken}", highlight=False)
+    sizes_told = f"{size / 1e6:.1f} MB ({manifest['zipped_bytes'] / 1e6:.1f} zipped)"
+    console.print(f"{path}: model.tflite, {sizes_told}, {quantize}, length {taken}", highlight=False)
     console.print(f"manifest.json: sha256 {sha256(path / 'manifest.json')}", highlight=False)
     if text_in:
         said = manifest["text_in"]

@@ -1,0 +1,199 @@
+"""Clusters or prunes the weights of a BiLSTM with TensorFlow Model Optimization (tfmot); a process of its own runs this.
+
+tfmot knows Keras 2 (tf_keras) alone and turns the whole process to it, so that nothing of ours can be imported here but this file,
+which is handed a directory: job.json, weights.npz, rows.npz; and leaves weights-out.npz there. Progress goes to stdout, a line
+"step of steps loss" each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_model_optimization as tfmot
+import tf_keras
+
+_TOLD = 10  # steps between lines
+
+
+class Reverse(tf_keras.layers.Layer):
+    """The first `lengths` positions of (B, L, ...) in reverse order, padding left where it is."""
+
+    def call(self, inputs: Any) -> Any:
+        values, lengths = inputs
+        return tf.reverse_sequence(values, lengths, seq_axis=1, batch_axis=0)
+
+
+class Pool(tf_keras.layers.Layer):
+    """(B, 2·units) of the states (B, L, 2·units): the last real position's, or the maximum over the real ones."""
+
+    def __init__(self, pooling: str = "last", **kwargs: Any):
+        super().__init__(**kwargs)
+        self.pooling = pooling
+
+    def call(self, inputs: Any) -> Any:
+        states, lengths = inputs
+        lengths = tf.maximum(lengths, 1)
+        if self.pooling == "last":
+            return tf.gather(states, lengths - 1, batch_dims=1)
+        real = tf.sequence_mask(lengths, tf.shape(states)[1])[:, :, None]
+        return tf.reduce_max(tf.where(real, states, -2.0), axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "pooling": self.pooling}
+
+
+OURS = {"Reverse": Reverse, "Pool": Pool}
+
+
+def twin(config: dict[str, Any], outputs: int) -> tf_keras.Model:
+    """The BiLSTM of `tfdistill.models.bilstm` in Keras 2. Reads ids and lengths of one text, or of two."""
+    layers = tf_keras.layers
+    embed = layers.Embedding(config["vocab_size"], config["embedding_size"], name="embedding")
+    numbers = range(1, config["num_layers"] + 1)
+    ahead = [layers.LSTM(config["lstm_size"], return_sequences=True, name=f"forward_{n}") for n in numbers]
+    back = [layers.LSTM(config["lstm_size"], return_sequences=True, name=f"backward_{n}") for n in numbers]
+    reverse, join, pool = Reverse(), layers.Concatenate(), Pool(config["pooling"])
+
+    def states(ids: Any, lengths: Any) -> Any:
+        read, reversed_ = embed(ids), embed(reverse([ids, lengths]))
+        for number, (forward, backward) in enumerate(zip(ahead, back, strict=True)):
+            if number:
+                both = join([read, reverse([reversed_, lengths])])
+                read, reversed_ = both, reverse([both, lengths])
+            read, reversed_ = forward(read), backward(reversed_)
+        return pool([join([read, reversed_]), lengths])
+
+    texts = 2 if config["pair"] else 1
+    inputs = [
+        layer
+        for n in range(texts)
+        for layer in (layers.Input((None,), dtype="int32", name=f"ids_{n}"), layers.Input((), dtype="int32", name=f"lengths_{n}"))
+    ]  # fmt: skip
+    found = [states(inputs[2 * n], inputs[2 * n + 1]) for n in range(texts)]
+    state = found[0]
+    if config["pair"]:
+        far = layers.Subtract()(found)
+        far = layers.Maximum()([far, layers.Subtract()(found[::-1])])
+        state = layers.Concatenate()([*found, far, layers.Multiply()(found)])
+    state = layers.Dropout(config["dropout"])(state)
+    if config["dense_size"]:
+        state = layers.Dense(config["dense_size"], config["dense_act"], name="dense")(state)
+    return tf_keras.Model(inputs, layers.Dense(outputs, name="head")(state))
+
+
+def wrapped(model: tf_keras.Model, job: dict[str, Any]) -> tf_keras.Model:
+    """The model with tfmot's wrappers around what has a kernel or a table."""
+
+    def wrap(layer: Any) -> Any:
+        if not isinstance(layer, tf_keras.layers.Dense | tf_keras.layers.LSTM | tf_keras.layers.Embedding):
+            return layer
+        if job["method"] == "cluster":
+            start = tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS
+            options = {"number_of_clusters": job["clusters"], "cluster_centroids_init": start}
+            return tfmot.clustering.keras.cluster_weights(layer, **options)
+        schedule = tfmot.sparsity.keras.PolynomialDecay(
+            0.0, job["sparsity"], begin_step=0, end_step=max(1, job["steps"] // 2), frequency=max(1, job["steps"] // 50)
+        )
+        return tfmot.sparsity.keras.prune_low_magnitude(layer, schedule)
+
+    return tf_keras.models.clone_model(model, clone_function=wrap)
+
+
+def stripped(model: tf_keras.Model, method: str) -> tf_keras.Model:
+    strip = tfmot.clustering.keras.strip_clustering if method == "cluster" else tfmot.sparsity.keras.strip_pruning
+    return strip(model)
+
+
+def batches(rows: Any, batch_size: int, steps: int, seed: int) -> Any:
+    """(inputs, the student's own logits before), rows of like length together."""
+    count, rng = len(rows["logits"]), np.random.default_rng(seed)
+    texts = sum(name.startswith("ids_") for name in rows)
+    lengths = [rows[f"lengths_{n}"] for n in range(texts)]
+    made = 0
+    while made < steps:
+        order = rng.permutation(count)
+        for start in range(0, count, 50 * batch_size):
+            some = order[start : start + 50 * batch_size]
+            some = some[np.argsort(lengths[0][some], kind="stable")]
+            parts = [some[n : n + batch_size] for n in range(0, len(some), batch_size)]
+            for number in rng.permutation(len(parts)):
+                part = parts[number]
+                inputs = []
+                for n in range(texts):
+                    width = max(1, int(lengths[n][part].max()))
+                    inputs += [rows[f"ids_{n}"][part, :width], lengths[n][part]]
+                yield inputs, rows["logits"][part]
+                made += 1
+                if made == steps:
+                    return
+
+
+def loss_of(task: str, wanted: Any, said: Any) -> Any:
+    """The distance from the student's own outputs before: cross-entropy, that of each class by itself, or squared error."""
+    if task == "regression":
+        return tf.reduce_mean(tf.square(said - wanted))
+    if task == "multilabel":
+        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.sigmoid(wanted), said))
+    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(wanted), said))
+
+
+def main(directory: str) -> None:
+    place = Path(directory)
+    job = json.loads((place / "job.json").read_text("utf-8"))
+    tf_keras.utils.set_random_seed(job["seed"])
+    with np.load(place / "rows.npz") as file:
+        rows = dict(file)
+    model = twin(job["config"], job["outputs"])
+    with np.load(place / "weights.npz") as file:
+        for layer in model.layers:
+            names = [w.name.split("/")[-1].partition(":")[0] for w in layer.weights]
+            layer.set_weights([file[f"{layer.name}/{name}"] for name in names])
+    with tf_keras.utils.custom_object_scope(OURS):
+        optimized = wrapped(model, job)
+    optimizer = tf_keras.optimizers.Adam(job["learning_rate"])
+    optimized.compile(optimizer=optimizer)
+    before = []
+    if job["method"] == "prune":
+        before = [tfmot.sparsity.keras.UpdatePruningStep()]
+        before[0].set_model(optimized)
+        before[0].on_train_begin()
+
+    @tf.function(reduce_retracing=True)
+    def step(inputs: Any, wanted: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss = loss_of(job["task"], wanted, optimized(inputs, training=True))
+        gradients = tape.gradient(loss, optimized.trainable_variables)
+        pairs = [pair for pair in zip(gradients, optimized.trainable_variables, strict=True) if pair[0] is not None]
+        optimizer.apply_gradients(pairs)
+        return loss
+
+    for number, (inputs, wanted) in enumerate(batches(rows, job["batch_size"], job["steps"], job["seed"]), 1):
+        for callback in before:
+            callback.on_train_batch_begin(number)
+        loss = float(step([tf.constant(value) for value in inputs], tf.constant(wanted)))
+        if not np.isfinite(loss):
+            sys.exit(f"the loss became {loss} at step {number}")
+        if number % _TOLD == 0 or number == job["steps"]:
+            print(f"{number} of {job['steps']} {loss:.5f}", flush=True)
+    for callback in before:
+        callback.on_epoch_end(0)
+    with tf_keras.utils.custom_object_scope(OURS):
+        final = stripped(optimized, job["method"])
+    weights = {
+        f"{layer.name}/{w.name.split('/')[-1].partition(':')[0]}": w.numpy()
+        for layer in final.layers
+        for w in layer.weights
+    }
+    np.savez(place / "weights-out.npz", **weights)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
