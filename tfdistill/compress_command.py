@@ -46,7 +46,7 @@ def compress(
     require_new(out, "config.json" if force else None, ", or --force to replace a model")
     student = load(model)
     texts, length = data_for(student, model, data), max_length_of(model, 64)
-    read = [texts.splits[name] for name in ("train", "unlabelled") if name in texts.splits]
+    read: list[Any] = [texts.splits[name] for name in ("train", "unlabelled") if name in texts.splits]
     rows = encode(student, concatenate(read), length)
     chosen: dict[str, Any] = {"method": "prune", "sparsity": sparsity}
     if clusters is not None:

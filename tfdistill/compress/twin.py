@@ -73,7 +73,8 @@ def compress(
         job = {**asdict(how), "config": asdict(model.config), "outputs": model.num_outputs, "task": model.task}
         Path(place, "job.json").write_text(json.dumps(job), "utf-8")
         np.savez(Path(place, "weights.npz"), **{name: weight.numpy() for name, weight in weights.items()})
-        np.savez(Path(place, "rows.npz"), logits=logits, **_texts(rows, model.config.pair))
+        arrays: dict[str, Any] = {"logits": logits, **_texts(rows, model.config.pair)}
+        np.savez(Path(place, "rows.npz"), **arrays)
         _run(place, advance)
         with np.load(Path(place, "weights-out.npz")) as file:
             for name, weight in weights.items():
@@ -112,7 +113,7 @@ def content(model: TextModel) -> dict[str, dict[str, float]]:
 
 def _texts(rows: Encoded, pair: bool) -> dict[str, np.ndarray]:
     """Ids (rows, longest) and lengths of each text as `BiLSTMEncoder` reads them: of pairs the second by itself."""
-    made = {}
+    made: dict[str, np.ndarray] = {}
     for number in range(2 if pair else 1):
         mine = [
             np.flatnonzero(s == number) if pair else np.arange(len(s))
