@@ -52,7 +52,7 @@ CELLS = {
     "head_pruning": Cell(("epochs=1", "soft_weight=0.5"), (1e-4,)),
     "neuron_pruning": Cell(("epochs=3",), (1e-4,)),
     "dualtrain_sharedproj": Cell(
-        ("general_epochs=1", "general_length=64", "megabytes=2", "epochs=3"), TRANSFORMER, True
+        ("general_epochs=1", "general_length=64", "general_batch_size=32", "megabytes=2", "epochs=3"), (3e-4,), True
     ),
 }
 

@@ -147,10 +147,14 @@ def test_cached_features_and_a_live_teacher_go_together():
 # --- tf.distribute --------------------------------------------------------------------------------------------------
 
 
-def test_mirrored_gives_one_device_result():
+@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_mirrored_gives_one_device_result(jit):
+    """With `jit` the forward and backward passes of each device are compiled by XLA."""
+
     def run(strategy):
+        several = strategy.num_replicas_in_sync > 1
         with strategy.scope():
-            distiller = make()
+            distiller = make(jit_compile=jit and several, micro_batches=2 if jit else 1)
         history = distiller.fit(
             X, Y, sample_weight=WEIGHTS, batch_size=8, epochs=2, shuffle=False, verbose=0, validation_data=(X, Y)
         )

@@ -18,7 +18,18 @@ EVERYWHERE = ("tfdistill.errors", "tfdistill.files")
 
 _METHOD = ("losses", "features", "mapping")
 _MODELS = ("models", "data")
-_STAGES = (*_METHOD, *_MODELS, "match", "batch", "strategy", "optimizers", "parameters", "distiller", "stages")
+_STAGES = (
+    *_METHOD,
+    *_MODELS,
+    "match",
+    "batch",
+    "strategy",
+    "optimizers",
+    "parameters",
+    "distiller",
+    "execution",
+    "stages",
+)
 _TRAINING = (
     *_STAGES,
     "compress",
@@ -63,7 +74,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "optimizers": ("adam",),
     "parameters": (*_METHOD, "match"),
     "distiller": (*_METHOD, "match", "batch", "strategy"),
-    "stages": (*_METHOD, *_MODELS, "match", "optimizers", "distiller", "strategy"),
+    "execution": ("data.batching",),
+    "stages": (*_METHOD, *_MODELS, "match", "optimizers", "distiller", "execution", "strategy"),
     "checkpoint": ("progress",),
     "watch": (*_STAGES, "stopping"),
     "recipe": _STAGES,

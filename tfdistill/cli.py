@@ -55,6 +55,17 @@ ResumeOption = Annotated[
 CheckpointOption = Annotated[
     float, typer.Option("--checkpoint-seconds", min=0, help="between checkpoints, beside those at each scoring")
 ]
+PrecisionOption = Annotated[
+    str,
+    typer.Option("--precision", help="of matrix products: float32, bf16 or fp16; weights and losses stay in float32"),
+]
+JitOption = Annotated[bool, typer.Option("--jit", help="compile the training step with XLA")]
+BucketsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--buckets", help="widths of batches, such as 16,32,64; auto: a few from the data; none: any multiple of four"
+    ),
+]
 StrategyOption = Annotated[
     str,
     typer.Option(
@@ -128,6 +139,9 @@ def finetune(
     resume: ResumeOption = False,
     checkpoint_seconds: CheckpointOption = 300.0,
     strategy: StrategyOption = "one",
+    precision: PrecisionOption = "float32",
+    jit: JitOption = False,
+    buckets: BucketsOption = None,
 ) -> None:
     """Fine-tune a BERT on labelled text: makes a teacher.
 
@@ -137,16 +151,18 @@ def finetune(
 
     from tfdistill import finetune as module
     from tfdistill.data.reading import load_any
+    from tfdistill.execution import make_execution, set_precision
     from tfdistill.recipe import parse_settings
     from tfdistill.run_directory import run
     from tfdistill.strategy import training_on
 
-    chosen = parse_settings(module.Settings, settings or [])
+    chosen, execution = parse_settings(module.Settings, settings or []), make_execution(precision, jit, buckets)
+    set_precision(precision)
     with training_on(strategy):
         text = load_any(data)
         keras.utils.set_random_seed(seed)
         made = module.recipe(_load_model(model, text), text, chosen)
-        made = replace(made, settings={**made.settings, "model": model})
+        made = replace(made, settings={**made.settings, "model": model}, execution=execution)
         result = run(
             made, out, seed=seed, debug=debug, force=force, resume=resume, checkpoint_seconds=checkpoint_seconds
         )
@@ -242,6 +258,9 @@ def train(
     resume: ResumeOption = False,
     checkpoint_seconds: CheckpointOption = 300.0,
     strategy: StrategyOption = "one",
+    precision: PrecisionOption = "float32",
+    jit: JitOption = False,
+    buckets: BucketsOption = None,
     teacher_cache: Annotated[
         str,
         typer.Option(
@@ -270,6 +289,7 @@ def train(
     import keras
 
     from tfdistill.data.reading import load_any
+    from tfdistill.execution import make_execution, set_precision
     from tfdistill.recipe import on_labels_alone, parse_settings
     from tfdistill.recipes import find
     from tfdistill.run_directory import run
@@ -277,7 +297,8 @@ def train(
     from tfdistill.teacher_cache import TeacherCache
 
     module, kept = find(recipe), TeacherCache(teacher_cache, cache_format)
-    chosen = parse_settings(module.Settings, settings or [])
+    chosen, execution = parse_settings(module.Settings, settings or []), make_execution(precision, jit, buckets)
+    set_precision(precision)
     with training_on(strategy):
         keras.utils.set_random_seed(seed)
         teacher_model, *others = [_load_model(_student_of(each)) for each in teachers]
@@ -288,6 +309,7 @@ def train(
             module.recipe(teacher_model, text, chosen),
             other_teachers=tuple(others),
             teacher_weights=tuple(teacher_weights) if teacher_weights else None,
+            execution=execution,
         )
         made = on_labels_alone(made) if on_labels else made
         result = run(

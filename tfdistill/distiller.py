@@ -103,6 +103,7 @@ class Distiller(keras.Model):
         # A variable, so that stages which only weigh their terms differently share one compiled step.
         self._term_weights = _Untracked(tf.Variable([float(term.weight) for term in matches] or [0.0], trainable=False))
         self._compiled_term: _Untracked | None = None
+        self._compiled_parts = False
         self._projections: dict[str, keras.layers.Layer] = {}
         for term in matches:
             self._projections.update(getattr(term, "make_projections", lambda *_: {})(student, teacher))
@@ -140,8 +141,12 @@ class Distiller(keras.Model):
     # --- keras ------------------------------------------------------------------------------------------------------
 
     def compile(self, optimizer: Any = "adam", loss: Any = None, jit_compile: Any = False, **kwargs: Any) -> None:
-        """As `keras.Model.compile`. `jit_compile` is off by default: on CPU it measured slower."""
+        """As `keras.Model.compile`. `jit_compile` is off by default: on CPUs it measured slower. On several devices it compiles the
+        forward and backward passes; sums over the devices and the update stay outside, since XLA cannot reach across them."""
         self._compiled_term = None
+        several = self.distribute_strategy.num_replicas_in_sync > 1
+        self._compiled_parts = several and jit_compile is True
+        jit_compile = False if several else jit_compile
         if loss is not None:
             if isinstance(loss, Mapping | list | tuple):
                 raise UserError(
@@ -216,8 +221,11 @@ class Distiller(keras.Model):
             return value
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
 
-    def _loss(self, step: Step, sample_weight: Any, counts: Sequence[Any] = (), first: bool = True) -> tuple[Any, Any]:
-        """(this replica's share of the global loss, examples); the shares sum up to it. Also feeds the metrics of the terms.
+    def _loss(
+        self, step: Step, sample_weight: Any, counts: Sequence[Any] = (), first: bool = True
+    ) -> tuple[Any, Any, list[Any]]:
+        """(this replica's share of the global loss, examples, [value and weight of each term] for `_track_terms`); the shares sum up
+        to the loss.
 
         Args:
             counts: what the sum of each term is divided by; by default its count in this batch, over all replicas.
@@ -226,21 +234,27 @@ class Distiller(keras.Model):
         replicas = self.distribute_strategy.num_replicas_in_sync
         total, examples = tf.constant(0.0), tf.constant(0.0)
         weights = [*tf.unstack(tf.convert_to_tensor(self._term_weights.value))[: len(self._matches.value)], 1.0]
-        trackers = [*self._trackers, *([self._compile_tracker] if self._compiled_term is not None else [])]
-        for number, (term, weight, tracker) in enumerate(zip(self.terms, weights, trackers, strict=False)):
+        told: list[Any] = []
+        for number, (term, weight) in enumerate(zip(self.terms, weights, strict=False)):
             if getattr(term, "on_parameters", False):
                 if first:
                     value = term(step)
                     total += weight * value / replicas
-                    tracker.update_state(value)
+                told.append((value, 1.0) if first else None)
                 continue
             local_sum, local_count, examples = _sum_and_count(term, step, sample_weight)
             whole = counts[number] if counts else self._over_replicas(local_count)
             total += weight * local_sum / tf.maximum(whole, 1.0)
-            tracker.update_state(local_sum / tf.maximum(local_count, 1.0), sample_weight=local_count)
+            told.append((local_sum / tf.maximum(local_count, 1.0), local_count))
         if self.student.losses and first:
             total += tf.add_n([tf.cast(loss, tf.float32) for loss in self.student.losses]) / replicas
-        return total, examples
+        return total, examples, told
+
+    def _track_terms(self, told: Sequence[Any]) -> None:
+        trackers = [*self._trackers, *([self._compile_tracker] if self._compiled_term is not None else [])]
+        for tracker, said in zip(trackers, told, strict=True):
+            if said is not None:
+                tracker.update_state(said[0], sample_weight=said[1])
 
     def _track(self, total: Any, examples: Any) -> None:
         # Summed over replicas this is (global loss · global batch, global batch): the mean over batches, weighted by size.
@@ -249,24 +263,34 @@ class Distiller(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         parts = split_rows(data, self.micro_batches)
-        counts = self._counts(parts) if len(parts) > 1 else ()
+        counts = self._counts(parts) if len(parts) > 1 or self._compiled_parts else ()
+        backward = (
+            tf.function(self._backward, autograph=False, jit_compile=True) if self._compiled_parts else self._backward
+        )
         variables = self.trainable_variables
         gradients: list[Any] = []
         total, examples = tf.constant(0.0), tf.constant(0.0)
         for number, micro_batch in enumerate(parts):
-            inputs, labels, sample_weight = unpack(micro_batch)
-            with tf.GradientTape() as tape:
-                step = self._forward(inputs, labels, training=True)
-                loss, rows = self._loss(step, sample_weight, counts, first=number == 0)
-                scaled = self.optimizer.scale_loss(loss)
-            new = tape.gradient(scaled, variables)
+            new, loss, rows, told, logits = backward(micro_batch, counts, number == 0)
             gradients = [_plus(a, b) for a, b in zip(gradients, new, strict=True)] if number else new
             total, examples = total + loss, examples + rows
-            logs = self._logs(inputs, labels, step, sample_weight)
+            self._track_terms(told)
+            logs = self._logs(micro_batch, logits)
         pairs = [pair for pair in zip(gradients, variables, strict=True) if pair[0] is not None]
         self.optimizer.apply_gradients(pairs)
         self._track(total, examples)
         return self._told({**logs, "loss": self._loss_tracker.result()})
+
+    def _backward(self, data: Any, counts: Sequence[Any], first: bool) -> tuple[Any, ...]:
+        """(gradients, loss, examples, what terms are tracked with, the student's logits where metrics want them) of one part of a
+        batch. Changes nothing but the state of dropout, so that XLA can compile it beside other devices."""
+        inputs, labels, sample_weight = unpack(data)
+        with tf.GradientTape() as tape:
+            step = self._forward(inputs, labels, training=True)
+            loss, examples, told = self._loss(step, sample_weight, counts, first)
+            scaled = self.optimizer.scale_loss(loss)
+        logits = None if self._compile_metrics is None else step.student.logits
+        return tape.gradient(scaled, self.trainable_variables), loss, examples, told, logits
 
     def _told(self, logs: dict[str, Any]) -> dict[str, Any]:
         # Between workers Keras averages what a step returns over its first axis, which a scalar has not.
@@ -310,17 +334,20 @@ class Distiller(keras.Model):
     def test_step(self, data: Any) -> dict[str, Any]:
         inputs, labels, sample_weight = unpack(data)
         step = self._forward(inputs, labels, training=False)
-        self._track(*self._loss(step, sample_weight))
-        return self._told(self._logs(inputs, labels, step, sample_weight))
+        total, examples, told = self._loss(step, sample_weight)
+        self._track_terms(told)
+        self._track(total, examples)
+        return self._told(self._logs(data, step.student.logits))
 
     def predict_step(self, data: Any) -> Any:
         return self(unpack(data)[0], training=False)
 
-    def _logs(self, inputs: Any, labels: Any, step: Step, sample_weight: Any) -> dict[str, Any]:
+    def _logs(self, data: Any, logits: Any) -> dict[str, Any]:
         if self._compile_metrics is None:
             return self.get_metrics_result()
+        inputs, labels, sample_weight = unpack(data)
         if labels is None:
             raise UserError(
                 "compile(metrics=...) was given, but the batch has no labels; leave the metrics out, or give labels"
             )
-        return self.compute_metrics(part(inputs, "student"), labels, step.student.logits, sample_weight)
+        return self.compute_metrics(part(inputs, "student"), labels, logits, sample_weight)

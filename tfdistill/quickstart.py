@@ -129,7 +129,7 @@ def both_ways(
     for method in methods:
         keras.utils.set_random_seed(seed)  # both start from the same weights
         recipe = make() if method == "distilled" else on_labels_alone(make())
-        trainer = Trainer(recipe.student, recipe.stages)
+        trainer = Trainer(recipe.student, recipe.stages, recipe.execution)
         searched = {rates[0]: float("nan")}
         if len(rates) > 1:
             searched = search_learning_rate(

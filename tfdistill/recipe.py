@@ -13,6 +13,7 @@ from tfdistill.data.augment import augment_split
 from tfdistill.data.reading import Data
 from tfdistill.data.textdata import PER_TOKEN, Split, nearest
 from tfdistill.errors import UserError
+from tfdistill.execution import Execution
 from tfdistill.match import HardLabels, Match, Term
 from tfdistill.models.text import TextModel
 from tfdistill.stages import Stage
@@ -96,6 +97,7 @@ class Recipe:
         privileged: the teacher reads the extra columns of the data, which the student never sees.
         other_teachers: their logits are averaged with the teacher's; other features are the first teacher's.
         teacher_weights: one for each teacher, the first included; None weighs them alike.
+        execution: how steps are computed.
         cut: makes smaller students of the trained one, by name, as pruning does. The first is the run's student.
     """
 
@@ -111,6 +113,7 @@ class Recipe:
     other_teachers: tuple[TextModel, ...] = ()
     teacher_weights: tuple[float, ...] | None = None
     cut: Callable[[TextModel], Mapping[str, TextModel]] | None = None
+    execution: Execution = field(default_factory=Execution)
 
     @property
     def teachers(self) -> tuple[TextModel, ...]:

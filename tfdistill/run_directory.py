@@ -92,6 +92,7 @@ def run(
             "seed": seed,
             "debug": debug,
             **({"teacher_cache": teacher_cache.name} if recipe.teachers else {}),
+            **({"execution": recipe.execution.as_data()} if recipe.execution.as_data() else {}),
             "weights": _weights(recipe),
             "versions": versions(),
             "reproducible": reproducible(),

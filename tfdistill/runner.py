@@ -332,7 +332,7 @@ def train(
         say(f"no teacher cache for '{name}': {why}")
     prepared = prepared or prepare(recipe, seed)
     student = recipe.student
-    trainer = trainer or Trainer(student, recipe.stages)
+    trainer = trainer or Trainer(student, recipe.stages, recipe.execution)
     trainer.begin(recipe.stages)
     run = _Run(recipe, prepared, out, trainer, checkpoints, started, teacher_cache)
     result = Result(student, curve=run.curve, rows=len(prepared.train), learning_rate=recipe.stages[-1].learning_rate)
@@ -412,7 +412,7 @@ def search_learning_rate(
     `trainer` is as in `train`, which may get the same one afterwards.
     """
     prepared = prepared or prepare(recipe, seed)
-    trainer = trainer or Trainer(recipe.student, recipe.stages)
+    trainer = trainer or Trainer(recipe.student, recipe.stages, recipe.execution)
     start, found = recipe.student.get_weights(), []
     for candidate in candidates:
         trial = with_learning_rate(recipe, candidate)

@@ -13,9 +13,10 @@ from typing import Any, Literal, Protocol
 import keras
 import tensorflow as tf
 
-from tfdistill.data.batching import Examples, dataset, steps_per_epoch
+from tfdistill.data.batching import Buckets, Examples, dataset, steps_per_epoch
 from tfdistill.distiller import Distiller
 from tfdistill.errors import DivergedError, UserError
+from tfdistill.execution import Execution
 from tfdistill.match import Term
 from tfdistill.models.text import TextModel
 from tfdistill.optimizers import WarmupLinear, make_optimizer
@@ -253,10 +254,12 @@ def share_a_step(one: Stage, other: Stage) -> bool:
 # --- training -------------------------------------------------------------------------------------------------------
 
 
-def _batches(data: Examples | Source, batch_size: int, seed: int, epochs: int, first_step: int) -> tf.data.Dataset:
+def _batches(
+    data: Examples | Source, batch_size: int, seed: int, epochs: int, first_step: int, buckets: Buckets = ()
+) -> tf.data.Dataset:
     """The batches from step `first_step` on. Where several workers train, each reads its own rows alone if the data knows how."""
     if isinstance(data, Examples):
-        return dataset(data, batch_size, seed=seed, epochs=epochs, first_step=first_step)
+        return dataset(data, batch_size, seed=seed, epochs=epochs, first_step=first_step, buckets=buckets)
     known = inspect.signature(data.dataset).parameters
     if "first_step" not in known:
         return data.dataset(batch_size, seed=seed, epochs=epochs).skip(first_step)
@@ -312,8 +315,8 @@ class Trainer:
     parts that were held until now have none. Projections go on from stage to stage wherever name and shape are the same.
     """
 
-    def __init__(self, student: TextModel, stages: Sequence[Stage]):
-        self.student, self.stages = student, tuple(stages)
+    def __init__(self, student: TextModel, stages: Sequence[Stage], execution: Execution | None = None):
+        self.student, self.stages, self.execution = student, tuple(stages), execution or Execution()
         self.distiller: Distiller | None = None
         self._schedule: WarmupLinear | None = None
         self._built_for: Stage | None = None
@@ -356,7 +359,7 @@ class Trainer:
         passes = math.ceil(rounds * each / steps_per_epoch(len(data), stage.batch_size))
 
         def batches(first_step: int = 0) -> tf.data.Dataset:
-            return _batches(data, stage.batch_size, seed, passes, first_step)
+            return _batches(data, stage.batch_size, seed, passes, first_step, self.execution.buckets)
 
         keras.utils.set_random_seed(seed)
         warmup = round(stage.warmup * rounds * each)
@@ -488,7 +491,7 @@ class Trainer:
             stage.optimizer, self._schedule, weight_decay=stage.weight_decay, clip_norm=stage.clip_norm
         )
         optimizer.gated = any(s.rates or set(s.freeze) != set(self._always_frozen) for s in together)
-        self.distiller.compile(optimizer=optimizer)
+        self.distiller.compile(optimizer=optimizer, jit_compile=self.execution.jit)
         self._built_for = stage
 
     def _hold(self, stage: Stage) -> None:

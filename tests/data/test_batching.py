@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfdistill.data.batching import BUCKET, Examples, dataset, plan, steps_per_epoch
+from tfdistill.data.batching import BUCKET, Examples, dataset, plan, steps_per_epoch, widths_of
 from tfdistill.data.tokenize import Encoded
 from tfdistill.errors import UserError
 
@@ -74,3 +74,39 @@ def test_bad_sizes():
         plan(np.array([3]), 0, seed=0, epoch=0)
     with pytest.raises(UserError, match="no examples"):
         dataset(Examples(encoded([3]).take([])), 2)
+
+
+@given(
+    st.lists(st.integers(2, 64), min_size=1, max_size=200),
+    st.integers(1, 20),
+    st.sampled_from(["auto", (64,), (8, 20, 64)]),
+)
+def test_buckets_hold_every_row_and_nothing_else_changes(lengths, batch_size, buckets):
+    lengths = np.array(lengths)
+    widths = widths_of(lengths, batch_size, buckets)
+    assert max(widths) >= lengths.max() and list(widths) == sorted(set(widths)) and len(widths) <= 12
+    if buckets == "auto":
+        one_each = sum(
+            len(rows) * -(-lengths[rows].max() // 4) * 4 for rows in plan(lengths, batch_size, seed=0, epoch=0)
+        )
+        batches = plan(lengths, batch_size, seed=0, epoch=0)
+        padded = sum(len(rows) * min(w for w in widths if w >= lengths[rows].max()) for rows in batches)
+        assert 1 - lengths.sum() / padded <= max(0.1, 1 - lengths.sum() / one_each) + 1e-9 or len(widths) == 12
+
+
+def test_buckets_of_lengths_like_those_of_movie_snippets():
+    lengths = np.clip(np.random.default_rng(0).normal(27, 11, 8000), 4, 64).astype(int)
+    widths = widths_of(lengths, 32, "auto")
+    padded = sum(
+        len(rows) * min(w for w in widths if w >= lengths[rows].max()) for rows in plan(lengths, 32, seed=0, epoch=0)
+    )
+    assert 1 - lengths.sum() / padded <= 0.1 and 3 <= len(widths) <= 12
+    # The dataset of one bucket, the worst of all, holds the same rows.
+    for first, second in zip(
+        *(dataset(Examples(encoded([3, 5, 2, 6])), 2, seed=3, buckets=b) for b in ((), (8,))), strict=True
+    ):
+        ids = second["student"]["token_ids"].numpy()
+        assert ids.shape[1] == 8 and not ids[:, first["student"]["token_ids"].shape[1] :].any()
+        np.testing.assert_array_equal(ids[:, : first["student"]["token_ids"].shape[1]], first["student"]["token_ids"])
+    with pytest.raises(UserError, match="the longest text has 6 word pieces"):
+        dataset(Examples(encoded([3, 6])), 2, buckets=(4,))

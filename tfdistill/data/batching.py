@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +16,9 @@ from tfdistill.errors import UserError
 # Examples are sorted by length within this many batches: enough to leave little padding, few enough to mix well.
 _SORTED_TOGETHER = 50
 BUCKET = 4
+LONGEST = 1 << 20  # tokens; no row has as many
+Buckets = Sequence[int] | Literal["auto"]
+_MOST_BUCKETS = 12
 NO_LABEL = -100  # of tokens
 
 
@@ -28,8 +31,8 @@ class Stored(Protocol):
     @property
     def columns(self) -> Sequence[Any]: ...
 
-    def read(self, rows: np.ndarray) -> list[np.ndarray]:
-        """The columns of some rows, padded."""
+    def read(self, rows: np.ndarray, width: int | None = None) -> list[np.ndarray]:
+        """The columns of some rows, padded to `width` tokens, by default as `dataset` does."""
         ...
 
     def take(self, rows: np.ndarray) -> Stored: ...
@@ -98,26 +101,66 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     return -(-count // batch_size)
 
 
+def widths_of(lengths: np.ndarray, batch_size: int, buckets: Buckets, waste: float = 0.1) -> tuple[int, ...]:
+    """The widths to which batches are padded, from the least.
+
+    Args:
+        buckets: the widths, or "auto": as few as leave at most the share `waste` of all positions to padding, and of these those that
+            leave the least; twelve at most.
+
+    Raises:
+        UserError: a row is longer than the last of `buckets`, or one is less than 1.
+    """
+    if buckets != "auto":
+        longest = int(lengths.max(initial=1))
+        if buckets and (min(buckets) < 1 or max(buckets) < longest):
+            said = ",".join(map(str, buckets))
+            raise UserError(
+                f"--buckets {said}: the longest text has {longest} word pieces; expected a last bucket of at least that"
+            )
+        return tuple(sorted(set(buckets)))
+    batches = plan(lengths, batch_size, seed=0, epoch=0)
+    needed, count = np.unique([int(lengths[rows].max()) for rows in batches], return_counts=True)
+    rows = np.cumsum([0, *count]) * batch_size
+    # best[n][last]: (positions, widths) of the batches up to width number `last`, with n buckets of which `last` is the largest.
+    best: list[list[tuple[float, tuple[int, ...]]]] = [[(rows[n + 1] * w, (w,)) for n, w in enumerate(needed.tolist())]]
+    while len(best) < min(len(needed), _MOST_BUCKETS) and 1 - lengths.sum() / best[-1][-1][0] > waste:
+        best.append(
+            [
+                min((best[-1][m][0] + (rows[n + 1] - rows[m + 1]) * w, (*best[-1][m][1], w)) for m in range(n))
+                if n
+                else best[-1][0]
+                for n, w in enumerate(needed.tolist())
+            ]
+        )
+    return tuple(dict.fromkeys(best[-1][-1][1]))
+
+
 _IDS = tf.TensorSpec((None,), tf.int32)
 _ROWS = tf.TensorSpec((None,), tf.int64)
 
 
 # Functions of their own, so that they are traced once and not for every data set.
-@tf.function(input_signature=[_ROWS, _ROWS], autograph=False)
-def _places(rows: Any, offsets: Any) -> tuple[Any, Any]:
-    """Where the tokens of `rows` lie in the flat arrays, (batch, width), and which of these are real."""
+@tf.function(input_signature=[_ROWS, _ROWS, _ROWS], autograph=False)
+def _places(rows: Any, offsets: Any, widths: Any) -> tuple[Any, Any]:
+    """Where the tokens of `rows` lie in the flat arrays, (batch, width), and which of these are real.
+
+    The width is the least of `widths` that holds the longest row; of none the longest row rounded up.
+    """
     starts = tf.gather(offsets, rows)
     lengths = tf.gather(offsets, rows + 1) - starts
-    # The longest row rounded up: few shapes, so that few graphs are compiled where shapes must be static.
-    width = -(-tf.reduce_max(lengths) // BUCKET) * BUCKET
+    longest = tf.reduce_max(lengths)
+    rounded = -(-longest // BUCKET) * BUCKET
+    width = tf.reduce_min(tf.concat([tf.boolean_mask(widths, widths >= longest), [rounded + LONGEST]], 0))
+    width = tf.where(width > LONGEST, rounded, width)
     columns = tf.range(width)[None, :]
     real = columns < lengths[:, None]
     return tf.where(real, starts[:, None] + columns, 0), real
 
 
-@tf.function(input_signature=[_ROWS, _IDS, _IDS, _ROWS], autograph=False)
-def _inputs(rows: Any, token_ids: Any, segment_ids: Any, offsets: Any) -> dict[str, Any]:
-    positions, real = _places(rows, offsets)
+@tf.function(input_signature=[_ROWS, _IDS, _IDS, _ROWS, _ROWS], autograph=False)
+def _inputs(rows: Any, token_ids: Any, segment_ids: Any, offsets: Any, widths: Any) -> dict[str, Any]:
+    positions, real = _places(rows, offsets, widths)
     mask = tf.cast(real, tf.int32)
     return {
         "token_ids": tf.gather(token_ids, positions) * mask,
@@ -129,10 +172,11 @@ def _inputs(rows: Any, token_ids: Any, segment_ids: Any, offsets: Any) -> dict[s
 class _Reader:
     """Makes batches of inputs from a corpus."""
 
-    def __init__(self, encoded: Encoded):
+    def __init__(self, encoded: Encoded, widths: Sequence[int] = ()):
         # Tensors, which the graph refers to; arrays would be copied into it, and a graph holds 2 GB at most.
         with tf.device("CPU:0"):
             self.arrays = [tf.constant(part) for part in (encoded.token_ids, encoded.segment_ids, encoded.offsets)]
+            self.arrays.append(tf.constant(widths, tf.int64))
             self.words = None if encoded.words is None else tf.constant(encoded.words)
 
     def __call__(self, rows: Any) -> dict[str, Any]:
@@ -141,15 +185,15 @@ class _Reader:
 
     def of_tokens(self, values: Any, rows: Any, padding: int) -> Any:
         """(batch, width) of `values` (total,), one for each token, and `padding` behind them."""
-        positions, real = _places(rows, self.arrays[2])
+        positions, real = _places(rows, *self.arrays[2:])
         return tf.where(real, tf.gather(values, positions), padding)
 
 
-def _from_disk(stored: Stored, rows: Any) -> dict[str, Any]:
+def _from_disk(stored: Stored, rows: Any, width: Any) -> dict[str, Any]:
     """Features of the teacher in float32, those with layers in a dict."""
     kinds = [tf.as_dtype(stored.dtype)] * len(stored.columns)
     made: dict[str, Any] = {}
-    for column, value in zip(stored.columns, tf.numpy_function(stored.read, [rows], kinds), strict=True):
+    for column, value in zip(stored.columns, tf.numpy_function(stored.read, [rows, width], kinds), strict=True):
         value.set_shape(column.batch_shape)
         name, _, layer = column.name.partition("/")
         if layer:
@@ -168,9 +212,13 @@ def dataset(
     first_epoch: int = 0,
     first_step: int = 0,
     shuffle: bool = True,
+    buckets: Buckets = (),
 ) -> tf.data.Dataset:
     """Batches of `epochs` epochs one after the other, in the form `Distiller.fit` takes; `first_step` leaves out as many from the
     start, to go on where a run stopped.
+
+    Batches are padded to their longest row, rounded up to a multiple of four; with `buckets` to one of these widths, so that there are
+    few shapes, which is what a compiler wants: see `widths_of`.
 
     Use it with `fit(..., epochs=epochs, steps_per_epoch=steps_per_epoch(len(examples), batch_size))`.
     """
@@ -187,8 +235,11 @@ def dataset(
         raise ValueError(f"first_step is {first_step}; expected less than the number of batches")
     rows = tf.RaggedTensor.from_row_lengths(np.concatenate(batches), [len(batch) for batch in batches])
 
-    student = _Reader(examples.student)
-    teacher = None if examples.teacher is None else _Reader(examples.teacher)
+    student, teacher = (
+        None if read is None else _Reader(read, widths_of(read.lengths, batch_size, buckets))
+        for read in (examples.student, examples.teacher)
+    )
+    assert student is not None
     with tf.device("CPU:0"):
         features = {name: tf.constant(value) for name, value in examples.teacher_features.items()}
         by_row = {"labels": examples.labels, "sample_weight": examples.sample_weight}
@@ -203,7 +254,8 @@ def dataset(
         if features or examples.stored:
             made["teacher_features"] = {name: tf.gather(value, rows) for name, value in features.items()}
         for stored in examples.stored:
-            made["teacher_features"] |= _from_disk(stored, rows)
+            width = tf.shape(made.get("teacher", made["student"])["token_ids"])[1]
+            made["teacher_features"] |= _from_disk(stored, rows, width)
         made |= {name: tf.gather(value, rows) for name, value in columns.items()}
         if tokens is not None:
             made["labels"] = student.of_tokens(tokens, rows, NO_LABEL)

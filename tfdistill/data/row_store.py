@@ -170,13 +170,13 @@ class RowStore:
             for part in self.parts
         ]
 
-    def read(self, rows: np.ndarray) -> list[np.ndarray]:
-        """The columns of some rows, each (batch, ...) with zeros behind a row's last token, as wide as `batching.dataset` makes
-        batches of these rows."""
+    def read(self, rows: np.ndarray, width: int | None = None) -> list[np.ndarray]:
+        """The columns of some rows, each (batch, ...) with zeros behind a row's last token, `width` tokens wide, by default as
+        `batching.dataset` makes batches of these rows."""
         rows = np.asarray(rows) if self.chosen is None else self.chosen[rows]
         shard, starts = self._starts
         shard, lengths = shard[rows], self.lengths[rows]
-        width = -(-int(lengths.max(initial=1)) // BUCKET) * BUCKET
+        width = -(-int(lengths.max(initial=1)) // BUCKET) * BUCKET if width is None else int(width)
         found = []
         for column, places in zip(self.columns, starts, strict=True):
             out = np.zeros((len(rows), *column.of_row(width)), DTYPES[self.dtype])

@@ -1,0 +1,129 @@
+"""The same distillation step on one device, on two parts of this CPU, and in two worker processes on loopback: examples a second.
+
+    python benchmarks/devices.py --out benchmarks/results/devices.json
+
+Teacher and student have the sizes of MiniLM and three of its layers, random weights and ids; the teacher is live. "One thread" and
+"two workers" give each process one thread, so that their ratio is what a second machine of this kind would bring; "one" and "two
+parts" have the same two threads, so that their ratio is what the strategy costs. All by turns, --repeats times, medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+WAYS = {
+    "one thread": ("one", 1, 1),
+    "two workers": ("multiworker", 2, 1),
+    "one": ("one", 1, 2),
+    "two parts": ("mirrored:2", 1, 2),
+}
+LENGTH = 64
+
+
+def run(spec: str, batch_size: int, steps: int) -> None:
+    """Train and print the examples a second, the first steps not counted."""
+    from tfdistill.quiet import import_tensorflow
+
+    import_tensorflow(use=False)
+    import keras
+    import numpy as np
+
+    from tfdistill.data.batching import Examples
+    from tfdistill.data.tokenize import Encoded
+    from tfdistill.models import presets
+    from tfdistill.models.text import TextModel
+    from tfdistill.recipe import soft_and_hard_terms
+    from tfdistill.stages import Stage, Trainer
+    from tfdistill.strategy import training_on
+
+    rows = batch_size * steps * 2
+    ids = np.random.default_rng(0).integers(1000, 30000, rows * LENGTH).astype("int32")
+    encoded = Encoded(ids, ids * 0, np.arange(rows + 1) * LENGTH)
+    examples = Examples(encoded, np.random.default_rng(1).integers(0, 2, rows))
+    times: list[float] = []
+
+    class Clock(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            times.append(time.monotonic())
+
+    with training_on(spec):
+        teacher = TextModel(presets.config("minilm_l6_384"), 2)
+        student = TextModel(presets.config("minilm_l6_384", num_hidden_layers=3), 2)
+        stage = Stage("soft", soft_and_hard_terms("classification", 0.5, 2.0), batch_size=batch_size, evaluations=2)
+        Trainer(student, [stage]).train(0, teacher, examples, seed=0, callbacks=[Clock()], steps=2 * steps)
+    print(json.dumps(batch_size * steps / (times[1] - times[0])))
+
+
+def measure(way: str, batch_size: int, steps: int) -> float:
+    spec, processes, threads = WAYS[way]
+    environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": str(threads)}
+    environment["OMP_NUM_THREADS"] = str(threads)
+    taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(processes)]
+    workers = [f"127.0.0.1:{each.getsockname()[1]}" for each in taken]
+    for each in taken:
+        each.close()
+    running = []
+    for index in range(processes):
+        if processes > 1:
+            task = {"type": "worker", "index": index}
+            environment["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": task})
+        command = [sys.executable, __file__, "--run", spec, "--batch-size", str(batch_size), "--steps", str(steps)]
+        running.append(
+            subprocess.Popen(command, env=dict(environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        )
+    told = [each.communicate() for each in running]
+    if any(each.returncode for each in running):
+        raise SystemExit(f"{way} failed: {told[0][1].strip().splitlines()[-1]}")
+    return float(told[0][0].strip().splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch-size", type=int, default=32, help="of all devices together")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path, help="JSON file")
+    parser.add_argument("--run", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.run:
+        run(options.run, options.batch_size, options.steps)
+        return
+    found: dict[str, list[float]] = {way: [] for way in WAYS}
+    for repeat in range(options.repeats):
+        for way in WAYS:
+            found[way].append(measure(way, options.batch_size, options.steps))
+            print(f"{repeat + 1}/{options.repeats} {way}: {found[way][-1]:.1f} examples/s", file=sys.stderr)
+    if options.out:
+        from tfdistill.files import atomic_write
+
+        report = {
+            "batch_size": options.batch_size,
+            "steps": options.steps,
+            "length": LENGTH,
+            "examples_per_second": found,
+        }
+        atomic_write(options.out, json.dumps(report, indent=1) + "\n")
+    table = Table(title="soft targets, MiniLM to three layers, live teacher")
+    for column in ("", "examples/s", "beside"):
+        table.add_column(column, justify="right" if column else "left")
+    median = {way: statistics.median(values) for way, values in found.items()}
+    for way, value in median.items():
+        other = "one thread" if "thread" in way or "workers" in way else "one"
+        table.add_row(way, f"{value:.1f}", f"{value / median[other]:.2f} × {other}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""How steps are computed: number format, compiler, widths of batches. None of it changes what is learned, only the last digits."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import keras
+
+from tfdistill.data.batching import Buckets
+from tfdistill.errors import UserError
+
+POLICIES = {"float32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Settings of a training that have nothing to do with its method.
+
+    Args:
+        precision: of matrix products and what they read: "float32", "bf16" or "fp16". Weights, losses, softmax and norms stay in
+            float32. It is a policy of Keras, which models take when they are made: see `set_precision`.
+        jit: compile the step with XLA. On one device that is all of it, on several forward and backward passes.
+        buckets: widths to which batches are padded; "auto" takes a few from the data; () any multiple of four.
+    """
+
+    precision: str = "float32"
+    jit: bool = False
+    buckets: Buckets = ()
+
+    def as_data(self) -> dict[str, Any]:
+        """What differs from the default."""
+        return {key: value for key, value in asdict(self).items() if value != getattr(Execution(), key)}
+
+
+def make_execution(precision: str = "float32", jit: bool = False, buckets: str | None = None) -> Execution:
+    """From the words of the command line. A compiled step has buckets, "auto" if nothing is said: each width is compiled once.
+
+    Raises UserError for an unknown precision, or buckets that are no numbers.
+    """
+    if precision not in POLICIES:
+        raise UserError(f"--precision {precision} is unknown; expected {', '.join(POLICIES)}")
+    if buckets is None:
+        return Execution(precision, jit, "auto" if jit else ())
+    if buckets in ("auto", "none"):
+        return Execution(precision, jit, "auto" if buckets == "auto" else ())
+    try:
+        widths = tuple(int(width) for width in buckets.split(","))
+    except ValueError as error:
+        raise UserError(f"--buckets {buckets}: expected auto, none or word pieces such as 16,32,64") from error
+    return Execution(precision, jit, widths)
+
+
+def set_precision(precision: str) -> None:
+    """For all models that are made from now on."""
+    keras.config.set_dtype_policy(POLICIES[precision])
