@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from helpers import mirrored
 
 from tfdistill import cli
 from tfdistill import pretrain as module
@@ -106,6 +108,22 @@ def test_masked_and_next_sentence_together(tmp_path: Path, text: str, tokenizer:
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert {"masked_lm", "next_sentence", "loss"} <= set(json.loads(lines[-1]))
     assert load(tmp_path / "run" / "student").task == "pretraining"
+
+
+@pytest.mark.slow
+def test_two_devices_pretrain_as_one(tmp_path: Path, text: str, tokenizer: Tokenizer) -> None:
+    found = []
+    for strategy in (tf.distribute.get_strategy(), mirrored()):
+        with strategy.scope():
+            keras.utils.set_random_seed(1)
+            model = small(tokenizer, "pretraining")
+            settings = SETTINGS.model_copy(update={"optimizer": "sgd"})
+            out = tmp_path / f"{strategy.num_replicas_in_sync}"
+            result = pretrain(model, text, out, objective="mlm+nsp", duration=Duration(steps=5), settings=settings)
+        found.append((model.get_weights(), result.after))
+    for one, two in zip(found[0][0], found[1][0], strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+    assert found[0][1] == pytest.approx(found[1][1], rel=1e-4)
 
 
 def test_scores_count_masked_tokens_only(text: str, tokenizer: Tokenizer) -> None:
@@ -338,6 +356,7 @@ def test_the_command(
             "no text at",
         ),
         (["nowhere", "--text", "TEXT"], "nowhere is no directory"),
+        (["bert_base", "--text", "TEXT", "--strategy", "multiworker"], "expected one, mirrored or tpu"),
     ],
 )
 def test_one_clear_line_and_exit_code_2(

@@ -198,6 +198,7 @@ def pretrain(
     seed: SeedOption = 1,
     debug: DebugOption = False,
     force: ForceOption = False,
+    strategy: StrategyOption = "one",
 ) -> None:
     """Train a masked language model (and next-sentence prediction) on plain text.
 
@@ -207,32 +208,38 @@ def pretrain(
 
     from tfdistill import pretrain as module
     from tfdistill.recipe import parse_settings
+    from tfdistill.strategy import training_on
 
+    if strategy.startswith("multiworker"):
+        raise UserError(
+            f"--strategy {strategy}: pre-training runs on the devices of one machine; expected one, mirrored or tpu"
+        )
     chosen = parse_settings(module.Settings, settings or [])
     duration = module.Duration(steps, epochs, minutes)
-    keras.utils.set_random_seed(seed)
-    made, trained_before = module.make_model(
-        _student_of(model),
-        objective,
-        encoder=None if encoder is None else _student_of(encoder),
-        tokenizer=tokenizer,
-        changes=module.parse_config(config or []),
-    )
-    result = module.pretrain(
-        made,
-        text,
-        out,
-        objective=objective,
-        duration=duration,
-        settings=chosen,
-        freeze_encoder=freeze_encoder,
-        trained_before=trained_before,
-        seed=seed,
-        resume=resume,
-        debug=debug,
-        force=force,
-        named=model if encoder is None else f"{model} from {encoder}",
-    )
+    with training_on(strategy):
+        keras.utils.set_random_seed(seed)
+        made, trained_before = module.make_model(
+            _student_of(model),
+            objective,
+            encoder=None if encoder is None else _student_of(encoder),
+            tokenizer=tokenizer,
+            changes=module.parse_config(config or []),
+        )
+        result = module.pretrain(
+            made,
+            text,
+            out,
+            objective=objective,
+            duration=duration,
+            settings=chosen,
+            freeze_encoder=freeze_encoder,
+            trained_before=trained_before,
+            seed=seed,
+            resume=resume,
+            debug=debug,
+            force=force,
+            named=model if encoder is None else f"{model} from {encoder}",
+        )
     _show_scores(
         f"{out / 'student'}, {result.steps} steps",
         {"held out, before": result.before, "held out, after": result.after},
