@@ -1,10 +1,12 @@
-"""The same distillation step on one device, on two parts of this CPU, and in two worker processes on loopback: examples a second.
+"""The same distillation step on one device, on two parts of this CPU, in two worker processes on loopback, in bf16, and compiled by
+XLA: examples a second.
 
     python benchmarks/devices.py --out benchmarks/results/devices.json
 
-Teacher and student have the sizes of MiniLM and three of its layers, random weights and ids; the teacher is live. "One thread" and
-"two workers" give each process one thread, so that their ratio is what a second machine of this kind would bring; "one" and "two
-parts" have the same two threads, so that their ratio is what the strategy costs. All by turns, --repeats times, medians.
+Teacher and student have the sizes of MiniLM and three of its layers, random weights and ids; the teacher is live. "one thread" and
+"two workers" give each process one thread, so that their ratio is what a second machine of this kind would bring. The others have
+the same two threads, so that their ratios are what a strategy, bf16 or the compiler costs or brings. All by turns, --repeats times,
+medians.
 """
 
 from __future__ import annotations
@@ -23,25 +25,30 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+# Strategy, processes, threads of each, precision, jit.
 WAYS = {
-    "one thread": ("one", 1, 1),
-    "two workers": ("multiworker", 2, 1),
-    "one": ("one", 1, 2),
-    "two parts": ("mirrored:2", 1, 2),
+    "one thread": ("one", 1, 1, "float32", False),
+    "two workers": ("multiworker", 2, 1, "float32", False),
+    "one": ("one", 1, 2, "float32", False),
+    "two parts": ("mirrored:2", 1, 2, "float32", False),
+    "bf16": ("one", 1, 2, "bf16", False),
+    "jit": ("one", 1, 2, "float32", True),
 }
 LENGTH = 64
 
 
-def run(spec: str, batch_size: int, steps: int) -> None:
+def run(way: str, batch_size: int, steps: int) -> None:
     """Train and print the examples a second, the first steps not counted."""
     from tfdistill.quiet import import_tensorflow
 
     import_tensorflow(use=False)
+    spec, _, _, precision, jit = WAYS[way]
     import keras
     import numpy as np
 
     from tfdistill.data.batching import Examples
     from tfdistill.data.tokenize import Encoded
+    from tfdistill.execution import Execution, set_precision
     from tfdistill.models import presets
     from tfdistill.models.text import TextModel
     from tfdistill.recipe import soft_and_hard_terms
@@ -58,16 +65,19 @@ def run(spec: str, batch_size: int, steps: int) -> None:
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             times.append(time.monotonic())
 
+    set_precision(precision)
     with training_on(spec):
         teacher = TextModel(presets.config("minilm_l6_384"), 2)
         student = TextModel(presets.config("minilm_l6_384", num_hidden_layers=3), 2)
         stage = Stage("soft", soft_and_hard_terms("classification", 0.5, 2.0), batch_size=batch_size, evaluations=2)
-        Trainer(student, [stage]).train(0, teacher, examples, seed=0, callbacks=[Clock()], steps=2 * steps)
+        Trainer(student, [stage], Execution(precision, jit)).train(
+            0, teacher, examples, seed=0, callbacks=[Clock()], steps=2 * steps
+        )
     print(json.dumps(batch_size * steps / (times[1] - times[0])))
 
 
 def measure(way: str, batch_size: int, steps: int) -> float:
-    spec, processes, threads = WAYS[way]
+    _, processes, threads, *_ = WAYS[way]
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": str(threads)}
     environment["OMP_NUM_THREADS"] = str(threads)
     taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(processes)]
@@ -79,7 +89,7 @@ def measure(way: str, batch_size: int, steps: int) -> float:
         if processes > 1:
             task = {"type": "worker", "index": index}
             environment["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": task})
-        command = [sys.executable, __file__, "--run", spec, "--batch-size", str(batch_size), "--steps", str(steps)]
+        command = [sys.executable, __file__, "--run", way, "--batch-size", str(batch_size), "--steps", str(steps)]
         running.append(
             subprocess.Popen(command, env=dict(environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         )
