@@ -92,7 +92,7 @@ def run(
             "seed": seed,
             "debug": debug,
             **({"teacher_cache": teacher_cache.name} if recipe.teachers else {}),
-            **({"execution": recipe.execution.as_data()} if recipe.execution.as_data() else {}),
+            "execution": recipe.execution.as_data(),
             "weights": _weights(recipe),
             "versions": versions(),
             "reproducible": reproducible(),
@@ -193,6 +193,8 @@ def _identity(head: dict[str, Any]) -> str:
     same = _same(head)
     if same.get("teacher_cache") == _DEFAULT:  # so that runs from before there was a choice go on
         del same["teacher_cache"]
+    if not same.get("execution"):
+        same.pop("execution", None)
     return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
 
 
@@ -234,6 +236,7 @@ def _same(head: dict[str, Any], start: bool = False) -> dict[str, Any]:
 def _go_on(out: Path, head: dict[str, Any], former: dict[str, Any], resume: bool) -> dict[str, Any]:
     """`head` for a run that goes on. Raises UserError where `former` is of another recipe."""
     then = {key: former.get(key) for key in head} | {key: former.get(key) or {} for key in ("data", "weights")}
+    then["execution"] = former.get("execution", {})
     if "teacher_cache" in head:
         then["teacher_cache"] = former.get("teacher_cache", _DEFAULT)
     other = _differences(_same(head, start=not resume), _same(then, start=not resume))
