@@ -236,7 +236,7 @@ def test_two_devices_train_as_one(name, optimizer):
 
 
 @pytest.mark.parametrize(
-    "name", [name if name == "tinybert" else pytest.param(name, marks=pytest.mark.slow) for name in ON_DEVICES]
+    "name", [name if name == "soft_targets" else pytest.param(name, marks=pytest.mark.slow) for name in ON_DEVICES]
 )
 def test_a_step_compiled_by_xla_trains_as_a_plain_one(name):
     """The whole step, in batches of one width. Weights agree to 1e-5 with SGD."""
@@ -246,7 +246,7 @@ def test_a_step_compiled_by_xla_trains_as_a_plain_one(name):
         recipe = without_chance(make(name, data(36), ["rate=0"] if name == "layerdrop" else []), "sgd")
         result = train(replace(recipe, execution=execution), seed=1, max_steps=3)
         found.append((result.student.get_weights(), [point["loss"] for point in result.curve if "loss" in point]))
-    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-4)
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-4, atol=1e-5)
     for one, two in zip(found[0][0], found[1][0], strict=True):
         np.testing.assert_allclose(one, two, atol=1e-5)
 
