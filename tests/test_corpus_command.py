@@ -359,3 +359,24 @@ def test_beam_makes_the_same_shards(tmp_path, vocabulary):
         subprocess.run([*command, "--out", str(tmp_path / out), *options], check=True, env={**os.environ})
     sums = [json.loads((tmp_path / out / "manifest.json").read_text())["sha256"] for out in ("local", "direct", "two")]
     assert sums[0] == sums[1] == sums[2]
+
+
+def test_a_full_disk_is_one_line_and_what_is_done_stays(tmp_path, vocabulary, tfdistill, monkeypatch):
+    text = write_text(tmp_path / "a.txt")
+    words = ["corpus", text, "--out", tmp_path / "corpus", "--tokenizer", vocabulary, "--shard-mb", "0.002"]
+    write, written = storage.put, []
+
+    def full(path, content):
+        written.append(path)
+        if "shard-00002/train.ids" in path:
+            raise OSError(28, "No space left on device", path)
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "put", full)
+        code, _, told = tfdistill(*words)
+    assert code == 2 and "No space left on device" in told and "Traceback" not in told
+    assert (tmp_path / "corpus" / "shard-00001" / "corpus.json").is_file()
+    assert not (tmp_path / "corpus" / "manifest.json").exists()
+    assert tfdistill(*words)[0] == 0
+    check(tmp_path / "corpus")

@@ -188,6 +188,11 @@ def part_of(said: str, step: str, part: int) -> None:
         run_part(said, step, part)
     except UserError as error:
         note_failure(Work.from_text(said), str(error))
+    except OSError as error:
+        why = f"{error.strerror or error}{f', {error.filename}' if error.filename else ''}"
+        note_failure(
+            Work.from_text(said), f"{step}, part {part}: {why}; free some room, then run the same command again"
+        )
 
 
 def _with_processes(said: str, step: str, parts: list[int], workers: int) -> None:
