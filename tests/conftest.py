@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 
@@ -57,3 +58,19 @@ def own_teacher_caches(tmp_path_factory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(teacher_cache, "folder", lambda: place)
         yield
+
+
+@pytest.fixture
+def tfdistill(monkeypatch, capsys):
+    """Run the command in this process; returns (exit code, stdout, stderr)."""
+    from tfdistill import cli
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tfdistill", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(stopped.value.code or 0), captured.out, captured.err
+
+    return call

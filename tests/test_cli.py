@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfdistill import cli
-
 TINY = Path(__file__).parent / "models" / "tiny_bert"
 LETTERS = "abcdefghijklmnop"
 
@@ -35,21 +33,6 @@ def write_data(directory: Path, pair: bool = False) -> Path:
     for seed, (name, count) in enumerate({"train": 80, "dev": 20, "test": 20}.items()):
         (directory / f"{name}.tsv").write_text("\n".join(rows(count, seed, pair)) + "\n", "utf-8")
     return directory
-
-
-@pytest.fixture
-def tfdistill(monkeypatch, capsys):
-    """Run the command in this process; returns (exit code, stdout, stderr)."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tfdistill", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(stopped.value.code or 0), captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture(scope="module")

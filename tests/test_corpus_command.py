@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfdistill import cli, corpus_steps
+from tfdistill import corpus_steps
 from tfdistill.corpus_command import make
 from tfdistill.corpus_steps import Work, spans_of
 from tfdistill.data import storage
@@ -265,19 +265,6 @@ def test_a_recipe_learns_from_labelled_texts_and_pretraining_from_shards(tmp_pat
 
 
 # --- the command ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def tfdistill(monkeypatch, capsys):
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tfdistill", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(stopped.value.code or 0), captured.out, captured.err
-
-    return call
 
 
 def test_the_command(tmp_path, vocabulary, tfdistill):
