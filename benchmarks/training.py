@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,12 @@ from rich.table import Table
 from tfdistill.files import atomic_write
 
 PEER = Path(__file__).with_name("torch_peer.py")
-NAMES = {"tfdistill": "tfdistill", "keras": "keras.distillation", "pytorch": "PyTorch loop"}
+NAMES = {
+    "tfdistill": "tfdistill",
+    "bf16": "tfdistill --precision bf16",
+    "keras": "keras.distillation",
+    "pytorch": "PyTorch loop",
+}
 
 
 def prepare_directory(teacher: str, data: str, out: Path, settings: dict[str, Any], rows: int | None) -> None:
@@ -57,16 +63,18 @@ def prepare_directory(teacher: str, data: str, out: Path, settings: dict[str, An
     (out / "settings.json").write_text(json.dumps({**settings, "data": data, "rows": rows}))
 
 
-def tfdistill_run(directory: Path, said: dict[str, Any]) -> list[list[float]]:
+def tfdistill_run(directory: Path, said: dict[str, Any], precision: str = "float32") -> list[list[float]]:
     """The recipe soft_targets, as `tfdistill train` runs it."""
     from dataclasses import replace
 
+    from tfdistill.execution import set_precision
     from tfdistill.load import data_for, load
     from tfdistill.prepare import prepare
     from tfdistill.recipe import parse_settings
     from tfdistill.recipes import soft_targets
     from tfdistill.runner import train
 
+    set_precision(precision)
     teacher = load(str(directory / "teacher"))
     text = data_for(teacher, str(directory / "teacher"), said["data"])
     if said["rows"] is not None:
@@ -134,7 +142,9 @@ def one(name: str, directory: Path) -> None:
 
     import_tensorflow()
     said = json.loads((directory / "settings.json").read_text("utf-8"))
-    curve = {"tfdistill": tfdistill_run, "keras": keras_run}[name](directory, said)
+    curve = {"tfdistill": tfdistill_run, "bf16": partial(tfdistill_run, precision="bf16"), "keras": keras_run}[name](
+        directory, said
+    )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"curve": curve, "peak_memory_mb": peak}))
 
