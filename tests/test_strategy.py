@@ -158,3 +158,36 @@ def test_two_workers_give_one_devices_student_even_if_one_is_killed(words, tmp_p
     ]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
     assert losses[1] == losses[2]
+
+
+@pytest.mark.slow
+def test_workers_that_read_their_own_rows_of_a_corpus_give_one_devices_student(words, tmp_path):
+    """Shards of texts that the teacher has labelled: each worker makes half of every batch, and the losses are those of one device."""
+    rng = np.random.default_rng(1)
+    texts = [" ".join(rng.choice(list("bcdefgh"), 12)) for _ in range(120)]
+    (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n", "utf-8")
+    teacher, corpus = tmp_path / "teacher", tmp_path / "corpus"
+    options = [
+        "--tokenizer",
+        teacher,
+        "--rows",
+        "--teacher",
+        teacher,
+        "--max-length",
+        12,
+        "--shard-mb",
+        "0.001",
+        "--held-out",
+        0,
+    ]
+    command = [sys.executable, "-m", "tfdistill", "corpus", tmp_path / "texts.txt", "--out", corpus, *options]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    words = [*words, "--set", f"labelled={corpus}", "--set", "epochs=1", "--set", "labelled_epochs=2"]
+    subprocess.run([*words, "--out", str(tmp_path / "one")], check=True, capture_output=True)
+    ports = free_ports(2)
+    running = [worker([*words, "--out", str(tmp_path / "two")], n, ports, tmp_path / f"{n}.log") for n in (0, 1)]
+    assert [each.wait(240) for each in running] == [0, 0], (tmp_path / "0.log").read_text("utf-8")[-3000:]
+    logs = [(tmp_path / name / "log.jsonl").read_text("utf-8").splitlines() for name in ("one", "two")]
+    one, two = ([(json.loads(line)["stage"], json.loads(line)["loss"]) for line in log] for log in logs)
+    assert [stage for stage, _ in one] == [stage for stage, _ in two] and one[0][0] == "labelled texts"
+    np.testing.assert_allclose([loss for _, loss in one], [loss for _, loss in two], rtol=1e-4)
