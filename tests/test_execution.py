@@ -29,7 +29,7 @@ TINY = Path(__file__).parent / "models" / "tiny_bert"
         (("float32", True), Execution(jit=True, buckets="auto")),
         (("float32", True, "none"), Execution(jit=True)),
         (("bf16", False, "16,32"), Execution("bf16", buckets=(16, 32))),
-        (("fp16", False, "auto"), Execution("fp16", buckets="auto")),
+        (("bf16", False, "auto"), Execution("bf16", buckets="auto")),
     ],
 )
 def test_what_the_words_mean(words, made):
@@ -38,7 +38,7 @@ def test_what_the_words_mean(words, made):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"), [(("int8",), "--precision int8"), (("bf16", False, "a,b"), "--buckets a,b")]
+    ("words", "told"), [(("fp16",), "--precision fp16"), (("bf16", False, "a,b"), "--buckets a,b")]
 )
 def test_other_words_are_refused(words, told):
     with pytest.raises(UserError, match=told):

@@ -57,7 +57,7 @@ CheckpointOption = Annotated[
 ]
 PrecisionOption = Annotated[
     str,
-    typer.Option("--precision", help="of matrix products: float32, bf16 or fp16; weights and losses stay in float32"),
+    typer.Option("--precision", help="of matrix products: float32 or bf16; weights and losses stay in float32"),
 ]
 JitOption = Annotated[bool, typer.Option("--jit", help="compile the training step with XLA")]
 BucketsOption = Annotated[

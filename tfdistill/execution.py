@@ -10,7 +10,8 @@ import keras
 from tfdistill.data.batching import Buckets
 from tfdistill.errors import UserError
 
-POLICIES = {"float32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
+# Not fp16: with it steps whose gradients overflow are left out, which checkpoints do not know of yet.
+POLICIES = {"float32": "float32", "bf16": "mixed_bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Execution:
     """Settings of a training that have nothing to do with its method.
 
     Args:
-        precision: of matrix products and what they read: "float32", "bf16" or "fp16". Weights, losses, softmax and norms stay in
+        precision: of matrix products and what they read: "float32" or "bf16". Weights, losses, softmax and norms stay in
             float32. It is a policy of Keras, which models take when they are made: see `set_precision`.
         jit: compile the step with XLA. On one device that is all of it, on several forward and backward passes.
         buckets: widths to which batches are padded; "auto" takes a few from the data; () any multiple of four.
