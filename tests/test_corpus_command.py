@@ -289,6 +289,11 @@ def test_the_command(tmp_path, vocabulary, tfdistill):
         (["a.txt", "--teacher", "t"], "expected --rows"),
         (["a.txt", "--runner", "cloud"], "--runner cloud is unknown"),
         (["a.txt", "--", "--flink_master=x"], "for Apache Beam"),
+        pytest.param(
+            ["a.txt", "--runner", "direct"],
+            "Apache Beam is not installed",
+            marks=pytest.mark.skipif(bool(find_spec("apache_beam")), reason="it is"),
+        ),
         (["a.txt", "--tokenizer", "nowhere"], "nowhere"),
         (["a.txt", "--rows", "--teacher", "nowhere"], "nowhere"),
         (["broken.txt"], "is not UTF-8"),

@@ -45,6 +45,7 @@ def compress(
 
     require_new(out, "config.json" if force else None, ", or --force to replace a model")
     student = load(model)
+    twin.require_known(student)
     texts, length = data_for(student, model, data), max_length_of(model, 64)
     read: list[Any] = [texts.splits[name] for name in ("train", "unlabelled") if name in texts.splits]
     rows = encode(student, concatenate(read), length)

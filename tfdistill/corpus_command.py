@@ -6,6 +6,7 @@ manifest is written.
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import threading
 from collections.abc import Iterator
@@ -110,6 +111,7 @@ def make(work: Any, source: str, runner: str = "local", workers: int = 1, flags:
     """
     from tfdistill.corpus_steps import STEPS, begin, finish, is_done, model_of
 
+    beam = None if runner == "local" else _beam()
     if work.teacher is not None:
         model_of(work.teacher)  # what is wrong with it is said before hours of work
     with _locked(work.out):
@@ -123,7 +125,7 @@ def make(work: Any, source: str, runner: str = "local", workers: int = 1, flags:
                         if left and runner == "local":
                             _with_processes(said, step, left, workers)
                         elif left:
-                            _with_beam(said, step, left, RUNNERS[runner], workers, flags or [])
+                            _with_beam(beam, said, step, left, RUNNERS[runner], workers, flags or [])
         totals = finish(work, source)["totals"]
     say(
         f"{work.out}: {len(work.spans)} shards, {totals['bytes'] / 1e6:,.1f} MB of text, {totals['documents']:,} documents, "
@@ -210,20 +212,22 @@ def _with_processes(said: str, step: str, parts: list[int], workers: int) -> Non
         ) from error
 
 
-def _with_beam(said: str, step: str, parts: list[int], runner: str, workers: int, flags: list[str]) -> None:
+def _beam() -> Any:
     try:
-        import apache_beam as beam
-        from apache_beam.options.pipeline_options import PipelineOptions
+        return importlib.import_module("apache_beam")
     except ImportError as error:
         raise UserError(
             "Apache Beam is not installed, and --runner needs it; it asks for older packages than the others do, so in an "
             "environment of its own: pip install 'tfdistill[beam]'"
         ) from error
+
+
+def _with_beam(beam: Any, said: str, step: str, parts: list[int], runner: str, workers: int, flags: list[str]) -> None:
     own = [f"--runner={runner}", "--default_sdk_harness_log_level=WARNING"]
     if runner == RUNNERS["direct"] and workers > 1:
         own += ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
     try:
-        with beam.Pipeline(options=PipelineOptions([*own, *flags])) as pipeline:
+        with beam.Pipeline(argv=[*own, *flags]) as pipeline:
             # Only numbers go through Beam; Reshuffle lets each go to a worker of its own.
             numbers = pipeline | step >> beam.Create(parts) | beam.Reshuffle()
             numbers | beam.Map(partial(part_of, said, step))

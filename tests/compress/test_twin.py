@@ -15,6 +15,7 @@ from tfdistill.compress.twin import Compression, compress, content, named_weight
 from tfdistill.data.tokenize import Tokenizer
 from tfdistill.errors import MissingExtra, UserError
 from tfdistill.load import load, save
+from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.text import TextModel
 from tfdistill.predict import predict_logits
@@ -135,3 +136,9 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     report = json.loads((tmp_path / "small" / "recipe.json").read_text())["compressed"]
     assert report["after"]["zipped"] < report["before"]["zipped"] and set(report["after"]["scores"]) == {"dev", "test"}
     assert call("--clusters", "4")[0] == 2
+    config = BertConfig(37, 16, 2, 2, 32, max_position_embeddings=24)
+    bert = TextModel(config, 2, label_names=("no", "yes"))
+    bert.tokenizer = TOKENIZER
+    save(bert, tmp_path / "model")
+    code, told = call("--clusters", "4", "--force")
+    assert code == 2 and "this is a bert model" in told

@@ -63,11 +63,7 @@ def compress(
         UserError: no BiLSTM for whole texts, or the other process failed.
         MissingExtra: tfmot or tf_keras is not installed.
     """
-    if model.family != "bilstm" or model.task == "token_classification":
-        raise UserError(
-            f"this is a {model.family} model for {model.task}; clustering and pruning by tfmot know the BiLSTM for whole texts only: "
-            "expected one (for transformers: the recipes head_pruning, neuron_pruning, layerdrop)"
-        )
+    require_known(model)
     weights = named_weights(model)
     with tempfile.TemporaryDirectory() as place:
         job = {**asdict(how), "config": asdict(model.config), "outputs": model.num_outputs, "task": model.task}
@@ -79,6 +75,15 @@ def compress(
         with np.load(Path(place, "weights-out.npz")) as file:
             for name, weight in weights.items():
                 weight.assign(file[name])
+
+
+def require_known(model: TextModel) -> None:
+    """Raises UserError for a model that has no twin."""
+    if model.family != "bilstm" or model.task == "token_classification":
+        raise UserError(
+            f"this is a {model.family} model for {model.task}; clustering and pruning by tfmot know the BiLSTM for whole texts only: "
+            "expected one (for transformers: the recipes head_pruning, neuron_pruning, layerdrop)"
+        )
 
 
 def named_weights(model: TextModel) -> dict[str, Any]:
