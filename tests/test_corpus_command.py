@@ -324,6 +324,8 @@ def test_a_damaged_shard_is_found(tmp_path, vocabulary):
     ids.write_bytes(ids.read_bytes()[:-2] + b"\x07\x00")
     with pytest.raises(UserError, match="damaged"):
         check(corpus)
+    with pytest.raises(UserError, match="damaged; delete"):
+        made(tmp_path, vocabulary, tmp_path / "a.txt")  # the same command looks
     shutil.rmtree(corpus / "shard-00002")
     with pytest.raises(UserError, match="shard-00002"):
         ShardedCorpus(corpus, TOKENIZER)
@@ -351,6 +353,24 @@ def test_beam_makes_the_same_shards(tmp_path, vocabulary):
         subprocess.run([*command, "--out", str(tmp_path / out), *options], check=True, env={**os.environ})
     sums = [json.loads((tmp_path / out / "manifest.json").read_text())["sha256"] for out in ("local", "direct", "two")]
     assert sums[0] == sums[1] == sums[2]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"settings": 3}', "\x00"])
+def test_a_damaged_manifest_is_one_line(tmp_path, vocabulary, content):
+    corpus = made(tmp_path, vocabulary, write_text(tmp_path / "a.txt", 5))
+    (corpus / "manifest.json").write_text(content)
+    with pytest.raises(UserError, match="no corpus"):
+        read_text(f"corpus:{corpus}", TOKENIZER)
+    with pytest.raises(UserError, match="is damaged"):
+        made(tmp_path, vocabulary, tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("name", ["train.logits.npy", "train.sentences.npy", "counts.npy"])
+def test_a_truncated_array_is_one_line(tmp_path, teacher, name):
+    file = labelled(tmp_path) / "shard-00000" / name
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(UserError, match="is damaged"):
+        LabelledTexts(tmp_path / "labelled", teacher.tokenizer, 2)
 
 
 def test_a_full_disk_is_one_line_and_what_is_done_stays(tmp_path, vocabulary, tfdistill, monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import keras
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tfdistill import cli
 from tfdistill.data.tokenize import Tokenizer
 from tfdistill.errors import UserError
 from tfdistill.execution import Execution, make_execution
@@ -45,7 +43,7 @@ def test_other_words_are_refused(words, told):
         make_execution(*words)
 
 
-def test_a_run_in_bf16_with_buckets(tmp_path, monkeypatch, capsys):
+def test_a_run_in_bf16_with_buckets(tmp_path, tfdistill):
     keras.utils.set_random_seed(3)
     teacher = TextModel(BertConfig(37, 16, 2, 2, 32, max_position_embeddings=24), 2, label_names=("no", "yes"))
     teacher.tokenizer = Tokenizer.from_directory(TINY)
@@ -58,14 +56,12 @@ def test_a_run_in_bf16_with_buckets(tmp_path, monkeypatch, capsys):
         lines = [f"{text}\t{('no', 'yes')['a' in text]}" for text in texts]
         (tmp_path / "data" / f"{name}.tsv").write_text("text\tlabel\n" + "\n".join(lines) + "\n", "utf-8")
 
-    def call(*words: str) -> tuple[int, str]:
+    def call(*words: object) -> tuple[int, str]:
         given = ["train", "soft_targets", "--teacher", tmp_path / "teacher", "--data", tmp_path / "data", *words]
         settings = ["num_layers=1", "max_length=12", "batch_size=8", "epochs=1"]
-        monkeypatch.setattr(sys, "argv", ["tfdistill", *map(str, given), *(w for s in settings for w in ("--set", s))])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
+        code, _, err = tfdistill(*given, *(word for setting in settings for word in ("--set", setting)))
         keras.config.set_dtype_policy("float32")
-        return int(stopped.value.code or 0), capsys.readouterr().err
+        return code, err
 
     out = tmp_path / "run"
     code, told = call("--out", out, "--precision", "bf16", "--buckets", "8,12")

@@ -110,12 +110,16 @@ def make(work: Any, source: str, runner: str = "local", workers: int = 1, flags:
             worker was lost.
     """
     from tfdistill.corpus_steps import STEPS, begin, finish, is_done, model_of
+    from tfdistill.data.shards import check
 
     beam = None if runner == "local" else _beam()
     if work.teacher is not None:
         model_of(work.teacher)  # what is wrong with it is said before hours of work
     with _locked(work.out):
-        if not begin(work):
+        if begin(work):
+            if "://" not in work.out:
+                check(Path(work.out))
+        else:
             said = work.as_text()
             for step in STEPS:
                 left = [part for part in range(work.parts(step)) if not is_done(work, step, part)]

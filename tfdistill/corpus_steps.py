@@ -91,8 +91,7 @@ class Work:
 
     def done(self, step: str, part: int) -> str:
         """The file that is written when a part is whole."""
-        names = {"hashes": f"work/hashes-{part:05}.npy", "repeats": f"work/repeats-{part:05}.npy"}
-        return storage.join(self.out, names.get(step, f"shard-{part:05}/corpus.json"))
+        return storage.join(self.out, "work", f"{step}-{part:05}.{'json' if step == 'shards' else 'npy'}")
 
 
 def spans_of(source: str, size: int) -> tuple[Span, ...]:
@@ -112,7 +111,7 @@ def begin(work: Work) -> bool:
     settings = _settings(work)
     for name in (MANIFEST, _PLAN):
         if storage.exists(storage.join(work.out, name)):
-            theirs = json.loads(storage.get(storage.join(work.out, name)))["settings"]
+            theirs = _settings_there(work, name)
             other = [key for key in settings if settings[key] != theirs.get(key)]
             if other:
                 raise UserError(
@@ -143,8 +142,16 @@ def _settings(work: Work) -> dict[str, Any]:
     }
 
 
+def _settings_there(work: Work, name: str) -> dict[str, Any]:
+    """Those of the plan or manifest in the place. Raises UserError for a damaged one."""
+    try:
+        return dict(json.loads(storage.get(storage.join(work.out, name)))["settings"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{work.out} is damaged ({name}: {error}); delete it and make it again") from error
+
+
 def is_done(work: Work, step: str, part: int) -> bool:
-    return bool(storage.exists(work.done(step, part)))
+    return storage.exists(work.done(step, part))
 
 
 def note_failure(work: Work, message: str) -> None:
@@ -164,18 +171,16 @@ def finish(work: Work, source: str) -> dict[str, Any]:
         return dict(json.loads(storage.get(path)))
     totals: Counter[str] = Counter()
     sums: dict[str, str] = {}
-    names = [f"shard-{part:05}" for part in range(len(work.spans))]
-    for name in names:
-        for file in sorted(tf.io.gfile.listdir(storage.join(work.out, name))):
-            content = storage.get(storage.join(work.out, name, file))
-            sums[f"{name}/{file}"] = hashlib.sha256(content).hexdigest()
-            if file == "corpus.json":
-                totals.update({key: value for key, value in json.loads(content).items() if isinstance(value, int)})
+    names = [_shard_name(part) for part in range(len(work.spans))]
+    for part in range(len(work.spans)):
+        done = json.loads(storage.get(work.done("shards", part)))
+        totals.update({key: value for key, value in done["about"].items() if isinstance(value, int)})
+        sums |= done["sha256"]
     if not totals["train_tokens"]:
         raise UserError(
             f"{source} has no text to train on; expected sentences in UTF-8, or lower --least-characters and --least-letters"
         )
-    settings = _settings(work)
+    settings = _settings_there(work, _PLAN)
     said = {
         "source": source,
         "settings": settings,
@@ -278,9 +283,18 @@ def _shard(work: Work, part: int) -> None:
             for name, found in kept:
                 writer.add(name, found)
         writer.close(source=work.spans[part].path)
-        # corpus.json goes last: a shard that has it is whole.
-        for file in sorted(Path(place).iterdir(), key=lambda file: file.name == "corpus.json"):
-            storage.put(storage.join(work.out, f"shard-{part:05}", file.name), file.read_bytes())
+        sums, about = {}, b""
+        for file in sorted(Path(place).iterdir()):
+            path, content = f"{_shard_name(part)}/{file.name}", file.read_bytes()
+            storage.put(storage.join(work.out, path), content)
+            sums[path] = hashlib.sha256(content).hexdigest()
+            about = content if file.name == "corpus.json" else about
+    # Last, so that a shard of which it speaks is whole; nobody has to read the shards again for the manifest.
+    storage.put(work.done("shards", part), json.dumps({"about": json.loads(about), "sha256": sums}).encode())
+
+
+def _shard_name(part: int) -> str:
+    return f"shard-{part:05}"
 
 
 def _kept(work: Work, part: int, gone: np.ndarray, writer: CorpusWriter) -> Iterator[tuple[Part, list[str]]]:

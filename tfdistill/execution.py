@@ -42,7 +42,7 @@ def make_execution(precision: str = "float32", jit: bool = False, buckets: str |
     if precision not in POLICIES:
         raise UserError(f"--precision {precision} is unknown; expected {', '.join(POLICIES)}")
     if buckets is None:
-        return Execution(precision, jit, "auto" if jit else ())
+        buckets = "auto" if jit else "none"
     if buckets in ("auto", "none"):
         return Execution(precision, jit, "auto" if buckets == "auto" else ())
     try:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tfdistill import cli
 from tfdistill.compress import twin
 from tfdistill.compress.twin import Compression, compress, content, named_weights, zipped
 from tfdistill.data.tokenize import Tokenizer
@@ -112,7 +110,7 @@ def test_what_cannot_be_compressed_is_refused(monkeypatch, tmp_path):
         compress(bilstm(), rows, predict_logits(bilstm(), rows), Compression("cluster"))
 
 
-def test_the_command(tmp_path, monkeypatch, capsys):
+def test_the_command(tmp_path, tfdistill):
     model = bilstm(2)
     model.label_names = ("no", "yes")
     save(model, tmp_path / "model")
@@ -122,12 +120,10 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         (tmp_path / "data" / f"{name}.tsv").write_text("text\tlabel\n" + "\n".join(lines) + "\n", "utf-8")
 
     def call(*words: str) -> tuple[int, str]:
-        given = ["compress", tmp_path / "model", "--data", tmp_path / "data", "--out", tmp_path / "small", *words]
-        monkeypatch.setattr(sys, "argv", ["tfdistill", *map(str, given)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        told = capsys.readouterr()
-        return int(stopped.value.code or 0), told.out + told.err
+        code, out, err = tfdistill(
+            "compress", tmp_path / "model", "--data", tmp_path / "data", "--out", tmp_path / "small", *words
+        )
+        return code, out + err
 
     assert call() == (2, call()[1]) and "either --clusters N or --sparsity" in call()[1]
     code, told = call("--clusters", "4", "--steps", "5")

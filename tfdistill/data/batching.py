@@ -70,9 +70,9 @@ class Examples:
         return len(self.student)
 
 
-def padded_length(length: int, max_length: int, bucket: int = BUCKET) -> int:
-    """The smallest multiple of `bucket` that holds `length`, at most `max_length`."""
-    return min(-(-length // bucket) * bucket, max_length)
+def padded_length(length: int) -> int:
+    """The smallest multiple of `BUCKET` that holds `length`."""
+    return -(-length // BUCKET) * BUCKET
 
 
 def plan(lengths: np.ndarray, batch_size: int, *, seed: int, epoch: int, shuffle: bool = True) -> list[np.ndarray]:

@@ -233,6 +233,14 @@ class _Stored:
     documents: np.ndarray
 
 
+def load_array(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
+    """An array of a corpus. Raises UserError where it is missing or damaged."""
+    try:
+        return np.load(path, mmap_mode=mmap_mode)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path.parent} is damaged ({error}); delete it and try again") from error
+
+
 class Corpus:
     """A tokenized corpus on disk, memory-mapped. Made by `PlainText.prepare`.
 
@@ -246,9 +254,9 @@ class Corpus:
         self.directory, self.tokenizer = directory, tokenizer
         try:
             self.about: dict[str, Any] = json.loads((directory / "corpus.json").read_text("utf-8"))
-            self.counts: np.ndarray = np.load(directory / "counts.npy")
         except (OSError, ValueError) as error:
             raise UserError(f"{directory} is damaged ({error}); delete it and try again") from error
+        self.counts = load_array(directory / "counts.npy")
 
     def tokens(self, part: Part = "train") -> int:
         """Word pieces in a part, one [SEP] for each document counted."""
@@ -262,7 +270,7 @@ class Corpus:
                 ids = np.memmap(self.directory / f"{name}.ids", self.about["dtype"], "r", shape=(size,))
             except (OSError, ValueError) as error:
                 raise UserError(f"{self.directory} is damaged ({error}); delete it and try again") from error
-        sentences_, documents_ = (np.load(self.directory / f"{name}.{what}.npy") for what in ("sentences", "documents"))
+        sentences_, documents_ = (load_array(self.directory / f"{name}.{w}.npy") for w in ("sentences", "documents"))
         return _Stored(ids, sentences_, documents_)
 
     def examples(

@@ -17,8 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdistill.data.batching import padded_length, plan, ready
-from tfdistill.data.corpus import Corpus, Part, PlainText
-from tfdistill.data.masking import Masking
+from tfdistill.data.corpus import Corpus, Part, PlainText, load_array
 from tfdistill.data.plain_text import text_files
 from tfdistill.data.sequences import TextExamples
 from tfdistill.data.tokenize import Tokenizer
@@ -26,6 +25,7 @@ from tfdistill.errors import UserError
 from tfdistill.files import sha256
 
 MANIFEST = "manifest.json"
+KEYS = ("source", "settings", "vocabulary", "totals", "shards", "sha256")
 PREFIX = "corpus:"
 _TOGETHER = 8  # shards whose rows are mixed with one another
 
@@ -61,30 +61,16 @@ class ShardedCorpus:
         self,
         part: Part = "train",
         *,
-        length: int = 128,
-        masking: Masking | None = None,
-        next_sentence: bool = False,
-        every_position: bool = False,
         limit: int | None = None,
         seed: int = 0,
+        **options: Any,
     ) -> TextExamples:
-        """As `Corpus.examples`. With `limit` the sequences are those of the first shards."""
+        """As `Corpus.examples`, with the same options. With `limit` the sequences are those of the first shards."""
         some: list[TextExamples] = []
         for number, shard in enumerate(self.shards):
             left = None if limit is None else limit - sum(map(len, some))
             if shard.tokens(part) and left != 0:
-                options: dict[str, Any] = {"next_sentence": next_sentence, "every_position": every_position}
-                some.append(
-                    shard.examples(
-                        part,
-                        length=length,
-                        masking=masking,
-                        limit=left,
-                        seed=seed + number,
-                        counts=self.counts,
-                        **options,
-                    )
-                )
+                some.append(shard.examples(part, limit=left, seed=seed + number, counts=self.counts, **options))
         if not some:
             raise UserError(
                 f"nothing of {self.directory} is in its part '{part}'; expected some text there: make it with more"
@@ -162,10 +148,9 @@ class LabelledTexts:
             )
         self._tokenizer = tokenizer
         self._stored = [shard.part(part) for shard in corpus.shards]
-        self._logits = [
-            np.load(file, mmap_mode="r") if file.is_file() else np.zeros((0, num_outputs), "float32")
-            for file in (shard.directory / f"{part}.logits.npy" for shard in corpus.shards)
-        ]
+        files = [shard.directory / f"{part}.logits.npy" for shard in corpus.shards]
+        none = np.zeros((0, num_outputs), "float32")
+        self._logits = [load_array(file, mmap_mode="r") if file.is_file() else none for file in files]
         wrong = [logits.shape[1] for logits in self._logits if logits.shape[1] != num_outputs]
         if wrong:
             raise UserError(f"{directory} has logits of {wrong[0]} classes; expected {num_outputs}, as the student has")
@@ -211,7 +196,7 @@ class LabelledTexts:
 
     def _batch(self, rows: np.ndarray) -> list[np.ndarray]:
         lengths = self._lengths(rows)
-        width = padded_length(int(lengths.max(initial=1)), 1 << 20)
+        width = padded_length(int(lengths.max(initial=1)))
         ids = np.full((len(rows), width), self._tokenizer.pad_id, np.int32)
         ids[:, 0] = self._tokenizer.cls_id
         for place, (shard, row) in enumerate(rows):
@@ -252,8 +237,11 @@ def require_text(text: str) -> None:
 def read_manifest(directory: Path) -> dict[str, Any]:
     """Raises UserError for a directory that is no corpus."""
     try:
-        return dict(json.loads((directory / MANIFEST).read_text("utf-8")))
-    except (OSError, ValueError) as error:
+        said = dict(json.loads((directory / MANIFEST).read_text("utf-8")))
+        if missing := [key for key in KEYS if key not in said]:
+            raise ValueError(f"{MANIFEST} has no {', '.join(missing)}")
+        return said
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{directory} is no corpus ({error}); expected a directory that tfdistill corpus wrote"
         ) from error
@@ -264,4 +252,4 @@ def check(directory: Path) -> None:
     for name, wanted in read_manifest(directory)["sha256"].items():
         path = directory / name
         if not path.is_file() or sha256(path) != wanted:
-            raise UserError(f"{path} is missing or damaged; delete its shard and run the same tfdistill corpus again")
+            raise UserError(f"{path} is missing or damaged; delete {directory} and make it again")
