@@ -1,10 +1,13 @@
 """Conclusions of the papers, each tried by one controlled pair: two students that differ in one thing.
 
-    python benchmarks/ablations.py DATA --runs runs/ablations --teacher runs/clinc150/teacher/student --seeds 1 2
+    python benchmarks/variants.py DATA LESS --rows 30
+    python benchmarks/ablations.py LESS --runs runs/ablations --teacher hf:TEACHER --small-teacher hf:SMALL \\
+        --language-model hf:MLM --general-student hf:GENERAL --seeds 1 2 --table TABLE.md
 
-DATA is a directory with train, dev and test. Start, steps, texts and learning-rate candidates are those of the pair's other half.
-A cell is one half and seed, in a process of its own; one whose result is there is not run again. `--only` takes some of the
-pairs, `--show` writes the table and trains nothing.
+DATA is a directory with train, dev and test, TEACHER fine-tuned on it, SMALL a student of its, MLM a masked LM of the teacher's size,
+GENERAL a student of tinybert's general stage. Where one is not given, its pairs are left out. Steps, texts and learning-rate
+candidates (each tried by a whole training with the first seed) are those of the pair's other half. A cell is one student and seed,
+in a process of its own; one whose result is there is not run again. `--only` takes some of the pairs, `--show` trains nothing.
 """
 
 from __future__ import annotations
@@ -16,21 +19,83 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from recipes import BOTH, SMALL, Cell, add_common, finish, run_cell
+from recipes import BOTH, FIRST_SEED, Cell, add_common, chosen_rates, finish, run_cell
 
-RATES = (3e-4, 6e-4)
+NARROW = 168  # width of the BERT that has as many parameters as MiniLM's thin student
+LAYERS, SCRATCH = (
+    (1e-4, 3e-4),
+    (3e-4, 1e-3),
+)  # learning rates for layers that are trained already, and for random weights
 
 
 @dataclass(frozen=True)
-class Half:
-    """One of the two students: a recipe with settings."""
+class Student:
+    """A recipe with settings, and what must be given for it.
+
+    `{general}` and `{language_model}` in the settings are replaced by the directories of the command line.
+    """
 
     recipe: str
     settings: tuple[str, ...]
-    rates: tuple[float, ...] = RATES
-    small_teacher: bool = False  # the student of `three_layers`, in place of the teacher
+    rates: tuple[float, ...] = LAYERS
+    needs: tuple[str, ...] = ()
+    teacher: str = "teacher"
+
+
+def _soft(*settings: str) -> Student:
+    return Student("soft_targets", ("epochs=3", "soft_weight=0.9", *settings))
+
+
+def _tiny(*settings: str, **changes: Any) -> Student:
+    return Student(
+        "tinybert", ("copies=0", "intermediate_epochs=3", "epochs=3", *settings), **{"rates": SCRATCH} | changes
+    )
+
+
+def _distilbert(*settings: str) -> Student:
+    general = ("text=demo:plain-text", "megabytes=1", "general_teacher={language_model}", "general_epochs=1")
+    sizes = ("general_length=64", "general_batch_size=32", "kl_on=masked", "epochs=3")
+    return Student("distilbert", (*general, *sizes, *settings), needs=("language_model",))
+
+
+def _mobile(*settings: str) -> Student:
+    return Student("mobilebert", settings, SCRATCH)
+
+
+STUDENTS = {
+    "three_layers": _soft("dropout=0"),
+    "one_layer": _soft("dropout=0", "num_layers=1"),
+    "hidden_states": _soft("dropout=0", "hidden_weight=1"),
+    "soft_then_hard": Student("soft_targets", ("epochs=1.5", "dropout=0", "pretrain_on_soft_targets=true")),
+    "soft_and_hard": Student("soft_targets", ("epochs=3", "dropout=0", "soft_weight=0.5")),
+    "with_dropout": _soft("dropout=0.2"),
+    "pkd": Student("pkd", ("epochs=3", "num_layers=3", "temperature=2", "beta=10")),
+    "pkd_without_layers": Student("pkd", ("epochs=3", "num_layers=3", "temperature=2", "beta=0")),
+    "bilstm": Student("bilstm", ("epochs=8", "copies=2"), (1e-3, 3e-3)),
+    "bilstm_small_teacher": Student(
+        "bilstm", ("epochs=8", "copies=2"), (1e-3, 3e-3), ("small_teacher",), "small_teacher"
+    ),
+    "tinybert": _tiny(),
+    "tinybert_no_attention": _tiny("attention_weight=0"),
+    "tinybert_predictions": _tiny(
+        "hidden_weight=0", "embedding_weight=0", "attention_weight=0", "intermediate_epochs=0", "epochs=6"
+    ),
+    "tinybert_general": _tiny("student={general}", needs=("general",)),
+    "uniform": Student("tinybert", ("copies=0", "intermediate_epochs=2", "epochs=1", "student=layers", "num_layers=2")),
+    "top": Student(
+        "tinybert", ("copies=0", "intermediate_epochs=2", "epochs=1", "student=layers", "num_layers=2", "mapping=top")
+    ),
+    "progressive": _mobile("transfer_epochs=0.5", "epochs=3"),
+    "all_at_once": _mobile("schedule=auxiliary", "epochs=6"),
+    "projection": _tiny("student={narrow}", needs=("narrow",)),
+    "distilbert": _distilbert(),
+    "distilbert_no_kl": _distilbert("kl_weight=0"),
+    "distilbert_no_mlm": _distilbert("mlm_weight=0"),
+    "distilbert_no_cosine": _distilbert("cosine_weight=0"),
+    "distilbert_random": _distilbert("initialization=random"),
+}
 
 
 @dataclass(frozen=True)
@@ -39,155 +104,187 @@ class Pair:
 
     Args:
         claim: in words; what it says of `first` is that it is the better one.
-        gain: the scores compared are gains over labels alone, not the scores themselves.
+        measure: "score"; "gain": what distillation adds to the score of labels alone; "labels": the second one learned from
+            labels alone.
     """
 
     claim: str
     source: str
-    first: Half
-    second: Half
-    gain: bool = False
-
-
-def _soft(*settings: str, **changes: Any) -> Half:
-    return Half("soft_targets", ("epochs=2", "dropout=0", "soft_weight=0.9", *settings), **changes)
-
-
-def _thin(*settings: str) -> Half:
-    return Half("mobilebert", ("epochs=1", "transfer_epochs=0.17", *settings), SMALL)
+    first: str
+    second: str
+    measure: Literal["score", "gain", "labels"] = "score"
 
 
 PAIRS = {
-    "compression": Pair("more compression costs score", "all", _soft("num_layers=3"), _soft("num_layers=1")),
+    "compression": Pair("more compression costs score", "all", "three_layers", "one_layer"),
     "teacher_size": Pair(
-        "a larger teacher is better (the seeds say: not always)",
-        "Mirzadeh et al. 2020 and others",
-        Half("bilstm", ("epochs=1", "copies=2", "dropout=0.3"), SMALL),
-        Half("bilstm", ("epochs=1", "copies=2", "dropout=0.3"), SMALL, small_teacher=True),
+        "a larger teacher is better", "not always: Mirzadeh et al. 2020", "bilstm", "bilstm_small_teacher"
     ),
     "intermediate": Pair(
-        "intermediate representations beat predictions alone",
-        "Patient KD, TinyBERT",
-        _soft("num_layers=3", "hidden_weight=1"),
-        _soft("num_layers=3"),
+        "intermediate representations beat predictions alone", "Patient KD, TinyBERT", "hidden_states", "three_layers"
     ),
-    "patient": Pair(
-        "the [CLS] states of several layers help",
-        "Patient KD",
-        Half("pkd", ("epochs=2", "num_layers=3", "temperature=2", "beta=10")),
-        Half("pkd", ("epochs=2", "num_layers=3", "temperature=2", "beta=0")),
+    "intermediate_scratch": Pair(
+        "the same, from random weights", "TinyBERT, table 3", "tinybert", "tinybert_predictions"
     ),
-    "attention": Pair(
-        "the attention loss helps",
-        "TinyBERT, table 3",
-        Half("tinybert", ("copies=0", "intermediate_epochs=2", "epochs=1"), SMALL),
-        Half("tinybert", ("copies=0", "intermediate_epochs=2", "epochs=1", "attention_weight=0"), SMALL),
-    ),
-    "uniform": Pair(
-        "a uniform mapping beats the top layers",
-        "TinyBERT, table 4",
-        Half("tinybert", ("copies=0", "intermediate_epochs=2", "epochs=1", "student=layers", "num_layers=2")),
-        Half(
-            "tinybert",
-            ("copies=0", "intermediate_epochs=2", "epochs=1", "student=layers", "num_layers=2", "mapping=top"),
-        ),
+    "patient": Pair("the [CLS] states of several layers help", "Patient KD", "pkd", "pkd_without_layers"),
+    "attention": Pair("the attention loss helps", "TinyBERT, table 3", "tinybert", "tinybert_no_attention"),
+    "uniform": Pair("a uniform mapping beats the top layers", "TinyBERT, table 4", "uniform", "top"),
+    "bottleneck": Pair(
+        "a bottleneck beats a projection for narrow students", "MobileBERT", "progressive", "projection"
     ),
     "progressive": Pair(
-        "progressive transfer beats the losses all at once",
-        "MobileBERT, table 8",
-        _thin(),
-        _thin("schedule=auxiliary"),
+        "progressive transfer beats the losses all at once", "MobileBERT, table 8", "progressive", "all_at_once"
+    ),
+    "staged": Pair("a general stage before the task's helps", "TinyBERT, table 2", "tinybert_general", "tinybert"),
+    "across": Pair(
+        "distillation across architectures helps a BiLSTM", "Tang et al. 2019", "bilstm", "bilstm", "labels"
     ),
     "soft_first": Pair(
-        "soft targets as pre-training beat mixing them with labels",
-        "seeds, section 11",
-        _soft("num_layers=3", "pretrain_on_soft_targets=true", "epochs=1"),
-        _soft("num_layers=3", "soft_weight=0.5"),
+        "soft targets as pre-training beat mixing them with labels", "seeds", "soft_then_hard", "soft_and_hard"
     ),
     "regulariser": Pair(
-        "distillation gains more without dropout",
-        "seeds, section 11",
-        _soft("num_layers=3", "dropout=0"),
-        _soft("num_layers=3", "dropout=0.2"),
-        gain=True,
+        "distillation gains more without dropout", "seeds", "three_layers", "with_dropout", measure="gain"
+    ),
+    "distilbert_kl": Pair(
+        "the soft targets of the general stage help", "DistilBERT, table 4", "distilbert", "distilbert_no_kl"
+    ),
+    "distilbert_mlm": Pair("so does its masked LM", "DistilBERT, table 4", "distilbert", "distilbert_no_mlm"),
+    "distilbert_cosine": Pair("so does its cosine", "DistilBERT, table 4", "distilbert", "distilbert_no_cosine"),
+    "distilbert_start": Pair(
+        "the teacher's layers are a better start", "DistilBERT, table 4", "distilbert", "distilbert_random"
     ),
 }
 
 
-def score_of(cell: dict[str, Any], gain: bool) -> float:
-    """Test score in percent, or by how many points distillation raises it."""
-    test = {name: 100 * next(iter(said["scores"]["test"].values())) for name, said in cell["methods"].items()}
-    return test["distilled"] - test["labels"] if gain else test["distilled"]
+def methods_of(name: str) -> tuple[str, ...]:
+    """What is trained of a student: it alone, or labels alone too where a pair wants them."""
+    wanted = any(pair.measure != "score" and name in (pair.first, pair.second) for pair in PAIRS.values())
+    return BOTH if wanted else BOTH[:1]
+
+
+def scores(pair: Pair, first: dict[str, Any], second: dict[str, Any]) -> tuple[float, float]:
+    """Of the two students: test scores in percent, or by how many points distillation raises them."""
+
+    def test(cell: dict[str, Any], method: str) -> float:
+        return 100 * next(iter(cell["methods"][method]["scores"]["test"].values()))
+
+    if pair.measure == "labels":
+        return test(first, "distilled"), test(second, "labels")
+    if pair.measure == "gain":
+        return tuple(test(cell, "distilled") - test(cell, "labels") for cell in (first, second))  # type: ignore[return-value]
+    return test(first, "distilled"), test(second, "distilled")
 
 
 def table(found: dict[str, list[tuple[int, float, float]]]) -> str:
-    """Markdown: a row for each pair."""
+    """Markdown: a row for each pair, and one for the settings of each student."""
     lines = [
         "| conclusion | from | first | second | seeds | first | second | difference |",
         "|---|---|---|---|---|---|---|---|",
     ]
+    named: dict[str, None] = {}
     for name, cells in found.items():
         pair = PAIRS[name]
+        named |= dict.fromkeys((pair.first, pair.second))
         differences = [first - second for _, first, second in cells]
         each = f" ({', '.join(f'{value:+.1f}' for value in differences)})" if len(cells) > 1 else ""
-        unit = " points of gain" if pair.gain else ""
+        unit = " points of gain" if pair.measure == "gain" else ""
+        second = f"{pair.second}, labels alone" if pair.measure == "labels" else pair.second
         lines.append(
-            f"| {pair.claim} | {pair.source} | {_words(pair.first)} | {_words(pair.second)} "
+            f"| {pair.claim} | {pair.source} | {pair.first} | {second} "
             f"| {', '.join(str(seed) for seed, _, _ in cells)} | {statistics.fmean(c[1] for c in cells):.1f}{unit} "
             f"| {statistics.fmean(c[2] for c in cells):.1f}{unit} | {statistics.fmean(differences):+.1f}{each} |"
         )
+    lines += ["", "| student | recipe and settings |", "|---|---|"]
+    lines += [f"| {name} | `{STUDENTS[name].recipe} {' '.join(STUDENTS[name].settings)}` |" for name in named]
     return "\n".join(lines) + "\n"
 
 
-def _words(half: Half) -> str:
-    return f"`{half.recipe} {' '.join(half.settings)}`" + (", small teacher" if half.small_teacher else "")
+def make_narrow(teacher: str, out: Path) -> None:
+    """A BERT as deep and as large as the thin student of the recipe mobilebert, its table of word pieces begun in the same way."""
+    from tfdistill.load import load, save
+    from tfdistill.models import presets
+
+    like = load(teacher)
+    sizes = {"hidden_size": NARROW, "intermediate_size": 4 * NARROW, "num_hidden_layers": like.num_layers}
+    student = presets.student("minilm_l6_384", like, **sizes)
+    table = like.encoder.embedding.embeddings.numpy()
+    student.encoder.embedding.embeddings.assign(presets.reduced_table(table, NARROW))
+    save(student, out)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="directory with train, dev and test")
     parser.add_argument("--runs", type=Path, required=True, help="directory for the cells")
-    parser.add_argument("--teacher", type=Path, required=True, help="directory of the fine-tuned teacher")
-    parser.add_argument("--small-teacher", type=Path, help="of the pair teacher_size: a smaller one, itself a student")
+    parser.add_argument("--teacher", required=True, help="hf:DIR of the fine-tuned teacher")
+    parser.add_argument("--small-teacher", help="hf:DIR of a smaller one, itself a student")
+    parser.add_argument("--language-model", help="hf:DIR of a masked LM of the teacher's size")
+    parser.add_argument("--general-student", help="hf:DIR of a generally distilled TinyBERT")
     add_common(parser, PAIRS, "pairs")
-    parser.add_argument("--half", choices=("first", "second"), help=argparse.SUPPRESS)
+    parser.add_argument("--cell", choices=STUDENTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
 
     models = options.runs / "cells"
     results = options.results or models
+    given = {
+        "teacher": options.teacher,
+        "small_teacher": options.small_teacher,
+        "language_model": options.language_model,
+        "general": options.general_student,
+        "narrow": f"hf:{options.runs / 'narrow'}",
+    }
 
-    def place(name: str, half: str, seed: int) -> Path:
-        return results / f"{name}-{half}-{seed}.json"
+    def place(name: str, seed: int) -> Path:
+        return results / f"{name}-{seed}.json"
 
-    if options.half:
-        (name,), (seed,) = options.only, options.seeds
-        half: Half = getattr(PAIRS[name], options.half)
-        teacher = options.small_teacher if half.small_teacher else options.teacher
-        methods = BOTH if PAIRS[name].gain else BOTH[:1]
-        out = place(name, options.half, seed)
-        run_cell(options.data, teacher, half.recipe, Cell(half.settings, half.rates), seed, out, models, methods)
+    if options.cell:
+        name, (seed,) = options.cell, options.seeds
+        student = STUDENTS[name]
+        settings = tuple(setting.format_map(given) for setting in student.settings)
+        run_cell(
+            options.data,
+            given[student.teacher],
+            student.recipe,
+            Cell(settings, student.rates, whole=True),
+            seed,
+            place(name, seed),
+            models,
+            methods_of(name),
+            options.precision,
+            chosen_rates(place(name, FIRST_SEED)),
+        )
         return
+    wanted = dict.fromkeys(name for pair in options.only for name in (PAIRS[pair].first, PAIRS[pair].second))
+    ready = [name for name in wanted if all(given[need] for need in STUDENTS[name].needs)]
+    if (
+        not options.show
+        and any("narrow" in STUDENTS[name].needs for name in ready)
+        and not (options.runs / "narrow").is_dir()
+    ):
+        make_narrow(options.teacher, options.runs / "narrow")
     failed: list[str] = []
     for seed in () if options.show else options.seeds:
-        for name in options.only:
-            if PAIRS[name].second.small_teacher and options.small_teacher is None:
+        for name in ready:
+            if place(name, seed).is_file():
                 continue
-            for half_name in ("first", "second"):
-                if place(name, half_name, seed).is_file():
-                    continue
-                command = [sys.executable, __file__, options.data, "--runs", options.runs, "--teacher", options.teacher]
-                command += ["--results", results]
-                command += ["--small-teacher", options.small_teacher] if options.small_teacher else []
-                command += ["--seeds", str(seed), "--only", name, "--half", half_name]
-                if subprocess.run(list(map(str, command))).returncode:
-                    failed.append(f"{name} {half_name}, seed {seed}")
+            command = [
+                sys.executable,
+                __file__,
+                *sys.argv[1:],
+                "--cell",
+                name,
+                "--seeds",
+                str(seed),
+            ]  # the last word counts
+            if subprocess.run(command).returncode:
+                failed.append(f"{name}, seed {seed}")
     found: dict[str, list[tuple[int, float, float]]] = {}
-    for name in PAIRS:
+    for name, pair in PAIRS.items():
         for seed in options.seeds:
-            places = [place(name, half_name, seed) for half_name in ("first", "second")]
+            places = [place(student, seed) for student in (pair.first, pair.second)]
             if all(path.is_file() for path in places):
-                first, second = (score_of(json.loads(p.read_text("utf-8")), PAIRS[name].gain) for p in places)
-                found.setdefault(name, []).append((seed, first, second))
+                first, second = (json.loads(path.read_text("utf-8")) for path in places)
+                found.setdefault(name, []).append((seed, *scores(pair, first, second)))
     finish(table(found), options.table, failed)
 
 

@@ -6,6 +6,9 @@ DATA is a directory with train, dev and test. A cell is one recipe and seed: dis
 steps, texts and learning-rate candidates, in a process of its own. A cell whose result is there is not run again, so the
 same command goes on after an interruption. Models go to --runs, results to --results, small enough to be kept. `--only` takes
 some of the recipes, `--show` writes the table and trains nothing.
+
+A learning rate is chosen on dev, with the first seed; later seeds take the first one's. `privileged` needs data with columns
+text_extra… and `--teacher-settings privileged=true`; see variants.py for data of this kind, and for data with few labels.
 """
 
 from __future__ import annotations
@@ -24,17 +27,22 @@ from typing import Any
 
 from tfdistill.files import atomic_write
 
-SEARCH_STEPS = 160
-TRANSFORMER, SMALL, THIN = (1e-4, 3e-4), (1e-3, 3e-3), (3e-4, 1e-3, 3e-3)
+SEARCH_STEPS, FIRST_SEED = 160, 1
+TRANSFORMER, SMALL, THIN = (1e-4, 3e-4), (1e-3, 3e-3), (3e-4, 1e-3)
 BOTH = ("distilled", "labels")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Settings of a recipe that a laptop's processor trains in minutes, and learning rates to choose from."""
+    """Settings of a recipe that a laptop's processor trains in minutes, and learning rates to choose from.
+
+    Args:
+        whole: each rate is tried by a whole training, for students that still guess after a short one.
+    """
 
     settings: Sequence[str]
     rates: Sequence[float] = TRANSFORMER
+    whole: bool = False
     general: bool = False  # needs plain text and a masked-LM teacher
     general_student: bool = False  # starts from the student of --general-student, where there is one
 
@@ -44,60 +52,83 @@ class Cell:
 CELLS = {
     "soft_targets": Cell(("epochs=3",)),
     "pkd": Cell(("epochs=3",)),
-    "tinybert": Cell(("copies=1", "intermediate_epochs=0.75", "epochs=0.75"), THIN, general_student=True),
+    "tinybert": Cell(("copies=1", "intermediate_epochs=0.75", "epochs=0.75"), THIN, whole=True, general_student=True),
     "distilbert": Cell(("epochs=3", "distil_finetuning=true")),
-    "mobilebert": Cell(("transfer_epochs=0.25", "epochs=1.5"), THIN),
+    "mobilebert": Cell(("transfer_epochs=0.25", "epochs=1.5"), THIN, whole=True),
     "bilstm": Cell(("epochs=4", "copies=2"), SMALL),
     "xtremedistil": Cell(("epochs=0.5",), SMALL),
     "layerdrop": Cell(("epochs=3", "soft_weight=0.5")),
     "head_pruning": Cell(("epochs=1", "soft_weight=0.5"), (1e-4,)),
     "neuron_pruning": Cell(("epochs=3",), (1e-4,)),
     "dualtrain_sharedproj": Cell(
-        ("general_epochs=1", "general_length=64", "general_batch_size=32", "megabytes=2", "epochs=3"), (3e-4,), True
+        ("general_epochs=1", "general_length=64", "general_batch_size=32", "megabytes=2", "epochs=3"),
+        (3e-4,),
+        general=True,
     ),
 }
+EXTRA = {"privileged": Cell(("epochs=3",))}  # where there is something that only the teacher may read
 
 
-def make_teacher(data: str, out: Path, epochs: float) -> None:
-    """Fine-tune MiniLM on the data."""
-    command = ["finetune", "demo:minilm", "--data", data, "--out", str(out), "--set", f"epochs={epochs}", "--force"]
+def make_teacher(data: str, out: Path, base: str, settings: Sequence[str], precision: str) -> None:
+    """Fine-tune `base` on the data."""
+    command = ["finetune", base, "--data", data, "--out", str(out), "--precision", precision, "--force"]
+    command += [word for setting in settings for word in ("--set", setting)]
     subprocess.run([sys.executable, "-m", "tfdistill", *command], check=True)
 
 
 def run_cell(
     data: str,
-    teacher: Path,
+    teacher: str | Path,
     name: str,
     cell: Cell,
     seed: int,
     out: Path,
     models: Path,
     methods: Sequence[str] = BOTH,
+    precision: str = "float32",
+    chosen: dict[str, float] | None = None,
 ) -> None:
-    """Train the recipe `name`, write its scores to `out` and its student, distilled by the first of `methods`, below `models`."""
+    """Train the recipe `name`, write its scores to `out` and its student, distilled by the first of `methods`, below `models`.
+
+    `chosen` are the learning rates of the methods where they are known from another seed.
+    """
     import keras
 
     from tfdistill.asking import ask_teacher
     from tfdistill.data.sources import load_data
+    from tfdistill.execution import Execution, set_precision
     from tfdistill.load import load, save
-    from tfdistill.quickstart import both_ways
+    from tfdistill.quickstart import Trained, both_ways
     from tfdistill.recipe import Recipe, parse_settings
     from tfdistill.recipes import find
     from tfdistill.runner import prepare
 
+    set_precision(precision)
     started, module, settings = time.monotonic(), find(name), list(cell.settings)
     asked = load(teacher)
     text = load_data(data, label_names=asked.label_names)
 
     def make() -> Recipe:
-        return module.recipe(asked, text, parse_settings(module.Settings, settings))
+        made: Recipe = module.recipe(asked, text, parse_settings(module.Settings, settings))
+        return replace(made, execution=Execution(precision))
+
+    def trained_by(method: str) -> Trained:
+        """At the best of the rates on dev; `searched` says what each of them gave."""
+        rates = [chosen[method]] if chosen else cell.rates
+        if not cell.whole or len(rates) == 1:
+            return both_ways(name, make, rates, SEARCH_STEPS, prepared, seed, [method])[0]
+        tried = {rate: both_ways(name, make, [rate], 0, prepared, seed, [method])[0] for rate in rates}
+        scores = {rate: next(iter(each.result.scores["dev"].values())) for rate, each in tried.items()}
+        best = tried[max(scores, key=lambda rate: scores[rate])]
+        best.result.searched = scores
+        return best
 
     keras.utils.set_random_seed(seed)
     first = make()
     prepared = prepare(first, seed)
     if any("logits" in stage.reads_teacher for stage in first.stages):
         ask_teacher(first, prepared)
-    trained = both_ways(name, make, cell.rates, SEARCH_STEPS, prepared, seed, methods)
+    trained = [trained_by(method) for method in methods]
     found: dict[str, Any] = {
         each.method: {
             "scores": each.result.scores,
@@ -111,6 +142,7 @@ def run_cell(
         "recipe": name,
         "seed": seed,
         "settings": [re.sub("=hf:.*", "=hf:DIR", setting) for setting in settings],  # a result names no machine's paths
+        "precision": precision,
         "rows": len(prepared.train),
         "parameters": trained[0].result.student.count_params(),
         "methods": found,
@@ -118,6 +150,13 @@ def run_cell(
     }
     save(trained[0].result.student, models / out.stem)
     atomic_write(out, json.dumps(said, indent=2) + "\n")
+
+
+def chosen_rates(first: Path) -> dict[str, float] | None:
+    """The learning rate of each method in the result of another seed, if it is there."""
+    if not first.is_file():
+        return None
+    return {method: said["learning_rate"] for method, said in json.loads(first.read_text("utf-8"))["methods"].items()}
 
 
 def table(cells: Sequence[dict[str, Any]], teacher: dict[str, Any]) -> str:
@@ -149,6 +188,7 @@ def table(cells: Sequence[dict[str, Any]], teacher: dict[str, Any]) -> str:
 def add_common(parser: argparse.ArgumentParser, choices: Iterable[str], what: str) -> None:
     """Options of benchmarks whose cells can be taken up again."""
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--precision", choices=("float32", "bf16"), default="float32", help="of matrix products")
     parser.add_argument("--only", nargs="+", choices=list(choices), default=list(choices), help=f"some of the {what}")
     parser.add_argument("--results", type=Path, help="directory for the cells' results; RUNS/cells if not given")
     parser.add_argument("--table", type=Path, help="Markdown file for the table")
@@ -168,8 +208,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="directory with train, dev and test")
     parser.add_argument("--runs", type=Path, required=True, help="directory for teacher and cells")
-    add_common(parser, CELLS, "recipes")
-    parser.add_argument("--teacher-epochs", type=float, default=4.0)
+    add_common(parser, CELLS | EXTRA, "recipes")
+    parser.set_defaults(only=list(CELLS))
+    parser.add_argument("--teacher-base", default="demo:minilm", help="what the teacher is fine-tuned from")
+    parser.add_argument("--teacher-settings", nargs="+", default=["epochs=4"], help="of its fine-tuning")
     parser.add_argument("--general", nargs="+", default=[], help="settings of general stages: text=… general_teacher=…")
     parser.add_argument("--general-student", help="hf:DIR of a generally distilled student, from which tinybert starts")
     parser.add_argument("--cell", help=argparse.SUPPRESS)
@@ -182,15 +224,25 @@ def main() -> None:
 
     if options.cell:
         seed = options.seeds[0]
-        cell = CELLS[options.cell]
+        cell = (CELLS | EXTRA)[options.cell]
         if cell.general:
             cell = replace(cell, settings=(*cell.settings, *options.general))
         if cell.general_student and options.general_student:
             cell = replace(cell, settings=(f"student={options.general_student}", *cell.settings))
-        run_cell(options.data, teacher / "student", options.cell, cell, seed, place(options.cell, seed), models)
+        run_cell(
+            options.data,
+            teacher / "student",
+            options.cell,
+            cell,
+            seed,
+            place(options.cell, seed),
+            models,
+            precision=options.precision,
+            chosen=chosen_rates(place(options.cell, FIRST_SEED)),
+        )
         return
     if not options.show and not (teacher / "student").is_dir():
-        make_teacher(options.data, teacher, options.teacher_epochs)
+        make_teacher(options.data, teacher, options.teacher_base, options.teacher_settings, options.precision)
     if not (results / "teacher.json").is_file():
         said = json.loads((teacher / "run.json").read_text("utf-8"))
         kept = {name: said[name] for name in ("scores", "parameters", "seconds")}
@@ -199,7 +251,7 @@ def main() -> None:
     failed = []
     for seed in () if options.show else options.seeds:
         for name in options.only:
-            if place(name, seed).is_file() or (CELLS[name].general and not options.general):
+            if place(name, seed).is_file() or ((CELLS | EXTRA)[name].general and not options.general):
                 continue
             same = [
                 options.data,
@@ -207,6 +259,8 @@ def main() -> None:
                 str(options.runs),
                 "--results",
                 str(results),
+                "--precision",
+                options.precision,
                 *(["--general", *options.general] if options.general else []),
                 *(["--general-student", options.general_student] if options.general_student else []),
             ]
@@ -215,7 +269,7 @@ def main() -> None:
                 failed.append(f"{name}, seed {seed}")
     cells = [
         json.loads(place(name, seed).read_text("utf-8"))
-        for name in CELLS
+        for name in CELLS | EXTRA
         for seed in options.seeds
         if place(name, seed).is_file()
     ]

@@ -27,7 +27,7 @@ from tfdistill.data.masking import Masking
 from tfdistill.data.reading import Data
 from tfdistill.mapping import alternate
 from tfdistill.match import HardLabels, Match, Term
-from tfdistill.models.presets import student_from_layers
+from tfdistill.models.presets import resembling, student_from_layers
 from tfdistill.models.text import TextModel
 from tfdistill.recipe import Recipe, soft_and_hard_terms
 from tfdistill.recipes._shared import (
@@ -44,6 +44,9 @@ from tfdistill.stages import Stage, copy_encoder
 class Settings(GeneralSettings):
     student: str = Field("layers", description=STUDENT)
     num_layers: int | None = Field(None, ge=1, description="layers of the student; half the teacher's by default")
+    initialization: Literal["layers", "random"] = Field(
+        "layers", description="of student=layers: the teacher's layers, or random weights in their place"
+    )
     kl_weight: float = Field(5.0, ge=0, description="weight of the soft targets")
     mlm_weight: float = Field(2.0, ge=0, description="weight of the masked LM")
     cosine_weight: float = Field(1.0, ge=0, description="weight of the hidden states")
@@ -64,15 +67,20 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
     layers = alternate(settings.num_layers or max(1, teacher.num_layers // 2), teacher.num_layers)
     if settings.student == "layers":
         student = student_from_layers(teacher, layers=layers, family=family)
+        student = resembling(student) if settings.initialization == "random" else student
     else:
         student = make_student(teacher, settings.student)
     stages = []
     if settings.text is not None:
         general = pretrained_teacher(settings, "masked_lm")
-        layers = alternate(student.num_layers, general.num_layers)
-        language_model = student_from_layers(general, layers=layers, family=family)
         # The general stage begins with the pre-trained teacher's layers, and the fine-tuning with what becomes of them.
-        copy_encoder(language_model, student)
+        if settings.student == "layers" and settings.initialization == "layers":
+            layers = alternate(student.num_layers, general.num_layers)
+            language_model = student_from_layers(general, layers=layers, family=family)
+            copy_encoder(language_model, student)
+        else:
+            language_model = resembling(student, "masked_lm")
+            copy_encoder(student, language_model)
         masking = Masking(smoothing=settings.smoothing)
         stages.append(
             Stage(

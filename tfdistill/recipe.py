@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tfdistill import losses
 from tfdistill.data.augment import augment_split
@@ -30,6 +30,14 @@ class Settings(BaseModel):
     max_length: int = Field(64, ge=5, le=512, description="word pieces of an example, [CLS] and [SEP] included")
     evaluations: int = Field(4, ge=1, description="how often the dev split is scored; the best student is kept")
     copies: int = Field(0, ge=0, description="augmented copies of each training text")
+
+    @model_validator(mode="after")
+    def _layers_of_the_teacher(self) -> Self:
+        """`num_layers` is not passed over in silence."""
+        student = getattr(self, "student", "layers")
+        if "num_layers" in self.model_fields_set and student != "layers":
+            raise ValueError(f"num_layers is for student=layers, and student={student} has its own; leave one of them out")
+        return self
 
     def stage(self, name: str, terms: tuple[Term, ...], **other: Any) -> Stage:
         """A stage with the epochs, learning rate, batch size and evaluations of these settings, and `other` values."""
@@ -224,5 +232,5 @@ def parse_settings(cls: type[S], assignments: Sequence[str]) -> S:
         return cls(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"--set {key}={values.get(key)}: {first['msg']}") from error
+        key, message = ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
+        raise UserError(f"--set {key}={values.get(key)}: {message}" if key else message) from error

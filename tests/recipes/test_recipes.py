@@ -400,6 +400,28 @@ def test_distilbert_general_stage_hands_its_encoder_on(tmp_path, text_file, kl_o
     assert all(np.isfinite(point["loss"]) for point in result.curve) and "dev" in result.scores
 
 
+def test_distilbert_general_stage_goes_on_from_the_student_it_is_given(tmp_path, text_file):
+    save(teacher(head="masked_lm"), tmp_path / "general")
+    general = [f"text={text_file}", f"general_teacher=hf:{tmp_path / 'general'}", "general_length=12"]
+    save(make("distilbert", data(), []).student, tmp_path / "student")
+    for options, same in (([], True), (["initialization=random"], False)):
+        recipe = make("distilbert", data(), [*general, *options])
+        cut = make("distilbert", data(), []).student.encoder.blocks[0].query.kernel.numpy()
+        kernels = [model.encoder.blocks[0].query.kernel.numpy() for model in (recipe.student, recipe.stages[0].student)]
+        np.testing.assert_array_equal(*kernels)
+        assert np.array_equal(kernels[0], cut) == same
+    recipe = make("distilbert", data(), [*general, f"student=hf:{tmp_path / 'student'}"])
+    given = load(tmp_path / "student")
+    np.testing.assert_array_equal(
+        recipe.stages[0].student.encoder.blocks[0].query.kernel, given.encoder.blocks[0].query.kernel
+    )
+
+
+def test_layers_of_a_student_that_has_its_own_are_refused():
+    with pytest.raises(UserError, match="num_layers is for student=layers, and student=minilm_l6_384 has its own"):
+        make("soft_targets", data(), ["student=minilm_l6_384", "num_layers=2"])
+
+
 def test_distilbert_takes_every_second_layer():
     recipe = make("distilbert", data(), [])
     blocks = recipe.student.encoder.blocks

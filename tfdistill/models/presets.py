@@ -127,6 +127,14 @@ def with_dropout(sizes: Any, rate: float | None) -> Any:
     return replace(sizes, **{field.name: rate for field in fields(sizes) if "dropout" in field.name})
 
 
+def resembling(model: TextModel, task: str | None = None) -> TextModel:
+    """A model of the same sizes, classes and vocabulary with random weights; `task` gives it another head.
+
+    Raises UserError for a task that the family has no head for.
+    """
+    return _like(model, model.config, task)
+
+
 def _like(teacher: TextModel, sizes: Any, task: str | None = None, tokenizer: Any = None) -> TextModel:
     task = task or teacher.task
     same = task == teacher.task and not TASKS[task].over_vocabulary

@@ -1,0 +1,76 @@
+"""Data made from other data, for methods that want something special of it.
+
+    python benchmarks/variants.py DATA OUT --words 4      # text: the first four words; text_extra_rest: the others, for a teacher
+    python benchmarks/variants.py DATA OUT --labels 10    # ten labelled rows of each class; the other training texts unlabelled
+    python benchmarks/variants.py DATA OUT --rows 30      # thirty rows of each class and no others
+
+DATA is a directory with train.tsv, dev.tsv and test.tsv, columns text and label. The first is what a phone knows while somebody
+still types; the second is what most people have; the third is for experiments that shall not take long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+SEED = 13
+TSV: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE, "quotechar": None}
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, **TSV))
+
+
+def write(path: Path, rows: list[dict[str, str]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n", **TSV)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def first_words(row: dict[str, str], count: int) -> dict[str, str]:
+    words = row["text"].split()
+    return {"text": " ".join(words[:count]), "label": row["label"], "text_extra_rest": " ".join(words[count:])}
+
+
+def few_labels(rows: list[dict[str, str]], count: int) -> tuple[list[dict[str, str]], list[str]]:
+    """`count` rows of each class, and the texts of all others."""
+    seen: Counter[str] = Counter()
+    kept, texts = [], []
+    for row in random.Random(SEED).sample(rows, len(rows)):
+        seen[row["label"]] += 1
+        if seen[row["label"]] <= count:
+            kept.append(row)
+        else:
+            texts.append(row["text"])
+    return kept, texts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--words", type=int, help="of each text that the student sees")
+    which.add_argument("--labels", type=int, help="rows of each class that keep theirs")
+    which.add_argument("--rows", type=int, help="rows of each class that are kept")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True)
+    for name in ("train", "dev", "test"):
+        rows = read(options.data / f"{name}.tsv")
+        if options.words:
+            rows = [first_words(row, options.words) for row in rows]
+        elif name == "train":
+            rows, texts = few_labels(rows, options.labels or options.rows)
+            if options.labels:
+                (options.out / "unlabelled.txt").write_text("\n".join(texts) + "\n", "utf-8")
+        write(options.out / f"{name}.tsv", rows)
+
+
+if __name__ == "__main__":
+    main()
