@@ -175,14 +175,21 @@ def _check_gate(directory: Path, manifest: dict[str, Any]) -> None:
     """What is said to have been judged has a drop, and none larger than was allowed."""
     judged, most, found = manifest["judged"], manifest["max_drop"], manifest["parity"]
     drop = found.get("drop") if isinstance(found, dict) else None
-    numbers = [value for value in (most, drop) if type(value) in (int, float) and math.isfinite(value)]
-    of_numbers = len(numbers) == sum(value is not None for value in (most, drop))
-    within = len(numbers) < 2 or numbers[1] <= numbers[0]
-    if not of_numbers or not within or judged is not (len(numbers) == 2):
+    allowed, lost = _finite(most), _finite(drop)
+    strange = (allowed is None) != (most is None) or (lost is None) != (drop is None)
+    too_much = allowed is not None and lost is not None and lost > allowed
+    if strange or too_much or judged is not (allowed is not None and lost is not None):
         raise UserError(
             f"{directory / MANIFEST} has judged {short(judged)}, max_drop {short(most)} and a drop of {short(drop)}, "
             f"which do not go together; {ADVICE}"
         )
+
+
+def _finite(value: Any) -> float | None:
+    try:
+        return float(value) if type(value) in (int, float) and math.isfinite(value) else None
+    except OverflowError:  # JSON has whole numbers of any size
+        return None
 
 
 def _differs(what: str, found: object, said: object, file: str = MODEL) -> str:

@@ -105,6 +105,10 @@ def test_the_whole_way(work, tfdistill, tmp_path, recipe):
     manifest = json.loads((bundle / "manifest.json").read_text("utf-8"))
     assert manifest["length"] == 16 and manifest["parity"]["max_abs_difference"] < 1e-4
     assert manifest["parity"]["argmax_agreement"] == 1.0
+    assert manifest["judged"] is True and manifest["max_drop"] == 1.0 and "not judged" not in out
+    assert manifest["parity_random"]["max_abs_difference"] < 1e-3
+    recipes = [json.loads((place / "recipe.json").read_text("utf-8")) for place in (run / "student", bundle)]
+    assert recipes[0] == recipes[1] and recipes[0]["recipe"] == recipe and "recipe.json" in manifest["files"]
     assert "the file beside Keras" in out and "100.0 %" in out and f"{manifest['test']['accuracy']:.4f}" in out
     assert manifest["latency"]["runs"] == 50 and manifest["latency"]["latency_ms"]["median"] > 0
     assert set(manifest["delegates"]) == {"gpu", "nnapi", "core_ml"}
@@ -135,6 +139,43 @@ def test_the_whole_way(work, tfdistill, tmp_path, recipe):
     assert code == 2 and "labels.txt has 6 bytes" in err
     assert [found["threads"] for found in measured[str(bundle)]] == [1, 2]
     assert [found["faster"] for found in measured[str(file)]] == [1.0, 1.0] and measured[str(bundle)][0]["faster"] > 0
+
+
+def test_a_file_without_data_is_said_to_be_unjudged(work, tfdistill, tmp_path):
+    code, out, err = tfdistill("export", student(work), "--quantize", "fp32", "--out", tmp_path / "bundle")
+    assert code == 0, err
+    assert (
+        "not judged: no --data was given, so it is unknown how many points the file loses; the manifest says so too"
+        in out
+    )
+    assert json.loads((tmp_path / "bundle" / "manifest.json").read_text("utf-8"))["judged"] is False
+    assert tfdistill("verify", tmp_path / "bundle")[0] == 0
+
+
+def test_a_file_that_loses_more_than_is_allowed_is_exit_code_3(work, tfdistill, tmp_path):
+    """fp32 loses nothing; -1 asks for a file that is a point better than Keras."""
+    words = ["export", student(work), "--quantize", "fp32", "--out", tmp_path / "bundle", "--data", work / "data"]
+    code, _, err = tfdistill(*words, "--max-drop", "-1")
+    assert (
+        code == 3
+        and "loses 0.0 points of accuracy on dev" in err
+        and "allowed are -1" in err
+        and "Traceback" not in err
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle.report.json"]
+    report = json.loads((tmp_path / "bundle.report.json").read_text("utf-8"))
+    assert report["max_drop"] == -1.0 and report["parity"]["drop"] == 0.0 and report["test"]["rows"] == 20
+
+
+def test_texts_of_the_data_go_into_golden_json_when_asked_for(work, tfdistill, tmp_path):
+    words = ["export", student(work), "--quantize", "fp32", "--out", tmp_path / "bundle", "--data", work / "data"]
+    code, _, err = tfdistill(*words, "--golden-from-data")
+    assert code == 0, err
+    vectors = json.loads((tmp_path / "bundle" / "golden.json").read_text("utf-8"))["vectors"]
+    dev = [line.split("\t")[0] for line in (work / "data" / "dev.tsv").read_text("utf-8").splitlines()[1:]]
+    assert len(dev) == 20 and [vector["text"] for vector in vectors[100:]] == dev
+    code, out, _ = tfdistill("verify", tmp_path / "bundle")
+    assert code == 0 and "golden vectors: 120 texts" in out
 
 
 def test_debug_runs_in_a_few_steps(work, tfdistill, tmp_path):
@@ -227,6 +268,9 @@ BAD = {
     "unknown mode": (lambda w, t: ["export", student(w), "--quantize", "int7", "--out", t / "b"], "int7"),
     "lengths of letters": (lambda w, t: ["export", student(w), "--lengths", "16,x", "--out", t / "b"], "16,x: expected whole"),
     "lengths out of range": (lambda w, t: ["export", student(w), "--lengths", "8,999", "--out", t / "b"], "length is 999; expected"),
+    "golden without data": (lambda w, t: ["export", student(w), "--golden-from-data", "--out", t / "b"], "expected --data"),
+    "max drop of letters": (lambda w, t: ["export", student(w), "--max-drop", "some", "--out", t / "b"], "some"),
+    "max drop that is no number": (lambda w, t: ["export", student(w), "--max-drop", "nan", "--out", t / "b"], "max_drop is nan"),
     "two lengths": (lambda w, t: ["export", student(w), "--length", "8", "--lengths", "8", "--out", t / "b"], "one of them"),
     "out is a file": (lambda w, t: [*train_words(w, "--out", w / "data" / "dev.tsv")], "not empty"),
     "nothing to resume": (lambda w, t: train_words(w, "--out", t / "r", "--resume"), "holds no run to go on with"),

@@ -11,6 +11,7 @@ from tfdistill import cli, finetune
 from tfdistill.data.reading import load_any, read_split, scores_of
 from tfdistill.data.tokenize import Tokenizer
 from tfdistill.errors import UserError
+from tfdistill.export.verify import verify_bundle
 from tfdistill.load import data_for, load, save
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.text import TextModel
@@ -83,6 +84,7 @@ def taught(data, epochs: int) -> TextModel:
 def exported(teacher, data, out) -> tuple[str, float, float]:
     """The metric that export judges the file by, for Keras and for the file."""
     cli.export(str(teacher), out, quantize="fp32", length=20, data=data)
+    verify_bundle(out)
     parity = json.loads((out / "manifest.json").read_text("utf-8"))["parity"]
     return parity["metric"], parity[f"keras_{parity['metric']}"], parity[parity["metric"]]
 

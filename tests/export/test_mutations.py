@@ -261,6 +261,7 @@ def say_something_else_and_seal(bundle: Path, random: Random) -> None:
         {"text_in": {}},
         {"judged": True},
         {"max_drop": "1"},
+        {"max_drop": 10**400},
         {"parity": 3, "judged": True, "max_drop": 1},
         {"seal": None, "note": 1},
     ]
