@@ -7,8 +7,9 @@ The student starts as every second layer of the pre-trained teacher (1, 3, 5, 8,
 The general stage runs on plain text (`text`) against `general_teacher`, a model with a masked-LM head. Masking is dynamic: 15 %
 of the tokens, of these 80 % masked and 10 % random, rare pieces more often (exponent 0.7). KL and cosine are means over all
 real tokens; `kl_on=masked` takes the masked ones only, which saves most of the output layer. Without `text` the fine-tuned
-teacher's own layers are fine-tuned, or `student=hf:DIR`, the student of an earlier run with `general_only`. The authors also
-accumulate 50 batches of 5 and use Adam's ε 1e-6; here a step is one batch.
+teacher's own layers are fine-tuned, or `student=hf:DIR`, the student of an earlier run with `general_only`.
+`initialization=random` is what the paper's table 4 holds against the teacher's layers. The authors also accumulate 50 batches
+of 5 and use Adam's ε 1e-6; here a step is one batch.
 
 Idea:      every second layer, three losses on plain text, then ordinary fine-tuning
 Command:   tfdistill train distilbert --teacher TEACHER --data tfds:glue/mrpc --out RUN --set text=DIR --set general_teacher=hf:BERT

@@ -35,9 +35,7 @@ def test_what_the_words_mean(words, made):
     assert (made.as_data() == {}) == (made == Execution())
 
 
-@pytest.mark.parametrize(
-    ("words", "told"), [(("fp16",), "--precision fp16"), (("bf16", False, "a,b"), "--buckets a,b")]
-)
+@pytest.mark.parametrize(("words", "told"), [(("fp8",), "--precision fp8"), (("bf16", False, "a,b"), "--buckets a,b")])
 def test_other_words_are_refused(words, told):
     with pytest.raises(UserError, match=told):
         make_execution(*words)
@@ -71,5 +69,9 @@ def test_a_run_in_bf16_with_buckets(tmp_path, tfdistill):
     assert {value.dtype for value in load_file(out / "student" / "model.safetensors").values()} == {np.dtype("float32")}
     code, told = call("--out", out)
     assert code == 2 and "execution" in told
+    code, told = call("--out", tmp_path / "fp16", "--precision", "fp16")
+    last = json.loads((tmp_path / "fp16" / "log.jsonl").read_text().splitlines()[-1])
+    assert code == 0, told
+    assert last["loss_scale"] == 32768 and last["skipped_steps"] == 0 and 0 < last["fp16_largest"] < 65504
     code, told = call("--out", tmp_path / "other", "--buckets", "4")
     assert code == 2 and "the longest text has 8 word pieces" in told

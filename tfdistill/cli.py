@@ -57,7 +57,7 @@ CheckpointOption = Annotated[
 ]
 PrecisionOption = Annotated[
     str,
-    typer.Option("--precision", help="of matrix products: float32 or bf16; weights and losses stay in float32"),
+    typer.Option("--precision", help="of matrix products: float32, bf16 or fp16; weights and losses stay in float32"),
 ]
 JitOption = Annotated[bool, typer.Option("--jit", help="compile the training step with XLA")]
 BucketsOption = Annotated[
@@ -417,7 +417,10 @@ def recipes(name: Annotated[str | None, typer.Argument(help="show this recipe wh
 
     if name is not None:
         module = find(name)
-        out_console.print((module.__doc__ or "").strip(), highlight=False, markup=False)
+        # Prose as wide as the terminal is; formulas and what is said line by line stay as they are.
+        paragraphs = (module.__doc__ or "").strip().split("\n\n")
+        prose = [part if part.startswith((" ", "Idea:")) else part.replace("\n", " ") for part in paragraphs]
+        out_console.print("\n\n".join(prose), highlight=False, markup=False)
         table = Table(title="settings (--set key=value)")
         for column in ("key", "default", "meaning"):
             table.add_column(column)

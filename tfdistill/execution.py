@@ -10,8 +10,7 @@ import keras
 from tfdistill.data.batching import Buckets
 from tfdistill.errors import UserError
 
-# Not fp16: with it steps whose gradients overflow are left out, which checkpoints do not know of yet.
-POLICIES = {"float32": "float32", "bf16": "mixed_bfloat16"}
+POLICIES = {"float32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 
 
 @dataclass(frozen=True)
@@ -19,8 +18,9 @@ class Execution:
     """Settings of a training that have nothing to do with its method.
 
     Args:
-        precision: of matrix products and what they read: "float32" or "bf16". Weights, losses, softmax and norms stay in
-            float32. It is a policy of Keras, which models take when they are made: see `set_precision`.
+        precision: of matrix products and what they read: "float32", "bf16" or "fp16". Weights, losses, softmax and norms stay
+            in float32. It is a policy of Keras, which models take when they are made: see `set_precision`. fp16 is for GPUs
+            without bf16; it has a loss scale, and the log says how near the values come to the end of its range.
         jit: compile the step with XLA. On one device that is all of it, on several forward and backward passes.
         buckets: widths to which batches are padded; "auto" takes a few from the data; () any multiple of four.
     """

@@ -36,7 +36,9 @@ class Settings(BaseModel):
         """`num_layers` is not passed over in silence."""
         student = getattr(self, "student", "layers")
         if "num_layers" in self.model_fields_set and student != "layers":
-            raise ValueError(f"num_layers is for student=layers, and student={student} has its own; leave one of them out")
+            raise ValueError(
+                f"num_layers is for student=layers, and student={student} has its own; leave one of them out"
+            )
         return self
 
     def stage(self, name: str, terms: tuple[Term, ...], **other: Any) -> Stage:
