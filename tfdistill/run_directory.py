@@ -246,11 +246,19 @@ def _go_on(out: Path, head: dict[str, Any], former: dict[str, Any], resume: bool
         if all(each.startswith("weights.student ") for each in other):
             hint = ", --resume to go on with the student that is there"
         raise UserError(f"{out} holds another run: {shown}; choose another --out{hint}, or --force to replace it")
-    for key in ("versions", "reproducible"):
-        changed = _differences(head[key], former.get(key, head[key]))
-        if changed and former["state"] != "done":
-            say(f"since the run began, {'; '.join(changed)}: the last digits may now be others than without a stop")
+    changed = [text for part in ("versions", "reproducible") for text in _changes(head[part], former.get(part) or {})]
+    if changed and former["state"] != "done":
+        say(f"since the run began, {'; '.join(changed)}: the last digits may now be others than without a stop")
+    changed = [*(former.get("reproducible") or {}).get("changed", []), *changed]
+    if changed:
+        head = {**head, "reproducible": {**head["reproducible"], "bit_for_bit": False, "changed": changed}}
     return {**head, "weights": former["weights"]}
+
+
+def _changes(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
+    """Differences in what both say of versions or machine, but for what follows from the rest."""
+    both = [key for key in now if key in then and key not in ("bit_for_bit", "needs", "breaks", "changed")]
+    return _differences({key: now[key] for key in both}, {key: then[key] for key in both})
 
 
 def _differences(now: Any, then: Any, name: str = "") -> list[str]:
