@@ -122,13 +122,13 @@ def test_micro_batches_belong_to_the_run(tmp_path, call):
 @pytest.mark.parametrize("verb", [(), ("finetune",)], ids=["train", "finetune"])
 def test_so_many_checkpoints_stay(tmp_path, call, monkeypatch, verb):
     """Counted when the run ends; then they go."""
-    there, real = [], run_directory._remove_checkpoints
+    there, real = [], run_directory.remove_checkpoints
 
     def remove(out: Path) -> None:
         there.extend(sorted(path.name for path in (out / "resume").iterdir()))
         real(out)
 
-    monkeypatch.setattr(run_directory, "_remove_checkpoints", remove)
+    monkeypatch.setattr(run_directory, "remove_checkpoints", remove)
     verb = verb and (*verb, f"hf:{tmp_path / 'teacher'}")
     code, told = call("--out", tmp_path / "run", "--checkpoint-seconds", 0, "--keep-checkpoints", 3, verb=verb)
     assert code == 0, told

@@ -212,11 +212,15 @@ def pretrain(
         list[str] | None, typer.Option("--config", help="key=value, changes the preset; may be repeated")
     ] = None,
     freeze_encoder: Annotated[bool, typer.Option("--freeze-encoder", help="train the head alone")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint at --out")] = False,
     settings: SetOption = None,
     seed: SeedOption = 1,
     debug: DebugOption = False,
     force: ForceOption = False,
+    resume: ResumeOption = False,
+    checkpoint_seconds: CheckpointOption = 300.0,
+    keep_checkpoints: KeepOption = 2,
+    precision: PrecisionOption = "float32",
+    jit: JitOption = False,
     strategy: StrategyOption = "one",
 ) -> None:
     """Train a masked language model (and next-sentence prediction) on plain text.
@@ -226,6 +230,8 @@ def pretrain(
     import keras
 
     from tfdistill import pretrain as module
+    from tfdistill.execution import make_execution, set_precision
+    from tfdistill.masked_lm import make_model
     from tfdistill.recipe import parse_settings
     from tfdistill.strategy import training_on
 
@@ -234,10 +240,11 @@ def pretrain(
             f"--strategy {strategy}: pre-training runs on the devices of one machine; expected one, mirrored or tpu"
         )
     chosen = parse_settings(module.Settings, settings or [])
-    duration = module.Duration(steps, epochs, minutes)
+    duration, execution = module.Duration(steps, epochs, minutes), make_execution(precision, jit, "none")
+    set_precision(precision)
     with training_on(strategy):
         keras.utils.set_random_seed(seed)
-        made, trained_before = module.make_model(
+        made, trained_before = make_model(
             _student_of(model),
             objective,
             encoder=None if encoder is None else _student_of(encoder),
@@ -258,6 +265,9 @@ def pretrain(
             debug=debug,
             force=force,
             named=model if encoder is None else f"{model} from {encoder}",
+            execution=execution,
+            checkpoint_seconds=checkpoint_seconds,
+            keep=keep_checkpoints,
         )
     _show_scores(
         f"{out / 'student'}, {result.steps} steps",
