@@ -66,6 +66,15 @@ BucketsOption = Annotated[
         "--buckets", help="widths of batches, such as 16,32,64; auto: a few from the data; none: any multiple of four"
     ),
 ]
+KeepOption = Annotated[int, typer.Option("--keep-checkpoints", min=1, help="how many of the last checkpoints stay")]
+MicroBatchesOption = Annotated[
+    int,
+    typer.Option(
+        "--micro-batches",
+        min=1,
+        help="parts of a batch, computed one after the other: the memory of a part",
+    ),
+]
 StrategyOption = Annotated[
     str,
     typer.Option(
@@ -138,10 +147,12 @@ def finetune(
     force: ForceOption = False,
     resume: ResumeOption = False,
     checkpoint_seconds: CheckpointOption = 300.0,
+    keep_checkpoints: KeepOption = 2,
     strategy: StrategyOption = "one",
     precision: PrecisionOption = "float32",
     jit: JitOption = False,
     buckets: BucketsOption = None,
+    micro_batches: MicroBatchesOption = 1,
 ) -> None:
     """Fine-tune a BERT on labelled text: makes a teacher.
 
@@ -156,7 +167,8 @@ def finetune(
     from tfdistill.run_directory import run
     from tfdistill.strategy import training_on
 
-    chosen, execution = parse_settings(module.Settings, settings or []), make_execution(precision, jit, buckets)
+    chosen = parse_settings(module.Settings, settings or [])
+    execution = make_execution(precision, jit, buckets, micro_batches)
     set_precision(precision)
     with training_on(strategy):
         text = load_any(data)
@@ -164,7 +176,14 @@ def finetune(
         made = module.recipe(_load_model(model, text), text, chosen)
         made = replace(made, settings={**made.settings, "model": model}, execution=execution)
         result = run(
-            made, out, seed=seed, debug=debug, force=force, resume=resume, checkpoint_seconds=checkpoint_seconds
+            made,
+            out,
+            seed=seed,
+            debug=debug,
+            force=force,
+            resume=resume,
+            checkpoint_seconds=checkpoint_seconds,
+            keep=keep_checkpoints,
         )
     _show_scores(f"{out / 'student'}", result.scores)
     out_console.print(
@@ -193,11 +212,15 @@ def pretrain(
         list[str] | None, typer.Option("--config", help="key=value, changes the preset; may be repeated")
     ] = None,
     freeze_encoder: Annotated[bool, typer.Option("--freeze-encoder", help="train the head alone")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint at --out")] = False,
     settings: SetOption = None,
     seed: SeedOption = 1,
     debug: DebugOption = False,
     force: ForceOption = False,
+    resume: ResumeOption = False,
+    checkpoint_seconds: CheckpointOption = 300.0,
+    keep_checkpoints: KeepOption = 2,
+    precision: PrecisionOption = "float32",
+    jit: JitOption = False,
     strategy: StrategyOption = "one",
 ) -> None:
     """Train a masked language model (and next-sentence prediction) on plain text.
@@ -207,6 +230,8 @@ def pretrain(
     import keras
 
     from tfdistill import pretrain as module
+    from tfdistill.execution import make_execution, set_precision
+    from tfdistill.masked_lm import make_model
     from tfdistill.recipe import parse_settings
     from tfdistill.strategy import training_on
 
@@ -215,10 +240,11 @@ def pretrain(
             f"--strategy {strategy}: pre-training runs on the devices of one machine; expected one, mirrored or tpu"
         )
     chosen = parse_settings(module.Settings, settings or [])
-    duration = module.Duration(steps, epochs, minutes)
+    duration, execution = module.Duration(steps, epochs, minutes), make_execution(precision, jit, "none")
+    set_precision(precision)
     with training_on(strategy):
         keras.utils.set_random_seed(seed)
-        made, trained_before = module.make_model(
+        made, trained_before = make_model(
             _student_of(model),
             objective,
             encoder=None if encoder is None else _student_of(encoder),
@@ -239,6 +265,9 @@ def pretrain(
             debug=debug,
             force=force,
             named=model if encoder is None else f"{model} from {encoder}",
+            execution=execution,
+            checkpoint_seconds=checkpoint_seconds,
+            keep=keep_checkpoints,
         )
     _show_scores(
         f"{out / 'student'}, {result.steps} steps",
@@ -264,10 +293,12 @@ def train(
     force: ForceOption = False,
     resume: ResumeOption = False,
     checkpoint_seconds: CheckpointOption = 300.0,
+    keep_checkpoints: KeepOption = 2,
     strategy: StrategyOption = "one",
     precision: PrecisionOption = "float32",
     jit: JitOption = False,
     buckets: BucketsOption = None,
+    micro_batches: MicroBatchesOption = 1,
     teacher_cache: Annotated[
         str,
         typer.Option(
@@ -304,7 +335,8 @@ def train(
     from tfdistill.teacher_cache import TeacherCache
 
     module, kept = find(recipe), TeacherCache(teacher_cache, cache_format)
-    chosen, execution = parse_settings(module.Settings, settings or []), make_execution(precision, jit, buckets)
+    chosen = parse_settings(module.Settings, settings or [])
+    execution = make_execution(precision, jit, buckets, micro_batches)
     set_precision(precision)
     with training_on(strategy):
         keras.utils.set_random_seed(seed)
@@ -328,6 +360,7 @@ def train(
             gradient_norms=gradient_norms,
             resume=resume,
             checkpoint_seconds=checkpoint_seconds,
+            keep=keep_checkpoints,
             teacher_cache=kept,
         )
     _show_scores(f"{out / 'student'}", result.scores)

@@ -148,6 +148,12 @@ class Recipe:
             )
         if self.privileged and not getattr(self.data.splits["train"], "texts_extra", ()):
             raise UserError(f"{self.data.name} has no column text_extra for the teacher; add it, or use soft_targets")
+        for stage in self.stages:
+            if self.execution.micro_batches > stage.batch_size:
+                raise UserError(
+                    f"--micro-batches {self.execution.micro_batches}: the stage '{stage.name}' has {stage.batch_size} rows in a step; "
+                    "expected as many parts at most"
+                )
         for role, model in (("student", self.student), *(("teacher", model) for model in self.teachers)):
             if model.task != self.data.task:
                 raise UserError(

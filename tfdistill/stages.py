@@ -480,7 +480,7 @@ class Trainer:
             teacher,
             stage.terms,
             train_teacher=stage.train_teacher,
-            micro_batches=stage.micro_batches,
+            micro_batches=max(stage.micro_batches, self.execution.micro_batches),
         )
         for key, layer in self.distiller.projections.items():
             before = self._projections.get(key, [])
