@@ -82,6 +82,21 @@ class GeneralSettings(Settings):
     )
 
 
+class MaskedTextSettings(GeneralSettings):
+    """Settings of recipes that mask the words of that text."""
+
+    whole_words: bool = Field(False, description="mask all pieces of a word of plain text or none")
+
+
+class SegmentedTextSettings(MaskedTextSettings):
+    """Settings of recipes that can be told what a word is."""
+
+    segmented: bool = Field(
+        False,
+        description="for whole_words: a word is what stands between spaces, as in Chinese text cut by a segmenter",
+    )
+
+
 def general_stages_only(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """The stages on plain text. Raises UserError when there are none."""
     general = tuple(stage for stage in stages if stage.source is not None)
@@ -122,7 +137,8 @@ def plain_text(
             f"the student has another vocabulary than {settings.general_teacher}; on plain text both read the same pieces: "
             "expected a general teacher, a task teacher and a student of one vocabulary"
         )
-    corpus = read_text(settings.text, teacher.tokenizer, megabytes=settings.megabytes)
+    segmented = isinstance(settings, SegmentedTextSettings) and settings.segmented
+    corpus = read_text(settings.text, teacher.tokenizer, megabytes=settings.megabytes, segmented=segmented)
     return corpus.examples(
         length=settings.general_length, masking=masking, next_sentence=next_sentence, every_position=every_position
     )

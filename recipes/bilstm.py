@@ -42,7 +42,7 @@ class Settings(CommonSettings):
     copies: int = Field(20, ge=0, description="augmented copies of each training text (paper: 20, pairs 10)")
     alpha: float = Field(0.0, ge=0, le=1, description="α, the share of the hard labels")
     optimizer: Literal["adam", "adadelta"] = Field("adam", description="optimizer")
-    embedding_size: int = Field(300, ge=1, description="width of the word-piece embedding")
+    embedding_size: int = Field(300, ge=1, description="width of the word-piece embedding, at most the teacher's")
     lstm_size: int = Field(150, ge=1, description="width of the LSTM in each direction")
     lstm_layers: int = Field(1, ge=1, description="LSTM layers, one above the other")
     dense_size: int = Field(200, ge=1, description="width of the dense layer")
@@ -76,19 +76,17 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
     student = bilstm(
         teacher,
         pair=data.is_pair,
-        embedding_from=teacher if teacher.family == "bert" else None,
-        embedding_size=settings.embedding_size,
+        embedding_from=teacher,
+        embedding_size=min(settings.embedding_size, teacher.encoder.embedding.output_dim),
         lstm_size=settings.lstm_size,
         num_layers=settings.lstm_layers,
         dense_size=settings.dense_size,
         dropout=settings.dropout,
     )
-    terms: tuple[Match | HardLabels, ...] = (Match(losses.logits_mse, weight=1 - settings.alpha),)
-    if settings.alpha:
-        terms += (HardLabels(task=data.task, weight=settings.alpha),)
+    terms = (Match(losses.logits_mse, weight=1 - settings.alpha), HardLabels(task=data.task, weight=settings.alpha))
     stage = settings.stage(
         "logits",
-        terms,
+        tuple(term for term in terms if term.weight),
         optimizer=settings.optimizer,
         warmup=0.0,
         clip_norm=None,

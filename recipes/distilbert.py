@@ -32,7 +32,7 @@ from tfdistill.models.text import TextModel
 from tfdistill.recipe import Recipe, soft_and_hard_terms
 from tfdistill.recipes._shared import (
     STUDENT,
-    GeneralSettings,
+    SegmentedTextSettings,
     general_stages_only,
     make_student,
     plain_text,
@@ -41,7 +41,7 @@ from tfdistill.recipes._shared import (
 from tfdistill.stages import Stage, copy_encoder
 
 
-class Settings(GeneralSettings):
+class Settings(SegmentedTextSettings):
     student: str = Field("layers", description=STUDENT)
     num_layers: int | None = Field(None, ge=1, description="layers of the student; half the teacher's by default")
     initialization: Literal["layers", "random"] = Field(
@@ -81,7 +81,7 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
         else:
             language_model = resembling(student, "masked_lm")
             copy_encoder(student, language_model)
-        masking = Masking(smoothing=settings.smoothing)
+        masking = Masking(whole_words=settings.whole_words, smoothing=settings.smoothing)
         stages.append(
             Stage(
                 "general",

@@ -35,7 +35,7 @@ from tfdistill.models import presets
 from tfdistill.models.text import TextModel
 from tfdistill.recipe import Recipe, soft_and_hard_terms
 from tfdistill.recipes._shared import (
-    GeneralSettings,
+    SegmentedTextSettings,
     general_stages_only,
     make_student,
     plain_text,
@@ -44,7 +44,7 @@ from tfdistill.recipes._shared import (
 from tfdistill.stages import Stage, copy_encoder, progressive
 
 
-class Settings(GeneralSettings):
+class Settings(SegmentedTextSettings):
     student: str = Field(
         "mobilebert", description="mobilebert or mobilebert_tiny, whose sizes follow the teacher's; or hf:DIR"
     )
@@ -79,7 +79,7 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
         stages = general_stages(student, settings)
         copied = True
     predictions = soft_and_hard_terms(data.task, settings.soft_weight, settings.temperature)
-    base = settings.stage("task", predictions, rows="all")
+    base = settings.stage("task", predictions)
     stages += schedule(base, student, teacher, settings, rate=settings.transfer_learning_rate, embeddings=not copied)
     return settings.recipe(
         "mobilebert",
@@ -144,7 +144,7 @@ def general_stages(student: TextModel, settings: Settings) -> tuple[Stage, ...]:
         learning_rate=settings.general_learning_rate,
         batch_size=settings.general_batch_size,
         optimizer="lamb",
-        source=plain_text(settings, general, student, Masking(), next_sentence=pairs),
+        source=plain_text(settings, general, student, Masking(whole_words=settings.whole_words), next_sentence=pairs),
         teacher=general,
         student=learner,
         keep_best=False,
@@ -159,13 +159,14 @@ def schedule(
     layers = layer_terms(student, teacher, settings)
     together = tuple(term for terms in layers for term in terms)
     if settings.schedule == "auxiliary":
-        return (replace(base, terms=base.terms + together),)
+        return (replace(base, terms=base.terms + together, rows="all"),)
     transfer = replace(
         base,
         name=f"{base.name}: transfer",
         terms=together,
         epochs=settings.transfer_epochs,
         learning_rate=rate,
+        rows="all",
         evaluations=1,
         keep_best=False,
     )

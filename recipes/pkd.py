@@ -56,7 +56,7 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
         weight=settings.beta,
     )
     terms = (*soft_and_hard_terms(data.task, settings.alpha, settings.temperature), patient)
-    stage = settings.stage("patient", terms, rows="all")
+    stage = settings.stage("patient", terms)
     return settings.recipe(
         "pkd",
         teacher=teacher,

@@ -37,7 +37,7 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
     settings = settings or Settings()
     soft = cross_entropy_term(data.task, settings.temperature, settings.soft_weight, student_temperature=1.0)
     terms = (soft, HardLabels(task=data.task, weight=1 - settings.soft_weight))
-    stage = settings.stage("generalized distillation", tuple(t for t in terms if t.weight), rows="all")
+    stage = settings.stage("generalized distillation", tuple(t for t in terms if t.weight))
     return settings.recipe(
         "privileged",
         teacher=teacher,

@@ -48,5 +48,5 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
         teacher=teacher,
         student=student,
         data=data,
-        stages=(settings.stage("quantization", terms, rows="all"),),
+        stages=(settings.stage("quantization", terms),),
     )

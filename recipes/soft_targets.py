@@ -58,7 +58,7 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
         texts = LabelledTexts(Path(settings.labelled), student.tokenizer, student.num_outputs)
         soft = soft_and_hard_terms(data.task, 1.0, settings.temperature)
         stages.append(settings.stage("labelled texts", soft, source=texts, epochs=settings.labelled_epochs))
-    stages.append(settings.stage("soft targets", terms, rows="all"))
+    stages.append(settings.stage("soft targets", terms))
     if first:
         stages.append(settings.stage("hard labels", (HardLabels(task=data.task),)))
     return settings.recipe(

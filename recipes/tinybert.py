@@ -87,7 +87,6 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
             settings.stage(
                 "transformer layers",
                 transformer_terms(student, teacher, settings),
-                rows="all",
                 epochs=settings.intermediate_epochs,
                 learning_rate=settings.intermediate_learning_rate,
                 keep_best=False,
@@ -95,7 +94,7 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
         )
     # Equation 10.
     prediction = cross_entropy_term(data.task, settings.temperature)
-    stages.append(settings.stage("prediction layer", (prediction,), rows="all"))
+    stages.append(settings.stage("prediction layer", (prediction,)))
     return settings.recipe(
         "tinybert",
         teacher=teacher,

@@ -36,12 +36,27 @@ class Settings(BaseModel):
         """`num_layers` is not passed over in silence."""
         student = getattr(self, "student", "layers")
         if "num_layers" in self.model_fields_set and student != "layers":
-            raise ValueError(f"num_layers is for student=layers, and student={student} has its own; leave one of them out")
+            raise ValueError(
+                f"num_layers is for student=layers, and student={student} has its own; leave one of them out"
+            )
         return self
 
+    def only_with(self, condition: bool, needed: str, *names: str) -> None:
+        """For validators. Raises ValueError for those of the settings `names` that were given though only `needed` reads them."""
+        given = [name for name in names if name in self.model_fields_set and getattr(self, name) is not None]
+        if given and not condition:
+            raise ValueError(
+                f"{', '.join(given)} {'does' if len(given) == 1 else 'do'} nothing here; expected {needed} with "
+                f"{'it' if len(given) == 1 else 'them'}, or leave {'it' if len(given) == 1 else 'them'} out"
+            )
+
     def stage(self, name: str, terms: tuple[Term, ...], **other: Any) -> Stage:
-        """A stage with the epochs, learning rate, batch size and evaluations of these settings, and `other` values."""
+        """A stage with the epochs, learning rate, batch size and evaluations of these settings, and `other` values.
+
+        It trains on the rows without a label too where a term asks the teacher, which needs none; labels skip these rows.
+        """
         own = {key: getattr(self, key) for key in ("epochs", "learning_rate", "batch_size", "evaluations")}
+        own["rows"] = "all" if any(term.teacher_features for term in terms) else "labelled"
         return Stage(name, terms, **{**own, **other})
 
     def recipe(self, name: str, **parts: Any) -> Recipe:
