@@ -22,9 +22,9 @@ Cost:      a teacher forward in each step of stage 1, one over all texts for sta
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tfdistill import losses
 from tfdistill.data.textdata import TextData
@@ -54,6 +54,12 @@ class Settings(CommonSettings):
     embedding_size: int = Field(300, ge=1, description="width of the embedding, at most the teacher's")
     lstm_size: int = Field(600, ge=1, description="width of the LSTM in each direction")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout before the head")
+
+    @model_validator(mode="after")
+    def _weights_of_the_joint_version(self) -> Self:
+        weights = ("hard_weight", "soft_weight", "representation_weight", "pseudo_labels")
+        self.only_with(self.version == "joint", "version=joint", *weights)
+        return self
 
 
 def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
