@@ -106,7 +106,6 @@ class MaskedTextSettings(GeneralSettings):
     @model_validator(mode="after")
     def _whole_words_of_text(self) -> Self:
         self.only_with(self.text is not None, PLAIN_TEXT, "whole_words")
-        self.only_with(self.whole_words, "whole_words=true", "segmented")
         return self
 
 
@@ -117,6 +116,11 @@ class SegmentedTextSettings(MaskedTextSettings):
         False,
         description="for whole_words: a word is what stands between spaces, as in Chinese text cut by a segmenter",
     )
+
+    @model_validator(mode="after")
+    def _segmented_for_whole_words(self) -> Self:
+        self.only_with(self.whole_words, "whole_words=true", "segmented")
+        return self
 
 
 def general_stages_only(stages: Sequence[Stage]) -> tuple[Stage, ...]:

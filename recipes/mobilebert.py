@@ -87,8 +87,8 @@ class Settings(SegmentedTextSettings):
         self.only_with(self.schedule != "auxiliary", "schedule=progressive or joint", *epochs)
         self.only_with(self.schedule == "progressive", "schedule=progressive", "lower_rate")
         self.only_with(self.task_transfer > 0, "transfer_epochs above 0", "transfer_learning_rate")
-        weights = ("lower_rate", "feature_weight", "attention_weight")
-        self.only_with(self.task_transfer > 0 or self.text is not None, "transfer_epochs above 0", *weights)
+        every = ("schedule", "lower_rate", "feature_weight", "attention_weight")
+        self.only_with(self.task_transfer > 0 or self.text is not None, "transfer_epochs above 0", *every)
         self.only_with(not self.student.startswith("hf:"), "student=mobilebert or mobilebert_tiny", "bottleneck")
         return self
 

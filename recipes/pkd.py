@@ -16,9 +16,9 @@ Cost:      a teacher forward in each step, beside the student's forward and back
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tfdistill import losses, mapping
 from tfdistill.data.reading import Data
@@ -41,6 +41,12 @@ class Settings(CommonSettings):
     alpha: float = Field(0.5, ge=0, le=1, description="α, the share of the soft targets")
     beta: float = Field(100.0, ge=0, description="β, weight of the [CLS] states")
     max_length: int = Field(128, ge=5, le=512, description="word pieces of an example")
+
+    @model_validator(mode="after")
+    def _what_is_set_is_read(self) -> Self:
+        self.only_with(self.alpha > 0, "alpha above 0", "temperature")
+        self.only_with(self.beta > 0, "beta above 0", "mapping")
+        return self
 
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:

@@ -42,13 +42,13 @@ class Settings(BaseModel):
         return self
 
     def only_with(self, condition: bool, needed: str, *names: str) -> None:
-        """For validators. Raises ValueError for those of the settings `names` that were given though only `needed` reads them."""
-        given = [name for name in names if name in self.model_fields_set and getattr(self, name) is not None]
+        """For validators. Raises ValueError where `condition` is not met and some of the settings `names`, which are read only
+        with `needed`, were given; none and false count as left out."""
+        given = [name for name in names if name in self.model_fields_set]
+        given = [name for name in given if getattr(self, name) is not None and getattr(self, name) is not False]
         if given and not condition:
-            raise ValueError(
-                f"{', '.join(given)} {'does' if len(given) == 1 else 'do'} nothing here; expected {needed} with "
-                f"{'it' if len(given) == 1 else 'them'}, or leave {'it' if len(given) == 1 else 'them'} out"
-            )
+            does, it = ("does", "it") if len(given) == 1 else ("do", "them")
+            raise ValueError(f"{', '.join(given)} {does} nothing here; expected {needed} with {it}, or leave {it} out")
 
     def for_debug(self) -> Self:
         """These settings with so little of what they read that all stages run in seconds."""
