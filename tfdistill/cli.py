@@ -345,7 +345,7 @@ def train(
         text = load_any(data, label_names=names, separate_unlabelled=True)
         keras.utils.set_random_seed(seed)
         made = replace(
-            module.recipe(teacher_model, text, chosen),
+            module.recipe(teacher_model, text, chosen.for_debug() if debug else chosen),
             other_teachers=tuple(others),
             teacher_weights=tuple(teacher_weights) if teacher_weights else None,
             execution=execution,

@@ -17,10 +17,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import keras
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tfdistill.checkpoint import Checkpoints, clear, sweep
 from tfdistill.data.corpus import Corpus
@@ -61,11 +61,21 @@ class Settings(BaseModel):
     weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay; biases and norms have none")
     masked_share: float = Field(0.15, gt=0, lt=1, description="tokens that are predicted")
     whole_words: bool = Field(False, description="mask all pieces of a word or none")
+    segmented: bool = Field(
+        False,
+        description="for whole_words: a word is what stands between spaces, as in Chinese text cut by a segmenter",
+    )
     smoothing: float = Field(0.0, ge=0, description="exponent of token-frequency smoothing; DistilBERT has 0.7")
     held_out: float = Field(0.02, gt=0, lt=1, description="share of the documents kept from training")
     held_out_sequences: int = Field(512, ge=1, description="sequences of these that are scored, at most")
     megabytes: float | None = Field(None, gt=0, description="use only so much text, from the start")
     evaluations: int = Field(5, ge=1, description="scorings on held-out text, and checkpoints, while it trains")
+
+    @model_validator(mode="after")
+    def _segmented_for_whole_words(self) -> Self:
+        if self.segmented and not self.whole_words:
+            raise ValueError("segmented does nothing here; expected whole_words=true with it, or leave it out")
+        return self
 
     @property
     def masking(self) -> Masking:
@@ -271,7 +281,14 @@ def _prepare(text: str, settings: Settings, tokenizer: Tokenizer) -> Corpus | Sh
             done += size
             advance(size / 1e6, note=f"{done / 1e6:.1f} MB")
 
-        corpus = read_text(text, tokenizer, held_out=settings.held_out, megabytes=settings.megabytes, advance=advanced)
+        corpus = read_text(
+            text,
+            tokenizer,
+            held_out=settings.held_out,
+            megabytes=settings.megabytes,
+            segmented=settings.segmented,
+            advance=advanced,
+        )
     about = corpus.about
     say(
         f"{about['bytes'] / 1e6:.1f} MB of text, {about['documents']:,} documents, {corpus.tokens('train'):,} word pieces to train "

@@ -41,9 +41,26 @@ class Settings(BaseModel):
             )
         return self
 
+    def only_with(self, condition: bool, needed: str, *names: str) -> None:
+        """For validators. Raises ValueError where `condition` is not met and some of the settings `names`, which are read only
+        with `needed`, were given; none and false count as left out."""
+        given = [name for name in names if name in self.model_fields_set]
+        given = [name for name in given if getattr(self, name) is not None and getattr(self, name) is not False]
+        if given and not condition:
+            does, it = ("does", "it") if len(given) == 1 else ("do", "them")
+            raise ValueError(f"{', '.join(given)} {does} nothing here; expected {needed} with {it}, or leave {it} out")
+
+    def for_debug(self) -> Self:
+        """These settings with so little of what they read that all stages run in seconds."""
+        return self
+
     def stage(self, name: str, terms: tuple[Term, ...], **other: Any) -> Stage:
-        """A stage with the epochs, learning rate, batch size and evaluations of these settings, and `other` values."""
+        """A stage with the epochs, learning rate, batch size and evaluations of these settings, and `other` values.
+
+        It trains on the rows without a label too where a term asks the teacher, which needs none; labels skip these rows.
+        """
         own = {key: getattr(self, key) for key in ("epochs", "learning_rate", "batch_size", "evaluations")}
+        own["rows"] = "all" if any(term.teacher_features for term in terms) else "labelled"
         return Stage(name, terms, **{**own, **other})
 
     def recipe(self, name: str, **parts: Any) -> Recipe:

@@ -217,14 +217,20 @@ def read_text(
     *,
     held_out: float = 0.02,
     megabytes: float | None = None,
+    segmented: bool = False,
     advance: Callable[[int], Any] | None = None,
 ) -> Corpus | ShardedCorpus:
     """The tokenized corpus of what `PlainText` reads, or of "corpus:DIR".
 
-    Raises UserError as these do, and for `megabytes` of a corpus that is cut already.
+    Raises UserError as these do, and for `megabytes` or `segmented` of a corpus, which is cut and tokenized already.
     """
     if not text.startswith(PREFIX):
-        return PlainText(text, held_out=held_out, megabytes=megabytes).prepare(tokenizer, advance=advance)
+        plain = PlainText(text, held_out=held_out, megabytes=megabytes, segmented=segmented)
+        return plain.prepare(tokenizer, advance=advance)
+    if segmented:
+        raise UserError(
+            f"segmented is set for {text}, which does not say what its words are; expected the plain text itself"
+        )
     if megabytes is not None:
         raise UserError(f"megabytes is {megabytes:g} for {text}, which is read whole; leave it out")
     return ShardedCorpus(Path(text.removeprefix(PREFIX)).expanduser(), tokenizer)
