@@ -4,16 +4,20 @@
     prediction layer:   CE(σ(z_t/T), σ(z_s/T)),  T = 1
 
 Task distillation on augmented data: the first loss (`intermediate_epochs`), then the second (`epochs`). With `text` the general
-stage goes before: the first loss on plain text, against the pre-trained teacher `general_teacher`; `general_only` ends there,
-and `student=hf:DIR` takes the student of such a run. A is before mask and softmax and compared over real queries and keys, so
-that padding changes nothing (the authors average over padding too). W is linear and one for each layer; `projection=shared`
-takes one for all, "identity" none. Of the published settings these depend on the task: intermediate_epochs 10 for MNLI, QQP, QNLI
-and 50 for CoLA; copies 30 for CoLA, MRPC, RTE and 10 for MNLI, QQP; STS-B has copies 0; learning_rate in {1e-5, 2e-5, 3e-5}.
-`mlm` makes the paper's augmented texts: words exchanged for what a masked LM puts in their place, or for neighbours in GloVe (the
-authors': 840B with 300 numbers, a file that `glove` takes). Without it words are masked and n-grams kept.
+stage goes before: the first loss on plain text, against the pre-trained teacher `general_teacher`; `general_only` ends there, and
+`student=hf:DIR` takes the student of such a run. A is before mask and softmax and compared over real queries and keys, so that
+padding changes nothing (the authors average over padding too). W is linear and one for each layer; `projection=shared` takes one
+for all, "identity" none. Of the published settings these depend on the task (`--task` sets them): intermediate_epochs 10 for
+MNLI, QQP, QNLI and 50 for CoLA; copies 30 for CoLA, MRPC, RTE and 10 for MNLI, QQP; STS-B has copies 0; the learning_rate is the
+best of {1e-5, 2e-5, 3e-5} on dev. `mlm` makes the paper's augmented texts: words exchanged for what a masked LM puts in their
+place, or for neighbours in GloVe (the authors': 840B with 300 numbers, a file that `glove` takes). Without it words are masked
+and n-grams kept.
 
 Idea:      embeddings, attention, hidden states and predictions, in two stages, on augmented data
-Command:   tfdistill train tinybert --teacher TEACHER --data tfds:glue/mrpc --out RUN --set mlm=hf:BERT --set copies=30
+Command:   tfdistill finetune hf:BERT --task glue/mrpc --out TEACHER
+           tfdistill train tinybert --teacher TEACHER --task glue/mrpc --out GENERAL --set general_only=true --set text=WIKIPEDIA
+               --set general_teacher=hf:BERT
+           tfdistill train tinybert --teacher TEACHER --task glue/mrpc --out RUN --set student=hf:GENERAL/student --set mlm=hf:BERT
 Published: test, 4×312: MNLI 82.5/81.8, QQP 71.3, QNLI 87.7, SST-2 92.6, CoLA 44.1, STS-B 80.4, MRPC 86.4, RTE 66.6, mean 77.0
            6×768: 84.6/83.2, 71.6, 90.4, 93.1, 51.1, 83.7, 87.3, 70.0, mean 79.4 (BERT-base 79.5)
 Cost:      one teacher forward in each step of the intermediate stage; 20 epochs over 21 times the data is most of it.
@@ -44,6 +48,17 @@ from tfdistill.recipes._shared import (
     pretrained_teacher,
 )
 from tfdistill.stages import Stage
+
+# Copies are those of the authors' code, which says them for each task.
+TASKS = {
+    "cola": ("intermediate_epochs=50", "copies=30"),
+    "mnli": ("intermediate_epochs=10", "copies=10"),
+    "mrpc": ("copies=30",),
+    "qnli": ("intermediate_epochs=10",),
+    "qqp": ("intermediate_epochs=10", "copies=10"),
+    "rte": ("copies=30",),
+    "stsb": ("copies=0",),
+}
 
 
 class Settings(GeneralSettings):

@@ -113,11 +113,13 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "export.runtime",
     ),
     "compare": (),
+    "tasks": ("data", "progress"),
     "quickstart": (*_TRAINING, *_SHIPPING),
     "cli": (
         *_TRAINING,
         *_SHIPPING,
         "quickstart",
+        "tasks",
         "masked_lm",
         "pretrain",
         "augment_command",

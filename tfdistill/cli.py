@@ -41,6 +41,13 @@ DataOption = Annotated[
         "demo:movie-snippets",
     ),
 ]
+OptionalDataOption = Annotated[str | None, *DataOption.__metadata__]
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        "--task", help="glue/TASK: its data (tfds:glue/TASK unless --data says where) and its published settings"
+    ),
+]
 OutOption = Annotated[Path, typer.Option("--out", help="directory to write")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="key=value, changes one setting; may be repeated")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="seed of everything random")]
@@ -139,8 +146,9 @@ def quickstart(
 @app.command()
 def finetune(
     model: Annotated[str, typer.Argument(help="hf:DIR, hub:PRESET or demo:minilm")],
-    data: DataOption,
     out: OutOption,
+    data: OptionalDataOption = None,
+    task: TaskOption = None,
     settings: SetOption = None,
     seed: SeedOption = 1,
     debug: DebugOption = False,
@@ -166,8 +174,10 @@ def finetune(
     from tfdistill.recipe import parse_settings
     from tfdistill.run_directory import run
     from tfdistill.strategy import training_on
+    from tfdistill.tasks import data_and_settings
 
-    chosen = parse_settings(module.Settings, settings or [])
+    data, settings = data_and_settings(task, data, settings or [])
+    chosen = parse_settings(module.Settings, settings)
     execution = make_execution(precision, jit, buckets, micro_batches)
     set_precision(precision)
     with training_on(strategy):
@@ -285,8 +295,9 @@ def train(
             help="fine-tuned teacher: a directory or run made by finetune; of several the logits are averaged",
         ),
     ],
-    data: DataOption,
     out: OutOption,
+    data: OptionalDataOption = None,
+    task: TaskOption = None,
     settings: SetOption = None,
     seed: SeedOption = 1,
     debug: DebugOption = False,
@@ -332,10 +343,12 @@ def train(
     from tfdistill.recipes import find
     from tfdistill.run_directory import run
     from tfdistill.strategy import training_on
+    from tfdistill.tasks import data_and_settings
     from tfdistill.teacher_cache import TeacherCache
 
     module, kept = find(recipe), TeacherCache(teacher_cache, cache_format)
-    chosen = parse_settings(module.Settings, settings or [])
+    data, settings = data_and_settings(task, data, settings or [], module)
+    chosen = parse_settings(module.Settings, settings)
     execution = make_execution(precision, jit, buckets, micro_batches)
     set_precision(precision)
     with training_on(strategy):
