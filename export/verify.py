@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfdistill.errors import UserError
-from tfdistill.export.mediapipe import LABELS, VOCABULARY, files_within
+from tfdistill.export.metadata import CARD, LABELS, VOCABULARY, files_within, metadata_within
 from tfdistill.export.runtime import Rows, TFLiteModel, check_operators, operators, read_file
 from tfdistill.files import sha256
 
@@ -155,8 +155,7 @@ def _checks(directory: Path) -> list[Check]:
     if labels != manifest.get("label_names"):
         raise UserError(f"{LABELS} has {labels}, {MANIFEST} says {_short(manifest.get('label_names'))}; {_ADVICE}")
     checks.append(Check("labels", ", ".join(labels)))
-    if manifest.get("mediapipe"):
-        checks.append(_check_mediapipe(directory))
+    checks.append(_check_metadata(directory, content, manifest))
     checks.append(_check_golden(directory / GOLDEN, model, len(labels), len(_lines(directory / VOCABULARY))))
     return checks
 
@@ -192,11 +191,19 @@ def _check_files(directory: Path, manifest: dict[str, Any]) -> Check:
     return Check("files", f"{len(files)} files, {total / 1e6:.2f} MB, sizes and SHA-256 as in {MANIFEST}")
 
 
-def _check_mediapipe(directory: Path) -> Check:
-    for name, content in files_within(directory / MODEL).items():
-        if content != (directory / name).read_bytes():
+def _check_metadata(directory: Path, content: bytes, manifest: dict[str, Any]) -> Check:
+    said = metadata_within(content, MODEL)
+    for name, within in files_within(directory / MODEL).items():
+        if within != (directory / name).read_bytes():
             raise UserError(f"{MODEL} holds another {name} than the bundle; {_ADVICE}")
-    return Check("MediaPipe", f"{MODEL} holds {VOCABULARY} and {LABELS} as they are beside it")
+    for key, value in (("model_card", {key: said[key] for key in CARD}), ("mediapipe", said["mediapipe"])):
+        if manifest.get(key) != value:
+            raise UserError(
+                f"{MODEL} has {key} {_short(value)}, {MANIFEST} says {_short(manifest.get(key))}; {_ADVICE}"
+            )
+    tokenizer = ", and a tokenizer for MediaPipe" if said["mediapipe"] else ""
+    detail = f"{_short(said['name'])}, {VOCABULARY} and {LABELS} inside as they are beside it{tokenizer}"
+    return Check("metadata", detail)
 
 
 def _check_golden(path: Path, model: TFLiteModel, outputs: int, pieces: int) -> Check:

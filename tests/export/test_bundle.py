@@ -104,7 +104,14 @@ def test_what_is_in_it(made):
 
 def test_it_passes(made):
     checks = verify_bundle(made[1])
-    assert [check.name for check in checks] == ["files", "operators", "signature", "labels", "golden vectors"]
+    assert [check.name for check in checks] == [
+        "files",
+        "operators",
+        "signature",
+        "labels",
+        "metadata",
+        "golden vectors",
+    ]
     assert str(checks[2]) == "signature: token_ids, padding_mask, segment_ids [1, 10] → logits"
     console = Console(record=True, width=120)
     console.print(*checks, sep="\n")
