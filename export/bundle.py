@@ -8,12 +8,14 @@ import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+from itertools import islice
+from math import isfinite
 from pathlib import Path
+from platform import python_version
 from typing import Any
 
 import numpy as np
 
-from tfdistill.data.metrics import softmax
 from tfdistill.data.textdata import Split
 from tfdistill.data.tokenize import Encoded
 from tfdistill.errors import UserError
@@ -21,14 +23,16 @@ from tfdistill.export.bench.host import LEAST_RUNS, bench_files, machine
 from tfdistill.export.convert import convert_model, lengths_of
 from tfdistill.export.delegates import delegates
 from tfdistill.export.gate import AccuracyDropped, Scores, compare
+from tfdistill.export.golden_check import MOST_CHARACTERS, probabilities_of, tolerance_of
 from tfdistill.export.golden_texts import TEXTS
 from tfdistill.export.mediapipe import check_fits
 from tfdistill.export.metadata import LABELS, VOCABULARY, model_card, with_metadata
-from tfdistill.export.modes import MODES, check_modes, tool_for
+from tfdistill.export.modes import AEQ, check_modes, tool_for
+from tfdistill.export.parity import of_real_tokens
 from tfdistill.export.readme import readme
 from tfdistill.export.runtime import TFLiteModel, operators
-from tfdistill.export.text_in import TEXT_MODEL, check_text_in, compare_text_in, convert_text_in
-from tfdistill.export.verify import GOLDEN, MANIFEST, MODEL, VERSION, sealed
+from tfdistill.export.seal import GOLDEN, MANIFEST, MODEL, TEXT_MODEL, VERSION, sealed
+from tfdistill.export.text_in import check_text_in, compare_text_in, convert_text_in
 from tfdistill.files import atomic_directory, atomic_write, sha256
 from tfdistill.models.text import TextModel
 
@@ -70,10 +74,12 @@ def export_bundle(
             (`tfdistill.predict.measure` gives all three). The manifest then says how close the file comes, as
             `tfdistill.export.gate.compare` does.
         test: likewise; reported only.
-        max_drop: points of the task's metric that the file may lose on dev. None: any.
+        max_drop: points of the task's metric that the file may lose on dev. None: any. Without labelled rows in `dev` the file is
+            not judged, and the manifest says so.
         recipe: what made the model; kept as recipe.json.
         calibration: tokenized training data, for int8 and int8_int16.
-        golden_data: texts whose first 200 go into golden.json, beside a hundred of ours. It ships inside apps!
+        golden_data: texts whose first 200 (of no more than a million characters) go into golden.json, beside a hundred of ours. It
+            ships inside apps!
         mediapipe: make the file one for MediaPipe's TextClassifier, with `probabilities` in place of logits, and its tensors and
             tokenizer named as that wants. Logits in golden.json are then logarithms of the probabilities.
         card: fields of the model card in the file's metadata, some of `tfdistill.export.metadata.CARD`: name, description,
@@ -84,9 +90,12 @@ def export_bundle(
     Raises:
         UserError: no tokenizer, an unknown quantization, a length out of range, a file that fails its audit, a model that is
             not one for MediaPipe, or a field that a model card does not have.
-        AccuracyDropped: the file loses more than `max_drop`. There is no bundle then, but `{out}.report.json`.
+        AccuracyDropped: the file loses more than `max_drop`, or a score is not finite. There is no bundle then, but
+            `{out}.report.json`.
     """
     check_modes([quantize])
+    if max_drop is not None and not isfinite(max_drop):
+        raise UserError(f"max_drop is {max_drop}; expected a number of points, such as 1")
     tokenizer = getattr(model, "tokenizer", None)
     if tokenizer is None:
         raise UserError("the model has no tokenizer; expected one in model.tokenizer, the app needs its vocabulary")
@@ -129,7 +138,7 @@ def export_bundle(
         if recipe is not None:
             atomic_write(directory / "recipe.json", json.dumps(recipe, indent=2, default=str) + "\n")
         file = TFLiteModel(directory / MODEL)
-        golden = _golden(model, file, MODES[quantize].tolerance, golden_data)
+        golden = _golden(model, file, quantize, golden_data)
         atomic_write(directory / GOLDEN, json.dumps(golden, indent=1, ensure_ascii=False) + "\n")
         from_text = None
         if text_in:
@@ -139,7 +148,7 @@ def export_bundle(
         on_dev = _measure(file, dev)
         on_test = _measure(file, test)
         said = {"quantization": quantize, "length": file.length, "parity": on_dev, "test": on_test}
-        _gate(on_dev, max_drop, Path(out).with_name(f"{Path(out).name}.report.json"), said)
+        judged = _gate(on_dev, max_drop, Path(out).with_name(f"{Path(out).name}.report.json"), said)
         manifest: dict[str, Any] = {
             "format": "tfdistill bundle",
             "version": VERSION,
@@ -160,9 +169,12 @@ def export_bundle(
             "delegates": delegates(content),
             "text_in": from_text,
             "latency": _latency(directory / MODEL) if latency else None,
+            "judged": judged,
+            "max_drop": max_drop,
             "parity": on_dev,
+            "parity_random": made.parity_random,
             "test": on_test,
-            "versions": {name: metadata.version(name) for name in ("tfdistill", "tensorflow", "ai-edge-litert")},
+            "versions": _versions(tool_for(model.family, quantize) == AEQ, mediapipe, text_in),
         }
         text = readme(manifest, pair=pair, lower_case=tokenizer.lower_case)
         atomic_write(directory / README, text)
@@ -179,17 +191,26 @@ def _latency(path: Path) -> dict[str, Any]:
     return {"machine": machine(), **{name: found[name] for name in kept}}
 
 
+def _versions(quantizer: bool, mediapipe: bool, text_in: bool) -> dict[str, str]:
+    """Of Python and of what had a part in the bundle."""
+    names = ["tfdistill", "tensorflow", "keras", "ai-edge-litert"]
+    names += [name for name, used in ((AEQ, quantizer), ("mediapipe", mediapipe), ("tensorflow-text", text_in)) if used]
+    return {"python": python_version(), **{name: metadata.version(name) for name in names}}
+
+
 def parameters_of(model: TextModel) -> int:
     """Numbers that the file holds; the states of dropout are none of them."""
     return int(sum(np.prod(w.shape) for w in model.weights if "seed_generator" not in w.path))
 
 
-def _golden(model: TextModel, file: TFLiteModel, tolerance: float, data: Split | None) -> dict[str, Any]:
+def _golden(model: TextModel, file: TFLiteModel, quantization: str, data: Split | None) -> dict[str, Any]:
     """Texts, their ids and the file's logits. A model of pairs gets each text of ours with its neighbour."""
     texts = list(TEXTS)
     seconds = [*texts[1:], texts[0]] if getattr(model.config, "pair", False) else None
     if data is not None:
-        rows = range(min(len(data), MOST_FROM_DATA))
+        columns = [data.texts] if data.texts_b is None else [data.texts, data.texts_b]
+        fitting = (row for row in range(len(data)) if all(len(each[row]) <= MOST_CHARACTERS for each in columns))
+        rows = list(islice(fitting, MOST_FROM_DATA))
         if data.texts_b is not None:
             seconds = [*(seconds or [""] * len(texts)), *(data.texts_b[row] for row in rows)]
         elif seconds is not None:
@@ -204,12 +225,12 @@ def _golden(model: TextModel, file: TFLiteModel, tolerance: float, data: Split |
         vector |= {"token_ids": encoded.token_ids[span].tolist(), "segment_ids": encoded.segment_ids[span].tolist()}
         values = logits[number] if logits.ndim == 2 else logits[number, : span.stop - span.start]
         vector["logits"] = values.astype(np.float64).round(6).tolist()
-        if model.task in ("classification", "next_sentence", "token_classification"):
-            vector["probabilities"] = softmax(values).round(6).tolist()
-        elif model.task == "multilabel":
-            vector["probabilities"] = (1 / (1 + np.exp(-values.astype(np.float64)))).round(6).tolist()
+        probabilities = probabilities_of(model.task, values)
+        if probabilities is not None:
+            vector["probabilities"] = probabilities.round(6).tolist()
         vectors.append(vector)
-    return {"length": file.length, "tolerance": tolerance * max(1.0, float(np.abs(logits).max())), "vectors": vectors}
+    tolerance = tolerance_of(quantization, of_real_tokens(logits, encoded.lengths))
+    return {"length": file.length, "tolerance": tolerance, "vectors": vectors}
 
 
 def _measure(file: TFLiteModel, split: Measured) -> dict[str, Any] | None:
@@ -219,15 +240,20 @@ def _measure(file: TFLiteModel, split: Measured) -> dict[str, Any] | None:
     return compare(file.expected(np.asarray(expected)), file.predict(rows), np.diff(rows.offsets), scores)
 
 
-def _gate(found: dict[str, Any] | None, max_drop: float | None, report: Path, said: dict[str, Any]) -> None:
-    """Raises AccuracyDropped, with the numbers in `report`, when the file lost more than `max_drop` points."""
-    if found is None or max_drop is None or "drop" not in found or not found["drop"] > max_drop:
-        return
+def _gate(found: dict[str, Any] | None, max_drop: float | None, report: Path, said: dict[str, Any]) -> bool:
+    """Whether there was something to judge the file by.
+
+    Raises AccuracyDropped, with the numbers in `report`, when it lost more than `max_drop` points, or nobody knows how many.
+    """
+    if found is None or "drop" not in found:
+        return False
+    drop, metric = found["drop"], found["metric"]
+    if isfinite(drop) and (max_drop is None or drop <= max_drop):
+        return max_drop is not None
     atomic_write(report, json.dumps({"max_drop": max_drop, **said}, indent=2, ensure_ascii=False) + "\n")
-    metric = found["metric"]
-    raise AccuracyDropped(
-        f"{said['quantization']} loses {found['drop']:.1f} points of {metric} on dev ({found['keras_' + metric]:.4f} → "
-        f"{found[metric]:.4f}), allowed are {max_drop:g}; choose another quantization, or raise --max-drop; "
-        f"the numbers are in {report}",
-        report,
-    )
+    scores = f"{metric} on dev ({found['keras_' + metric]:.4f} → {found[metric]:.4f})"
+    if isfinite(drop):
+        what = f"loses {drop:.1f} points of {scores}, allowed are {max_drop:g}; choose another quantization, or raise --max-drop"
+    else:
+        what = f"has no finite score: {scores}; look at the model and the labels"
+    raise AccuracyDropped(f"{said['quantization']} {what}; the numbers are in {report}", report)

@@ -16,8 +16,8 @@ import numpy as np
 from tfdistill.errors import MissingExtra, UserError
 from tfdistill.export.jobs import Job, run_jobs
 from tfdistill.export.modes import AEQ, MODES, TASKS, check_modes, tool_for
+from tfdistill.export.parity import check_logits, of_real_tokens, parity
 from tfdistill.export.runtime import INPUTS, EncodedRows, Rows, TFLiteModel, check_operators, operators, read_file
-from tfdistill.export.verify import check_logits, of_real_tokens, parity
 from tfdistill.files import atomic_write
 from tfdistill.models.hf import write_model
 from tfdistill.models.quantized import QuantizationAware
@@ -40,6 +40,7 @@ class ConvertedFile:
         operators: how often each operator occurs.
         length: tokens in a row, of the longest signature.
         lengths: of all signatures.
+        parity_random: how far it is from Keras on rows of random ids: `rows`, and what `tfdistill.export.parity.parity` gives.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class ConvertedFile:
     operators: dict[str, int]
     length: int
     lengths: tuple[int, ...]
+    parity_random: dict[str, float]
 
 
 def convert_model(
@@ -166,11 +168,11 @@ def convert_models(
                 data = Path(temporary, CALIBRATION) if calibrated else None
                 jobs.append(Job(number, place, lengths, table, group, data, model.count_params(), probabilities))
         jobs.sort(key=lambda job: -job.parameters * len(job.modes))  # the longest first, so that all end together
-        counts: dict[tuple[int, str], dict[str, int]] = {}
+        audited: dict[tuple[int, str], tuple[dict[str, int], dict[str, float]]] = {}
 
         def check(job: Job, mode: str) -> None:
             model, name = models[job.number]
-            counts[job.number, mode] = audit(job.place / f"{mode}.tflite", model, lengths, mode)
+            audited[job.number, mode] = audit(job.place / f"{mode}.tflite", model, lengths, mode)
             if progress is not None:
                 progress(name, mode)
 
@@ -182,8 +184,8 @@ def convert_models(
                 content = Path(temporary, str(number), f"{mode}.tflite").read_bytes()
                 target = atomic_write(Path(out_dir) / f"{name}-{mode}.tflite", content)
                 digest = hashlib.sha256(content).hexdigest()
-                counted = counts[number, mode]
-                files[mode] = ConvertedFile(target, mode, len(content), digest, counted, lengths[-1], lengths)
+                counts, random = audited[number, mode]
+                files[mode] = ConvertedFile(target, mode, len(content), digest, counts, lengths[-1], lengths, random)
             made.append(files)
     return made
 
@@ -196,8 +198,8 @@ def lengths_of(length: int | Sequence[int]) -> tuple[int, ...]:
     return lengths
 
 
-def audit(path: Path, model: TextModel, lengths: Sequence[int], mode: str) -> dict[str, int]:
-    """Check a fresh file against the model it was made from; returns its operators.
+def audit(path: Path, model: TextModel, lengths: Sequence[int], mode: str) -> tuple[dict[str, int], dict[str, float]]:
+    """Check a fresh file against the model it was made from; returns its operators and its `parity_random`.
 
     Raises UserError for operators that are not built in, weights that are missing, another signature, and outputs that are
     not finite, constant or (fp32) not the model's.
@@ -219,17 +221,17 @@ def audit(path: Path, model: TextModel, lengths: Sequence[int], mode: str) -> di
         raise UserError(f"{path.name} takes {takes} tokens; expected {asked}; export it again")
     logits = file.predict(rows, workers=1)
     check_logits(logits, path.name)
+    sizes = inputs["padding_mask"].sum(axis=1)
+    expected = file.expected(np.asarray(model(inputs, training=False), "float32"))
+    expected = of_real_tokens(expected, sizes)
+    found: dict[str, float] = {"rows": len(sizes), **parity(expected, of_real_tokens(logits, sizes))}
     if mode == "fp32" and model.compute_dtype == "float32" and not isinstance(model, QuantizationAware):
-        sizes = inputs["padding_mask"].sum(axis=1)
-        expected = file.expected(np.asarray(model(inputs, training=False), "float32"))
-        expected = of_real_tokens(expected, sizes)
-        logits = of_real_tokens(logits, sizes)
-        difference = parity(expected, logits)["max_abs_difference"]
+        difference = found["max_abs_difference"]
         if difference > FP32_TOLERANCE * max(1.0, float(np.abs(expected).max())):
             raise UserError(
                 f"{path.name} differs from the Keras model by {difference:.2g}; expected less than {FP32_TOLERANCE}"
             )
-    return counts
+    return counts, found
 
 
 def padded(rows: EncodedRows, length: int, most: int) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tfdistill.errors import UserError
-from tfdistill.export.verify import of_real_tokens, parity
+from tfdistill.export.parity import of_real_tokens, parity
 
 Scores = Callable[[np.ndarray], dict[str, float]]
 

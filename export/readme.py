@@ -12,6 +12,7 @@ _HEAD = """# {family} for {task}, {quantization}
 
 `model.tflite` reads one text of at most {length} word pieces and gives one number for each of
 {labels}. Made by tfdistill {version}; `tfdistill verify .` checks that all files are as they were made.
+{judged}
 
 {about}
 
@@ -162,6 +163,16 @@ def _text_in(said: dict[str, Any] | None, pair: bool) -> str:
     )
 
 
+def _judged(found: dict[str, Any] | None) -> str:
+    if found is None or "drop" not in found:
+        return "It was not judged on labelled data when it was exported: measure it on yours before you ship it."
+    metric = found["metric"]
+    return (
+        f"On {found['rows']:,} labelled dev texts it has {found[metric]:.4f} {metric.replace('_', ' ')}, the Keras model "
+        f"{found['keras_' + metric]:.4f}."
+    )
+
+
 _DELEGATES = {"gpu": "GPU", "nnapi": "NNAPI (Android 11 or newer)", "core_ml": "Core ML"}
 
 
@@ -194,6 +205,7 @@ def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool) -> str:
         labels=names + (f" and {count - 8} more" if count > 8 else ""),
         version=manifest["versions"]["tfdistill"],
         about=_about(manifest["model_card"]),
+        judged=_judged(manifest["parity"]),
         pair=", the pieces of the second text, [SEP]" if pair else "",
         second=", and 1 from the second text's first piece to its [SEP]" if pair else "",
         shape=f"[1, {length}, {count}]" if tokens else f"[1, {count}]",

@@ -17,6 +17,8 @@ from tfdistill.errors import UserError
 INPUTS = ("token_ids", "padding_mask", "segment_ids")
 LOGITS, PROBABILITIES = "logits", "probabilities"
 LONGEST = "serving_default"
+# What a file that takes text needs besides built-in operators: TensorFlow Text's tokenizer.
+TEXT_OPERATORS = ("custom:FastBertNormalize", "custom:FastWordpieceTokenizeWithOffsets")
 
 # Of a probability, so that its logarithm is finite.
 _LEAST = np.float32(1e-30)
@@ -153,6 +155,11 @@ class TFLiteModel:
         self._names = dict(sorted(found.items()))
         self.lengths = tuple(self._names)
         self._idle = [self._runners(interpreter)]
+
+    @property
+    def per_token(self) -> bool:
+        """Whether there are logits for each token, or only for each text."""
+        return len(self._idle[0][self.length].get_output_details()[self.output]["shape"]) == 3
 
     def _interpreter(self) -> Any:
         from ai_edge_litert.interpreter import Interpreter

@@ -12,13 +12,9 @@ import numpy as np
 from tfdistill.errors import UserError
 from tfdistill.export.jobs import Job, run_jobs
 from tfdistill.export.modes import MODES, TF, tool_for
-from tfdistill.export.runtime import LOGITS, operators, read_file
+from tfdistill.export.runtime import LOGITS, TEXT_OPERATORS, operators, read_file
 from tfdistill.models.hf import write_model
 from tfdistill.models.text import TextModel
-
-TEXT_MODEL = "model-text.tflite"
-# What the tokenizer needs; all else has to be built in.
-CUSTOM = ("custom:FastBertNormalize", "custom:FastWordpieceTokenizeWithOffsets")
 
 
 def check_text_in(model: TextModel, mode: str) -> None:
@@ -36,7 +32,7 @@ def check_text_in(model: TextModel, mode: str) -> None:
 def convert_text_in(model: TextModel, directory: Path, *, length: int, mode: str) -> bytes:
     """The file for rows of `length`, made in `directory`: `text`, string [1] (pairs: `text_b` too), to `logits` and `token_ids`.
 
-    Raises UserError as `check_text_in`, for a converter that failed, and for other operators than built-in ones and `CUSTOM`.
+    Raises UserError as `check_text_in`, for a converter that failed, and for other operators than built-in ones and `TEXT_OPERATORS`.
     """
     check_text_in(model, mode)
     place = directory / "text"
@@ -47,7 +43,7 @@ def convert_text_in(model: TextModel, directory: Path, *, length: int, mode: str
     job = Job(0, place, (length,), table, {mode: TF}, None, model.count_params(), text=text)
     run_jobs([job], 1, lambda _, name: made.append(name))
     content = read_file(place / f"{mode}.tflite")
-    strange = [name for name in operators(content) if name.startswith("custom:") and name not in CUSTOM]
+    strange = [name for name in operators(content) if name.startswith("custom:") and name not in TEXT_OPERATORS]
     if strange:
         raise UserError(
             f"the file that takes text needs {', '.join(strange)}, which no runtime has; leave --text-in out"

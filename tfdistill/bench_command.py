@@ -79,7 +79,7 @@ def bench(
     Example: `tfdistill bench BUNDLE --threads 1,2 --baseline TEACHER.tflite`; on a phone: `tfdistill bench BUNDLE --adb`;
     a page: `tfdistill bench BUNDLE1 BUNDLE2 --lengths 16,32,64 --profile --report report.html`
     """
-    from tfdistill.export.verify import intact
+    from tfdistill.export.seal import intact
 
     counts = numbers("--threads", threads)
     if baseline is not None:

@@ -75,7 +75,7 @@ def export(
     """
     from tfdistill.export.bundle import export_bundle
     from tfdistill.export.gate import AccuracyDropped
-    from tfdistill.load import load, max_length_of
+    from tfdistill.load import load, max_length_of, recipe_of
 
     if length is not None and lengths is not None:
         raise UserError("--length and --lengths were given; expected one of them")
@@ -107,6 +107,7 @@ def export(
             quantize=quantize,
             length=sizes,
             max_drop=max_drop,
+            recipe=recipe_of(model) or None,
             calibration=calibration,
             golden_data=golden_data,
             mediapipe=mediapipe,
@@ -133,6 +134,10 @@ def export(
             soft_wrap=True,
         )
     console.print(*_tables(manifest), sep="\n")
+    if not manifest["judged"]:
+        why = "no --data was given" if data is None else "--data has no labelled dev split"
+        said = f"not judged: {why}, so it is unknown how many points the file loses; the manifest says so too"
+        console.print(said, highlight=False, soft_wrap=True)
     console.print(f"next: tfdistill verify {path}  ·  tfdistill bench {path}", highlight=False)
 
 

@@ -27,8 +27,8 @@ from tfdistill.errors import optional
 from tfdistill.export.bench.host import bench_files, machine
 from tfdistill.export.bench.report import print_table, write_report
 from tfdistill.export.convert import ConvertedFile, convert_models
+from tfdistill.export.parity import parity
 from tfdistill.export.runtime import TFLiteModel
-from tfdistill.export.verify import parity
 from tfdistill.files import atomic_directory, require_new
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.models.text import TextModel

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import shutil
 from functools import partial
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -17,7 +19,8 @@ from tfdistill.data.tokenize import Tokenizer
 from tfdistill.errors import UserError
 from tfdistill.export.bundle import export_bundle
 from tfdistill.export.gate import AccuracyDropped, compare
-from tfdistill.export.verify import sealed, verify_bundle
+from tfdistill.export.seal import sealed
+from tfdistill.export.verify import verify_bundle
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.text import TextModel
 
@@ -104,15 +107,9 @@ def test_what_is_in_it(made):
 
 def test_it_passes(made):
     checks = verify_bundle(made[1])
-    assert [check.name for check in checks] == [
-        "files",
-        "operators",
-        "signature",
-        "labels",
-        "metadata",
-        "golden vectors",
-    ]
-    assert str(checks[2]) == "signature: token_ids, padding_mask, segment_ids [1, 10] → logits"
+    names = ["files", "operators", "quantization", "size", "signature", "labels", "metadata", "golden vectors"]
+    assert [check.name for check in checks] == names
+    assert str(checks[4]) == "signature: token_ids, padding_mask, segment_ids [1, 10] → logits"
     console = Console(record=True, width=120)
     console.print(*checks, sep="\n")
     assert "✓ labels no, yes" in console.export_text()
@@ -198,7 +195,7 @@ def test_names_outside_the_bundle_are_refused(bundle, name):
         (sealed({"version": 3, "files": []}).encode(), "lists no files"),
         (
             sealed({"version": 3, "files": {}}).encode(),
-            "does not list model.tflite, golden.json, labels.txt, vocab.txt",
+            r"does not list model\.tflite, golden\.json, labels\.txt, vocab\.txt, tokenizer_config\.json",
         ),
     ],
 )
@@ -241,11 +238,72 @@ def test_missing_manifest_and_directory(bundle):
     [
         ({"operators": {"ADD": 1}}, "other operators than manifest.json says"),
         ({"length": 11}, "takes 10 tokens, manifest.json says 11"),
+        ({"lengths": [5, 10]}, r"signatures of \[10\] tokens, manifest\.json says \[5, 10\]"),
         ({"label_names": ["yes", "no"]}, "labels.txt has"),
+        ({"task": "token_classification"}, r"logits for each text, manifest\.json says 'token_classification'"),
+        ({"task": "sums"}, r"has the task 'sums'; expected one of classification, "),
+        ({"task": ["classification"]}, "has the task "),
+        ({"family": "bilstm"}, r"has 0 LSTMs another family, manifest\.json says 'bilstm'"),
+        ({"family": "lstm"}, "has the family 'lstm'"),
+        ({"quantization": "fp32"}, r"has tensors of dynamic_int8 .*, manifest\.json says 'fp32'"),
+        ({"quantization": "int3"}, "has the quantization 'int3'"),
+        ({"quantizer": "ai-edge-quantizer"}, r"has the quantizer tensorflow, manifest\.json says 'ai-edge-quantizer'"),
+        ({"zipped_bytes": 1}, r"has zipped bytes \d+, manifest\.json says 1"),
+        ({"zipped_bytes": "many"}, "says 'many'"),
+        ({"delegates": {}}, "other operators for delegates"),
+        ({"output": "probabilities"}, "gives logits, manifest.json says 'probabilities'"),
+        ({"mediapipe": True}, "has the output logits, manifest.json says 'mediapipe: True'"),
+        ({"text_in": {"file": "model-text.tflite"}}, "of a file that takes text"),
+        ({"judged": False, "max_drop": 1.0}, "which do not go together"),
+        ({"judged": True, "max_drop": -1.0}, "has judged True, max_drop -1.0 and a drop of 0.0"),
+        ({"judged": True, "max_drop": None}, "which do not go together"),
+        ({"judged": 1}, "which do not go together"),
+        ({"note": "x"}, "has the unknown 'note'"),
     ],
 )
 def test_a_manifest_of_another_model(bundle, change, message):
     edit(bundle, lambda manifest: manifest.update(change))
+    with pytest.raises(UserError, match=message):
+        verify_bundle(bundle)
+
+
+def test_every_entry_of_the_manifest_is_needed(bundle):
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    for key in manifest.keys() - {"seal", "version", "files"}:
+        (bundle / "manifest.json").write_text(sealed({name: manifest[name] for name in manifest if name != key}))
+        with pytest.raises(UserError, match=f"has no '{key}'"):
+            verify_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda pieces: [*pieces[:5], *reversed(pieces[5:])],
+            r"vocab\.txt gives other ids than golden\.json for \d+ of 100 ",
+        ),
+        (lambda pieces: [*pieces[:6], "movie", *pieces[7:]], r"for \d+ of 100 texts, such as 'a quiet, moving film'"),
+        (lambda pieces: [*pieces[:-1], pieces[-2]], "names a piece twice"),
+        (lambda pieces: ["[NONE]", *pieces[1:]], r"lacks \[PAD\]; expected a BERT vocabulary"),
+    ],
+)
+def test_a_resealed_wrong_vocabulary(bundle, change, message):
+    reseal(bundle, "vocab.txt", "".join(f"{piece}\n" for piece in change(PIECES)).encode())
+    with pytest.raises(UserError, match=message):
+        verify_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"do_lower_case": False}, r"vocab\.txt gives other ids than golden\.json for "),
+        ({"do_lower_case": None}, "expected true or false for each"),
+        ({"strip_accents": 1}, "expected true or false for each"),
+    ],
+)
+def test_resealed_settings_of_another_tokenizer(bundle, change, message):
+    settings = json.loads((bundle / "tokenizer_config.json").read_text())
+    reseal(bundle, "tokenizer_config.json", json.dumps(settings | change).encode())
     with pytest.raises(UserError, match=message):
         verify_bundle(bundle)
 
@@ -271,6 +329,27 @@ def test_a_resealed_file_that_is_no_model(bundle):
         (lambda golden: golden["vectors"][0].update(token_ids=[-1], segment_ids=[0]), "ids outside the vocabulary"),
         (lambda golden: golden["vectors"][0].update(segment_ids=[0]), "segment ids that do not fit"),
         (lambda golden: golden["vectors"][0].update(token_ids=[2] * 11, segment_ids=[0] * 11), "are longer than"),
+        (
+            lambda golden: golden["vectors"][0].update(text="good"),
+            r"gives other ids .* for 1 of 100 texts, such as 'good'",
+        ),
+        (lambda golden: golden["vectors"][0].update(text=3), "is malformed"),
+        (lambda golden: golden["vectors"][0].update(text="\ud800"), "lone surrogate"),
+        (lambda golden: golden["vectors"][0].pop("text"), "is malformed"),
+        (lambda golden: golden["vectors"][0].update(text_b=""), "is malformed"),
+        (lambda golden: golden["vectors"][0].update(note=""), "is malformed"),
+        (
+            lambda golden: golden["vectors"][0].update(probabilities=[0.5, 0.5]),
+            "for text 1 that are not those of its logits",
+        ),
+        (lambda golden: golden["vectors"][0].update(probabilities=[0.5]), "is malformed"),
+        (lambda golden: golden["vectors"][0].pop("probabilities"), "probabilities for some texts and none for others"),
+        (lambda golden: golden.update(length=11), "is for 11 tokens, model.tflite takes 10"),
+        (lambda golden: golden.update(note="x"), "has the keys .*; expected length, tolerance, vectors"),
+        (
+            lambda golden: golden.update(tolerance=50.0),
+            r"allows a difference of 50; expected .* at most for dynamic_int8",
+        ),
         (lambda golden: golden.update(tolerance="wide"), "is malformed"),
         (lambda golden: golden.update(tolerance=float("inf")), "allows a difference of inf"),
         (lambda golden: golden.update(tolerance=float("nan")), "allows a difference of nan"),
@@ -292,6 +371,8 @@ def test_what_cannot_be_exported(made, tmp_path):
         export_bundle(model, tmp_path / "x", length=17)
     with pytest.raises(UserError, match="quantization 'int3' is unknown"):
         export_bundle(model, tmp_path / "x", quantize="int3")
+    with pytest.raises(UserError, match="max_drop is nan; expected a number of points"):
+        export_bundle(model, tmp_path / "x", max_drop=float("nan"))
     bare = TextModel(model.config, 2)
     with pytest.raises(UserError, match="has no tokenizer"):
         export_bundle(bare, tmp_path / "x")
@@ -320,6 +401,48 @@ def test_a_file_that_loses_too_much_is_refused(made, tmp_path):
     report = json.loads((tmp_path / "b.report.json").read_text())
     assert report["parity"]["drop"] == 50.0 and report["max_drop"] == 1.0 and report["quantization"] == "dynamic_int8"
     assert export_bundle(model, tmp_path / "b", length=10, dev=(rows, right, scores), max_drop=50.0).is_dir()
+    manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
+    assert manifest["judged"] is True and manifest["max_drop"] == 50.0 and manifest["parity"]["drop"] == 50.0
+    assert (
+        "On 4 labelled dev texts it has 0.5000 accuracy, the Keras model 1.0000."
+        in (tmp_path / "b" / "README.md").read_text()
+    )
+    verify_bundle(tmp_path / "b")
+
+
+@pytest.mark.parametrize(("max_drop", "score_of_file"), [(1.0, float("nan")), (None, float("inf"))])
+def test_a_score_that_is_no_number_is_refused(made, tmp_path, max_drop, score_of_file):
+    model, _ = made
+    rows, answers = model.tokenizer.encode(["a film", "good"], max_length=10), iter([1.0, score_of_file])
+    logits = np.array([[1.0, 0.0], [0.0, 1.0]])
+    with pytest.raises(AccuracyDropped, match=r"dynamic_int8 has no finite score: sum on dev \(1\.0000 → (nan|inf)\)"):
+        export_bundle(
+            model, tmp_path / "b", length=10, dev=(rows, logits, lambda _: {"sum": next(answers)}), max_drop=max_drop
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["b.report.json"]
+
+
+def test_a_file_without_labelled_data_says_that_it_was_not_judged(made, tmp_path):
+    model, _ = made
+    rows = model.tokenizer.encode(["a film", "good"], max_length=10)
+    dev = (rows, np.array([[1.0, 0.0], [0.0, 1.0]]), None)
+    out = export_bundle(model, tmp_path / "b", length=10, quantize="fp32", dev=dev, max_drop=1.0)
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["judged"] is False and manifest["parity"]["rows"] == 2
+    assert "was not judged on labelled data" in (out / "README.md").read_text()
+    verify_bundle(out)
+
+
+def test_what_it_was_made_with(made, tmp_path):
+    model, out = made
+    versions = json.loads((out / "manifest.json").read_text())["versions"]
+    assert list(versions) == ["python", "tfdistill", "tensorflow", "keras", "ai-edge-litert"]
+    assert versions["python"] == platform.python_version() and versions["keras"] == metadata.version("keras")
+    other = export_bundle(model, tmp_path / "b", length=10, quantize="weight_int8")
+    manifest = json.loads((other / "manifest.json").read_text())
+    assert manifest["versions"]["ai-edge-quantizer"] == metadata.version("ai-edge-quantizer")
+    assert manifest["parity_random"]["rows"] == 6 and 0 < manifest["parity_random"]["max_abs_difference"] < 0.1
+    verify_bundle(other)
 
 
 def test_compare():

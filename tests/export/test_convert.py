@@ -16,8 +16,8 @@ from tfdistill.export import convert, jobs
 from tfdistill.export.convert import convert_model, convert_models
 from tfdistill.export.jobs import Job
 from tfdistill.export.modes import MODES
+from tfdistill.export.parity import of_real_tokens
 from tfdistill.export.runtime import Rows, TFLiteModel
-from tfdistill.export.verify import of_real_tokens
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.text import TextModel

@@ -11,9 +11,9 @@ from safetensors.numpy import load_file
 
 from tfdistill.export.graphs import graph, measure
 from tfdistill.export.lstm_graphs import _resetting, _static_resetting
+from tfdistill.export.parity import of_real_tokens
 from tfdistill.export.parts import Parts
 from tfdistill.export.transformer_graphs import attention, first_attention
-from tfdistill.export.verify import of_real_tokens
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.distilbert import DistilBertConfig

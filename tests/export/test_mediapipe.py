@@ -15,7 +15,8 @@ from tfdistill.errors import UserError
 from tfdistill.export.bundle import export_bundle
 from tfdistill.export.metadata import files_within
 from tfdistill.export.runtime import TFLiteModel
-from tfdistill.export.verify import sealed, verify_bundle
+from tfdistill.export.seal import sealed
+from tfdistill.export.verify import verify_bundle
 from tfdistill.files import sha256
 from tfdistill.models import presets
 from tfdistill.models.bilstm import BiLSTMConfig

@@ -11,8 +11,9 @@ import pytest
 from tfdistill.errors import UserError
 from tfdistill.export.convert import convert_model, padded
 from tfdistill.export.modes import AEQ, MODES, SUPPORT, TASKS, TF, tool_for
+from tfdistill.export.parity import of_real_tokens
+from tfdistill.export.recheck import quantizations_of
 from tfdistill.export.runtime import Rows, TFLiteModel
-from tfdistill.export.verify import of_real_tokens
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.distilbert import DistilBertConfig
@@ -73,6 +74,11 @@ def test_promised_modes_work(family, tmp_path):
     for mode, file in files.items():
         found = of_real_tokens(TFLiteModel(file.path).predict(rows), sizes)
         assert np.abs(found - expected).max() < TOLERANCE[mode] * np.abs(expected).max(), mode
+        assert file.parity_random["rows"] == 6 and 0.5 <= file.parity_random["argmax_agreement"] <= 1.0
+        assert 0 < file.parity_random["max_abs_difference"] < 1
+        # Small products stay in float32, so that two modes look alike in these models.
+        alike = ("dynamic_int8", "weight_int8")
+        assert mode in (said := quantizations_of(file.path.read_bytes())) and said in (alike, (mode,)), mode
         # Calibrated files are no float files in disguise, and forget one row before the next.
         if MODES[mode].calibrated:
             assert file.operators.get("DEQUANTIZE", 0) > 0

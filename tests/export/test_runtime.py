@@ -7,8 +7,8 @@ import pytest
 
 from tfdistill.errors import UserError
 from tfdistill.export.convert import convert_model
+from tfdistill.export.parity import check_logits, parity
 from tfdistill.export.runtime import Rows, TFLiteModel, check_operators, operators
-from tfdistill.export.verify import check_logits, parity
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.text import TextModel
 
