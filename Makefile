@@ -24,7 +24,7 @@ UV := uv==0.13.8
 LOCKED := quickstart tfds tensorboard hub quantizer augment mediapipe compress dev
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test slow torture fidelity runtimes beam web web-tools arm64 lint format wheel lock clean distclean
+.PHONY: help venv quickstart test slow torture fidelity runtimes mediapipe beam web web-tools arm64 lint format wheel lock clean distclean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -94,6 +94,9 @@ $(ONNX)/.installed: benchmarks/onnx_requirements.txt
 
 runtimes: venv $(ONNX)/.installed ## LiteRT beside ONNX Runtime: size and latency of each model, float32 and dynamic int8
 	$(BIN)/python benchmarks/runtimes.py --python $(ONNX)/bin/python $(ARGS)
+
+mediapipe: venv ## MediaPipe's TextClassifier beside LiteRT and Keras; ARGS="--models DIR... --data DATA"
+	$(BIN)/python benchmarks/mediapipe_parity.py $(ARGS)
 
 $(BEAM)/.installed: pyproject.toml
 	@set -e; $(find_python); rm -rf $(BEAM); $$python -m venv $(BEAM)

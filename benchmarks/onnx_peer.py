@@ -33,11 +33,18 @@ def export(model: Path, out: Path, length: int) -> None:
         def forward(self, *inputs: Any) -> Any:
             return found(**dict(zip(names, inputs, strict=True))).logits
 
+    # Padding at the end, since transformers leaves the mask out of the graph where the example has none.
     row = torch.ones((1, length), dtype=torch.int64)
+    mask = (torch.arange(length) < length // 2).to(torch.int64)[None]
     out.mkdir(parents=True, exist_ok=True)
     plain, prepared = out / "fp32.onnx", out / "prepared.onnx"
     torch.onnx.export(
-        Logits(), (row,) * len(names), str(plain), input_names=list(names), output_names=["logits"], external_data=False
+        Logits(),
+        (row, mask, row - 1)[: len(names)],
+        str(plain),
+        input_names=list(names),
+        output_names=["logits"],
+        external_data=False,
     )
     # The shapes that PyTorch writes between operators contradict those that the quantizer infers.
     graph = onnx.load(plain)

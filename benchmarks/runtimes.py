@@ -1,11 +1,12 @@
-"""LiteRT beside ONNX Runtime: the same models, lengths and threads, float32 and dynamic int8.
+"""Families and modes: size, accuracy, agreement with Keras and latency of every file, beside ONNX Runtime's float32 and dynamic int8.
 
     make runtimes
     make runtimes ARGS="--models runs/quickstart/models/teacher runs/quickstart/models/student-3-layers --length 64"
 
-Without --models: presets with random weights, of which only size and latency say anything. Models that were trained are scored
-too, on the test split of --data. Every file is measured in a process of its own, all by turns, --repeats times; the numbers are
-medians over these.
+Without --models: presets with random weights in float32 and dynamic int8, of which only size and latency say anything. Models that
+were trained are scored too, on the test split of --data, and calibrated on its train split. Every file is measured in a process of
+its own, all by turns, --repeats times; the numbers are medians over these. `--both-quantizers` makes dynamic and static int8
+by TensorFlow and by ai-edge-quantizer, whichever is the one that `tfdistill export` takes.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from tfdistill.data.metrics import accuracy
+from tfdistill.errors import UserError
 from tfdistill.export.bench.host import bench_file, machine
-from tfdistill.export.convert import convert_models, padded
+from tfdistill.export.convert import convert_model, padded
+from tfdistill.export.modes import AEQ, SUPPORT, TF
 from tfdistill.export.runtime import TFLiteModel
 from tfdistill.files import atomic_write
 from tfdistill.load import data_for, load, save
@@ -33,7 +37,8 @@ from tfdistill.predict import encode, predict_logits
 from tfdistill.progress import task
 
 PRESETS = ("tinybert_4l_312", "minilm_l6_384", "mobilebert", "distilbert")
-MODES = ("fp32", "dynamic_int8")
+FAST, EITHER = ("fp32", "dynamic_int8"), ("dynamic_int8", "int8")
+RATIOS = ("times_as_fast_as_onnx_runtime", "times_as_fast_as_own_fp32")
 PEER = Path(__file__).with_name("onnx_peer.py")
 
 
@@ -53,15 +58,40 @@ def random_models(where: Path) -> list[Path]:
     return [where / name for name in PRESETS]
 
 
-def files_of(directory: Path, out: Path, length: int, python: Path) -> dict[tuple[str, str], Path]:
-    """(runtime, mode) -> file."""
-    made = convert_models([(load(str(directory)), directory.name)], out, length=length, modes=MODES)[0]
-    peer(python, "export", directory, out / "onnx" / directory.name, "--length", str(length))
-    ours = {("LiteRT", mode): made[mode].path for mode in MODES}
-    return ours | {("ONNX Runtime", mode): out / "onnx" / directory.name / f"{mode}.onnx" for mode in MODES}
+def files_of(
+    directory: Path, out: Path, length: int, python: Path, data: str | None, both: bool
+) -> dict[tuple[str, str, str], Path]:
+    """(runtime, what made it, mode) -> file: all modes for a model that was trained on `data`."""
+    model, calibration, made = load(str(directory)), None, {}
+    if data is not None:
+        calibration = encode(model, data_for(model, str(directory), data).splits["train"], length)
+    tools = {mode: tool for mode, tool in SUPPORT[model.family].items() if tool in (TF, AEQ)}
+    wanted = [(mode, tool) for mode, tool in tools.items() if data is not None or mode in FAST]
+    if both:
+        wanted += [
+            (mode, AEQ if tools[mode] == TF else TF)
+            for mode in EITHER
+            if mode in tools and (mode, tools[mode]) in wanted
+        ]
+    for mode, tool in wanted:
+        with mock.patch.dict(SUPPORT, {model.family: {**SUPPORT[model.family], mode: tool}}):
+            try:
+                file = convert_model(
+                    model, out / tool, length=length, modes=[mode], name=directory.name, calibration=calibration
+                )[mode]
+            except UserError as error:
+                print(f"{directory.name}, {mode} by {tool}: {error}")
+                continue
+        made["LiteRT", tool, mode] = file.path
+    if model.family != "bilstm":  # ONNX Runtime has no such model of transformers to read
+        peer(python, "export", directory, out / "onnx" / directory.name, "--length", str(length))
+        made |= {
+            ("ONNX Runtime", "ONNX Runtime", mode): out / "onnx" / directory.name / f"{mode}.onnx" for mode in FAST
+        }
+    return made
 
 
-def scores(directory: Path, data: str, files: dict[tuple[str, str], Path], length: int, python: Path) -> dict[Any, Any]:
+def scores(directory: Path, data: str, files: dict[Any, Path], length: int, python: Path) -> dict[Any, Any]:
     """Accuracy of each file on test, and its agreement with Keras."""
     model = load(str(directory))
     split = data_for(model, str(directory), data).splits["test"]
@@ -89,6 +119,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--both-quantizers", action="store_true")
     parser.add_argument("--python", type=Path, default=Path(".venv-onnx/bin/python"), help="of onnx_requirements.txt")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/runtimes.json"))
     options = parser.parse_args()
@@ -97,12 +128,22 @@ def main() -> None:
         directories = options.models or random_models(Path(scratch, "models"))
         with task("converting and scoring", len(directories)) as advance:
             for directory in directories:
-                files = files_of(directory, Path(scratch, "files"), options.length, options.python)
+                data = options.data if options.models else None
+                files = files_of(
+                    directory, Path(scratch, "files"), options.length, options.python, data, options.both_quantizers
+                )
                 known = options.models and scores(directory, options.data, files, options.length, options.python)
                 rows += [
-                    {"model": directory.name, "runtime": runtime, "mode": mode, "path": path, "times": []}
-                    | (known[runtime, mode] if known else {})
-                    for (runtime, mode), path in files.items()
+                    {
+                        "model": directory.name,
+                        "runtime": runtime,
+                        "made_by": tool,
+                        "mode": mode,
+                        "path": path,
+                        "times": [],
+                    }
+                    | (known[runtime, tool, mode] if known else {})
+                    for (runtime, tool, mode), path in files.items()
                 ]
                 advance()
         with task("measuring by turns", len(rows) * options.repeats) as advance:
@@ -121,40 +162,41 @@ def main() -> None:
         row["latency_ms"] = statistics.median(row["times"])
     _compare(rows)
     said = {key: getattr(options, key) for key in ("length", "threads", "runs", "repeats")}
-    said |= {"data": options.data if options.models else None, "machine": machine(), "rows": rows}
+    said |= {"data": Path(options.data).name if options.models else None, "machine": machine(), "rows": rows}
     atomic_write(options.out, json.dumps(said, indent=2) + "\n")
     _print(rows, options)
 
 
 def _compare(rows: list[dict[str, Any]]) -> None:
-    """How many times as fast LiteRT is, from the medians of each turn, and what int8 gains over its own float32."""
+    """How many times as fast each file is as ONNX Runtime's of the same mode and as its own float32, by the medians of each turn."""
     by = {(row["model"], row["runtime"], row["mode"]): row for row in rows}
-    for (model, runtime, mode), row in by.items():
+    for row in rows:
         for key, other in (
-            ("times_as_fast_as_onnx_runtime", (model, "ONNX Runtime", mode)),
-            ("times_as_fast_as_own_fp32", (model, runtime, "fp32")),
+            ("times_as_fast_as_onnx_runtime", (row["model"], "ONNX Runtime", row["mode"])),
+            ("times_as_fast_as_own_fp32", (row["model"], row["runtime"], "fp32")),
         ):
-            row[key] = statistics.median(b / a for a, b in zip(row["times"], by[other]["times"], strict=True))
+            if other in by:
+                row[key] = statistics.median(b / a for a, b in zip(row["times"], by[other]["times"], strict=True))
 
 
 def _print(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
     table = Table(title=f"{options.length} word pieces, {options.threads} thread(s), batch 1, {machine()['processor']}")
-    headings = ("model", "runtime", "mode", "MB", "accuracy", "agrees", "ms", "× ONNX Runtime", "× own fp32")
+    headings = ("model", "runtime", "mode", "made by", "MB", "accuracy", "agrees", "ms", "× ONNX Runtime", "× own fp32")
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in headings[:3] else "right")
+        table.add_column(heading, justify="left" if heading in headings[:4] else "right")
     for row in rows:
         table.add_row(
             row["model"],
             row["runtime"],
             row["mode"],
+            row["made_by"],
             f"{row['bytes'] / 1e6:.1f}",
             f"{100 * row['accuracy']:.1f}" if "accuracy" in row else "–",
             f"{100 * row['agreement']:.1f} %" if "agreement" in row else "–",
             f"{row['latency_ms']:.2f}",
-            f"{row['times_as_fast_as_onnx_runtime']:.2f}",
-            f"{row['times_as_fast_as_own_fp32']:.2f}",
+            *(f"{row[key]:.2f}" if key in row else "–" for key in RATIOS),
         )
-    Console(width=140).print(table)
+    Console(width=150).print(table)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from itertools import islice
 from math import isfinite
@@ -25,7 +25,8 @@ from tfdistill.export.delegates import delegates
 from tfdistill.export.gate import AccuracyDropped, Scores, compare
 from tfdistill.export.golden_check import MOST_CHARACTERS, probabilities_of, tolerance_of
 from tfdistill.export.golden_texts import TEXTS
-from tfdistill.export.mediapipe import LABELS, VOCABULARY, check_fits, with_metadata
+from tfdistill.export.mediapipe import check_fits
+from tfdistill.export.metadata import LABELS, VOCABULARY, model_card, with_metadata
 from tfdistill.export.modes import AEQ, check_modes, tool_for
 from tfdistill.export.parity import of_real_tokens
 from tfdistill.export.readme import readme
@@ -57,6 +58,7 @@ def export_bundle(
     calibration: Encoded | None = None,
     golden_data: Split | None = None,
     mediapipe: bool = False,
+    card: Mapping[str, str] | None = None,
     latency: bool = False,
     text_in: bool = False,
 ) -> Path:
@@ -78,14 +80,16 @@ def export_bundle(
         calibration: tokenized training data, for int8 and int8_int16.
         golden_data: texts whose first 200 (of no more than a million characters) go into golden.json, beside a hundred of ours. It
             ships inside apps!
-        mediapipe: make the file one for MediaPipe's TextClassifier, with `probabilities` in place of logits, and the vocabulary
-            and labels inside. Logits in golden.json are then logarithms of the probabilities.
+        mediapipe: make the file one for MediaPipe's TextClassifier, with `probabilities` in place of logits, and its tensors and
+            tokenizer named as that wants. Logits in golden.json are then logarithms of the probabilities.
+        card: fields of the model card in the file's metadata, some of `tfdistill.export.metadata.CARD`: name, description,
+            version, author, license. The file holds vocabulary and labels, too.
         latency: measure the file on this machine, one thread and a full row, for the manifest: some seconds.
         text_in: also write model-text.tflite, which takes the text itself and needs TensorFlow Text's operators.
 
     Raises:
-        UserError: no tokenizer, an unknown quantization, a length out of range, a file that fails its audit, or a model that
-            is not one for MediaPipe.
+        UserError: no tokenizer, an unknown quantization, a length out of range, a file that fails its audit, a model that is
+            not one for MediaPipe, or a field that a model card does not have.
         AccuracyDropped: the file loses more than `max_drop`, or a score is not finite. There is no bundle then, but
             `{out}.report.json`.
     """
@@ -109,6 +113,7 @@ def export_bundle(
     names = model.label_names or _OUTPUTS.get(model.task) or tuple(f"LABEL_{n}" for n in range(model.num_outputs))
     if model.task == "regression" and not model.label_names:
         names = tuple("score" for _ in range(model.num_outputs))
+    about = model_card(card or {}, family=model.family, task=model.task, quantization=quantize, label_names=names)
     with tempfile.TemporaryDirectory(prefix="tfdistill-bundle-") as work, atomic_directory(out) as directory:
         made = convert_model(
             model,
@@ -121,15 +126,14 @@ def export_bundle(
         )[quantize]
         tokenizer.save(directory)
         atomic_write(directory / LABELS, "".join(f"{name}\n" for name in names))
-        content = made.path.read_bytes()
-        if mediapipe:
-            content = with_metadata(
-                content,
-                (directory / VOCABULARY).read_bytes(),
-                (directory / LABELS).read_bytes(),
-                name=f"{model.family} {quantize}",
-                description=f"Classes: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}. Made by tfdistill.",
-            )
+        content = with_metadata(
+            made.path.read_bytes(),
+            (directory / VOCABULARY).read_bytes(),
+            (directory / LABELS).read_bytes(),
+            card=about,
+            task=model.task,
+            mediapipe=mediapipe,
+        )
         atomic_write(directory / MODEL, content)
         if recipe is not None:
             atomic_write(directory / "recipe.json", json.dumps(recipe, indent=2, default=str) + "\n")
@@ -159,6 +163,7 @@ def export_bundle(
             "max_length": getattr(model.config, "max_position_embeddings", None),
             "output": file.output,
             "mediapipe": mediapipe,
+            "model_card": about,
             "operators": made.operators,
             "zipped_bytes": len(zlib.compress(content, 9)),
             "delegates": delegates(content),

@@ -257,11 +257,15 @@ def _weights_in_file(model: TextModel, length: int) -> int:
 
 
 def _probe(model: TextModel, lengths: Sequence[int]) -> tuple[Rows, dict[str, np.ndarray]]:
-    """Rows of different ids and sizes, for each of `lengths` too, as a corpus and as a padded batch. Every third is a pair."""
+    """Rows of different ids and sizes, for each of `lengths` too, as a corpus and as a padded batch.
+
+    Every third is a pair. All are for a model that always reads two texts: what it makes of a missing one depends on padding.
+    """
     random, length = np.random.default_rng(0), max(lengths)
+    pairs = getattr(model.config, "pair", False)
     ids, segments = [], []
     for row, size in enumerate(sorted({*np.linspace(1, length, 6).astype(int)} | {*lengths}, reverse=True)):
         ids.append(random.integers(0, model.config.vocab_size, size))
-        segments.append((np.arange(size) * 2 >= size).astype(int) * (row % 3 == 0))
+        segments.append((np.arange(size) * 2 >= size).astype(int) * (pairs or row % 3 == 0))
     rows = Rows(ids, segments)
     return rows, padded(rows, length, len(ids))

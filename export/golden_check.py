@@ -9,7 +9,7 @@ import numpy as np
 
 from tfdistill.data.metrics import softmax
 from tfdistill.errors import UserError
-from tfdistill.export.mediapipe import VOCABULARY
+from tfdistill.export.metadata import VOCABULARY
 from tfdistill.export.modes import MODES
 from tfdistill.export.parity import of_real_tokens
 from tfdistill.export.runtime import Rows, TFLiteModel

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfdistill.data.textdata import PER_TOKEN
+from tfdistill.export.metadata import MEANING
 from tfdistill.export.runtime import LOGITS, signature_name
 
 _HEAD = """# {family} for {task}, {quantization}
@@ -13,9 +14,11 @@ _HEAD = """# {family} for {task}, {quantization}
 {labels}. Made by tfdistill {version}; `tfdistill verify .` checks that all files are as they were made.
 {judged}
 
+{about}
+
 | file | what it is |
 | --- | --- |
-| `model.tflite` | the model: built-in operators only |
+| `model.tflite` | the model: built-in operators only; metadata, vocabulary and labels are inside, too |
 | `vocab.txt` | word pieces; the line number is the id |
 | `tokenizer_config.json` | whether texts are lower-cased |
 | `labels.txt` | names of the outputs, in their order |
@@ -93,10 +96,10 @@ run = Interpreter("model.tflite").get_signature_runner("serving_default")
 _MEDIAPIPE = """
 ## MediaPipe Tasks: texts in, classes out
 
-`model.tflite` holds its vocabulary and labels, so that MediaPipe's TextClassifier needs no tokenizer of yours. Its own lower-cases
-ASCII letters only, keeps accents and control characters, splits [MASK] and its like, and gives a word that it does not know the
-id of [PAD], not of [UNK]: such texts may come out differently than in `golden.json`, whose `logits` are the logarithms of the
-`probabilities` that this file gives.
+`model.tflite` holds its vocabulary and labels, and names its tokenizer, so that MediaPipe's TextClassifier needs none of yours.
+Its own lower-cases ASCII letters only, keeps accents and control characters, splits [MASK] and its like, and gives a word that it
+does not know the id of [PAD], not of [UNK]: such texts may come out differently than in `golden.json`, whose `logits` are the
+logarithms of the `probabilities` that this file gives.
 
 ```kotlin
 val classifier = TextClassifier.createFromFile(context, "model.tflite")
@@ -129,14 +132,7 @@ that all its pieces fit in.
 _LSTM = """
 LiteRT.js 2.5.3 loads no file with an LSTM, such as this one: in a browser, use MediaPipe and export with `--mediapipe`.
 """
-_DEFAULT = "Their softmax is the probability of each label."
 _SUMMED = "They add up to 1."
-_MEANING = {
-    "regression": "It is the score itself.",
-    "multilabel": "Their sigmoid is the probability of each label.",
-    "token_classification": "Their softmax is the probability of each label, piece by piece; skip [CLS], [SEP] and padding.",
-    "question_answering": "The answer goes from the piece with the best start to a later one with the best end; skip padding.",
-}
 
 
 _TEXT_IN = """## Text in, logits out
@@ -186,6 +182,11 @@ def _delegate_row(name: str, said: dict[str, dict[str, int]]) -> str:
     return f"| {name} | {taken} of {taken + left} | {kinds or 'nothing'} |"
 
 
+def _about(card: dict[str, str]) -> str:
+    """The model card in a line, its description apart."""
+    return f"{card['name']}, version {card['version']}. Author: {card['author']}. License: {card['license']}.  \n{card['description']}"
+
+
 def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool) -> str:
     """The text for a bundle with this manifest.
 
@@ -203,12 +204,13 @@ def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool) -> str:
         length=length,
         labels=names + (f" and {count - 8} more" if count > 8 else ""),
         version=manifest["versions"]["tfdistill"],
+        about=_about(manifest["model_card"]),
         judged=_judged(manifest["parity"]),
         pair=", the pieces of the second text, [SEP]" if pair else "",
         second=", and 1 from the second text's first piece to its [SEP]" if pair else "",
         shape=f"[1, {length}, {count}]" if tokens else f"[1, {count}]",
         output=manifest["output"],
-        meaning=_SUMMED if manifest["mediapipe"] else _MEANING.get(manifest["task"], _DEFAULT),
+        meaning=_SUMMED if manifest["mediapipe"] else MEANING[manifest["task"]],
         mediapipe=_MEDIAPIPE if manifest["mediapipe"] else "",
         lstm=_LSTM if "UNIDIRECTIONAL_SEQUENCE_LSTM" in manifest["operators"] else "",
         shorter=_SHORTER.format(names=", ".join(shorter)) if shorter else "",

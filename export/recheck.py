@@ -10,7 +10,7 @@ from typing import Any
 from tfdistill.data.textdata import PER_TOKEN
 from tfdistill.errors import UserError
 from tfdistill.export.delegates import delegates
-from tfdistill.export.mediapipe import LABELS, VOCABULARY, files_within
+from tfdistill.export.metadata import CARD, LABELS, VOCABULARY, files_within, metadata_within
 from tfdistill.export.modes import MODES, SUPPORT, TASKS, tool_for
 from tfdistill.export.runtime import (
     PROBABILITIES,
@@ -38,7 +38,7 @@ RECHECKED = (
         "output",
         "mediapipe",
     ),
-    *("operators", "zipped_bytes", "delegates", "text_in", "judged", "max_drop", "files", "seal"),
+    *("operators", "zipped_bytes", "delegates", "text_in", "judged", "max_drop", "model_card", "files", "seal"),
 )
 # These need data, the Keras model, or the machine that made the bundle.
 SEALED_ONLY = ("format", "parameters", "max_length", "latency", "parity", "parity_random", "test", "versions")
@@ -106,12 +106,21 @@ def check_signature(directory: Path, manifest: dict[str, Any], model: TFLiteMode
     checks.append(Check("labels", ", ".join(labels)))
     if manifest["mediapipe"] is not (model.output == PROBABILITIES):
         raise UserError(_differs("the output", model.output, f"mediapipe: {short(manifest['mediapipe'])}"))
-    if manifest["mediapipe"]:
-        for name, content in files_within(directory / MODEL).items():
-            if content != (directory / name).read_bytes():
-                raise UserError(f"{MODEL} holds another {name} than the bundle; {ADVICE}")
-        checks.append(Check("MediaPipe", f"{MODEL} holds {VOCABULARY} and {LABELS} as they are beside it"))
+    checks.append(_check_metadata(directory, manifest))
     return checks
+
+
+def _check_metadata(directory: Path, manifest: dict[str, Any]) -> Check:
+    said = metadata_within(read_file(directory / MODEL), MODEL)
+    for name, within in files_within(directory / MODEL).items():
+        if within != (directory / name).read_bytes():
+            raise UserError(f"{MODEL} holds another {name} than the bundle; {ADVICE}")
+    for key, value in (("model_card", {key: said[key] for key in CARD}), ("mediapipe", said["mediapipe"])):
+        if manifest[key] != value:
+            raise UserError(f"{MODEL} has {key} {short(value)}, {MANIFEST} says {short(manifest[key])}; {ADVICE}")
+    tokenizer = ", and a tokenizer for MediaPipe" if said["mediapipe"] else ""
+    detail = f"{short(said['name'])}, {VOCABULARY} and {LABELS} inside as they are beside it{tokenizer}"
+    return Check("metadata", detail)
 
 
 def check_text_model(directory: Path, manifest: dict[str, Any], texts: int) -> list[Check]:

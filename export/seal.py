@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tfdistill.errors import UserError
-from tfdistill.export.mediapipe import LABELS, VOCABULARY
+from tfdistill.export.metadata import LABELS, VOCABULARY
 from tfdistill.files import sha256
 
 MANIFEST, MODEL, GOLDEN = "manifest.json", "model.tflite", "golden.json"

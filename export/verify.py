@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tfdistill.errors import UserError
 from tfdistill.export.golden_check import check_golden
-from tfdistill.export.mediapipe import VOCABULARY
+from tfdistill.export.metadata import VOCABULARY
 from tfdistill.export.recheck import check_file, check_manifest, check_signature, check_text_model
 from tfdistill.export.runtime import TFLiteModel
 from tfdistill.export.seal import ADVICE, GOLDEN, MODEL, Check, intact, read_lines, read_object

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tfdistill.errors import UserError
-from tfdistill.export.mediapipe import VOCABULARY
+from tfdistill.export.metadata import VOCABULARY
 from tfdistill.export.seal import ADVICE, TOKENIZER, read_lines, read_object, short
 
 # As in tfdistill.data.tokenize, whose import would bring TensorFlow.

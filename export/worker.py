@@ -100,9 +100,13 @@ def _quantizer(content: bytes, mode: str, calibration: str | None, learned: dict
 
     from tfdistill.export.calibration import ranges
 
-    if mode in ("weight_int8", "weight_int4"):
-        make = recipe.weight_only_wi8_afp32 if mode == "weight_int8" else recipe.weight_only_wi4_afp32
-        made = quantizer.Quantizer(bytearray(content), make())
+    uncalibrated = {
+        "dynamic_int8": recipe.dynamic_wi8_afp32,
+        "weight_int8": recipe.weight_only_wi8_afp32,
+        "weight_int4": recipe.weight_only_wi4_afp32,
+    }
+    if mode in uncalibrated:
+        made = quantizer.Quantizer(bytearray(content), uncalibrated[mode]())
         return bytes(made.quantize(enable_progress_report=False).quantized_model)
     assert calibration is not None
     manager = recipe_manager.RecipeManager()

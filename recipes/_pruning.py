@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tfdistill.compress.cut import compact
 from tfdistill.compress.heads import head_importance, named, prune_while_good
@@ -28,6 +28,11 @@ class PruningSettings(Settings):
     student: str = Field("layers", description=STUDENT)
     soft_weight: float = Field(0.0, ge=0, le=1, description="share of the teacher's soft targets; the rest is labels")
     temperature: float = Field(2.0, gt=0, description="T of the soft targets")
+
+    @model_validator(mode="after")
+    def _temperature_of_soft_targets(self) -> Self:
+        self.only_with(self.soft_weight > 0, "soft_weight above 0", "temperature")
+        return self
 
     def terms(self, task: str) -> tuple[Term, ...]:
         """Labels, soft targets, or both."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tfdistill.data.masking import Masking
 from tfdistill.data.sequences import TextExamples
-from tfdistill.data.shards import read_text
+from tfdistill.data.shards import PREFIX, read_text
 from tfdistill.data.textdata import Split
 from tfdistill.errors import UserError
 from tfdistill.load import load
@@ -65,6 +66,9 @@ def layer_pairs(mapping: str, student: int, teacher: int) -> Pairs:
         raise UserError(f"mapping is '{mapping}'; expected {', '.join(named)}, or pairs such as 1:2,2:4") from error
 
 
+PLAIN_TEXT = "plain text, text=DIR,"  # for messages
+
+
 class GeneralSettings(Settings):
     """Settings of recipes with a stage on plain text."""
 
@@ -80,6 +84,43 @@ class GeneralSettings(Settings):
     general_only: bool = Field(
         False, description="end after the general stage; student=hf:RUN/student goes on from there"
     )
+
+    def for_debug(self) -> Self:
+        """A megabyte of the plain text; a corpus, which is tokenized already, stays as it is."""
+        if self.text is None or self.text.startswith(PREFIX):
+            return self
+        return self.model_copy(update={"megabytes": min(self.megabytes or 1.0, 1.0)})
+
+    @model_validator(mode="after")
+    def _general_stages_have_text(self) -> Self:
+        names = (name for name in type(self).model_fields if name.startswith("general_"))
+        self.only_with(self.text is not None, PLAIN_TEXT, *names, "megabytes")
+        return self
+
+
+class MaskedTextSettings(GeneralSettings):
+    """Settings of recipes that mask the words of that text."""
+
+    whole_words: bool = Field(False, description="mask all pieces of a word of plain text or none")
+
+    @model_validator(mode="after")
+    def _whole_words_of_text(self) -> Self:
+        self.only_with(self.text is not None, PLAIN_TEXT, "whole_words")
+        return self
+
+
+class SegmentedTextSettings(MaskedTextSettings):
+    """Settings of recipes that can be told what a word is."""
+
+    segmented: bool = Field(
+        False,
+        description="for whole_words: a word is what stands between spaces, as in Chinese text cut by a segmenter",
+    )
+
+    @model_validator(mode="after")
+    def _segmented_for_whole_words(self) -> Self:
+        self.only_with(self.whole_words, "whole_words=true", "segmented")
+        return self
 
 
 def general_stages_only(stages: Sequence[Stage]) -> tuple[Stage, ...]:
@@ -122,17 +163,25 @@ def plain_text(
             f"the student has another vocabulary than {settings.general_teacher}; on plain text both read the same pieces: "
             "expected a general teacher, a task teacher and a student of one vocabulary"
         )
-    corpus = read_text(settings.text, teacher.tokenizer, megabytes=settings.megabytes)
+    segmented = isinstance(settings, SegmentedTextSettings) and settings.segmented
+    corpus = read_text(settings.text, teacher.tokenizer, megabytes=settings.megabytes, segmented=segmented)
     return corpus.examples(
         length=settings.general_length, masking=masking, next_sentence=next_sentence, every_position=every_position
     )
 
 
-def masked_word_augmentation(source: str, copies: int) -> Callable[[Split, int], Split]:
-    """TinyBERT's augmentation by the masked LM at `source` and GloVe. Raises UserError for a directory without such a head."""
+def masked_word_augmentation(
+    source: str, copies: int, *, p: float = 0.4, k: int = 15, glove: str | None = None
+) -> Callable[[Split, int], Split]:
+    """TinyBERT's augmentation by the masked LM at `source` and GloVe vectors: of the file `glove`, or those of the package.
+
+    `p` and `k` as in `tfdistill.data.mlm_augment`. Raises UserError for a directory without such a head, or no such file.
+    """
     from tfdistill.data.glove import load_glove
     from tfdistill.data.mlm_augment import tinybert_split
     from tfdistill.fill_mask import finder, load_masked_lm
 
+    if glove is not None and not Path(glove).expanduser().is_file():
+        raise UserError(f"no file at glove={glove}; expected a GloVe text file, a word and its numbers on each line")
     model = load_masked_lm(source)
-    return tinybert_split(copies, lambda: finder(model, load_glove()))
+    return tinybert_split(copies, lambda: finder(model, load_glove(glove), k=k), p)

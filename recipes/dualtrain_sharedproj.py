@@ -9,8 +9,11 @@ The student is as deep as its teacher, narrow, and has a small vocabulary of its
 input is segmented with the student's vocabulary with probability `share`, so that the teacher, which is trained too, brings the pieces
 of both into one space; it has a softmax for each. U and V are shared by all layers, one pair for the width, one for the feed-forward
 size; vectors have V alone, embeddings are left out. `mixed_epochs` continues the teacher's masked LM on mixed text first. Then the
-student is fine-tuned on labels. Not told by the paper, and chosen here: feed-forward size 4·width, as many heads as divide the width
-(at most the teacher's), ε = 1, the scale of U and V at the start, the teacher's rows of pieces that are new to it (random).
+student is fine-tuned on labels; `general_only` ends before, and `student=hf:RUN/student` goes on from there. Not told by the paper,
+and chosen here: feed-forward size 4·width, as many heads as divide the width (at most the teacher's), ε = 1, the scale of U and V at
+the start, the teacher's rows of pieces that are new to it (random). So the students are smaller here than the paper's: with 4,928
+pieces and 12 layers they have 6.42M, 1.87M and 0.60M parameters at widths 192, 96 and 48, which makes them 17, 58 and 182 times
+smaller than BERT-base (109.5M), where the paper says 5.74, 19.41 and 61.94.
 
 Idea:      parameters are matched through shared projections, vocabularies through mixed segmentation
 Command:   tfdistill train dualtrain_sharedproj --teacher TEACHER --data DATA --out RUN --set text=DIR --set general_teacher=hf:BERT
@@ -21,11 +24,12 @@ Cost:      forward and backward of teacher and student in each step on plain tex
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from tfdistill.data.masking import Masking, require_words
 from tfdistill.data.mixed import MixedSequences, learn_vocabulary
 from tfdistill.data.textdata import TextData
 from tfdistill.errors import UserError
@@ -34,11 +38,14 @@ from tfdistill.models import presets
 from tfdistill.models.text import TextModel
 from tfdistill.parameters import SharedProjection, TeacherMaskedLM
 from tfdistill.recipe import Recipe
-from tfdistill.recipes._shared import GeneralSettings, plain_text, pretrained_teacher
+from tfdistill.recipes._shared import MaskedTextSettings, make_student, plain_text, pretrained_teacher
 from tfdistill.stages import Stage, copy_encoder
 
 
-class Settings(GeneralSettings):
+class Settings(MaskedTextSettings):
+    student: str = Field(
+        "narrow", description="narrow, or hf:DIR: the student of a run with general_only, which is then fine-tuned"
+    )
     width: int = Field(192, ge=1, description="width of the student (paper: 192, 96, 48)")
     vocab_size: int = Field(4928, ge=10, description="word pieces of the student at most")
     share: float = Field(0.5, ge=0, le=1, description="p, the share of the teacher's words in the student's vocabulary")
@@ -48,13 +55,38 @@ class Settings(GeneralSettings):
     learning_rate: float = Field(5e-5, gt=0, description="peak learning rate of the fine-tuning")
     max_length: int = Field(128, ge=5, le=512, description="word pieces of an example")
 
+    @model_validator(mode="after")
+    def _text_or_a_student(self) -> Self:
+        if self.student == "narrow":
+            return self
+        if not self.student.startswith("hf:"):
+            raise ValueError(f"student is '{self.student}'; expected narrow, or hf:DIR of a run with general_only")
+        if self.text is not None:
+            raise ValueError(f"student={self.student} comes from a general stage; leave text or student out")
+        made = ("width", "vocab_size", "share", "direction", "epsilon", "mixed_epochs")
+        self.only_with(False, "student=narrow", *made)
+        return self
+
 
 def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
     settings = settings or Settings()
+    fine_tuning = settings.stage("fine-tuning", (HardLabels(task=data.task),))
+    if settings.student.startswith("hf:"):
+        student = make_student(teacher, settings.student)
+        return settings.recipe(
+            "dualtrain_sharedproj", teacher=teacher, student=student, data=data, stages=(fine_tuning,)
+        )
     if settings.text is None:
-        raise UserError("dualtrain_sharedproj learns from plain text: --set text=DIR --set general_teacher=hf:DIR")
+        raise UserError(
+            "dualtrain_sharedproj learns from plain text: --set text=DIR --set general_teacher=hf:DIR, or "
+            "--set student=hf:RUN/student of a run with general_only"
+        )
     general = pretrained_teacher(settings, "masked_lm")
     sequences = plain_text(settings, general)
+    if settings.whole_words:
+        sample = sequences.batch(np.arange(min(256, len(sequences))))["student"]
+        ids = sample["token_ids"][sample["padding_mask"] > 0]
+        require_words(general.tokenizer, np.bincount(ids, minlength=len(general.tokenizer.vocabulary)))
     vocabulary = learn_vocabulary(sequences, general.tokenizer, settings.vocab_size)
     sizes = narrow_sizes(general, settings.width)
     student = presets.student("bert_base", like=teacher, tokenizer=vocabulary, **sizes)
@@ -66,7 +98,12 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
         "learning_rate": settings.general_learning_rate,
         "batch_size": settings.general_batch_size,
         "source": MixedSequences(
-            sequences, general.tokenizer, vocabulary, settings.general_length, share=settings.share
+            sequences,
+            general.tokenizer,
+            vocabulary,
+            settings.general_length,
+            share=settings.share,
+            masking=Masking(whole_words=settings.whole_words),
         ),
         "teacher": mixed,
         "student": learner,
@@ -82,7 +119,8 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
         HardLabels(task="masked_lm", weight=settings.epsilon, name="masked_lm"),
     )
     stages.append(Stage("dual training", dual, epochs=settings.general_epochs, **common))
-    stages.append(settings.stage("fine-tuning", (HardLabels(task=data.task),)))
+    if not settings.general_only:
+        stages.append(fine_tuning)
     return settings.recipe(
         "dualtrain_sharedproj",
         teacher=teacher,

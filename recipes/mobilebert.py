@@ -8,22 +8,25 @@ The student is deep and thin: as many layers and heads as the teacher, the same 
 matched to layer without projections. Schedules: "auxiliary" (all losses together), "joint" (all layers first, then the predictions),
 "progressive" (layer after layer from the bottom up, what is below held still or at `lower_rate`, then the predictions).
 Teacher: an IB-BERT, whose embeddings, pooler and heads the student starts from; of another transformer only the word-piece table is
-taken (by SVD) and the embeddings are trained with the first layer. With `text` the schedule runs on plain text first, against
-`general_teacher`, a model for pre-training (MLM and next sentence) or masked LM; then on the task. LN₀ has no parameters. Weights 100,
-5000, 5 are the authors' code's, as are LAMB, weight decay 0.01 and clipping at 1 in pre-training.
+taken (by SVD) and the embeddings are trained with the first layer. With `text` the schedule runs on plain text, against
+`general_teacher`, a model for pre-training (MLM and next sentence) or masked LM, and the student is fine-tuned on the task, as in the
+paper (`soft_weight=0` for labels alone, as there); so is `student=hf:DIR`, the student of such a run. Without either the schedule runs
+on the task; `transfer_epochs` above 0 runs it there in any case. LN₀ has no parameters. Weights 100, 5000, 5 are the authors' code's,
+as are LAMB, weight decay 0.01 and clipping at 1 in pre-training.
 
 Idea:      thin layers with a wide body, so that every layer can copy its teacher's
 Command:   tfdistill train mobilebert --teacher IB_BERT_TEACHER --data tfds:glue/mrpc --out RUN
-Published: test, 25.3M: GLUE 77.7 (BERT-base 78.3), MRPC 88.8, SQuAD 1.1 dev 82.9/90.0, Pixel 4 62 ms (342 ms); TINY 15.1M: GLUE 75.8
+Published: test, 25.3M: GLUE 77.7 (BERT-base 78.3), MRPC 88.8, SQuAD 1.1 dev 82.9/90.0, Pixel 4 62 ms (342 ms)
+           TINY, 15.1M: GLUE 75.8, SQuAD 1.1 dev 81.4/88.6, Pixel 4 40 ms
 Cost:      a forward of a teacher twelve times as large in each step; 24·10K and 500K steps of 2048 sequences in the paper.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tfdistill import losses
 from tfdistill.data.masking import Masking
@@ -35,7 +38,7 @@ from tfdistill.models import presets
 from tfdistill.models.text import TextModel
 from tfdistill.recipe import Recipe, soft_and_hard_terms
 from tfdistill.recipes._shared import (
-    GeneralSettings,
+    SegmentedTextSettings,
     general_stages_only,
     make_student,
     plain_text,
@@ -44,7 +47,7 @@ from tfdistill.recipes._shared import (
 from tfdistill.stages import Stage, copy_encoder, progressive
 
 
-class Settings(GeneralSettings):
+class Settings(SegmentedTextSettings):
     student: str = Field(
         "mobilebert", description="mobilebert or mobilebert_tiny, whose sizes follow the teacher's; or hf:DIR"
     )
@@ -55,9 +58,13 @@ class Settings(GeneralSettings):
     )
     feature_weight: float = Field(1.0, ge=0, description="weight of the feature maps")
     attention_weight: float = Field(1.0, ge=0, description="weight of the attention")
-    transfer_epochs: float = Field(
-        1, gt=0, description="epochs for each layer, as many times the layers where they go together"
+    transfer_epochs: float | None = Field(
+        None,
+        ge=0,
+        description="on the task: epochs for each layer, as many times the layers where they go together; 0 fine-tunes alone. "
+        "1 by default, 0 with text or student=hf:DIR",
     )
+    general_transfer_epochs: float = Field(1, gt=0, description="the same on plain text")
     transfer_learning_rate: float = Field(
         1e-3, gt=0, description="peak learning rate of the transfer of layers on the task"
     )
@@ -66,6 +73,24 @@ class Settings(GeneralSettings):
     general_learning_rate: float = Field(1.5e-3, gt=0, description="peak learning rate on plain text")
     learning_rate: float = Field(1e-4, gt=0, description="peak learning rate of the predictions on the task")
     max_length: int = Field(128, ge=5, le=512, description="word pieces of an example")
+
+    @property
+    def task_transfer(self) -> float:
+        """Epochs of the transfer for each layer on the task; 0 for none."""
+        if self.transfer_epochs is None:
+            return float(self.text is None and not self.student.startswith("hf:"))
+        return self.transfer_epochs
+
+    @model_validator(mode="after")
+    def _what_is_set_is_read(self) -> Self:
+        epochs = ("transfer_epochs", "general_transfer_epochs", "transfer_learning_rate")
+        self.only_with(self.schedule != "auxiliary", "schedule=progressive or joint", *epochs)
+        self.only_with(self.schedule == "progressive", "schedule=progressive", "lower_rate")
+        self.only_with(self.task_transfer > 0, "transfer_epochs above 0", "transfer_learning_rate")
+        every = ("schedule", "lower_rate", "feature_weight", "attention_weight")
+        self.only_with(self.task_transfer > 0 or self.text is not None, "transfer_epochs above 0", *every)
+        self.only_with(not self.student.startswith("hf:"), "student=mobilebert or mobilebert_tiny", "bottleneck")
+        return self
 
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
@@ -79,8 +104,12 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
         stages = general_stages(student, settings)
         copied = True
     predictions = soft_and_hard_terms(data.task, settings.soft_weight, settings.temperature)
-    base = settings.stage("task", predictions, rows="all")
-    stages += schedule(base, student, teacher, settings, rate=settings.transfer_learning_rate, embeddings=not copied)
+    base = settings.stage("task", predictions)
+    if settings.task_transfer:
+        epochs, rate = settings.task_transfer, settings.transfer_learning_rate
+        stages += schedule(base, student, teacher, settings, epochs=epochs, rate=rate, embeddings=not copied)
+    else:
+        stages += (base,)
     return settings.recipe(
         "mobilebert",
         teacher=teacher,
@@ -144,33 +173,42 @@ def general_stages(student: TextModel, settings: Settings) -> tuple[Stage, ...]:
         learning_rate=settings.general_learning_rate,
         batch_size=settings.general_batch_size,
         optimizer="lamb",
-        source=plain_text(settings, general, student, Masking(), next_sentence=pairs),
+        source=plain_text(settings, general, student, Masking(whole_words=settings.whole_words), next_sentence=pairs),
         teacher=general,
         student=learner,
         keep_best=False,
     )
-    return schedule(base, learner, general, settings, rate=settings.general_learning_rate, embeddings=not copied)
+    epochs, rate = settings.general_transfer_epochs, settings.general_learning_rate
+    return schedule(base, learner, general, settings, epochs=epochs, rate=rate, embeddings=not copied)
 
 
 def schedule(
-    base: Stage, student: TextModel, teacher: TextModel, settings: Settings, *, rate: float, embeddings: bool
+    base: Stage,
+    student: TextModel,
+    teacher: TextModel,
+    settings: Settings,
+    *,
+    epochs: float,
+    rate: float,
+    embeddings: bool,
 ) -> tuple[Stage, ...]:
     """The transfer of the layers around or before `base`, the distillation of predictions (section 3.4)."""
     layers = layer_terms(student, teacher, settings)
     together = tuple(term for terms in layers for term in terms)
     if settings.schedule == "auxiliary":
-        return (replace(base, terms=base.terms + together),)
+        return (replace(base, terms=base.terms + together, rows="all"),)
     transfer = replace(
         base,
         name=f"{base.name}: transfer",
         terms=together,
-        epochs=settings.transfer_epochs,
+        epochs=epochs,
         learning_rate=rate,
+        rows="all",
         evaluations=1,
         keep_best=False,
     )
     if settings.schedule == "joint":
-        return (replace(transfer, epochs=settings.transfer_epochs * len(layers)), base)
+        return (replace(transfer, epochs=epochs * len(layers)), base)
     return (*progressive(transfer, student, layers, lower_rate=settings.lower_rate, embeddings=embeddings), base)
 
 

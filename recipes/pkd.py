@@ -9,16 +9,16 @@ a linear map bridges the widths. Grids of the paper: T {5, 10, 20}, α {.2, .5, 
 learning rate {5e-5, 2e-5, 1e-5}.
 
 Idea:      the student's [CLS] state follows the teacher's, layer by layer
-Command:   tfdistill train pkd --teacher TEACHER --data tfds:glue/mrpc --out RUN --set num_layers=6 --set max_length=128
+Command:   tfdistill train pkd --teacher TEACHER --data tfds:glue/mrpc --out RUN --set num_layers=6
 Published: test, 6 of 12 layers: SST-2 92.0, MRPC 85.0, QQP 70.7, MNLI 81.5/81.0, QNLI 89.0, RTE 65.5; 3 layers: MRPC 80.7.
 Cost:      a teacher forward in each step, beside the student's forward and backward.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tfdistill import losses, mapping
 from tfdistill.data.reading import Data
@@ -40,6 +40,13 @@ class Settings(CommonSettings):
     temperature: float = Field(10.0, gt=0, description="T")
     alpha: float = Field(0.5, ge=0, le=1, description="α, the share of the soft targets")
     beta: float = Field(100.0, ge=0, description="β, weight of the [CLS] states")
+    max_length: int = Field(128, ge=5, le=512, description="word pieces of an example")
+
+    @model_validator(mode="after")
+    def _what_is_set_is_read(self) -> Self:
+        self.only_with(self.alpha > 0, "alpha above 0", "temperature")
+        self.only_with(self.beta > 0, "beta above 0", "mapping")
+        return self
 
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
@@ -56,7 +63,7 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
         weight=settings.beta,
     )
     terms = (*soft_and_hard_terms(data.task, settings.alpha, settings.temperature), patient)
-    stage = settings.stage("patient", terms, rows="all")
+    stage = settings.stage("patient", terms)
     return settings.recipe(
         "pkd",
         teacher=teacher,

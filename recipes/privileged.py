@@ -16,7 +16,9 @@ Cost:      one teacher forward over the training texts; then as soft_targets.
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from tfdistill.data.textdata import TextData
 from tfdistill.match import HardLabels
@@ -32,12 +34,17 @@ class Settings(CommonSettings):
     temperature: float = Field(2.0, gt=0, description="T, of the teacher alone")
     soft_weight: float = Field(0.5, ge=0, le=1, description="λ, the share of the soft targets")
 
+    @model_validator(mode="after")
+    def _temperature_of_soft_targets(self) -> Self:
+        self.only_with(self.soft_weight > 0, "soft_weight above 0", "temperature")
+        return self
+
 
 def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
     settings = settings or Settings()
     soft = cross_entropy_term(data.task, settings.temperature, settings.soft_weight, student_temperature=1.0)
     terms = (soft, HardLabels(task=data.task, weight=1 - settings.soft_weight))
-    stage = settings.stage("generalized distillation", tuple(t for t in terms if t.weight), rows="all")
+    stage = settings.stage("generalized distillation", tuple(t for t in terms if t.weight))
     return settings.recipe(
         "privileged",
         teacher=teacher,

@@ -16,8 +16,10 @@ Cost:      a forward of the float student once, and rounding around every produc
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tfdistill.data.batching import Examples, dataset
 from tfdistill.data.reading import Data, read_split
@@ -35,6 +37,11 @@ class Settings(CommonSettings):
     soft_weight: float = Field(1.0, ge=0, le=1, description="λ, the share of the soft targets")
     calibration_rows: int = Field(200, ge=1, description="training rows from which the ranges start")
 
+    @model_validator(mode="after")
+    def _temperature_of_soft_targets(self) -> Self:
+        self.only_with(self.soft_weight > 0, "soft_weight above 0", "temperature")
+        return self
+
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     settings = settings or Settings()
@@ -48,5 +55,5 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
         teacher=teacher,
         student=student,
         data=data,
-        stages=(settings.stage("quantization", terms, rows="all"),),
+        stages=(settings.stage("quantization", terms),),
     )

@@ -18,8 +18,9 @@ Cost:      one teacher forward over the training texts, then half the teacher's 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tfdistill import losses, mapping
 from tfdistill.data.reading import Data
@@ -44,6 +45,12 @@ class Settings(CommonSettings):
     labelled_epochs: float = Field(1, gt=0, description="passes over it")
     hidden_weight: float = Field(0.0, ge=0, description="weight of the hidden-state loss; 0 is the paper's method")
 
+    @model_validator(mode="after")
+    def _what_is_set_is_read(self) -> Self:
+        self.only_with(not self.pretrain_on_soft_targets, "pretrain_on_soft_targets=false", "soft_weight")
+        self.only_with(self.labelled is not None, "labelled=DIR", "labelled_epochs")
+        return self
+
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     settings = settings or Settings()
@@ -58,7 +65,7 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
         texts = LabelledTexts(Path(settings.labelled), student.tokenizer, student.num_outputs)
         soft = soft_and_hard_terms(data.task, 1.0, settings.temperature)
         stages.append(settings.stage("labelled texts", soft, source=texts, epochs=settings.labelled_epochs))
-    stages.append(settings.stage("soft targets", terms, rows="all"))
+    stages.append(settings.stage("soft targets", terms))
     if first:
         stages.append(settings.stage("hard labels", (HardLabels(task=data.task),)))
     return settings.recipe(

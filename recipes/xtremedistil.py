@@ -9,8 +9,10 @@
 Student: word-piece embedding (300, SVD of the teacher's table), BiLSTM of 600 in each direction, maximum over the positions, head.
 In stages 2 and 3 everything but the head is held still first; then one part more from the top down takes part at a time, each step
 going on until the dev score no longer rises and ending with its best weights. `pseudo_labels` adds the teacher's most probable class
-as a label (joint version). Unlabelled text is the data's split "unlabelled"; the labelled text is read in stages 1 and 2 too.
-`layer` is the teacher's, the last by default (7 of 12 in the multilingual work); `representation=mse` is the authors' code.
+as the label of texts that have none (joint version). Unlabelled text is the data's split "unlabelled"; the labelled text is read in
+stages 1 and 2 too. `layer` is the teacher's, the last by default (7 of 12 in the multilingual work); `representation=mse` is the
+authors' code. The paper writes logit(p_t) for the target of stage 2. Here it is z_t, what the teacher's head says: its softmax
+is p_t, which leaves z_t open but for a constant in each text, and the student learns that too.
 
 Idea:      much unlabelled text carries a large teacher over to a BiLSTM, stage by stage
 Command:   tfdistill train xtremedistil --teacher TEACHER --data DATA --out RUN
@@ -20,14 +22,14 @@ Cost:      a teacher forward in each step of stage 1, one over all texts for sta
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tfdistill import losses
 from tfdistill.data.textdata import TextData
 from tfdistill.errors import UserError
-from tfdistill.match import HardLabels, Match, Term
+from tfdistill.match import HardLabels, Match, PseudoLabels, Term
 from tfdistill.models.presets import bilstm
 from tfdistill.models.text import TextModel
 from tfdistill.recipe import Recipe, soft_term
@@ -46,10 +48,18 @@ class Settings(CommonSettings):
     hard_weight: float = Field(1.0, ge=0, description="joint: weight of the labels")
     soft_weight: float = Field(1.0, ge=0, description="joint: weight of the soft targets")
     representation_weight: float = Field(1.0, ge=0, description="joint: weight of the representation")
-    pseudo_labels: float = Field(0.0, ge=0, description="joint: weight of the teacher's classes as labels")
+    pseudo_labels: float = Field(
+        0.0, ge=0, description="joint: weight of the teacher's classes as labels of unlabelled text"
+    )
     embedding_size: int = Field(300, ge=1, description="width of the embedding, at most the teacher's")
     lstm_size: int = Field(600, ge=1, description="width of the LSTM in each direction")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout before the head")
+
+    @model_validator(mode="after")
+    def _weights_of_the_joint_version(self) -> Self:
+        weights = ("hard_weight", "soft_weight", "representation_weight", "pseudo_labels")
+        self.only_with(self.version == "joint", "version=joint", *weights)
+        return self
 
 
 def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
@@ -57,6 +67,11 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
     if teacher.width("hidden_states") is None or teacher.family == "bilstm":
         raise UserError(
             f"the teacher is a {teacher.family} model; xtremedistil learns from the [CLS] state of a transformer"
+        )
+    if settings.pseudo_labels and (data.task != "classification" or "unlabelled" not in data.splits):
+        raise UserError(
+            f"pseudo_labels are classes of unlabelled text; {data.name} is for {data.task} and has the splits "
+            f"{', '.join(data.splits)}: expected classification and a split 'unlabelled', or leave pseudo_labels out"
         )
     student = bilstm(
         teacher,
@@ -71,15 +86,11 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
     labels = HardLabels(task=data.task)
     common: dict[str, Any] = {"optimizer": "adam", "patience": settings.patience}
     if settings.version == "joint":
-        stages: tuple[Stage, ...] = (
-            settings.stage("joint", joint_terms(teacher, data.task, settings), rows="all", **common),
-        )
+        stages: tuple[Stage, ...] = (settings.stage("joint", joint_terms(teacher, data.task, settings), **common),)
     else:
-        logits = settings.stage("logits", (Match(losses.half_squared_distance),), rows="all", **common)
+        logits = settings.stage("logits", (Match(losses.half_squared_distance),), **common)
         stages = (
-            settings.stage(
-                "representation", (representation_term(teacher, settings),), rows="all", monitor="loss", **common
-            ),
+            settings.stage("representation", (representation_term(teacher, settings),), monitor="loss", **common),
             *gradual_unfreezing(logits, student),
             *gradual_unfreezing(settings.stage("labels", (labels,), **common), student),
         )
@@ -112,5 +123,5 @@ def joint_terms(teacher: TextModel, task: str, settings: Settings) -> tuple[Term
         representation_term(teacher, settings, settings.representation_weight),
     )
     if settings.pseudo_labels:
-        terms += (Match(losses.pseudo_labels, weight=settings.pseudo_labels),)
+        terms += (PseudoLabels(weight=settings.pseudo_labels),)
     return tuple(term for term in terms if term.weight)

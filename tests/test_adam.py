@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from helpers import mirrored
 
-from tfdistill.adam import FusedAdam
+from tfdistill.adam import FusedAdam, row_sums
 from tfdistill.optimizers import make_optimizer
 
 GRADIENTS = np.random.default_rng(0).normal(size=(4, 5, 3)).astype("float32")
@@ -48,6 +48,25 @@ def test_rows_in_every_batch_move_as_in_adam_and_others_stay() -> None:
     np.testing.assert_allclose(moved, expected, atol=1e-6)
     start = np.linspace(-1, 1, 15, dtype="float32").reshape(5, 3)
     np.testing.assert_array_equal(moved[[0, 2, 4]], start[[0, 2, 4]])
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_static_shapes_give_the_same_rows(compiled: bool) -> None:
+    sparse = [_slices([3, 1, 3], np.stack([g[3] / 2, g[1], g[3] / 2])) for g in GRADIENTS]
+    variable = keras.Variable(np.linspace(-1, 1, 15, dtype="float32").reshape(5, 3))
+    optimizer = FusedAdam(0.01, static=True)
+    optimizer.build([variable])
+    step = tf.function(lambda gradient: optimizer.apply([gradient]), jit_compile=compiled)
+    for gradient in sparse:
+        step(gradient)
+    np.testing.assert_allclose(variable.numpy(), _run(FusedAdam(0.01), sparse), atol=1e-6)
+
+
+def test_sums_of_rows() -> None:
+    rows, values = row_sums(tf.constant([3, 1, 3, 0]), tf.constant([[1.0], [2.0], [4.0], [8.0]]))
+    assert rows.numpy().tolist() == [0, 1, 3, 3] and values.numpy().ravel().tolist() == [8, 2, 5, 5]
+    rows, values = row_sums(tf.constant([3, 1, 3, 0]), tf.constant([[1.0], [2.0], [4.0], [8.0]]), once=True)
+    assert rows.numpy().tolist() == [0, 1, 3, 3] and values.numpy().ravel().tolist() == [8, 2, 5, 0]
 
 
 def test_lazy_differs_from_adam_where_a_row_pauses_and_eager_does_not() -> None:

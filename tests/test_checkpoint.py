@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import pytest
 from filelock import FileLock
+from helpers import mirrored
 
 from tfdistill import checkpoint, finetune, runner
 from tfdistill.checkpoint import Checkpoints, groups_of
@@ -28,6 +29,7 @@ from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.models.text import TextModel
 from tfdistill.recipe import Recipe, parse_settings
 from tfdistill.recipes import find
+from tfdistill.reproducible import reproducible
 from tfdistill.run_directory import run
 from tfdistill.stopping import exits_on_signals
 from tfdistill.watch import Watch
@@ -264,6 +266,41 @@ def test_what_was_damaged_is_done_again(whole, half, tmp_path, capsys):
     result = run(make(), out, seed=1)  # goes on by itself: the recipe is the same
     assert "000002 is damaged" in capsys.readouterr().err
     assert same(result.student, whole[1].student) and result.curve == whole[1].curve
+
+
+def test_other_devices_are_said_and_end_the_bit_for_bit(half, whole, tmp_path, capsys, monkeypatch):
+    first = json.loads((whole[0] / "run.json").read_text("utf-8"))["reproducible"]
+    assert (first["strategy"], first["replicas"], first["bit_for_bit"]) == ("one", 1, True) and "changed" not in first
+    out = shutil.copytree(half, tmp_path / "run")
+    said = json.loads((out / "run.json").read_text("utf-8"))
+    said["reproducible"] |= {"strategy": "mirrored", "replicas": 2, "needs": "what an older version said"}
+    (out / "run.json").write_text(json.dumps(said), "utf-8")
+    capsys.readouterr()
+    stopped(monkeypatch, out, make(), 0, 8)
+    told = [line for line in capsys.readouterr().err.splitlines() if "since the run began" in line]
+    changes = ['strategy is "one", there "mirrored"', "replicas is 1, there 2"]
+    assert told == [f"since the run began, {'; '.join(changes)}: the last digits may now be others than without a stop"]
+    run(make(), out, seed=1)  # goes on once more, with nothing new to say
+    assert "since the run began" not in capsys.readouterr().err
+    now = json.loads((out / "run.json").read_text("utf-8"))["reproducible"]
+    assert (now["strategy"], now["replicas"], now["bit_for_bit"], now["changed"]) == ("one", 1, False, changes)
+
+
+def test_a_run_from_before_devices_were_noted_goes_on_without_a_word(half, tmp_path, capsys):
+    out = shutil.copytree(half, tmp_path / "run")
+    said = json.loads((out / "run.json").read_text("utf-8"))
+    del said["reproducible"]["strategy"], said["reproducible"]["replicas"]
+    (out / "run.json").write_text(json.dumps(said), "utf-8")
+    capsys.readouterr()
+    run(make(), out, seed=1)
+    assert "since the run began" not in capsys.readouterr().err
+    assert json.loads((out / "run.json").read_text("utf-8"))["reproducible"]["bit_for_bit"] is True
+
+
+def test_two_devices_are_noted():
+    with mirrored().scope():
+        now = reproducible()
+    assert (now["strategy"], now["replicas"]) == ("mirrored", 2)
 
 
 def test_a_run_that_is_done_is_not_run_again(whole, capsys, monkeypatch):

@@ -27,7 +27,8 @@ def run(path: Path, parameters: int = 100, test: dict | None = TEST, dev: dict |
 
 def bundle(path: Path, parameters: int = 100, **more) -> Path:
     path.mkdir(parents=True)
-    said = {"family": "bert", "parameters": parameters, "quantization": "dynamic_int8", "parity": {"accuracy": 0.81}}
+    said = {"family": "bert", "parameters": parameters, "quantization": "dynamic_int8"}
+    said |= {"parity": {"metric": "accuracy", "accuracy": 0.81}, "test": {"metric": "f1", "f1": 0.7, "accuracy": 0.6}}
     files = {"files": {"model.tflite": {"bytes": 123_456}}}
     (path / "manifest.json").write_text(json.dumps({**said, **files, **more}))
     return path
@@ -96,9 +97,11 @@ def test_other_data_is_not_compared(runs, tmp_path):
 
 def test_bundles(runs, tmp_path):
     inside = bundle(runs[1] / "int8", 98)
-    apart = bundle(tmp_path / "bundle [x]", 98, latency_ms={"median": 1.5})
+    apart = bundle(tmp_path / "bundle [x]", 98, latency={"latency_ms": {"median": 1.5}})
     bench = tmp_path / "bench.json"
-    bench.write_text(json.dumps({str(inside): {"latency_ms": {"median": 2.5, "p90": 3.0}}}))
+    cases = [(1, 16, 1.0), (2, 64, 2.0), (1, 64, 2.5)]
+    measured = [{"threads": threads, "tokens": tokens, "latency_ms": {"median": ms}} for threads, tokens, ms in cases]
+    bench.write_text(json.dumps({str(inside): measured}))
     rows = compare([*runs, inside, apart], bench=bench, split="dev")
     assert [(row.kind, row.of) for row in rows] == [
         ("teacher", None), ("run", None), ("bundle", str(runs[1])), ("bundle", None)
@@ -108,7 +111,10 @@ def test_bundles(runs, tmp_path):
     assert first.factor == second.factor == pytest.approx(750 / 98)
     assert first.kept == second.kept == pytest.approx(0.81 / 0.9)
     assert second.latency_ms == 1.5
-    assert compare([apart], split="test")[0].score is None  # export measures on dev
+    (row,) = compare([apart], split="test")
+    assert (row.split, row.metric, row.score) == ("test", "f1", 0.7)
+    (row,) = compare([bundle(tmp_path / "unmeasured", test=None)], split="test")
+    assert (row.split, row.metric, row.score, row.latency_ms) == (None, None, None, None)
     shown = text(rows)
     assert "dynamic_int8" in shown and "2.50" in shown and "bundle [x]" in shown
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfdistill import corpus_steps
+from tfdistill import corpus_steps, losses
 from tfdistill.corpus_command import make
 from tfdistill.corpus_steps import Work, spans_of
 from tfdistill.data import storage
@@ -26,8 +26,10 @@ from tfdistill.data.masking import Masking
 from tfdistill.data.plain_text import Span, clean, documents, sentences, spans
 from tfdistill.data.shards import LabelledTexts, ShardedCorpus, check, read_text
 from tfdistill.data.tokenize import Tokenizer
+from tfdistill.distiller import Distiller
 from tfdistill.errors import UserError
 from tfdistill.load import save
+from tfdistill.match import Match
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.text import TextModel
 
@@ -236,6 +238,25 @@ def test_texts_come_with_the_teachers_logits(tmp_path, teacher):
         np.testing.assert_array_equal(batch["teacher_features"]["logits"], logits)
     with pytest.raises(UserError, match="logits of 2 classes; expected 3"):
         LabelledTexts(tmp_path / "labelled", teacher.tokenizer, 3)
+
+
+def test_a_batch_with_fewer_rows_than_workers_leaves_some_without_any(tmp_path, teacher):
+    """The part without rows goes through a step as any other, and adds nothing."""
+    texts = LabelledTexts(labelled(tmp_path, held_out=0.0), teacher.tokenizer, 2)
+    assert len(texts) == 60
+    whole, *parts = (
+        list(texts.dataset(59, seed=1, worker=worker).as_numpy_iterator()) for worker in ((0, 1), (0, 2), (1, 2))
+    )
+    sizes = [[len(batch["student"]["token_ids"]) for batch in some] for some in (whole, *parts)]
+    assert sorted(zip(*sizes, strict=True)) == [(1, 1, 0), (59, 30, 29)]
+    (empty,) = (batch for batch in parts[1] if not len(batch["student"]["token_ids"]))
+    assert empty["student"]["padding_mask"].shape == (0, 4) and empty["teacher_features"]["logits"].shape == (0, 2)
+    assert empty["teacher_features"]["logits"].dtype == np.float32
+    distiller = Distiller(teacher, None, [Match(losses.soft_kl, options={"temperature": 2.0})])
+    distiller.compile(optimizer=keras.optimizers.SGD(1.0))
+    before = teacher.get_weights()
+    assert distiller.train_on_batch(empty, return_dict=True)["loss"] == 0.0
+    assert all(np.array_equal(one, other) for one, other in zip(before, teacher.get_weights(), strict=True))
 
 
 def test_a_recipe_learns_from_labelled_texts_and_pretraining_from_shards(tmp_path, teacher, tfdistill):

@@ -211,7 +211,53 @@ def test_spans_are_found_among_real_positions():
     assert losses.span_kl(logits, logits + 5.0, mask=mask).numpy() == pytest.approx([0.0], abs=1e-6)
 
 
-TOKEN_LOSSES = ["soft_kl", "soft_cross_entropy", "logits_mse", "hidden_mse", "cosine", "feature_map"]
+def test_span_kl_is_tempered_and_a_mean_over_start_and_end():
+    student = np.zeros((1, 3, 2), "float32")
+    teacher = np.array([[[0.0, 0.0], [2 * np.log(3.0), 0.0], [99.0, -99.0]]], "float32")
+    value = losses.span_kl(student, teacher, temperature=2.0, mask=np.array([[1, 1, 0]]))
+    # T²/2 times the KL of (1/4, 3/4) from (1/2, 1/2) for the start, and nothing for the end.
+    assert value.numpy() == pytest.approx([2 * (0.25 * np.log(0.5) + 0.75 * np.log(1.5))], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["span_cross_entropy", "span_kl", "sparse_cross_entropy"])
+def test_padding_changes_neither_answers_nor_labelled_tokens(name):
+    rng = np.random.default_rng(4)
+    student, teacher = (rng.normal(size=(2, 5, 2)).astype("float32") for _ in range(2))
+    mask = np.pad(np.ones((2, 5), "int32"), [(0, 0), (0, 3)])
+    found = []
+    for pad, real in ((0, None), (3, mask)):
+        ours, theirs = (
+            np.pad(z, [(0, 0), (0, pad), (0, 0)], constant_values=v) for z, v in ((student, 40), (teacher, -40))
+        )
+        tokens = np.pad([[0, 1, -1, 1, 0], [1, 1, 0, -1, -1]], [(0, 0), (0, pad)], constant_values=-1)
+        arguments = {
+            "span_cross_entropy": ([[1, 3], [0, 4]], {"mask": real}),
+            "span_kl": (theirs, {"mask": real, "temperature": 2.0}),
+            "sparse_cross_entropy": (tokens, {}),
+        }
+        targets, options = arguments[name]
+        variable = tf.Variable(ours)
+        with tf.GradientTape() as tape:
+            value = getattr(losses, name)(variable, np.asarray(targets), **options)
+            sums, counts = value if isinstance(value, tuple) else (value, tf.ones_like(value))
+            total = tf.reduce_sum(sums) / tf.reduce_sum(counts)
+        gradient = tape.gradient(total, variable).numpy()
+        assert np.isfinite(gradient).all() and not gradient[:, 5:].any()
+        found.append((total.numpy(), gradient[:, :5]))
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-5)
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-4, atol=1e-6)
+
+
+TOKEN_LOSSES = [
+    "soft_kl",
+    "soft_cross_entropy",
+    "soft_binary_cross_entropy",
+    "logits_mse",
+    "half_squared_distance",
+    "hidden_mse",
+    "cosine",
+    "feature_map",
+]
 
 
 @pytest.mark.parametrize("name", [*TOKEN_LOSSES, "attention_mse", "attention_cross_entropy"])

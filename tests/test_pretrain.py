@@ -10,7 +10,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from filelock import FileLock
 from helpers import mirrored
+from safetensors.numpy import load_file
 
 from tfdistill import cli
 from tfdistill import pretrain as module
@@ -18,10 +20,12 @@ from tfdistill.data.corpus import PlainText
 from tfdistill.data.masking import Masking
 from tfdistill.data.tokenize import Tokenizer
 from tfdistill.errors import UserError
+from tfdistill.execution import Execution, set_precision
 from tfdistill.load import load
+from tfdistill.masked_lm import evaluate, make_model
 from tfdistill.models import presets
 from tfdistill.models.text import TextModel
-from tfdistill.pretrain import Duration, Settings, evaluate, make_model, parse_config, pretrain
+from tfdistill.pretrain import Duration, Settings, parse_config, pretrain
 
 WORDS = [f"w{a}" for a in "abcdefghijklmnopqrstuvwxyz"]
 SMALL = {
@@ -154,75 +158,219 @@ def test_a_frozen_encoder_stays(tmp_path: Path, text: str, tokenizer: Tokenizer)
     assert model.encoder.trainable
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_been(
-    tmp_path: Path, text: str, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With dropout; Ctrl-C in the middle leaves a checkpoint that transformers' layout reads, and --resume ends the same."""
-
-    def run(out: Path, **kwargs: Any) -> TextModel:
-        keras.utils.set_random_seed(3)
-        model = small(tokenizer, dropout=0.1)
-        pretrain(model, text, out, duration=Duration(steps=12), settings=SETTINGS, seed=3, **kwargs)
-        return model
-
-    whole = run(tmp_path / "whole").get_weights()
-
-    original = module._Pretraining.on_train_batch_end
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, by: type[BaseException] = KeyboardInterrupt) -> None:
+    original = module.Pretraining.on_train_batch_end
 
     def interrupt(self: Any, batch: int, logs: Any = None) -> None:
         original(self, batch, logs)
-        if self.step == 7:
-            raise KeyboardInterrupt
+        if self.step == step:
+            raise by
 
-    monkeypatch.setattr(module._Pretraining, "on_train_batch_end", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "cut")
-    monkeypatch.undo()
-    monkeypatch.setenv("TFDISTILL_CACHE", str(tmp_path / "cache"))
-    assert json.loads((tmp_path / "cut" / "run.json").read_text())["state"] == "interrupted"
-    assert load(tmp_path / "cut" / "checkpoint").task == "masked_lm"
-
-    resumed = run(tmp_path / "cut", resume=True).get_weights()
-    for one, other in zip(whole, resumed, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-6)
-    assert not (tmp_path / "cut" / "checkpoint").exists()
-    said = [json.loads((tmp_path / name / "run.json").read_text())["scores"] for name in ("whole", "cut")]
-    assert said[0]["held_out_before"] == said[1]["held_out_before"]
+    monkeypatch.setattr(module.Pretraining, "on_train_batch_end", interrupt)
 
 
-def test_what_cannot_be_resumed(
+def same_results(one: Path, other: Path) -> None:
+    """Bit for bit: the model, the scores and the log, but for its times."""
+    files = [(out / "student" / "model.safetensors").read_bytes() for out in (one, other)]
+    assert files[0] == files[1]
+    said = [json.loads((out / "run.json").read_text())["scores"] for out in (one, other)]
+    assert said[0] == said[1]
+    logs = [[json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()] for out in (one, other)]
+    assert [{**line, "time": 0} for line in logs[0]] == [{**line, "time": 0} for line in logs[1]]
+
+
+class Killed(BaseException):
+    """Ends a run at once, as SIGKILL does: nothing in the library catches it."""
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(
+    tmp_path: Path,
+    text: str,
+    tokenizer: Tokenizer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With dropout; Ctrl-C in the middle leaves a checkpoint and the model, and the same call ends with the same bits."""
+
+    def run(out: Path, **kwargs: Any) -> Any:
+        keras.utils.set_random_seed(3)
+        model = small(tokenizer, dropout=0.1)
+        return pretrain(model, text, out, duration=Duration(steps=12), settings=SETTINGS, seed=3, **kwargs)
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    result = run(whole)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 7)
+        with pytest.raises(KeyboardInterrupt):
+            run(cut)
+    assert json.loads((cut / "run.json").read_text())["state"] == "interrupted"
+    assert load(cut / "checkpoint").task == "masked_lm"
+    assert len((cut / "log.jsonl").read_text().splitlines()) == 1
+
+    # Killed after step 9, with a checkpoint at each: nothing is saved on the way out.
+    with monkeypatch.context() as patch:
+        stop_at(patch, 9, by=Killed)
+        with pytest.raises(Killed):
+            run(cut, checkpoint_seconds=0.0, keep=3)
+    assert len(list((cut / "resume").glob("0*"))) == 3
+    (cut / "resume" / ".000009.x").mkdir()  # what it was writing
+    (cut / "log.jsonl").write_text('{"step": 6')
+
+    # Killed in the last scoring: that is done again.
+    def scoring(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tfdistill.pretraining.evaluate", scoring)
+        with pytest.raises(Killed):
+            run(cut, resume=True, checkpoint_seconds=0.0)
+
+    resumed = run(cut)
+    assert "going on from step 11" in capsys.readouterr().err
+    same_results(whole, cut)
+    assert sorted(path.name for path in cut.iterdir()) == ["log.jsonl", "run.json", "student"]
+    assert json.loads((cut / "run.json").read_text())["went_on_from"] == ["step 7", "step 9", "step 11"]
+
+    # Done is done.
+    again = run(cut)
+    assert "it is done" in capsys.readouterr().err
+    assert (again.before, again.after, again.steps) == (result.before, result.after, 12)
+    for one, other in zip(again.model.get_weights(), resumed.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_signal_while_it_scores_loses_no_scoring(
     tmp_path: Path, text: str, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UserError, match="no checkpoint to go on from"):
-        pretrain(small(tokenizer), text, tmp_path / "none", resume=True, settings=SETTINGS)
+    def run(out: Path) -> None:
+        pretrain(small(tokenizer), text, out, duration=Duration(steps=4), settings=SETTINGS)
 
-    def interrupt(self: Any, batch: int, logs: Any = None) -> None:
+    run(tmp_path / "whole")
+
+    def scoring(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module._Pretraining, "on_train_batch_end", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        pretrain(small(tokenizer), text, tmp_path / "run", settings=SETTINGS)
-    with pytest.raises(UserError, match="--resume: seed was 0 and is 1"):
-        pretrain(small(tokenizer), text, tmp_path / "run", settings=SETTINGS, resume=True, seed=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("tfdistill.pretraining.evaluate", scoring)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "cut")
+    assert not (tmp_path / "cut" / "log.jsonl").exists()
+    run(tmp_path / "cut")
+    assert json.loads((tmp_path / "cut" / "run.json").read_text())["went_on_from"] == ["step 2"]
+    same_results(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_what_cannot_be_gone_on_with(
+    tmp_path: Path, text: str, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+
+    def run(**options: Any) -> None:
+        pretrain(small(tokenizer), text, out, **{"settings": SETTINGS, "duration": Duration(steps=5), **options})
+
+    with pytest.raises(UserError, match="holds no run to go on with"):
+        run(resume=True)
+    assert not out.exists()
+    with monkeypatch.context() as patch:
+        stop_at(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    with FileLock(out / ".lock"), pytest.raises(UserError, match="another process trains into"):
+        run()
+    with pytest.raises(UserError, match=r"holds another run: seed is 1, there 0; choose another --out, or --force"):
+        run(seed=1)
+    with pytest.raises(UserError, match=r"holds another run: execution\.precision is"):
+        run(execution=Execution("bf16"))
+    with pytest.raises(UserError, match=r"duration\.steps is 6, there 5; .*--resume to go on for another duration"):
+        run(duration=Duration(steps=6))
+    with pytest.raises(UserError, match="--force and --resume were given"):
+        run(force=True, resume=True)
+    run(duration=Duration(steps=6), resume=True)
+    assert json.loads((out / "run.json").read_text())["steps"] == 6
+    with pytest.raises(UserError, match=r"duration\.steps is 7, there 6; choose another --out, or --force"):
+        run(duration=Duration(steps=7), resume=True)
+    Path(text).write_text(Path(text).read_text() + "\n\nWa wb wc wd we wf wg.", encoding="utf-8")
+    with pytest.raises(UserError, match=r"holds another run: corpus\."):
+        run(duration=Duration(steps=6))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("keep me")
     with pytest.raises(UserError, match="exists and is not empty"):
-        pretrain(small(tokenizer), text, tmp_path / "run", settings=SETTINGS)
+        pretrain(small(tokenizer), text, tmp_path / "mine", settings=SETTINGS, force=True)
+
+
+def test_a_damaged_checkpoint_is_skipped_and_an_old_one_is_said(
+    tmp_path: Path,
+    text: str,
+    tokenizer: Tokenizer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "run"
+
+    def run(**options: Any) -> None:
+        pretrain(small(tokenizer), text, out, settings=SETTINGS, duration=Duration(steps=4), **options)
+
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3, by=Killed)
+        with pytest.raises(Killed):
+            run(checkpoint_seconds=0.0)
+    newest = max((out / "resume").glob("0*")) / "arrays.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    run()
+    told = capsys.readouterr().err
+    assert "is damaged (arrays.safetensors has another checksum); going on from the checkpoint before it" in told
+    assert "going on from step 2" in told
+
+    said = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps({**said, "state": "interrupted"}))
+    (out / "checkpoint").mkdir()
+    (out / "checkpoint" / "training.json").write_text("{}")
+    with pytest.raises(UserError, match=r"holds a run of an older version, whose checkpoint .* is not read any more"):
+        run()
+    assert (out / "checkpoint" / "training.json").is_file()
+    run(force=True)
+    assert json.loads((out / "run.json").read_text())["state"] == "done"
+
+
+@pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"jit": True}], ids=["bf16", "jit"])
+def test_other_ways_to_compute_steps(tmp_path: Path, text: str, tokenizer: Tokenizer, changes: dict[str, Any]) -> None:
+    execution = Execution(**changes)
+    set_precision(execution.precision)
+    try:
+        model = small(tokenizer, "pretraining")
+    finally:
+        set_precision("float32")
+    settings = SETTINGS.model_copy(update={"evaluations": 1})
+    result = pretrain(
+        model,
+        text,
+        tmp_path / "run",
+        objective="mlm+nsp",
+        duration=Duration(steps=20),
+        settings=settings,
+        execution=execution,
+    )
+    assert result.after["masked_loss"] < result.before["masked_loss"]
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["execution"] == changes
+    kinds = {value.dtype for value in load_file(tmp_path / "run" / "student" / "model.safetensors").values()}
+    assert kinds == {np.dtype("float32")}
 
 
 @pytest.mark.slow  # a machine that pauses for seconds would fail it
 def test_minutes_end_the_run_and_the_learning_rate(tmp_path: Path, text: str, tokenizer: Tokenizer) -> None:
     rates: list[float] = []
-    original = module._Pretraining.on_train_batch_end
+    original = module.Pretraining.on_train_batch_end
 
-    class Watched(module._Pretraining):
+    class Watched(module.Pretraining):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             original(self, batch, logs)
             rates.append(float(self._schedule(self.step)))
 
-    module_class, module._Pretraining = module._Pretraining, Watched  # type: ignore[misc]
+    module_class, module.Pretraining = module.Pretraining, Watched  # type: ignore[misc]
     try:
         result = pretrain(small(tokenizer), text, tmp_path / "run", duration=Duration(minutes=0.1), settings=SETTINGS)
     finally:
-        module._Pretraining = module_class  # type: ignore[misc]
+        module.Pretraining = module_class  # type: ignore[misc]
     assert result.seconds >= 6 and result.steps == len(rates)
     assert rates[-1] < 0.2 * max(rates)
     assert result.after["masked_loss"] < result.before["masked_loss"]

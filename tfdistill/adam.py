@@ -14,15 +14,16 @@ class FusedAdam(keras.optimizers.Adam):
     Keras writes the update as some fifteen operations for each variable; this is one, which traces faster and goes over
     memory once. Gradients of embedding tables (`tf.IndexedSlices`) move only the rows in them: moments of rows that a batch
     does not read stay as they are ("lazy Adam"), where Adam would let them decay and go on moving those rows. On a table of 30,522
-    rows the dense update costs more than all else in a small student's step. `lazy=False` gives Adam itself, which is also
-    what compiles under XLA.
+    rows the dense update costs more than all else in a small student's step. `lazy=False` gives Adam itself.
+    `static=True` gives lazy Adam without a shape that depends on the batch's ids, for XLA: a row that is read n times is updated
+    n times to the same value.
     """
 
-    def __init__(self, *args: Any, lazy: bool = True, **kwargs: Any):
+    def __init__(self, *args: Any, lazy: bool = True, static: bool = False, **kwargs: Any):
         super().__init__(*args, **kwargs)
         if self.amsgrad:
             raise ValueError("FusedAdam has no amsgrad; use keras.optimizers.Adam")
-        self.lazy = lazy
+        self.lazy, self.static = lazy, static
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         index = self._get_variable_index(variable)
@@ -47,14 +48,36 @@ class FusedAdam(keras.optimizers.Adam):
                 grad=tf.cast(tf.convert_to_tensor(gradient), kind),
             )
             return
-        rows, place = tf.unique(gradient.indices)
-        summed = tf.math.unsorted_segment_sum(tf.cast(gradient.values, kind), place, tf.size(rows))
+        rows, summed = (row_sums if self.static else _unique_row_sums)(gradient.indices, tf.cast(gradient.values, kind))
         first = beta_1 * tf.raw_ops.ResourceGather(resource=m, indices=rows, dtype=kind) + (1 - beta_1) * summed
         second = beta_2 * tf.raw_ops.ResourceGather(resource=v, indices=rows, dtype=kind) + (1 - beta_2) * summed**2
         change = rate * tf.sqrt(1 - power_2) / (1 - power_1) * first / (tf.sqrt(second) + epsilon)
         tf.raw_ops.ResourceScatterUpdate(resource=m, indices=rows, updates=first)
         tf.raw_ops.ResourceScatterUpdate(resource=v, indices=rows, updates=second)
-        tf.raw_ops.ResourceScatterSub(resource=variable.handle, indices=rows, updates=change)
+        if self.static:
+            new = tf.raw_ops.ResourceGather(resource=variable.handle, indices=rows, dtype=kind) - change
+            tf.raw_ops.ResourceScatterUpdate(resource=variable.handle, indices=rows, updates=new)
+        else:
+            tf.raw_ops.ResourceScatterSub(resource=variable.handle, indices=rows, updates=change)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "lazy": self.lazy}
+        return {**super().get_config(), "lazy": self.lazy, "static": self.static}
+
+
+def _unique_row_sums(indices: Any, values: Any) -> tuple[Any, Any]:
+    """(each row once, the sum of its values)."""
+    rows, place = tf.unique(indices)
+    return rows, tf.math.unsorted_segment_sum(values, place, tf.size(rows))
+
+
+def row_sums(indices: Any, values: Any, once: bool = False) -> tuple[Any, Any]:
+    """(rows in ascending order, as often as they are there; the sum of the row's values at each of them).
+
+    Shapes are those of `indices` (n,) and `values` (n, H). With `once` the sum stands at the first of equal rows, and 0 at the others.
+    """
+    order = tf.argsort(indices, stable=True)
+    rows, values = tf.gather(indices, order), tf.gather(values, order)
+    first = tf.concat([tf.ones_like(rows[:1]), tf.cast(rows[1:] != rows[:-1], rows.dtype)], 0)
+    place = tf.cumsum(first) - 1
+    summed = tf.gather(tf.math.unsorted_segment_sum(values, place, tf.shape(rows)[0]), place)
+    return rows, summed * tf.cast(first, summed.dtype)[:, None] if once else summed

@@ -41,6 +41,13 @@ DataOption = Annotated[
         "demo:movie-snippets",
     ),
 ]
+OptionalDataOption = Annotated[str | None, *DataOption.__metadata__]
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        "--task", help="glue/TASK: its data (tfds:glue/TASK unless --data says where) and its published settings"
+    ),
+]
 OutOption = Annotated[Path, typer.Option("--out", help="directory to write")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="key=value, changes one setting; may be repeated")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="seed of everything random")]
@@ -57,13 +64,22 @@ CheckpointOption = Annotated[
 ]
 PrecisionOption = Annotated[
     str,
-    typer.Option("--precision", help="of matrix products: float32 or bf16; weights and losses stay in float32"),
+    typer.Option("--precision", help="of matrix products: float32, bf16 or fp16; weights and losses stay in float32"),
 ]
 JitOption = Annotated[bool, typer.Option("--jit", help="compile the training step with XLA")]
 BucketsOption = Annotated[
     str | None,
     typer.Option(
         "--buckets", help="widths of batches, such as 16,32,64; auto: a few from the data; none: any multiple of four"
+    ),
+]
+KeepOption = Annotated[int, typer.Option("--keep-checkpoints", min=1, help="how many of the last checkpoints stay")]
+MicroBatchesOption = Annotated[
+    int,
+    typer.Option(
+        "--micro-batches",
+        min=1,
+        help="parts of a batch, computed one after the other: the memory of a part",
     ),
 ]
 StrategyOption = Annotated[
@@ -130,18 +146,21 @@ def quickstart(
 @app.command()
 def finetune(
     model: Annotated[str, typer.Argument(help="hf:DIR, hub:PRESET or demo:minilm")],
-    data: DataOption,
     out: OutOption,
+    data: OptionalDataOption = None,
+    task: TaskOption = None,
     settings: SetOption = None,
     seed: SeedOption = 1,
     debug: DebugOption = False,
     force: ForceOption = False,
     resume: ResumeOption = False,
     checkpoint_seconds: CheckpointOption = 300.0,
+    keep_checkpoints: KeepOption = 2,
     strategy: StrategyOption = "one",
     precision: PrecisionOption = "float32",
     jit: JitOption = False,
     buckets: BucketsOption = None,
+    micro_batches: MicroBatchesOption = 1,
 ) -> None:
     """Fine-tune a BERT on labelled text: makes a teacher.
 
@@ -155,8 +174,11 @@ def finetune(
     from tfdistill.recipe import parse_settings
     from tfdistill.run_directory import run
     from tfdistill.strategy import training_on
+    from tfdistill.tasks import data_and_settings
 
-    chosen, execution = parse_settings(module.Settings, settings or []), make_execution(precision, jit, buckets)
+    data, settings = data_and_settings(task, data, settings or [])
+    chosen = parse_settings(module.Settings, settings)
+    execution = make_execution(precision, jit, buckets, micro_batches)
     set_precision(precision)
     with training_on(strategy):
         text = load_any(data)
@@ -164,7 +186,14 @@ def finetune(
         made = module.recipe(_load_model(model, text), text, chosen)
         made = replace(made, settings={**made.settings, "model": model}, execution=execution)
         result = run(
-            made, out, seed=seed, debug=debug, force=force, resume=resume, checkpoint_seconds=checkpoint_seconds
+            made,
+            out,
+            seed=seed,
+            debug=debug,
+            force=force,
+            resume=resume,
+            checkpoint_seconds=checkpoint_seconds,
+            keep=keep_checkpoints,
         )
     _show_scores(f"{out / 'student'}", result.scores)
     out_console.print(
@@ -193,11 +222,15 @@ def pretrain(
         list[str] | None, typer.Option("--config", help="key=value, changes the preset; may be repeated")
     ] = None,
     freeze_encoder: Annotated[bool, typer.Option("--freeze-encoder", help="train the head alone")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint at --out")] = False,
     settings: SetOption = None,
     seed: SeedOption = 1,
     debug: DebugOption = False,
     force: ForceOption = False,
+    resume: ResumeOption = False,
+    checkpoint_seconds: CheckpointOption = 300.0,
+    keep_checkpoints: KeepOption = 2,
+    precision: PrecisionOption = "float32",
+    jit: JitOption = False,
     strategy: StrategyOption = "one",
 ) -> None:
     """Train a masked language model (and next-sentence prediction) on plain text.
@@ -207,6 +240,8 @@ def pretrain(
     import keras
 
     from tfdistill import pretrain as module
+    from tfdistill.execution import make_execution, set_precision
+    from tfdistill.masked_lm import make_model
     from tfdistill.recipe import parse_settings
     from tfdistill.strategy import training_on
 
@@ -215,10 +250,11 @@ def pretrain(
             f"--strategy {strategy}: pre-training runs on the devices of one machine; expected one, mirrored or tpu"
         )
     chosen = parse_settings(module.Settings, settings or [])
-    duration = module.Duration(steps, epochs, minutes)
+    duration, execution = module.Duration(steps, epochs, minutes), make_execution(precision, jit, "none")
+    set_precision(precision)
     with training_on(strategy):
         keras.utils.set_random_seed(seed)
-        made, trained_before = module.make_model(
+        made, trained_before = make_model(
             _student_of(model),
             objective,
             encoder=None if encoder is None else _student_of(encoder),
@@ -239,6 +275,9 @@ def pretrain(
             debug=debug,
             force=force,
             named=model if encoder is None else f"{model} from {encoder}",
+            execution=execution,
+            checkpoint_seconds=checkpoint_seconds,
+            keep=keep_checkpoints,
         )
     _show_scores(
         f"{out / 'student'}, {result.steps} steps",
@@ -256,18 +295,21 @@ def train(
             help="fine-tuned teacher: a directory or run made by finetune; of several the logits are averaged",
         ),
     ],
-    data: DataOption,
     out: OutOption,
+    data: OptionalDataOption = None,
+    task: TaskOption = None,
     settings: SetOption = None,
     seed: SeedOption = 1,
     debug: DebugOption = False,
     force: ForceOption = False,
     resume: ResumeOption = False,
     checkpoint_seconds: CheckpointOption = 300.0,
+    keep_checkpoints: KeepOption = 2,
     strategy: StrategyOption = "one",
     precision: PrecisionOption = "float32",
     jit: JitOption = False,
     buckets: BucketsOption = None,
+    micro_batches: MicroBatchesOption = 1,
     teacher_cache: Annotated[
         str,
         typer.Option(
@@ -301,10 +343,13 @@ def train(
     from tfdistill.recipes import find
     from tfdistill.run_directory import run
     from tfdistill.strategy import training_on
+    from tfdistill.tasks import data_and_settings
     from tfdistill.teacher_cache import TeacherCache
 
     module, kept = find(recipe), TeacherCache(teacher_cache, cache_format)
-    chosen, execution = parse_settings(module.Settings, settings or []), make_execution(precision, jit, buckets)
+    data, settings = data_and_settings(task, data, settings or [], module)
+    chosen = parse_settings(module.Settings, settings)
+    execution = make_execution(precision, jit, buckets, micro_batches)
     set_precision(precision)
     with training_on(strategy):
         keras.utils.set_random_seed(seed)
@@ -313,7 +358,7 @@ def train(
         text = load_any(data, label_names=names, separate_unlabelled=True)
         keras.utils.set_random_seed(seed)
         made = replace(
-            module.recipe(teacher_model, text, chosen),
+            module.recipe(teacher_model, text, chosen.for_debug() if debug else chosen),
             other_teachers=tuple(others),
             teacher_weights=tuple(teacher_weights) if teacher_weights else None,
             execution=execution,
@@ -328,6 +373,7 @@ def train(
             gradient_norms=gradient_norms,
             resume=resume,
             checkpoint_seconds=checkpoint_seconds,
+            keep=keep_checkpoints,
             teacher_cache=kept,
         )
     _show_scores(f"{out / 'student'}", result.scores)
@@ -417,7 +463,10 @@ def recipes(name: Annotated[str | None, typer.Argument(help="show this recipe wh
 
     if name is not None:
         module = find(name)
-        out_console.print((module.__doc__ or "").strip(), highlight=False, markup=False)
+        # Prose as wide as the terminal is; formulas and what is said line by line stay as they are.
+        paragraphs = (module.__doc__ or "").strip().split("\n\n")
+        prose = [part if part.startswith((" ", "Idea:")) else part.replace("\n", " ") for part in paragraphs]
+        out_console.print("\n\n".join(prose), highlight=False, markup=False)
         table = Table(title="settings (--set key=value)")
         for column in ("key", "default", "meaning"):
             table.add_column(column)

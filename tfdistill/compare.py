@@ -207,10 +207,11 @@ def _weights(directory: Path) -> dict[str, Any]:
 def _bundle(path: Path, latencies: Mapping[Path, float], split: str, of: Row | None = None) -> Row:
     manifest = _json(path / "manifest.json")
     files = _mapping(manifest.get("files"))
-    parity = _mapping(manifest.get("parity"))
-    # Export measures accuracy on dev.
-    accuracy = _number(parity.get("accuracy")) if split == "dev" else None
-    latency = latencies.get(path.resolve(), _mapping(manifest.get("latency_ms")).get("median"))
+    measured = _mapping(manifest.get("parity" if split == "dev" else split))  # what export measured on dev and on test
+    metric = measured.get("metric")
+    score = _number(measured.get(metric)) if metric else None
+    own = _mapping(_mapping(manifest.get("latency")).get("latency_ms")).get("median")
+    latency = latencies.get(path.resolve(), own)
     return Row(
         name=str(path),
         kind="bundle",
@@ -219,9 +220,9 @@ def _bundle(path: Path, latencies: Mapping[Path, float], split: str, of: Row | N
         data=None if of is None else of.data,
         fingerprint=None if of is None else of.fingerprint,
         parameters=_number(manifest.get("parameters")),
-        split=None if accuracy is None else "dev",
-        metric=None if accuracy is None else "accuracy",
-        score=accuracy,
+        split=None if score is None else split,
+        metric=None if score is None else str(metric),
+        score=score,
         quantization=manifest.get("quantization"),
         bytes=_number(_mapping(files.get("model.tflite")).get("bytes")),
         latency_ms=_number(latency),
@@ -229,9 +230,11 @@ def _bundle(path: Path, latencies: Mapping[Path, float], split: str, of: Row | N
 
 
 def _latencies(path: Path) -> dict[Path, float]:
-    """Median milliseconds by bundle or file."""
+    """Median milliseconds by bundle or file; of several lengths and threads those of the longest with the fewest."""
     found: dict[Path, float] = {}
     for name, result in _json(path).items():
+        if isinstance(result, list) and all(isinstance(case, Mapping) for case in result):
+            result = max(result, key=lambda case: (case.get("tokens") or 0, -(case.get("threads") or 0)), default=None)
         median = _number(_mapping(_mapping(result).get("latency_ms")).get("median"))
         if median is None:
             raise UserError(f"{path} has no latency_ms of '{name}'; expected what tfdistill bench --json printed")

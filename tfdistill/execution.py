@@ -1,4 +1,4 @@
-"""How steps are computed: number format, compiler, widths of batches. None of it changes what is learned, only the last digits."""
+"""How steps are computed: number format, compiler, widths and parts of batches. It changes the last digits, not what is learned."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import keras
 from tfdistill.data.batching import Buckets
 from tfdistill.errors import UserError
 
-# Not fp16: with it steps whose gradients overflow are left out, which checkpoints do not know of yet.
-POLICIES = {"float32": "float32", "bf16": "mixed_bfloat16"}
+POLICIES = {"float32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 
 
 @dataclass(frozen=True)
@@ -19,22 +18,28 @@ class Execution:
     """Settings of a training that have nothing to do with its method.
 
     Args:
-        precision: of matrix products and what they read: "float32" or "bf16". Weights, losses, softmax and norms stay in
-            float32. It is a policy of Keras, which models take when they are made: see `set_precision`.
+        precision: of matrix products and what they read: "float32", "bf16" or "fp16". Weights, losses, softmax and norms stay
+            in float32. It is a policy of Keras, which models take when they are made: see `set_precision`. fp16 is for GPUs
+            without bf16; it has a loss scale, and the log says how near the values come to the end of its range.
         jit: compile the step with XLA. On one device that is all of it, on several forward and backward passes.
         buckets: widths to which batches are padded; "auto" takes a few from the data; () any multiple of four.
+        micro_batches: parts of a batch that are computed one after the other, to save memory; a stage may have
+            more of its own. Each part has dropout of its own; without dropout the result is that of the whole batch.
     """
 
     precision: str = "float32"
     jit: bool = False
     buckets: Buckets = ()
+    micro_batches: int = 1
 
     def as_data(self) -> dict[str, Any]:
         """What differs from the default."""
         return {key: value for key, value in asdict(self).items() if value != getattr(Execution(), key)}
 
 
-def make_execution(precision: str = "float32", jit: bool = False, buckets: str | None = None) -> Execution:
+def make_execution(
+    precision: str = "float32", jit: bool = False, buckets: str | None = None, micro_batches: int = 1
+) -> Execution:
     """From the words of the command line. A compiled step has buckets, "auto" if nothing is said: each width is compiled once.
 
     Raises UserError for an unknown precision, or buckets that are no numbers.
@@ -44,12 +49,12 @@ def make_execution(precision: str = "float32", jit: bool = False, buckets: str |
     if buckets is None:
         buckets = "auto" if jit else "none"
     if buckets in ("auto", "none"):
-        return Execution(precision, jit, "auto" if buckets == "auto" else ())
+        return Execution(precision, jit, "auto" if buckets == "auto" else (), micro_batches)
     try:
         widths = tuple(int(width) for width in buckets.split(","))
     except ValueError as error:
         raise UserError(f"--buckets {buckets}: expected auto, none or word pieces such as 16,32,64") from error
-    return Execution(precision, jit, widths)
+    return Execution(precision, jit, widths, micro_batches)
 
 
 def set_precision(precision: str) -> None:

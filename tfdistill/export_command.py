@@ -51,9 +51,16 @@ def export(
     mediapipe: Annotated[
         bool,
         typer.Option(
-            "--mediapipe", help="for MediaPipe's TextClassifier: probabilities, vocabulary and labels inside the file"
+            "--mediapipe", help="for MediaPipe's TextClassifier: probabilities, and a tokenizer in the file's metadata"
         ),
     ] = False,
+    card: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--card",
+            help="KEY=VALUE of the model card in the file: name, description, version, author, license; may be repeated",
+        ),
+    ] = None,
     text_in: Annotated[
         bool,
         typer.Option(
@@ -104,6 +111,7 @@ def export(
             calibration=calibration,
             golden_data=golden_data,
             mediapipe=mediapipe,
+            card=_fields(card or []),
             latency=True,
             text_in=text_in,
             **measured,
@@ -131,6 +139,14 @@ def export(
         said = f"not judged: {why}, so it is unknown how many points the file loses; the manifest says so too"
         console.print(said, highlight=False, soft_wrap=True)
     console.print(f"next: tfdistill verify {path}  ·  tfdistill bench {path}", highlight=False)
+
+
+def _fields(said: list[str]) -> dict[str, str]:
+    """`key=value` texts as a dictionary. Raises UserError for anything else."""
+    for each in said:
+        if "=" not in each:
+            raise UserError(f"--card {each}: expected key=value, such as --card author=NAME")
+    return {key.strip(): value.strip() for key, _, value in (each.partition("=") for each in said)}
 
 
 def _tables(manifest: dict[str, Any]) -> list[Table]:

@@ -196,6 +196,25 @@ class Match:
 
 
 @dataclass(frozen=True)
+class PseudoLabels:
+    """CE(argmax z_t, σ(z_s)) on the rows that have no label of their own (Mukherjee and Awadallah 2019). For classes."""
+
+    weight: float = 1.0
+    name: str = "pseudo_labels"
+    student_features: frozenset[str] = frozenset({"logits"})
+    teacher_features: frozenset[str] = frozenset({"logits"})
+
+    def __call__(self, step: Step) -> Value:
+        if step.teacher is None or step.labels is None:
+            raise UserError(f"the term '{self.name}' needs a teacher and labels, below 0 for none; give fit both")
+        value, unlabelled = (
+            losses.pseudo_labels(step.student.logits, step.teacher.logits),
+            1 - losses.known(step.labels),
+        )
+        return value * unlabelled, unlabelled
+
+
+@dataclass(frozen=True)
 class Words:
     """Turns features of tokens into features of the words that student and teacher share.
 

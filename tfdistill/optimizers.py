@@ -8,8 +8,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfdistill.adam import FusedAdam
+from tfdistill.adam import FusedAdam, row_sums
 from tfdistill.errors import UserError
+from tfdistill.loss_scale import LossScaled
 
 
 class WarmupLinear(keras.optimizers.schedules.LearningRateSchedule):
@@ -105,10 +106,8 @@ def _over_replicas(gradients: list[Any], variables: list[Any]) -> list[Any]:
 def _rows_once(gradient: Any) -> Any:
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
-    rows, place = tf.unique(gradient.indices)
-    return tf.IndexedSlices(
-        tf.math.unsorted_segment_sum(gradient.values, place, tf.size(rows)), rows, gradient.dense_shape
-    )
+    rows, values = row_sums(gradient.indices, gradient.values, once=True)
+    return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
 
 def _scaled(gradient: Any, factor: Any) -> Any:
@@ -118,19 +117,19 @@ def _scaled(gradient: Any, factor: Any) -> Any:
     return None if gradient is None else gradient * tf.cast(factor, gradient.dtype)
 
 
-class Adam(Gated, FusedAdam):
+class Adam(LossScaled, Gated, FusedAdam):
     """Kingma and Ba 2015."""
 
 
-class SGD(Gated, keras.optimizers.SGD):
+class SGD(LossScaled, Gated, keras.optimizers.SGD):
     """Stochastic gradient descent."""
 
 
-class Adadelta(Gated, keras.optimizers.Adadelta):
+class Adadelta(LossScaled, Gated, keras.optimizers.Adadelta):
     """Zeiler 2012."""
 
 
-class Lamb(Gated, keras.optimizers.Lamb):
+class Lamb(LossScaled, Gated, keras.optimizers.Lamb):
     """You et al. 2020."""
 
 
@@ -151,11 +150,21 @@ def make_optimizer(
     *,
     weight_decay: float | None = None,
     clip_norm: float | None = None,
+    scaled: bool = False,
+    static: bool = False,
     **options: Any,
 ) -> Any:
-    """An optimizer by name. Raises UserError for an unknown one."""
+    """An optimizer by name. Raises UserError for an unknown one.
+
+    Args:
+        scaled: with a loss scale, as fp16 needs.
+        static: without shapes that depend on the data, as XLA needs.
+    """
     if name not in OPTIMIZERS:
         raise UserError(f"optimizer '{name}' is unknown; expected one of {', '.join(OPTIMIZERS)}")
     optimizer = OPTIMIZERS[name](learning_rate=schedule, global_clipnorm=clip_norm, **options)
     optimizer.decay = DECAY.get(name, 0.0) if weight_decay is None else weight_decay
+    optimizer.scaled = scaled
+    if isinstance(optimizer, FusedAdam):
+        optimizer.static = static
     return optimizer

@@ -36,12 +36,31 @@ class Settings(BaseModel):
         """`num_layers` is not passed over in silence."""
         student = getattr(self, "student", "layers")
         if "num_layers" in self.model_fields_set and student != "layers":
-            raise ValueError(f"num_layers is for student=layers, and student={student} has its own; leave one of them out")
+            raise ValueError(
+                f"num_layers is for student=layers, and student={student} has its own; leave one of them out"
+            )
+        return self
+
+    def only_with(self, condition: bool, needed: str, *names: str) -> None:
+        """For validators. Raises ValueError where `condition` is not met and some of the settings `names`, which are read only
+        with `needed`, were given; none and false count as left out."""
+        given = [name for name in names if name in self.model_fields_set]
+        given = [name for name in given if getattr(self, name) is not None and getattr(self, name) is not False]
+        if given and not condition:
+            does, it = ("does", "it") if len(given) == 1 else ("do", "them")
+            raise ValueError(f"{', '.join(given)} {does} nothing here; expected {needed} with {it}, or leave {it} out")
+
+    def for_debug(self) -> Self:
+        """These settings with so little of what they read that all stages run in seconds."""
         return self
 
     def stage(self, name: str, terms: tuple[Term, ...], **other: Any) -> Stage:
-        """A stage with the epochs, learning rate, batch size and evaluations of these settings, and `other` values."""
+        """A stage with the epochs, learning rate, batch size and evaluations of these settings, and `other` values.
+
+        It trains on the rows without a label too where a term asks the teacher, which needs none; labels skip these rows.
+        """
         own = {key: getattr(self, key) for key in ("epochs", "learning_rate", "batch_size", "evaluations")}
+        own["rows"] = "all" if any(term.teacher_features for term in terms) else "labelled"
         return Stage(name, terms, **{**own, **other})
 
     def recipe(self, name: str, **parts: Any) -> Recipe:
@@ -146,6 +165,12 @@ class Recipe:
             )
         if self.privileged and not getattr(self.data.splits["train"], "texts_extra", ()):
             raise UserError(f"{self.data.name} has no column text_extra for the teacher; add it, or use soft_targets")
+        for stage in self.stages:
+            if self.execution.micro_batches > stage.batch_size:
+                raise UserError(
+                    f"--micro-batches {self.execution.micro_batches}: the stage '{stage.name}' has {stage.batch_size} rows in a step; "
+                    "expected as many parts at most"
+                )
         for role, model in (("student", self.student), *(("teacher", model) for model in self.teachers)):
             if model.task != self.data.task:
                 raise UserError(

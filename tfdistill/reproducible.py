@@ -10,6 +10,16 @@ from typing import Any
 
 import tensorflow as tf
 
+# By the names that --strategy has for them.
+_STRATEGIES = {
+    "_DefaultDistributionStrategy": "one",
+    "MirroredStrategy": "mirrored",
+    "CollectiveAllReduceStrategy": "multiworker",
+    "MultiWorkerMirroredStrategy": "multiworker",
+    "TPUStrategyV2": "tpu",
+    "TPUStrategy": "tpu",
+}
+
 
 def versions() -> dict[str, str]:
     """Versions of this library and of what it stands on."""
@@ -23,15 +33,18 @@ def versions() -> dict[str, str]:
 
 
 def reproducible() -> dict[str, Any]:
-    """Whether the same command gives the same student bit for bit, and what that takes."""
+    """Whether the same command gives the same student bit for bit, and what that takes. To be called in the scope that trains."""
     gpus = [device.name for device in tf.config.list_physical_devices() if device.device_type != "CPU"]
     asked = tf.config.threading.get_intra_op_parallelism_threads() or int(os.environ.get("TF_NUM_INTRAOP_THREADS", 0))
+    strategy = tf.distribute.get_strategy()
     return {
         "bit_for_bit": not gpus,
-        "needs": "the same versions, processor, number of threads and oneDNN setting: others may add in another order",
+        "needs": "the same versions, processor, number of threads, oneDNN setting and devices: others may add in another order",
         "processor": _processor(),
         "threads": asked or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
+        "strategy": _STRATEGIES.get(type(strategy).__name__, type(strategy).__name__),
+        "replicas": strategy.num_replicas_in_sync,
         **(
             {"breaks": f"kernels of {', '.join(gpus)} may add in an order that changes from run to run"} if gpus else {}
         ),

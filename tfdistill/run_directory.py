@@ -9,6 +9,8 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,17 +74,10 @@ def run(
     """
     out, teacher_cache = Path(out), teacher_cache or TeacherCache()
     reasons(recipe, teacher_cache)
-    if force and resume:
-        raise UserError("--force and --resume were given; expected one of them: --force starts anew, --resume goes on")
+    one_of(force, resume)
     if not is_chief():
         return _follow(recipe, out, seed, debug, gradient_norms, teacher_cache)
-    if _is_free(out):
-        if resume:
-            raise UserError(f"{out} holds no run to go on with; leave --resume out to start one")
-    elif not (out / "run.json").is_file():
-        require_new(out, None, "")
-    with locked(out):
-        former = None if force or _is_free(out) else _read(out)
+    with opened(out, force, resume) as former:
         head: dict[str, Any] = {
             "recipe": recipe.name,
             "settings": recipe.settings,
@@ -104,7 +99,7 @@ def run(
             head = _go_on(out, head, former, resume)
             if former["state"] == "done":
                 say(f"{out} holds this run, and it is done; --force runs it again")
-                _remove_checkpoints(out)
+                remove_checkpoints(out)
                 meet()
                 return _finished(recipe, out, former)
             sweep(out)
@@ -165,7 +160,7 @@ def _run(
         seconds=result.seconds,
         **({"gradient_norms": result.gradient_norms} if gradient_norms else {}),
     )
-    _remove_checkpoints(out)
+    remove_checkpoints(out)
     return result
 
 
@@ -198,12 +193,48 @@ def _identity(head: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
 
 
-def _remove_checkpoints(out: Path) -> None:
+def remove_checkpoints(out: Path) -> None:
     for name in ("checkpoint", "resume"):
         shutil.rmtree(out / name, ignore_errors=True)
 
 
 # --- runs that are there already ------------------------------------------------------------------------------------
+
+
+def one_of(force: bool, resume: bool) -> None:
+    """Raises UserError where both are given."""
+    if force and resume:
+        raise UserError("--force and --resume were given; expected one of them: --force starts anew, --resume goes on")
+
+
+def require_run(out: Path, resume: bool) -> None:
+    """Raises UserError where `out` is neither free nor a run; with `resume` also where it is free."""
+    if not _is_free(out) and not (out / "run.json").is_file():
+        require_new(out, None, "")
+    if _is_free(out) and resume:
+        raise UserError(f"{out} holds no run to go on with; leave --resume out to start one")
+
+
+@contextmanager
+def opened(out: Path, force: bool, resume: bool) -> Iterator[dict[str, Any] | None]:
+    """Keep other processes out of a run directory; yields what its run.json says, None where a run begins.
+
+    Raises UserError as `require_run` and `locked`, and for a run.json that cannot be read.
+    """
+    require_run(out, resume)
+    with locked(out):
+        yield None if force or _is_free(out) else _read(out)
+
+
+def with_changes(head: dict[str, Any], former: dict[str, Any]) -> dict[str, Any]:
+    """`head`, which notes what has changed since `former` of versions, machine and devices; one line says so where the run goes on."""
+    changed = [text for part in ("versions", "reproducible") for text in _changes(head[part], former.get(part) or {})]
+    if changed and former["state"] != "done":
+        say(f"since the run began, {'; '.join(changed)}: the last digits may now be others than without a stop")
+    changed = [*(former.get("reproducible") or {}).get("changed", []), *changed]
+    if not changed:
+        return head
+    return {**head, "reproducible": {**head["reproducible"], "bit_for_bit": False, "changed": changed}}
 
 
 def _is_free(out: Path) -> bool:
@@ -239,34 +270,41 @@ def _go_on(out: Path, head: dict[str, Any], former: dict[str, Any], resume: bool
     then["execution"] = former.get("execution", {})
     if "teacher_cache" in head:
         then["teacher_cache"] = former.get("teacher_cache", _DEFAULT)
-    other = _differences(_same(head, start=not resume), _same(then, start=not resume))
+    advice = "--resume to go on with the student that is there"
+    start = not resume
+    require_same(out, _same(head, start=start), _same(then, start=start), "weights.student", advice)
+    return {**with_changes(head, former), "weights": former["weights"]}
+
+
+def require_same(out: Path, now: dict[str, Any], then: dict[str, Any], free: str, advice: str) -> None:
+    """Raises UserError with the differences of the run at `out`, and with the `advice`, if any, where all lie under the key `free`."""
+    other = differences(now, then)
     if other:
         shown = "; ".join(other[:3]) + (f"; and {len(other) - 3} more" if len(other) > 3 else "")
-        hint = ""
-        if all(each.startswith("weights.student ") for each in other):
-            hint = ", --resume to go on with the student that is there"
+        hint = f", {advice}" if advice and all(each.startswith((f"{free} ", f"{free}.")) for each in other) else ""
         raise UserError(f"{out} holds another run: {shown}; choose another --out{hint}, or --force to replace it")
-    for key in ("versions", "reproducible"):
-        changed = _differences(head[key], former.get(key, head[key]))
-        if changed and former["state"] != "done":
-            say(f"since the run began, {'; '.join(changed)}: the last digits may now be others than without a stop")
-    return {**head, "weights": former["weights"]}
 
 
-def _differences(now: Any, then: Any, name: str = "") -> list[str]:
+def _changes(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
+    """Differences in what both say of versions or machine, but for what follows from the rest."""
+    both = [key for key in now if key in then and key not in ("bit_for_bit", "needs", "breaks", "changed")]
+    return differences({key: now[key] for key in both}, {key: then[key] for key in both})
+
+
+def differences(now: Any, then: Any, name: str = "") -> list[str]:
     """Each value that is another one, "settings.epochs is 4, there 3"."""
     if isinstance(now, dict) and isinstance(then, dict):
         keys = [*now, *(key for key in then if key not in now)]
         return [
             text
             for key in keys
-            for text in _differences(now.get(key), then.get(key), f"{name}.{key}" if name else str(key))
+            for text in differences(now.get(key), then.get(key), f"{name}.{key}" if name else str(key))
         ]
     if isinstance(now, list) and isinstance(then, list) and len(now) == len(then):
         return [
             text
             for place, pair in enumerate(zip(now, then, strict=True))
-            for text in _differences(*pair, f"{name}.{place}")
+            for text in differences(*pair, f"{name}.{place}")
         ]
     if now == then:
         return []

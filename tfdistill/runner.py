@@ -31,6 +31,7 @@ from tfdistill.stages import Pause, Stage, TakenUp, Trainer, assign, copy_encode
 from tfdistill.stopping import heard
 from tfdistill.strategy import chief_says, several_workers
 from tfdistill.teacher_cache import TeacherCache
+from tfdistill.value_range import check_range
 from tfdistill.watch import Progress, Watch
 
 _ASKED_EACH = 50  # steps between questions whether a checkpoint is due
@@ -106,6 +107,21 @@ class _Run:
         rows = read_split(data, test, student.tokenizer, self.recipe.max_length)
         logits = predict_logits(student, rows.encoded)
         return {"test": scores_of(data, test, rows, logits)}, logits
+
+    def range_of(self, model: TextModel, who: str) -> dict[str, Any]:
+        """How near the model comes to the end of fp16's range on some dev rows; nothing in another precision."""
+        if self.recipe.execution.precision != "fp16":
+            return {}
+        same = model.tokenizer.fingerprint == self.recipe.student.tokenizer.fingerprint
+        rows = (
+            self.prepared.dev
+            if same
+            else read_split(self.recipe.data, self.dev, model.tokenizer, self.recipe.max_length)
+        )
+        some = take(Examples(rows.encoded), np.arange(min(32, len(rows.encoded))))
+        for batch in dataset(some, 32, shuffle=False):
+            return check_range(model, who, batch["student"])
+        return {}
 
     def pause(self, stage: Stage, seed: int) -> Pause:
         """What `stage.before` is handed."""
@@ -336,6 +352,8 @@ def train(
     trainer.begin(recipe.stages)
     run = _Run(recipe, prepared, out, trainer, checkpoints, started, teacher_cache)
     result = Result(student, curve=run.curve, rows=len(prepared.train), learning_rate=recipe.stages[-1].learning_rate)
+    if recipe.teacher is not None and any(stage.reads_teacher for stage in recipe.stages):
+        run.range_of(recipe.teacher, "teacher")
     left = run.take_up()
     for number, stage in enumerate(recipe.stages):
         if left is not None and number < left.stage:

@@ -480,7 +480,7 @@ class Trainer:
             teacher,
             stage.terms,
             train_teacher=stage.train_teacher,
-            micro_batches=stage.micro_batches,
+            micro_batches=max(stage.micro_batches, self.execution.micro_batches),
         )
         for key, layer in self.distiller.projections.items():
             before = self._projections.get(key, [])
@@ -488,10 +488,15 @@ class Trainer:
                 layer.set_weights(before)
         self._schedule = WarmupLinear(stage.learning_rate, 0, 1)
         optimizer = make_optimizer(
-            stage.optimizer, self._schedule, weight_decay=stage.weight_decay, clip_norm=stage.clip_norm
+            stage.optimizer,
+            self._schedule,
+            weight_decay=stage.weight_decay,
+            clip_norm=stage.clip_norm,
+            scaled=self.execution.precision == "fp16",
+            static=self.execution.jit,
         )
         optimizer.gated = any(s.rates or set(s.freeze) != set(self._always_frozen) for s in together)
-        self.distiller.compile(optimizer=optimizer, jit_compile=self.execution.jit)
+        self.distiller.compile(optimizer=optimizer, jit_compile=self.execution.jit, auto_scale_loss=False)
         self._built_for = stage
 
     def _hold(self, stage: Stage) -> None:

@@ -46,6 +46,8 @@ def make_strategy(spec: str) -> tf.distribute.Strategy:
         try:
             return tf.distribute.MultiWorkerMirroredStrategy()
         except tf.errors.OpError as error:
+            if not _told_of_a_loss(error):
+                raise
             raise WorkerLost(f"the workers of TF_CONFIG did not meet: {error.message.splitlines()[0][:200]}") from error
     if kind == "tpu":
         try:
@@ -144,18 +146,32 @@ def by_one_replica(function: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
+def _told_of_a_loss(error: tf.errors.OpError) -> bool:
+    """Whether TensorFlow means a worker that is gone, or was started again ("incarnation"). Other errors come at every start."""
+    if isinstance(error, tf.errors.FailedPreconditionError):
+        return "incarnation" in error.message
+    gone = (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.DeadlineExceededError,
+    )
+    return isinstance(error, gone)
+
+
 @contextmanager
 def training_on(spec: str) -> Iterator[tf.distribute.Strategy]:
     """The scope of `make_strategy(spec)`.
 
-    Raises WorkerLost, in the place of TensorFlow's errors, when several workers train and one of them is gone.
+    Raises WorkerLost, in the place of TensorFlow's errors, when several workers train and one of them is gone. Other errors stay
+    what they are.
     """
     strategy = make_strategy(spec)
     with strategy.scope():
         try:
             yield strategy
         except tf.errors.OpError as error:
-            if not several_workers():
+            if not several_workers() or not _told_of_a_loss(error):
                 raise
             raise WorkerLost(
                 f"another worker is gone ({type(error).__name__}); start the same command again on all of them: it goes on from the "

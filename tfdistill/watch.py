@@ -84,7 +84,8 @@ class Watch(keras.callbacks.Callback):
         said = {f"dev_{name}": number for name, number in list(scores.items())[:1]}
         if self.stage.monitor == "loss" and value is not None:
             said["dev_loss"] = -value
-        self.run.log(stage=self.stage.name, step=self.step, **losses, **said)
+        monitored = self.model.optimizer.told | self.run.range_of(self.student, "student")
+        self.run.log(stage=self.stage.name, step=self.step, **losses, **said, **monitored)
         shown = "".join(f", {name.replace('_', ' ')} {number:.4f}" for name, number in said.items())
         self.advance(0, note=f"loss {losses.get('loss', float('nan')):.4f}{shown}")
         self.progress = self._counted(scores, value)

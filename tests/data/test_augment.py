@@ -250,3 +250,25 @@ def test_pieces_of_exchanged_words_are_not_masked():
     ]
     assert set(made) == {"film", "book", "fi[MASK]", "[MASK]lm", "[MASK][MASK]"}
     assert 80 < made.count("book") < 120
+
+
+def test_chinese_is_changed_character_by_character():
+    text = "这部电影很好看。 A fine film"
+    made = augment_tang([text], copies=40, seed=2, p_mask=0.2, p_ng=0)
+    parts = [new.replace("[MASK]", "*").split() for new in made.texts]
+    assert {tuple(map(len, part))[:2] for part in parts} == {(8, 1)} and {len(part) for part in parts} == {4}
+    assert all({part[0][place] for part in parts} == {"这部电影很好看。"[place], "*"} for place in range(8))
+    grams = augment_tang([text], copies=60, seed=2, p_mask=0, p_ng=1, ngram=(3, 3)).texts
+    assert set(grams) <= {
+        "这部电",
+        "部电影",
+        "电影很",
+        "影很好",
+        "很好看",
+        "好看。",
+        "看。 A",
+        "。 A fine",
+        "A fine film",
+    }
+    assert {"这部电", "看。 A"} <= set(grams)
+    assert made.texts[5] == tang_copy(text, seed=2, index=0, copy=int(made.copy[5]), p_mask=0.2, p_ng=0)

@@ -304,3 +304,47 @@ def test_a_limit_takes_sequences_from_everywhere(tmp_path: Path) -> None:
         )
         assert len(some) == 5 < len(whole)
         assert some._first[-1] == whole._first[-1]
+
+
+CHINESE = [
+    "我们喜欢电影。",
+    "电影很好看。",
+    "他们不喜欢音乐。",
+    "音乐很好听。",
+]  # the last two words of each: a word of two characters
+SEGMENTED = ["我们 喜欢 电影 。", "电影 很 好看 。", "他们 不 喜欢 音乐 。", "音乐 很 好听 。"]
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_segmented_text_has_the_same_pieces_and_masks_its_words_whole(tmp_path: Path, pairs: bool) -> None:
+    characters = sorted(set("".join(CHINESE)) - {"。"})
+    tokenizer = Tokenizer([*TOKENIZER.vocabulary[:5], "。", *characters])
+    for name, lines in (("plain", CHINESE), ("segmented", SEGMENTED)):
+        (tmp_path / f"{name}.txt").write_text("\n".join([*lines[:2], "", *lines[2:], ""]) * 30, encoding="utf-8")
+    plain = PlainText(str(tmp_path / "plain.txt"), held_out=0).prepare(tokenizer)
+    corpus = PlainText(str(tmp_path / "segmented.txt"), held_out=0, segmented=True).prepare(tokenizer)
+    np.testing.assert_array_equal(plain.part("train").ids, corpus.part("train").ids)
+    with pytest.raises(UserError, match=r"whole_words is set and the text is Chinese.*segmented=true"):
+        plain.examples(length=24, masking=Masking(whole_words=True), next_sentence=pairs)
+    masking = Masking(share=0.3, mask=1.0, random=0.0, whole_words=True)
+    examples = corpus.examples(length=24, masking=masking, next_sentence=pairs)
+    assert len(examples) > 5
+    vocabulary, together = np.array(tokenizer.vocabulary), {"我们", "喜欢", "电影", "好看", "他们", "音乐", "好听"}
+    masked = 0
+    for epoch in range(3):
+        batch = examples.batch(np.arange(len(examples)), epoch=epoch)
+        hidden = batch["student"]["token_ids"] == tokenizer.mask_id
+        whole = batch["student"]["token_ids"].copy()
+        places, labels, weights = (
+            {**batch["student"], **batch["labels"]}[key]
+            for key in ("masked_positions", "masked_labels", "masked_weights")
+        )
+        rows, columns = np.nonzero(weights)
+        whole[rows, places[rows, columns]] = labels[rows, columns]
+        for row, covered in zip(whole, hidden, strict=True):
+            text = "".join(each if len(each) == 1 else " " for each in vocabulary[row])
+            for start in range(1, 22):  # a pair's first text may begin within a word
+                if text[start : start + 2] in together:
+                    assert covered[start] == covered[start + 1], (text, start)
+                    masked += covered[start]
+    assert masked > 20

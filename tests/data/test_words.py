@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tfdistill.data.tokenize import Tokenizer
-from tfdistill.data.words import STOP_WORDS, piece_ids, replaced, surface_pieces, word_spans
+from tfdistill.data.words import STOP_WORDS, piece_ids, replaced, spaced_words, surface_pieces, word_spans
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "play", "##ing", "the", ",", ".", "电", "影", "e", "##clair"]
 TOKENIZER = Tokenizer(PIECES)
@@ -53,3 +53,9 @@ def test_pieces_as_written():
 def test_stop_words_are_single_small_words():
     assert all(words(word) == [word] and word == word.lower() for word in STOP_WORDS)
     assert {"the", "not", "isn", "t"} <= STOP_WORDS and not {"good", "film"} & STOP_WORDS
+
+
+def test_words_between_spaces_and_chinese_ones():
+    assert spaced_words(" not  bad, isn't it") == (["not", "bad,", "isn't", "it"], [False, True, True, True])
+    assert spaced_words("看Film, 好[MASK]") == (["看", "Film", ",", "好", "[MASK]"], [False, False, False, True, False])
+    assert spaced_words(" ") == ([], [])

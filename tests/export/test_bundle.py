@@ -107,7 +107,7 @@ def test_what_is_in_it(made):
 
 def test_it_passes(made):
     checks = verify_bundle(made[1])
-    names = ["files", "operators", "quantization", "size", "signature", "labels", "golden vectors"]
+    names = ["files", "operators", "quantization", "size", "signature", "labels", "metadata", "golden vectors"]
     assert [check.name for check in checks] == names
     assert str(checks[4]) == "signature: token_ids, padding_mask, segment_ids [1, 10] → logits"
     console = Console(record=True, width=120)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from tfdistill.data.tokenize import Tokenizer
-from tfdistill.errors import MissingExtra, UserError
-from tfdistill.export import mediapipe as ours
+from tfdistill.errors import UserError
 from tfdistill.export.bundle import export_bundle
+from tfdistill.export.metadata import files_within
 from tfdistill.export.runtime import TFLiteModel
 from tfdistill.export.seal import sealed
 from tfdistill.export.verify import verify_bundle
@@ -100,7 +100,6 @@ def test_mediapipe_gives_kerass_probabilities(family, quantize, tmp_path):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    pytest.importorskip("mediapipe")
     out = tmp_path_factory.mktemp("mediapipe") / "bundle"
     return export_bundle(model_of("bert"), out, length=LENGTH, mediapipe=True)
 
@@ -108,21 +107,16 @@ def made(tmp_path_factory):
 def test_the_bundle_says_so(made):
     manifest = json.loads((made / "manifest.json").read_text())
     assert manifest["mediapipe"] and manifest["output"] == "probabilities"
-    assert any(check.name == "MediaPipe" for check in verify_bundle(made))
+    assert any(str(check).endswith("and a tokenizer for MediaPipe") for check in verify_bundle(made))
     readme = (made / "README.md").read_text()
     assert "TextClassifier.createFromFile" in readme and "TextClassifier.createFromOptions" in readme
     assert '"probabilities" to arrayOf' in readme
-    assert ours.files_within(made / "model.tflite")["labels.txt"] == b"bad\nso so\ngood\n"
+    assert files_within(made / "model.tflite")["labels.txt"] == b"bad\nso so\ngood\n"
 
 
 def test_the_files_within_have_no_date(made):
     with zipfile.ZipFile(made / "model.tflite") as files:
         assert {info.date_time for info in files.infolist()} == {(1980, 1, 1, 0, 0, 0)}
-
-
-def test_metadata_goes_in_once(made):
-    with pytest.raises(UserError, match="without metadata as yet"):
-        ours.with_metadata((made / "model.tflite").read_bytes(), b"a\n", b"b\n", name="n", description="d")
 
 
 def resealed(bundle) -> None:
@@ -153,7 +147,7 @@ def test_damage_to_what_is_inside_is_found(made, tmp_path, damage):
     bundle = shutil.copytree(made, tmp_path / "bundle")
     (bundle / "model.tflite").write_bytes(damage((bundle / "model.tflite").read_bytes()))
     resealed(bundle)
-    with pytest.raises(UserError, match="holds no vocabulary and labels for MediaPipe"):
+    with pytest.raises(UserError, match="holds no vocabulary and labels"):
         verify_bundle(bundle)
 
 
@@ -182,13 +176,24 @@ def test_one_length_only(tmp_path):
         export_bundle(model_of("bert"), tmp_path / "bundle", length=(8, 16), mediapipe=True)
 
 
-def test_without_mediapipe(monkeypatch, tmp_path):
-    monkeypatch.setattr(ours, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtra, match=r"tfdistill\[mediapipe\]"):
-        export_bundle(model_of("bert"), tmp_path / "bundle", length=LENGTH, mediapipe=True)
+@pytest.mark.parametrize("task", ["classification", "multilabel"])
+def test_files_for_other_clients_are_refused_by_mediapipe(task, tmp_path):
+    """They hold logits, which TextClassifier would take for probabilities: it must not find a tokenizer in them."""
+    text = pytest.importorskip("mediapipe.tasks.python").text
+    bundle = export_bundle(model_of("bert", task=task), tmp_path / "bundle", quantize="fp32", length=LENGTH)
+    with pytest.raises((RuntimeError, ValueError)):
+        text.TextClassifier.create_from_model_path(str(bundle / "model.tflite"))
+
+
+def test_a_manifest_that_promises_mediapipe(tmp_path):
+    bundle = export_bundle(model_of("bert"), tmp_path / "bundle", quantize="fp32", length=LENGTH)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").write_text(sealed({**manifest, "mediapipe": True}))
+    with pytest.raises(UserError, match=r"model\.tflite has mediapipe False, manifest\.json says True"):
+        verify_bundle(bundle)
 
 
 def test_files_that_hold_nothing(tmp_path):
     (tmp_path / "model.tflite").write_bytes(b"nothing")
     with pytest.raises(UserError, match="holds no vocabulary"):
-        ours.files_within(tmp_path / "model.tflite")
+        files_within(tmp_path / "model.tflite")

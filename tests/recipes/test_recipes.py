@@ -11,18 +11,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import mirrored
+from tiny_recipes import SMALL, TINY, bottleneck_teacher, data, make, split, teacher, with_extra, write_text
 
 from tfdistill import finetune, runner
 from tfdistill.asking import ask_teacher
 from tfdistill.data.batching import dataset
-from tfdistill.data.textdata import Split, TextData
 from tfdistill.data.tokenize import Tokenizer
 from tfdistill.distiller import Distiller
 from tfdistill.errors import UserError
 from tfdistill.execution import Execution
 from tfdistill.load import load, save
-from tfdistill.models.bert import BertConfig
-from tfdistill.models.mobilebert import MobileBertConfig
 from tfdistill.models.text import TextModel
 from tfdistill.predict import predict_logits
 from tfdistill.recipe import on_labels_alone, parse_settings
@@ -30,105 +28,6 @@ from tfdistill.recipes import find, names
 from tfdistill.run_directory import run
 from tfdistill.runner import _Run, prepare, search_learning_rate, train
 from tfdistill.stages import Trainer
-
-TINY = Path(__file__).parents[1] / "models" / "tiny_bert"
-NAMES = ("no", "yes")
-
-
-def split(rows: int, seed: int, *, pair: bool = False, task: str = "classification") -> Split:
-    """Texts of letters; the class says whether 'a' is among them."""
-    rng = np.random.default_rng(seed)
-    texts, labels = [], np.arange(rows) % 2
-    for label in labels:
-        words = list(rng.choice(list("bcdefgh"), rng.integers(2, 6)))
-        texts.append(" ".join([*words, "a"] if label else words))
-    made = {"classification": labels, "regression": labels.astype("float32"), "multilabel": np.eye(2)[labels]}[task]
-    if task == "multilabel":
-        made = made.astype("float32")
-    return Split(texts, ["b c"] * rows if pair else None, made)
-
-
-def data(rows: int = 32, *, pair: bool = False, task: str = "classification", **more: Split) -> TextData:
-    splits = {name: split(rows, seed, pair=pair, task=task) for seed, name in enumerate(("train", "dev", "test"))}
-    names = None if task == "regression" else NAMES
-    return TextData("letters", {**splits, **more}, names, multilabel=task == "multilabel")
-
-
-def config(width: int = 16, layers: int = 4) -> BertConfig:
-    return BertConfig(
-        vocab_size=37,
-        hidden_size=width,
-        num_hidden_layers=layers,
-        num_attention_heads=2,
-        intermediate_size=2 * width,
-        max_position_embeddings=24,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        initializer_range=0.2,
-    )
-
-
-def teacher(task: str = "classification", head: str | None = None, layers: int = 4, width: int = 16) -> TextModel:
-    keras.utils.set_random_seed(3)
-    outputs = None if head else 1 if task == "regression" else 2
-    model = TextModel(config(width, layers), outputs, head or task, None if head or task == "regression" else NAMES)
-    model.tokenizer = Tokenizer.from_directory(TINY)
-    return model
-
-
-def bottleneck_teacher(task: str = "classification") -> TextModel:
-    keras.utils.set_random_seed(3)
-    sizes = MobileBertConfig(
-        vocab_size=37,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        hidden_act="gelu",
-        embedding_size=8,
-        intra_bottleneck_size=16,
-        key_query_shared_bottleneck=False,
-        num_feedforward_networks=1,
-        normalization_type="layer_norm",
-        max_position_embeddings=24,
-        attention_probs_dropout_prob=0.0,
-    )
-    model = TextModel(sizes, 2 if task == "classification" else None, task, NAMES if task == "classification" else None)
-    model.tokenizer = Tokenizer.from_directory(TINY)
-    return model
-
-
-# Settings that make each recipe small.
-SMALL: dict[str, list[str]] = {
-    "soft_targets": ["num_layers=2"],
-    "privileged": [],
-    "pkd": [],
-    "tinybert": ["student=layers", "copies=1", "projection=per_layer"],
-    "distilbert": [],
-    "mobilebert": [],
-    "xtremedistil": ["embedding_size=8", "lstm_size=6"],
-    "bilstm": ["embedding_size=8", "lstm_size=6", "dense_size=7", "copies=1"],
-    "quantization_aware": [],
-}
-
-
-def with_extra(text: TextData) -> TextData:
-    """The extra column gives the class away."""
-
-    def extra(each: Split) -> tuple[list[str]]:
-        return ([NAMES[int(y)] for y in each.known_labels.reshape(len(each), -1)[:, -1]],)
-
-    splits = {name: replace(each, texts_extra=extra(each)) for name, each in text.splits.items()}
-    return replace(text, splits=splits)
-
-
-def make(name: str, text: TextData, settings: list[str], model: TextModel | None = None):
-    module = find(name)
-    if name == "privileged":
-        text = with_extra(text)
-    chosen = parse_settings(module.Settings, [*SMALL.get(name, []), "max_length=12", "batch_size=16", *settings])
-    return module.recipe(model or teacher(text.task), text, chosen)
-
 
 # --- all of them ----------------------------------------------------------------------------------------------------
 
@@ -369,13 +268,7 @@ def test_tinybert_general_stage_takes_a_narrow_student_along(tmp_path, text_file
 def text_file(tmp_path, monkeypatch) -> Path:
     """Plain text in documents, and a cache of its own."""
     monkeypatch.setenv("TFDISTILL_CACHE", str(tmp_path / "cache"))
-    rng = np.random.default_rng(0)
-    lines = []
-    for _ in range(30):
-        lines += [" ".join(rng.choice(list("abcdefgh"), 9)).capitalize() + "." for _ in range(4)] + [""]
-    path = tmp_path / "text.txt"
-    path.write_text("\n".join(lines) + "\n", "utf-8")
-    return path
+    return write_text(tmp_path / "text.txt")
 
 
 @pytest.mark.parametrize("kl_on", [pytest.param("all", marks=pytest.mark.slow), "masked"])
@@ -475,7 +368,8 @@ def test_xtremedistil_stages():
         *(f"{kind}, {part} and above" for kind in ("logits", "labels") for part in ("head", "layer_1", "embeddings")),
     ]
     assert recipe.student.config.pooling == "max" and recipe.stages[0].monitor == "loss"
-    joint = make("xtremedistil", data(), ["version=joint", "pseudo_labels=1"])
+    more = replace(split(16, 7), labels=None)
+    joint = make("xtremedistil", data(unlabelled=more), ["version=joint", "pseudo_labels=1"])
     assert [term.name for term in joint.stages[0].terms] == [
         "hard_labels",
         "soft_kl",

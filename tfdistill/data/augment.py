@@ -16,6 +16,7 @@ import numpy as np
 
 from tfdistill.data.pos import PosTable, Tagger
 from tfdistill.data.textdata import Split
+from tfdistill.data.words import spaced_words
 
 FIRST, SECOND = 0, 1  # which text of a pair, as part of the random stream's name
 _WORDS, _POS, _PIECES = 0, 1, 2  # what a stream is for
@@ -72,9 +73,14 @@ class Tang:
             raise ValueError(f"got ngram={self.ngram}; expected (shortest, longest) with 1 <= shortest <= longest")
 
     def copy(
-        self, words: Sequence[str], stream: Stream, tags: Sequence[str], pieces: dict[str, list[str]]
-    ) -> list[str]:
-        """One changed copy of a text's words, which `tags` and `pieces` belong to (empty where they are not used)."""
+        self,
+        words: Sequence[str],
+        spaced: Sequence[bool],
+        stream: Stream,
+        tags: Sequence[str],
+        pieces: dict[str, list[str]],
+    ) -> str:
+        """One changed copy of a text, whose `spaced_words` are given; `tags` and `pieces` belong to them (empty where not used)."""
         draws = stream.random(len(words) + 3, _WORDS)
         changed = list(words)
         exchanged = np.zeros(len(words), bool)
@@ -93,12 +99,14 @@ class Tang:
                     parts = (self.mask if hide else part for hide, part in zip(masked, pieces[word], strict=True))
                     changed[place] = "".join(parts)
         keep, length, start = draws[len(words) :]
+        begin = 0
         if keep < self.p_ng:
             low, high = self.ngram
             n = min(low + int(length * (high - low + 1)), len(changed))
             begin = int(start * (len(changed) - n + 1))
             changed = changed[begin : begin + n]
-        return changed
+        before = [" " if space else "" for space in spaced[begin : begin + len(changed)]]
+        return "".join(chain.from_iterable(zip(before, changed, strict=True))).strip()
 
 
 @dataclass(frozen=True)
@@ -129,7 +137,7 @@ def augment_tang(
 ) -> Augmented:
     """Up to `copies` new texts from each text; 20 for single texts and 10 for pairs in the paper.
 
-    A word is what stands between white space. `options` are the fields of `Tang`, which says what happens to a word. The
+    Words are those of `tfdistill.data.words.spaced_words`. `options` are the fields of `Tang`, which says what happens to a word. The
     texts of a pair are changed independently. Copy c of example i depends on (seed, i, c), its own text and the options
     alone (`tang_copy` makes it again). What equals one of the given texts, or an earlier row, is left out; white space
     does not count.
@@ -141,22 +149,22 @@ def augment_tang(
     """
     method = Tang(**options)
     every = list(chain(texts, texts_b or []))
-    words = {text: text.split() for text in every}
-    tags = {} if method.pos is None else {text: method.pos.tags(words[text]) for text in words}
-    pieces = {} if method.pieces is None else method.pieces(chain.from_iterable(words.values()))
+    words = {text: spaced_words(text) for text in every}
+    tags = {} if method.pos is None else {text: method.pos.tags(words[text][0]) for text in words}
+    pieces = {} if method.pieces is None else method.pieces(chain.from_iterable(found for found, _ in words.values()))
 
     def copy(text: str, stream: Stream) -> str:
-        return " ".join(method.copy(words[text], stream, tags.get(text, ()), pieces))
+        return method.copy(*words[text], stream, tags.get(text, ()), pieces)
 
     return make_copies(texts, texts_b, copy, copies=copies, seed=seed, first=first)
 
 
 def tang_copy(text: str, *, seed: int, index: int, copy: int, second: bool = False, **options: Any) -> str:
     """Copy `copy` of example `index` alone, as `augment_tang` makes it. `second`: the text is the second of a pair."""
-    method, words = Tang(**options), text.split()
+    method, (words, spaced) = Tang(**options), spaced_words(text)
     tags = [] if method.pos is None else method.pos.tags(words)
     pieces = {} if method.pieces is None else method.pieces(words)
-    return " ".join(method.copy(words, Stream(seed, index, copy, SECOND if second else FIRST), tags, pieces))
+    return method.copy(words, spaced, Stream(seed, index, copy, SECOND if second else FIRST), tags, pieces)
 
 
 def make_copies(

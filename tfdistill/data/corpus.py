@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from filelock import FileLock
 
-from tfdistill.data.masking import Masker, Masking
+from tfdistill.data.masking import Masker, Masking, require_words
 from tfdistill.data.plain_text import SHORT, documents, sentences, text_files, text_number
 from tfdistill.data.registry import cache_directory, cache_folder
 from tfdistill.data.sequences import TextExamples
@@ -67,12 +67,15 @@ class PlainText:
         held_out: share of the documents that is kept from training, to measure on.
         seed: decides which these are.
         megabytes: read only so much text, from the start; None reads all.
+        segmented: words are what stands between white space, as a program cut them that parts Chinese into words. The pieces are
+            the same; which of them make a word is stored beside them, for whole-word masking.
     """
 
     source: str
     held_out: float = 0.02
     seed: int = 0
     megabytes: float | None = None
+    segmented: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.held_out < 1:
@@ -94,6 +97,7 @@ class PlainText:
         """
         files = text_files(self.source)
         settings = [_VERSION, tokenizer.fingerprint, self.held_out, self.seed, self.megabytes, *map(file_sha256, files)]
+        settings += ["segmented"] if self.segmented else []
         key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:20]
         directory = cache_directory() / "corpora" / key
         if not directory.is_dir():
@@ -105,26 +109,32 @@ class PlainText:
 
 
 class _PartWriter:
-    """Appends the documents of one part to files: ids one after the other, [SEP] behind each document."""
+    """Appends the documents of one part to files: ids one after the other, [SEP] behind each document; with `segmented` whether
+    a word begins with each of them."""
 
-    def __init__(self, directory: Path, part: str, sep_id: int, dtype: Any):
+    def __init__(self, directory: Path, part: str, sep_id: int, dtype: Any, segmented: bool):
         self._file = open(directory / f"{part}.ids", "wb")  # noqa: SIM115 (closed by `close`)
+        self._starts_file = open(directory / f"{part}.starts", "wb") if segmented else None  # noqa: SIM115
         self._directory, self._part, self._sep, self._dtype = directory, part, sep_id, dtype
         self.tokens = 0
         self.sentences = array("q")  # where each starts
         self.documents = array("q")  # its first sentence
         self.logits: list[np.ndarray] = []
 
-    def add(self, rows: list[np.ndarray]) -> None:
+    def add(self, rows: list[np.ndarray], starts: list[np.ndarray] | None = None) -> None:
         self.documents.append(len(self.sentences))
         for row in rows:
             self.sentences.append(self.tokens)
             self.tokens += len(row)
         self.tokens += 1
         np.concatenate([*rows, [self._sep]]).astype(self._dtype).tofile(self._file)
+        if self._starts_file is not None and starts is not None:
+            np.concatenate([*starts, [True]]).astype(np.bool_).tofile(self._starts_file)
 
     def close(self) -> None:
         self._file.close()
+        if self._starts_file is not None:
+            self._starts_file.close()
         self.documents.append(len(self.sentences))
         self.sentences.append(self.tokens)
         for name in ("sentences", "documents"):
@@ -138,11 +148,19 @@ class CorpusWriter:
 
     Args:
         advance: told the number of bytes of text (UTF-8) that were tokenized.
+        segmented: as in `PlainText`.
     """
 
-    def __init__(self, directory: Path, tokenizer: Tokenizer, advance: Callable[[int], Any] = lambda _: None):
+    def __init__(
+        self,
+        directory: Path,
+        tokenizer: Tokenizer,
+        advance: Callable[[int], Any] = lambda _: None,
+        segmented: bool = False,
+    ):
         self.dtype = np.dtype("<u2") if len(tokenizer.vocabulary) <= 1 << 16 else np.dtype("<i4")
-        self.parts = {part: _PartWriter(directory, part, tokenizer.sep_id, self.dtype) for part in PARTS}
+        self.parts = {part: _PartWriter(directory, part, tokenizer.sep_id, self.dtype, segmented) for part in PARTS}
+        self._segmented = segmented
         self.totals = {"documents": 0, "sentences": 0, "repeated_sentences": 0, "bytes": 0}
         self._directory, self._tokenizer, self._advance = directory, tokenizer, advance
         self._counts = np.zeros(len(tokenizer.vocabulary), np.int64)
@@ -163,15 +181,21 @@ class CorpusWriter:
 
     def _flush(self) -> None:
         everything = [sentence.encode("utf-8", "replace") for _, found in self._waiting for sentence in found]
-        pieces = self._tokenizer.tokenize(tf.constant(everything, tf.string))
+        words = [sentence.split() for sentence in everything] if self._segmented else [[each] for each in everything]
+        pieces = self._tokenizer.tokenize(tf.constant([word for row in words for word in row], tf.string))
         ids, splits = pieces.flat_values.numpy(), pieces.row_splits.numpy()
         self._counts += np.bincount(ids, minlength=len(self._counts))
+        begins = np.zeros(len(ids) + 1, np.bool_)
+        begins[splits] = True  # of a word without any piece the next one begins here
+        ends = splits[np.cumsum([0, *map(len, words)])]
         row = 0
         for part, found in self._waiting:
-            rows = [ids[splits[row + n] : splits[row + n + 1]] for n in range(len(found))]
+            spans = [
+                slice(*ends[row + n : row + n + 2]) for n in range(len(found)) if ends[row + n] < ends[row + n + 1]
+            ]
             row += len(found)
-            if any(map(len, rows)):
-                self.parts[part].add([each for each in rows if len(each)])
+            if spans:
+                self.parts[part].add([ids[span] for span in spans], [begins[span] for span in spans])
         self._advance(sum(map(len, everything)))
         self._waiting.clear()
 
@@ -203,7 +227,7 @@ class CorpusWriter:
 def _store(
     text: PlainText, files: list[Path], tokenizer: Tokenizer, directory: Path, advance: Callable[[int], Any]
 ) -> None:
-    writer, seen = CorpusWriter(directory, tokenizer, advance), _Seen()
+    writer, seen = CorpusWriter(directory, tokenizer, advance, text.segmented), _Seen()
     limit = float("inf") if text.megabytes is None else text.megabytes * 1e6
     try:
         for document in (document for file in files for document in documents(file)):
@@ -214,7 +238,7 @@ def _store(
             writer.count(document, len(found), len(found) - len(kept))
             writer.add("held_out" if is_held_out(document, text.held_out, text.seed) else "train", kept)
     finally:
-        writer.close(source=text.source)
+        writer.close(source=text.source, **({"segmented": True} if text.segmented else {}))
     if not writer.parts["train"].tokens:
         raise UserError(f"{text.source} has no text to train on; expected sentences in UTF-8, give another file")
 
@@ -226,11 +250,13 @@ def is_held_out(document: str, share: float, seed: int) -> bool:
 
 @dataclass(frozen=True)
 class _Stored:
-    """One part of a corpus: ids (T,), sentences (S + 1,) starts in ids, documents (D + 1,) starts in sentences."""
+    """One part of a corpus: ids (T,), sentences (S + 1,) starts in ids, documents (D + 1,) starts in sentences; starts (T,) bool,
+    whether a word begins there, of segmented text."""
 
     ids: np.ndarray
     sentences: np.ndarray
     documents: np.ndarray
+    starts: np.ndarray | None = None
 
 
 def load_array(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
@@ -264,14 +290,19 @@ class Corpus:
 
     def part(self, name: Part) -> _Stored:
         size = self.tokens(name)
-        ids: np.ndarray = np.zeros(0, self.about["dtype"])
-        if size:
-            try:
-                ids = np.memmap(self.directory / f"{name}.ids", self.about["dtype"], "r", shape=(size,))
-            except (OSError, ValueError) as error:
-                raise UserError(f"{self.directory} is damaged ({error}); delete it and try again") from error
+        ids, starts = self._mapped(f"{name}.ids", self.about["dtype"], size), None
+        if self.about.get("segmented"):
+            starts = self._mapped(f"{name}.starts", np.bool_, size)
         sentences_, documents_ = (load_array(self.directory / f"{name}.{w}.npy") for w in ("sentences", "documents"))
-        return _Stored(ids, sentences_, documents_)
+        return _Stored(ids, sentences_, documents_, starts)
+
+    def _mapped(self, file: str, dtype: Any, size: int) -> np.ndarray:
+        if not size:
+            return np.zeros(0, dtype)
+        try:
+            return np.memmap(self.directory / file, dtype, "r", shape=(size,))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.directory} is damaged ({error}); delete it and try again") from error
 
     def examples(
         self,
@@ -297,7 +328,10 @@ class Corpus:
             counts: of each piece in the whole text, where this is a part of it.
 
         Raises:
-            UserError: the part is empty, or has no two documents to make pairs from.
+            UserError: the part is empty, or has no two documents to make pairs from; or whole words are to be masked in Chinese
+                text that is not segmented.
         """
+        if masking is not None and masking.whole_words and not self.about.get("segmented"):
+            require_words(self.tokenizer, self.counts if counts is None else counts)
         masker = None if masking is None else Masker(masking, self.tokenizer, self.counts if counts is None else counts)
         return TextExamples(self, part, length, masker, next_sentence, every_position, limit, seed)

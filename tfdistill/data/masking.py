@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfdistill.data.tokenize import CLS, MASK, PAD, SEP, UNK, Tokenizer
+from tfdistill.data.words import has_chinese
 from tfdistill.errors import UserError
 
 _CHOICE, _ACTION, _REPLACEMENT = 1, 2, 3  # streams of random numbers
@@ -71,6 +72,17 @@ class Masking:
         return max(1, round(self.share * length))
 
 
+def require_words(tokenizer: Tokenizer, counts: np.ndarray) -> None:
+    """Raises UserError where most of the pieces, of which the text has `counts` (V,), are Chinese characters: these have neither
+    ## nor spaces that tell which of them make a word, so that single characters would be masked."""
+    chinese = np.array([has_chinese(piece) for piece in tokenizer.vocabulary])
+    if 2 * counts[chinese].sum() > counts.sum():
+        raise UserError(
+            "whole_words is set and the text is Chinese, which says nowhere what its words are; expected words with spaces between "
+            "them, as a segmenter cuts them, and --set segmented=true (pretrain, distilbert, mobilebert), or whole_words=false"
+        )
+
+
 class Masker:
     """A `Masking` for one vocabulary.
 
@@ -126,6 +138,8 @@ class Masker:
         allowed = (np.asarray(padding_mask) > 0) & ~self._special[token_ids]
         if self.masking.whole_words:
             words = self._words(token_ids, allowed) if words is None else np.where(allowed, words, -1)
+        else:
+            words = None
         real = (np.asarray(padding_mask) > 0).sum(axis=1)
         limit = self.masking.predictions(length)
         wanted = np.clip(np.rint(self.masking.share * real).astype(np.int64), 1, limit)

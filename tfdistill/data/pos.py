@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from tfdistill.data.registry import Kind, fetch_package, read_member
+from tfdistill.data.words import spaced_words
 from tfdistill.errors import UserError, optional
 
 Tagger = Callable[[Sequence[str]], list[str]]
@@ -184,7 +185,7 @@ class PosTable:
         counts: dict[str, Counter[str]] = defaultdict(Counter)
         known: dict[tuple[str, ...], list[str]] = {}
         for text in texts:
-            words = tuple(text.split())
+            words = tuple(spaced_words(text)[0])
             if words not in known:
                 known[words] = _tags(words, tagger)
             for word, tag in zip(words, known[words], strict=True):

@@ -136,13 +136,13 @@ class TextExamples:
 
     # Rows.
 
-    def _span(self, first: int, last: int) -> np.ndarray:
-        """The ids of the sentences first..last - 1, without the document's [SEP]."""
-        ids = self._stored.ids[self._stored.sentences[first] : self._stored.sentences[last]]
-        return ids[:-1] if len(ids) and ids[-1] == self._tokenizer.sep_id else ids
+    def _span(self, first: int, last: int) -> tuple[int, int]:
+        """Where the sentences first..last - 1 stand, without the document's [SEP]."""
+        start, end = int(self._stored.sentences[first]), int(self._stored.sentences[last])
+        return start, end - (end > start and self._stored.ids[end - 1] == self._tokenizer.sep_id)
 
-    def _pair(self, row: int, drawn: dict[int, float]) -> tuple[np.ndarray, np.ndarray, int]:
-        """The two texts of a pair and its label, cut so that they fit: a loses its beginning and b its end."""
+    def _pair(self, row: int, drawn: dict[int, float]) -> tuple[slice, slice, int]:
+        """Where the two texts of a pair stand, and its label. They are cut so that they fit: a loses its beginning and b its end."""
         first, last, own = int(self._first[row]), int(self._last[row]), int(self._document[row])
         middle = first + 1 + int(drawn[_SPLIT] * (last - first - 1))
         a, is_random = self._span(first, middle), drawn[_IS_RANDOM] < 0.5
@@ -150,19 +150,20 @@ class TextExamples:
             limits = self._stored.documents
             other = (own + 1 + int(drawn[_OTHER] * (len(limits) - 2))) % (len(limits) - 1)
             start = int(limits[other] + int(drawn[_OTHER_START] * (limits[other + 1] - limits[other])))
-            b = self._span(start, int(limits[other + 1]))[: self.length]
+            b = self._span(start, int(limits[other + 1]))
         else:
             b = self._span(middle, last)
-        room = self.length - 3
-        keep_b = min(len(b), max(room - len(a), room // 2))
-        keep_a = min(len(a), room - keep_b)
-        return a[len(a) - keep_a :], b[:keep_b], int(is_random)
+        room, size_a = self.length - 3, a[1] - a[0]
+        keep_b = min(b[1] - b[0], max(room - size_a, room // 2))
+        keep_a = min(size_a, room - keep_b)
+        return slice(a[1] - keep_a, a[1]), slice(b[0], b[0] + keep_b), int(is_random)
 
     def batch(self, rows: np.ndarray, *, seed: int = 0, epoch: int = 0) -> dict[str, dict[str, np.ndarray]]:
         """One batch as NumPy arrays, in the form that this module's docstring shows."""
         rows = np.asarray(rows, np.int64)
-        tokenizer, shape = self._tokenizer, (len(rows), self.length)
+        tokenizer, stored, shape = self._tokenizer, self._stored, (len(rows), self.length)
         ids, segments = np.full(shape, tokenizer.pad_id, np.int32), np.zeros(shape, np.int32)
+        starts = np.ones(shape, np.int64)  # of words
         sizes = np.zeros(len(rows), np.int64)
         is_random = np.zeros(len(rows), np.int32)
         ids[:, 0] = tokenizer.cls_id
@@ -170,20 +171,26 @@ class TextExamples:
         drawn = {stream: uniforms(seed, epoch, stream, rows)[:, 0] for stream in streams} if self.next_sentence else {}
         for number, row in enumerate(rows):
             if self.next_sentence:
-                a, b, is_random[number] = self._pair(
+                first, second, is_random[number] = self._pair(
                     int(row), {key: float(value[number]) for key, value in drawn.items()}
                 )
-                text = np.concatenate([a, [tokenizer.sep_id], b, [tokenizer.sep_id]])
-                segments[number, len(a) + 2 : len(text) + 1] = 1
+                parts: tuple[slice, ...] = (first, second)
             else:
-                text = np.append(self._stored.ids[self._first[row] : self._last[row]], tokenizer.sep_id)
-            ids[number, 1 : len(text) + 1] = text
-            sizes[number] = len(text) + 1
+                parts = (slice(int(self._first[row]), int(self._last[row])),)
+            end = 1
+            for segment, part in enumerate(parts):
+                begin, end = end, end + part.stop - part.start + 1
+                ids[number, begin : end - 1], ids[number, end - 1] = stored.ids[part], tokenizer.sep_id
+                segments[number, begin:end] = segment
+                if stored.starts is not None:
+                    starts[number, begin : end - 1] = stored.starts[part]
+            sizes[number] = end
         padding_mask = (np.arange(self.length) < sizes[:, None]).astype(np.int32)
         student = {"token_ids": ids, "padding_mask": padding_mask, "segment_ids": segments}
         labels: dict[str, np.ndarray] = {"next_sentence": is_random} if self.next_sentence else {}
         if self.masker is not None:
-            masked = self.masker(ids, padding_mask, rows, seed=seed, epoch=epoch)
+            words = None if stored.starts is None else np.cumsum(starts, axis=1)
+            masked = self.masker(ids, padding_mask, rows, seed=seed, epoch=epoch, words=words)
             student["token_ids"] = masked["token_ids"]
             (labels if self._every_position else student)["masked_positions"] = masked["masked_positions"]
             labels |= {name: masked[name] for name in ("masked_labels", "masked_weights")}

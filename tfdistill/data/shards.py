@@ -161,7 +161,8 @@ class LabelledTexts:
     def dataset(
         self, batch_size: int, *, seed: int = 0, epochs: int = 1, first_step: int = 0, worker: tuple[int, int] = (0, 1)
     ) -> tf.data.Dataset:
-        """Batches of `epochs` epochs; `first_step` leaves out as many from the start. `worker`: see `TextExamples.dataset`."""
+        """Batches of `epochs` epochs; `first_step` leaves out as many from the start. `worker`: see
+        `TextExamples.dataset`; a part of a batch with fewer rows than workers may have none, (0, L)."""
 
         def batches() -> Iterator[np.ndarray]:
             step = 0
@@ -203,7 +204,10 @@ class LabelledTexts:
             start = self._stored[shard].sentences[row]
             ids[place, 1 : lengths[place]] = self._stored[shard].ids[start : start + lengths[place] - 1]
         mask = (np.arange(width) < lengths[:, None]).astype(np.int32)
-        logits = np.stack([self._logits[shard][row] for shard, row in rows]).astype("float32")
+        # Of a last batch with fewer rows than workers some get none: empty arrays, which add nothing to any sum of the step.
+        logits = np.empty((len(rows), self._logits[0].shape[1]), np.float32)
+        for place, (shard, row) in enumerate(rows):
+            logits[place] = self._logits[shard][row]
         return [ids, mask, logits]
 
 
@@ -213,14 +217,20 @@ def read_text(
     *,
     held_out: float = 0.02,
     megabytes: float | None = None,
+    segmented: bool = False,
     advance: Callable[[int], Any] | None = None,
 ) -> Corpus | ShardedCorpus:
     """The tokenized corpus of what `PlainText` reads, or of "corpus:DIR".
 
-    Raises UserError as these do, and for `megabytes` of a corpus that is cut already.
+    Raises UserError as these do, and for `megabytes` or `segmented` of a corpus, which is cut and tokenized already.
     """
     if not text.startswith(PREFIX):
-        return PlainText(text, held_out=held_out, megabytes=megabytes).prepare(tokenizer, advance=advance)
+        plain = PlainText(text, held_out=held_out, megabytes=megabytes, segmented=segmented)
+        return plain.prepare(tokenizer, advance=advance)
+    if segmented:
+        raise UserError(
+            f"segmented is set for {text}, which does not say what its words are; expected the plain text itself"
+        )
     if megabytes is not None:
         raise UserError(f"megabytes is {megabytes:g} for {text}, which is read whole; leave it out")
     return ShardedCorpus(Path(text.removeprefix(PREFIX)).expanduser(), tokenizer)

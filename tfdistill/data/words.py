@@ -37,6 +37,7 @@ def _python_class(ranges: str) -> str:
 _CHINESE = _python_class(_unicode.CHINESE)
 _PUNCTUATION = _python_class(_unicode.PUNCTUATION)
 _SPACES = _python_class(_unicode.SPACES)
+_HAS_CHINESE = re.compile(f"[{_CHINESE}]")
 _WORD = re.compile(rf"\[(?:PAD|UNK|CLS|SEP|MASK)\]|[{_CHINESE}]|[{_PUNCTUATION}]|[^{_CHINESE}{_PUNCTUATION}{_SPACES}]+")
 
 
@@ -52,6 +53,29 @@ def word_spans(text: str) -> list[tuple[int, int]]:
     """Start and end of each word: a run of characters that are no white space, a Chinese character, a punctuation mark, or
     a special token such as [MASK]."""
     return [match.span() for match in _WORD.finditer(text)]
+
+
+def has_chinese(text: str) -> bool:
+    """Whether there is a Chinese character in it."""
+    return _HAS_CHINESE.search(text) is not None
+
+
+def spaced_words(text: str) -> tuple[list[str], list[bool]]:
+    """The words of a text, and for each whether white space stands before it.
+
+    A word is what stands between white space, punctuation included; where Chinese characters are in it, which have no spaces
+    between words, each of them is one, and so is each of what else `word_spans` finds there.
+
+    >>> spaced_words("not bad, 好看 film")
+    (['not', 'bad,', '好', '看', 'film'], [False, True, True, False, True])
+    """
+    words: list[str] = []
+    spaced: list[bool] = []
+    for part in text.split():
+        parts = [part[slice(*span)] for span in word_spans(part)] if has_chinese(part) else [part]
+        spaced += [bool(words), *([False] * (len(parts) - 1))]
+        words += parts
+    return words, spaced
 
 
 def replaced(text: str, spans: Sequence[tuple[int, int]], changes: Mapping[int, str]) -> str:

@@ -249,7 +249,7 @@ def bilstm(
     Args:
         teacher: gives the vocabulary and the head's classes.
         pair: siamese, for pairs of sentences.
-        embedding_from: a BERT model whose word-piece table, reduced by SVD to `embedding_size`, starts the embedding.
+        embedding_from: a model whose word-piece table, reduced by SVD to `embedding_size`, starts the embedding.
             Tang et al. start from word2vec; over word pieces this table is what takes its place.
         sizes: fields of `BiLSTMConfig`.
     """
@@ -261,7 +261,7 @@ def bilstm(
 
 
 def reduced_table(table: np.ndarray, width: int) -> np.ndarray:
-    """`table` (V, H) projected on its first `width` principal directions, at unit variance over all entries.
+    """`table` (V, H) projected on its first `width` principal directions, scaled to a standard deviation of 0.1 over all entries.
 
     Raises UserError when `width` is larger than H.
     """

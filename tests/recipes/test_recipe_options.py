@@ -1,0 +1,387 @@
+"""Options of the recipes: built and looked at, not trained."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny_recipes import bottleneck_teacher, data, make, split, teacher, write_text
+
+from tfdistill import losses, pretrain
+from tfdistill.data.textdata import Split
+from tfdistill.errors import UserError
+from tfdistill.features import Features
+from tfdistill.load import save
+from tfdistill.match import PseudoLabels, Step
+from tfdistill.models import presets
+from tfdistill.models.presets import reduced_table, student_from_layers
+from tfdistill.models.text import TextModel
+from tfdistill.recipe import parse_settings
+from tfdistill.recipes import find
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def shallow() -> TextModel:
+    """A teacher of two layers, which no test changes."""
+    return teacher(layers=2)
+
+
+# --- rows without a label -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "rows"),
+    [
+        ("soft_targets", ["num_layers=1"], ["all"]),
+        ("soft_targets", ["num_layers=1", "soft_weight=0"], ["labelled"]),
+        ("privileged", [], ["all"]),
+        ("pkd", [], ["all"]),
+        ("tinybert", [], ["all", "all"]),
+        ("bilstm", [], ["all"]),
+        ("bilstm", ["alpha=0.5"], ["all"]),
+        ("bilstm", ["alpha=1"], ["labelled"]),
+        ("xtremedistil", ["version=joint"], ["all"]),
+        ("xtremedistil", [], ["all"] * 4 + ["labelled"] * 3),
+        ("distilbert", [], ["labelled"]),
+        ("distilbert", ["distil_finetuning=true"], ["all"]),
+        ("mobilebert", ["schedule=joint", "soft_weight=0"], ["all", "labelled"]),
+        ("layerdrop", ["depth=1"], ["labelled"]),
+        ("layerdrop", ["depth=1", "soft_weight=0.5"], ["all"]),
+        ("head_pruning", ["epochs=1"], ["labelled"]),
+        ("head_pruning", ["epochs=1", "soft_weight=0.5"], ["all"]),
+        ("neuron_pruning", ["steps=2"], ["all", "all"]),
+        ("neuron_pruning", ["steps=2", "soft_weight=0"], ["labelled", "labelled"]),
+    ],
+)
+def test_rows_without_a_label_train_where_the_teacher_is_asked(name, settings, rows, shallow):
+    unlabelled = replace(split(16, 7), labels=None)
+    text = data()
+    if name != "privileged":
+        text = data(unlabelled=unlabelled)
+    assert [stage.rows for stage in make(name, text, settings, shallow).stages] == rows
+
+
+# --- general stages -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def text_file(tmp_path, monkeypatch) -> Path:
+    """Plain text in documents, and a cache of its own."""
+    monkeypatch.setenv("TFDISTILL_CACHE", str(tmp_path / "cache"))
+    return write_text(tmp_path / "text.txt")
+
+
+def test_dualtrain_ends_after_the_general_stage_and_goes_on_from_its_student(tmp_path, text_file, shallow):
+    save(teacher(head="masked_lm", layers=2), tmp_path / "general")
+    options = [f"text={text_file}", f"general_teacher=hf:{tmp_path / 'general'}", "width=8", "vocab_size=24"]
+    first = make(
+        "dualtrain_sharedproj",
+        data(),
+        [*options, "general_length=16", "general_only=true", "direction=down", "whole_words=true"],
+        shallow,
+    )
+    assert [stage.name for stage in first.stages] == ["dual training"]
+    assert first.stages[0].terms[0].direction == "down" and first.stages[0].source.masking.whole_words
+    save(first.student, tmp_path / "student")
+    second = make("dualtrain_sharedproj", data(), [f"student=hf:{tmp_path / 'student'}"], shallow)
+    assert [stage.name for stage in second.stages] == ["fine-tuning"]
+    assert second.student.tokenizer.vocabulary == first.student.tokenizer.vocabulary
+    for ours, theirs in zip(second.student.get_weights(), first.student.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_dualtrain_is_as_small_as_its_docstring_says():
+    module = find("dualtrain_sharedproj")
+    sizes = module.narrow_sizes(SimpleNamespace(config=presets.PRESETS["bert_base"]), 48)
+    student = presets.new("bert_base", vocab_size=4928, num_outputs=2, **sizes)
+    assert student.count_params() == 603_026 and round(109_483_778 / student.count_params()) == 182
+    assert "17, 58 and 182 times" in " ".join(module.__doc__.split())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["student=hf:DIR", "text=FILE"], "student=hf:DIR comes from a general stage; leave text or student out"),
+        (["student=hf:DIR", "width=96"], "width does nothing here; expected student=narrow with it"),
+        (["student=minilm_l6_384"], "student is 'minilm_l6_384'; expected narrow, or hf:DIR"),
+        (["general_only=true"], "plain text"),
+    ],
+)
+def test_dualtrain_students(settings, message, shallow):
+    with pytest.raises(UserError, match=message):
+        make("dualtrain_sharedproj", data(), settings, shallow)
+
+
+# --- BiLSTM students ------------------------------------------------------------------------------------------------
+
+
+def test_pseudo_labels_are_of_rows_without_a_label():
+    logits, theirs = (
+        tf.constant([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]]),
+        tf.constant([[0.0, 2.0], [0.0, 2.0], [2.0, 0.0]]),
+    )
+    value, count = PseudoLabels()(
+        Step(Features(logits=logits), Features(logits=theirs), labels=tf.constant([0, -1, -1]))
+    )
+    np.testing.assert_allclose(value, [0.0, 1.313262, 0.313262], atol=1e-6)  # log(1 + e) and log(1 + 1/e)
+    np.testing.assert_array_equal(count, [0, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (data(), "letters is for classification and has the splits train, dev, test: expected .* 'unlabelled'"),
+        (data(task="multilabel"), "letters is for multilabel .* leave pseudo_labels out"),
+        (data(task="regression"), "letters is for regression"),
+    ],
+)
+def test_pseudo_labels_need_classes_and_unlabelled_text(text, message, shallow):
+    with pytest.raises(UserError, match=message):
+        make("xtremedistil", text, ["version=joint", "pseudo_labels=1"], shallow)
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "mobilebert"])
+def test_bilstm_starts_from_the_teachers_table(family, shallow):
+    model = {
+        "bert": lambda: shallow,
+        "distilbert": lambda: student_from_layers(shallow, layers=[1], family="distilbert"),
+        "mobilebert": bottleneck_teacher,
+    }[family]()
+    table = model.encoder.embedding.embeddings.numpy()
+    for size in (4, 300):  # no wider than the teacher's
+        width = min(size, table.shape[1])
+        ours = make("bilstm", data(), [f"embedding_size={size}"], model).student.encoder.embedding.embeddings
+        np.testing.assert_array_equal(ours, reduced_table(table, width))
+
+
+def test_bilstm_options(shallow):
+    recipe = make("bilstm", data(), ["alpha=0.25", "optimizer=adadelta", "learning_rate=1"], shallow)
+    (stage,) = recipe.stages
+    assert [(term.name, term.weight) for term in stage.terms] == [("logits_mse", 0.75), ("hard_labels", 0.25)]
+    assert (stage.optimizer, stage.learning_rate, stage.warmup, stage.clip_norm) == ("adadelta", 1.0, 0.0, None)
+
+
+def test_bilstm_makes_half_as_many_copies_of_pairs(shallow):
+    module = find("bilstm")
+    small = ["embedding_size=8", "lstm_size=4"]
+    copies = [
+        module.recipe(shallow, text, parse_settings(module.Settings, [*small, *more])).settings["copies"]
+        for text, more in ((data(), []), (data(pair=True), []), (data(pair=True), ["copies=20"]))
+    ]
+    assert copies == [20, 10, 20]
+
+
+def test_xtremedistil_options(shallow):
+    recipe = make("xtremedistil", data(), ["representation=mse", "layer=1"], shallow)
+    (term,) = recipe.stages[0].terms
+    assert (term.loss, term.layers) == (losses.representation_mse, ((1, 1),))
+    (term,) = make("xtremedistil", data(), [], shallow).stages[0].terms
+    assert (term.loss, term.layers) == (losses.representation_kl, ((1, 2),))
+
+
+# --- TinyBERT -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("mapping", "layers"), [("top", ((1, 3), (2, 4))), ("bottom", ((1, 1), (2, 2)))])
+def test_tinybert_mappings(mapping, layers):
+    recipe = make("tinybert", data(), [f"mapping={mapping}"], teacher(layers=4))
+    assert [term.layers for term in recipe.stages[0].terms] == [(), layers, layers]
+
+
+def test_tinybert_exchanges_words_for_those_of_a_masked_lm_and_glove(tmp_path, shallow):
+    save(teacher(head="masked_lm", layers=1), tmp_path / "mlm")
+    (tmp_path / "vectors.txt").write_text("bcd 1 0\nhigh 0.9 0.1\nlow 0 1\nmiddle 0.5 0.5\n", "utf-8")
+    options = [f"mlm=hf:{tmp_path / 'mlm'}", f"glove={tmp_path / 'vectors.txt'}", "p_replace=1", "candidates=2"]
+    recipe = make("tinybert", data(), [*options, "copies=8"], shallow)
+    made = recipe.augment(Split(["bcd , e"], None, np.array([1])), 3)
+    first, comma, last = zip(*(text.split() for text in made.texts), strict=True)
+    assert set(first) == {"high", "middle"} and set(comma) == {","}
+    assert len(set(last)) == 2 and all(len(word) == 1 and word.isalpha() for word in last)  # K = 2
+    assert made.labels.tolist() == [1] * len(made)
+    assert not make("tinybert", data(), [*options[:2], "p_replace=0"], shallow).augment(data().splits["train"], 3).texts
+    with pytest.raises(UserError, match="no file at glove=nowhere"):
+        make("tinybert", data(), [options[0], "glove=nowhere"], shallow)
+
+
+# --- MobileBERT -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ib_bert() -> TextModel:
+    """A teacher of two layers, which no test changes."""
+    return bottleneck_teacher()
+
+
+@pytest.fixture(scope="module")
+def thin(ib_bert, tmp_path_factory) -> Path:
+    """A directory with its student."""
+    place = tmp_path_factory.mktemp("thin") / "student"
+    save(make("mobilebert", data(), [], ib_bert).student, place)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("settings", "stages"),
+    [
+        (["schedule=joint"], ["task: transfer", "task"]),
+        (["transfer_epochs=0"], ["task"]),
+        (["student=hf:DIR"], ["task"]),
+        (["student=hf:DIR", "transfer_epochs=2"], ["task: transfer, layer 1", "task: transfer, layer 2", "task"]),
+    ],
+)
+def test_mobilebert_transfers_layers_on_the_task_where_no_general_stage_did(settings, stages, ib_bert, thin):
+    settings = [setting.replace("DIR", str(thin)) for setting in settings]
+    recipe = make("mobilebert", data(), settings, ib_bert)
+    assert [stage.name for stage in recipe.stages] == stages
+    assert [term.name for term in recipe.stages[-1].terms] == ["soft_kl", "hard_labels"]
+    assert recipe.stages[0].epochs == {"task: transfer": 2, "task": 3, "task: transfer, layer 1": 2}[stages[0]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "after"), [(["general_only=true"], []), pytest.param([], ["task"], marks=pytest.mark.slow)]
+)
+def test_mobilebert_general_stage_alone_and_before_fine_tuning(settings, after, tmp_path, text_file, ib_bert):
+    save(bottleneck_teacher("pretraining"), tmp_path / "general")
+    options = [f"text={text_file}", f"general_teacher=hf:{tmp_path / 'general'}", "general_length=16"]
+    options += ["schedule=joint", "general_transfer_epochs=0.5", "whole_words=true"]
+    recipe = make("mobilebert", data(), [*options, *settings], ib_bert)
+    assert [stage.name for stage in recipe.stages] == ["plain text: transfer", "plain text", *after]
+    assert recipe.stages[0].epochs == 1.0  # two layers
+    assert recipe.stages[0].source.masker.masking.whole_words
+
+
+def test_mobilebert_sizes_and_lower_rate(ib_bert):
+    recipe = make("mobilebert", data(), ["student=mobilebert_tiny", "bottleneck=6", "lower_rate=0.1"], ib_bert)
+    sizes = recipe.student.config
+    assert (sizes.hidden_size, sizes.intra_bottleneck_size, sizes.intermediate_size) == (16, 6, 24)
+    assert sizes.use_bottleneck_attention and sizes.num_feedforward_networks == 2
+    first, second, _ = recipe.stages
+    assert not first.freeze.count("layer_1") and "layer_2" in first.freeze and first.rates == {"embeddings": 0.1}
+    assert second.rates == {"embeddings": 0.1, "layer_1": 0.1} and second.freeze == ("pooler", "head")
+
+
+# --- DistilBERT -----------------------------------------------------------------------------------------------------
+
+
+def test_distilbert_general_stage_alone(tmp_path, text_file, shallow):
+    save(teacher(head="masked_lm", layers=2), tmp_path / "general")
+    options = [f"text={text_file}", f"general_teacher=hf:{tmp_path / 'general'}", "general_length=12"]
+    recipe = make("distilbert", data(), [*options, "general_only=true", "whole_words=true"], shallow)
+    (stage,) = recipe.stages
+    assert stage.name == "general" and stage.source.masker.masking.whole_words
+
+
+# --- settings that nothing would read -------------------------------------------------------------------------------
+
+GENERAL = ["general_epochs=2", "general_only=true", "general_teacher=hf:X", "megabytes=1", "general_length=64"]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        *[
+            (name, [each], "plain text, text=DIR")
+            for name in ("tinybert", "distilbert", "mobilebert")
+            for each in GENERAL
+        ],
+        (
+            "tinybert",
+            ["mlm=hf:X", "copies=0"],
+            "mlm does nothing here; expected copies above 0 with it, or leave it out",
+        ),
+        (
+            "tinybert",
+            ["glove=X", "candidates=9", "p_replace=0.2"],
+            "p_replace, candidates, glove do .* mlm=hf:DIR with them",
+        ),
+        ("tinybert", ["intermediate_epochs=0", "intermediate_learning_rate=1e-4"], "intermediate_epochs above 0"),
+        *[("xtremedistil", [f"{each}=1"], f"{each} .* version=joint") for each in ("hard_weight", "soft_weight")],
+        *[
+            ("xtremedistil", [f"{each}=1"], f"{each} .* version=joint")
+            for each in ("pseudo_labels", "representation_weight")
+        ],
+        ("soft_targets", ["soft_weight=0.2", "pretrain_on_soft_targets=true"], "soft_weight does nothing here"),
+        ("soft_targets", ["labelled_epochs=2"], "labelled=DIR"),
+        ("distilbert", ["soft_weight=0.2"], "soft_weight .* distil_finetuning=true"),
+        ("distilbert", ["temperature=3"], "text=DIR, or distil_finetuning=true"),
+        ("distilbert", ["kl_on=masked"], "kl_on .* plain text"),
+        ("distilbert", ["initialization=random", "student=distilbert"], "initialization .* student=layers"),
+        ("distilbert", ["whole_words=true"], "whole_words .* plain text"),
+        ("distilbert", ["text=X", "segmented=true"], "segmented .* whole_words=true"),
+        ("mobilebert", ["schedule=joint", "lower_rate=0.1"], "lower_rate .* schedule=progressive"),
+        ("mobilebert", ["schedule=auxiliary", "transfer_epochs=2"], "transfer_epochs .* schedule=progressive or joint"),
+        ("mobilebert", ["student=hf:X", "transfer_learning_rate=1e-4"], "transfer_epochs above 0"),
+        ("mobilebert", ["student=hf:X", "feature_weight=2"], "feature_weight .* transfer_epochs above 0"),
+        ("mobilebert", ["student=hf:X", "schedule=auxiliary"], "schedule .* transfer_epochs above 0"),
+        ("pkd", ["alpha=0", "temperature=3"], "alpha above 0"),
+        ("pkd", ["beta=0", "mapping=last"], "beta above 0"),
+        ("privileged", ["soft_weight=0", "temperature=3"], "soft_weight above 0"),
+        ("mobilebert", ["student=hf:X", "bottleneck=8"], "bottleneck .* student=mobilebert"),
+        ("bilstm", ["copies=0", "p_mask=0.2"], "p_mask .* copies above 0"),
+        ("layerdrop", ["temperature=3"], "soft_weight above 0"),
+        ("head_pruning", ["soft_weight=0.5"], "epochs above 0"),
+        ("neuron_pruning", ["measure=magnitude", "importance_rows=9"], "measure=taylor"),
+    ],
+)
+def test_settings_that_nothing_would_read_are_refused(name, settings, message):
+    with pytest.raises(UserError, match=message):
+        parse_settings(find(name).Settings, settings)
+
+
+def test_pre_training_needs_no_words_unless_they_are_masked_whole():
+    with pytest.raises(UserError, match="segmented does nothing here; expected whole_words=true"):
+        parse_settings(pretrain.Settings, ["segmented=true"])
+
+
+def test_debug_reads_a_megabyte_of_plain_text():
+    settings = find("tinybert").Settings
+    megabytes = [
+        settings(**each).for_debug().megabytes
+        for each in (
+            {},
+            {"text": "X"},
+            {"text": "X", "megabytes": 0.5},
+            {"text": "X", "megabytes": 20},
+            {"text": "corpus:X"},
+        )
+    ]
+    assert megabytes == [None, 1.0, 0.5, 1.0, None]
+    assert find("soft_targets").Settings(epochs=2).for_debug().epochs == 2
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """(recipe, settings) of every command in the repository's texts, and of its benchmarks."""
+    found = []
+    texts = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("recipes/*.py"), *ROOT.glob("benchmarks/*.py")]
+    for text in (path.read_text("utf-8").replace("\\\n", " ") for path in texts):
+        for command in re.findall(r"tfdistill train ([a-z_]+) ([^\n`]*)", text):
+            found.append((command[0], re.findall(r"--set (\S+=[^\s`]+)", command[1])))
+    return found
+
+
+def test_the_commands_in_texts_set_what_is_read():
+    found = commands()
+    assert len(found) > 15
+    for name, settings in found:
+        parse_settings(find(name).Settings, settings)
+
+
+def test_the_benchmarks_set_what_is_read(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    monkeypatch.delitem(sys.modules, "recipes", raising=False)
+    cells, students = (importlib.import_module(name) for name in ("recipes", "ablations"))
+    monkeypatch.delitem(sys.modules, "recipes")
+    general = ["text=X", "general_teacher=hf:X"]
+    for name, cell in (cells.CELLS | cells.EXTRA).items():
+        parse_settings(find(name).Settings, [*cell.settings, *(general if cell.general else [])])
+    for student in students.STUDENTS.values():
+        parse_settings(find(student.recipe).Settings, student.settings)
