@@ -174,7 +174,7 @@ def export_bundle(
             "parity": on_dev,
             "parity_random": made.parity_random,
             "test": on_test,
-            "versions": _versions(tool_for(model.family, quantize) == AEQ, mediapipe, text_in),
+            "versions": _versions(tool_for(model.family, quantize) == AEQ, text_in),
         }
         text = readme(manifest, pair=pair, lower_case=tokenizer.lower_case)
         atomic_write(directory / README, text)
@@ -191,10 +191,10 @@ def _latency(path: Path) -> dict[str, Any]:
     return {"machine": machine(), **{name: found[name] for name in kept}}
 
 
-def _versions(quantizer: bool, mediapipe: bool, text_in: bool) -> dict[str, str]:
+def _versions(quantizer: bool, text_in: bool) -> dict[str, str]:
     """Of Python and of what had a part in the bundle."""
     names = ["tfdistill", "tensorflow", "keras", "ai-edge-litert"]
-    names += [name for name, used in ((AEQ, quantizer), ("mediapipe", mediapipe), ("tensorflow-text", text_in)) if used]
+    names += [name for name, used in ((AEQ, quantizer), ("tensorflow-text", text_in)) if used]
     return {"python": python_version(), **{name: metadata.version(name) for name in names}}
 
 

@@ -24,7 +24,7 @@ def verify_bundle(directory: str | os.PathLike) -> list[Check]:
 
     Worked out again: checksums and sizes of all files and the manifest's own; of model.tflite its operators (all built in), which of
     them delegates take, its zipped size (within 2 %), signatures, output, whether the types of its tensors are those of
-    the quantization, whether LSTMs make it a BiLSTM, and the vocabulary and labels within it; the operators of model-text.tflite,
+    the quantization, whether LSTMs make it a BiLSTM, and the model card, vocabulary and labels within it; the operators of model-text.tflite,
     which is not run; labels; golden.json, whose texts are tokenized with the bundle's own vocabulary, run through
     the file, and compared in ids (all the same), logits (within its tolerance, itself checked) and probabilities (within 1e-5).
 
