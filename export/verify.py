@@ -24,9 +24,10 @@ def verify_bundle(directory: str | os.PathLike) -> list[Check]:
 
     Worked out again: checksums and sizes of all files and the manifest's own; of model.tflite its operators (all built in), which of
     them delegates take, its zipped size (within 2 %), signatures, output, whether the types of its tensors are those of
-    the quantization, whether LSTMs make it a BiLSTM, and the model card, vocabulary and labels within it; the operators of model-text.tflite,
-    which is not run; labels; golden.json, whose texts are tokenized with the bundle's own vocabulary, run through
-    the file, and compared in ids (all the same), logits (within its tolerance, itself checked) and probabilities (within 1e-5).
+    the quantization, whether LSTMs make it a BiLSTM, and the model card, vocabulary and labels within it; the operators of
+    model-text.tflite, which is not run; labels; golden.json, whose texts are tokenized with the bundle's own vocabulary, run
+    through the file, and compared in ids (all the same), logits (within its tolerance, itself checked) and probabilities (within
+    1e-5).
 
     Only sealed, since it takes data, the Keras model or the machine that exported it: accuracy and parity (`parity`, `test`,
     `parity_random`, and of `text_in` what it gives), `latency`, `parameters`, `max_length`, `versions`, recipe.json, README.md, what
