@@ -160,6 +160,7 @@ def say_something_else_and_seal(bundle: Path, random: Random) -> None:
         {"version": 4},
         {"output": "probabilities"},
         {"mediapipe": True},
+        {"model_card": {"name": "x"}},
     ]
     lie = one_of(random, lies)
     reseal(bundle, lambda manifest: manifest.update(lie))
