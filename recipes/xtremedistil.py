@@ -6,13 +6,14 @@
             2 logits, on all text             ½·‖z_s - z_t‖²
             3 labels, on labelled text        CE(y, σ(z_s))
 
-Student: word-piece embedding (300, SVD of the teacher's table), BiLSTM of 600 in each direction, maximum over the positions, head.
-In stages 2 and 3 everything but the head is held still first; then one part more from the top down takes part at a time, each step
-going on until the dev score no longer rises and ending with its best weights. `pseudo_labels` adds the teacher's most probable class
-as the label of texts that have none (joint version). Unlabelled text is the data's split "unlabelled"; the labelled text is read in
-stages 1 and 2 too. `layer` is the teacher's, the last by default (7 of 12 in the multilingual work); `representation=mse` is the
-authors' code. The paper writes logit(p_t) for the target of stage 2. Here it is z_t, what the teacher's head says: its softmax
-is p_t, which leaves z_t open but for a constant in each text, and the student learns that too.
+Student: word-piece embedding (300, SVD of the teacher's table), BiLSTM of 600 in each direction, maximum over the positions,
+head. In stages 2 and 3 everything but the head is held still first; then one part more from the top down takes part at a time,
+each step going on until the dev score no longer rises and ending with its best weights, those it began with included.
+`pseudo_labels` adds the teacher's most probable class as the label of texts that have none (joint version). Unlabelled text is
+the data's split "unlabelled"; the labelled text is read in stages 1 and 2 too. `layer` is the teacher's, the last by default (7
+of 12 in the multilingual work); `representation=mse` is the authors' code. The paper writes logit(p_t) for the target of stage 2.
+Here it is z_t, what the teacher's head says: its softmax is p_t, which leaves z_t open but for a constant in each text, and the
+student learns that too.
 
 Idea:      much unlabelled text carries a large teacher over to a BiLSTM, stage by stage
 Command:   tfdistill train xtremedistil --teacher TEACHER --data DATA --out RUN

@@ -375,6 +375,8 @@ def train(
                 watch.progress = Progress(entries=len(run.lines))
                 run.save(watch, training=False)
         left = None
+        if stage.start_counts and stage.keep_best and steps and watch.progress.top is None:
+            watch.score_start()
         if not watch.finished:
             with task(title or f"{recipe.name}: {stage.name}", steps) as advance:
                 watch.advance = advance

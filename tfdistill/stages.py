@@ -68,6 +68,8 @@ class Stage:
         evaluations: how often the dev split is scored.
         patience: stop after so many scorings without a better one; None never stops early.
         keep_best: whether the stage ends with the weights of its best scoring rather than its last ones.
+        start_counts: with keep_best, the weights that the stage starts with may be the best ones: a stage that only makes a student
+            worse then changes nothing. Takes one scoring more; for monitor="score".
         monitor: what is the best: the dev "score" of the task, or the stage's own "loss" on the dev split.
         rows: "labelled" (the training split and its augmented copies), "unlabelled" (the rows without a label), or "all".
         counted: the rows whose number `epochs` counts, if not `rows`: so a baseline takes as many steps.
@@ -94,6 +96,7 @@ class Stage:
     evaluations: int = 4
     patience: int | None = None
     keep_best: bool = True
+    start_counts: bool = False
     monitor: Literal["score", "loss"] = "score"
     rows: Literal["labelled", "unlabelled", "all"] = "labelled"
     counted: Literal["labelled", "unlabelled", "all"] | None = None
@@ -190,11 +193,12 @@ def copy_encoder(source: TextModel, target: TextModel) -> None:
 def gradual_unfreezing(stage: Stage, student: TextModel) -> tuple[Stage, ...]:
     """`stage` once for each part of the student: the head alone first, then one part more from the top down each time.
 
-    XtremeDistil (Mukherjee and Awadallah 2020, section 4.3); each step ends with its best weights if the stage says so.
+    XtremeDistil (Mukherjee and Awadallah 2020, section 4.3); each step ends with its best weights if the stage says so, among them
+    those that the step before ended with.
     """
     parts = parts_of(student)
     return tuple(
-        replace(stage, name=f"{stage.name}, {parts[lowest]} and above", freeze=parts[:lowest])
+        replace(stage, name=f"{stage.name}, {parts[lowest]} and above", freeze=parts[:lowest], start_counts=True)
         for lowest in range(len(parts) - 1, -1, -1)
     )
 

@@ -108,6 +108,12 @@ class Watch(keras.callbacks.Callback):
         stopped = stage.patience is not None and without_gain >= stage.patience
         return Progress(now.rounds + 1, top, kept, without_gain, stopped, len(self.run.lines), best=best)
 
+    def score_start(self) -> None:
+        """Let the weights that the stage starts with be the best so far."""
+        scores = self.run.dev_scores(self.student)
+        top, best = next(iter(scores.values())), self.student.get_weights()
+        self.progress = replace(self.progress, top=top, scores=scores, best=best)
+
     def _score(self) -> tuple[dict[str, float], float | None]:
         """(dev scores, what is to be as large as possible). Plain text has no dev split."""
         if self.stage.source is not None:

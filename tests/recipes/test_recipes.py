@@ -165,6 +165,18 @@ SPEED = {
 # --- what each is about ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("scores", "kept"), [((0.9, 0.1, 0.5), 0.9), ((0.1, 0.9, 0.5), 0.9), ((0.1, 0.2, 0.5), 0.5)])
+def test_a_stage_that_only_makes_the_student_worse_changes_nothing(monkeypatch, scores, kept):
+    recipe = make("soft_targets", data(36), [])
+    stage = replace(recipe.stages[0], start_counts=True, evaluations=2)
+    start, given = recipe.student.get_weights(), iter(scores)
+    monkeypatch.setattr(runner._Run, "dev_scores", lambda self, student: {"accuracy": next(given)})
+    result = train(replace(recipe, stages=(stage,)), seed=1, max_steps=2, score_test=False)
+    assert result.scores == {"dev": {"accuracy": kept}}
+    same = [np.array_equal(a, b) for a, b in zip(start, recipe.student.get_weights(), strict=True)]
+    assert all(same) == (scores[0] == kept)
+
+
 def test_soft_targets_may_come_before_hard_labels():
     recipe = make("soft_targets", data(), ["pretrain_on_soft_targets=true"])
     assert [[term.name for term in stage.terms] for stage in recipe.stages] == [["soft_kl"], ["hard_labels"]]
