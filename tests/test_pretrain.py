@@ -332,7 +332,11 @@ def test_a_damaged_checkpoint_is_skipped_and_an_old_one_is_said(
     assert json.loads((out / "run.json").read_text())["state"] == "done"
 
 
-@pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"jit": True}], ids=["bf16", "jit"])
+@pytest.mark.parametrize(
+    "changes",
+    [{"precision": "bf16"}, {"precision": "fp16"}, pytest.param({"jit": True}, marks=pytest.mark.slow)],
+    ids=["bf16", "fp16", "jit"],
+)
 def test_other_ways_to_compute_steps(tmp_path: Path, text: str, tokenizer: Tokenizer, changes: dict[str, Any]) -> None:
     execution = Execution(**changes)
     set_precision(execution.precision)
@@ -354,6 +358,9 @@ def test_other_ways_to_compute_steps(tmp_path: Path, text: str, tokenizer: Token
     assert json.loads((tmp_path / "run" / "run.json").read_text())["execution"] == changes
     kinds = {value.dtype for value in load_file(tmp_path / "run" / "student" / "model.safetensors").values()}
     assert kinds == {np.dtype("float32")}
+    (line,) = (json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines())
+    assert line.get("loss_scale") == (2.0**15 if changes == {"precision": "fp16"} else None)
+    assert ("fp16_largest" in line) == (changes == {"precision": "fp16"})
 
 
 @pytest.mark.slow  # a machine that pauses for seconds would fail it

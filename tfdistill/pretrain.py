@@ -257,8 +257,15 @@ def _train(run: Pretraining, train: TextExamples, execution: Execution) -> None:
         raise UserError("nothing is left to train; leave --freeze-encoder out")
     distiller = Distiller(model, None, terms(head["objective"]))
     schedule = WarmupLinear(head["settings"]["learning_rate"], 0, 1)
-    options: dict[str, Any] = {"weight_decay": settings.weight_decay, "clip_norm": 1.0}
-    distiller.compile(optimizer=make_optimizer(settings.optimizer, schedule, **options), jit_compile=execution.jit)
+    optimizer = make_optimizer(
+        settings.optimizer,
+        schedule,
+        weight_decay=settings.weight_decay,
+        clip_norm=1.0,
+        scaled=execution.precision == "fp16",
+        static=execution.jit,
+    )
+    distiller.compile(optimizer=optimizer, jit_compile=execution.jit, auto_scale_loss=False)
     distiller._build_optimizer()
     run.take_up(distiller)
     run.before = run.before or evaluate(model, run.measured, batch_size=settings.batch_size)

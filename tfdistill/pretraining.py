@@ -23,6 +23,7 @@ from tfdistill.optimizers import WarmupLinear
 from tfdistill.progress import say
 from tfdistill.stages import assign
 from tfdistill.stopping import raise_if_asked
+from tfdistill.value_range import check_range
 
 
 class Pretraining(keras.callbacks.Callback):
@@ -169,7 +170,12 @@ class Pretraining(keras.callbacks.Callback):
     def _score(self, logs: dict[str, Any]) -> None:
         losses = {name: float(value) for name, value in logs.items()}
         scores = evaluate(self.student, self.measured, batch_size=self.settings.batch_size)
-        entry = {"step": self.step, **losses, **{f"held_out_{name}": value for name, value in scores.items()}}
+        entry = {
+            "step": self.step,
+            **losses,
+            **{f"held_out_{name}": value for name, value in scores.items()},
+            **self._range(),
+        }
         live, self.live = self.live, False
         self.last, self.scored_at, self._marks = scores, self.step, self._done_marks()
         self.lines.append({"time": time.time(), **entry})
@@ -180,3 +186,10 @@ class Pretraining(keras.callbacks.Callback):
         if self._share() < 1 and self.checkpoints.cheap:
             self.save_all()
         self._clock = time.monotonic()  # scoring is no training time
+
+    def _range(self) -> dict[str, Any]:
+        """Of fp16 how near the model comes to the end of its range on some held-out rows, and the loss scale; else nothing."""
+        if self.head["execution"].get("precision") != "fp16":
+            return {}
+        inputs = self.measured.batch(np.arange(min(32, len(self.measured))))["student"]
+        return {**check_range(self.student, "model", inputs), **self.distiller.optimizer.told}
