@@ -269,7 +269,6 @@ BAD = {
     "lengths of letters": (lambda w, t: ["export", student(w), "--lengths", "16,x", "--out", t / "b"], "16,x: expected whole"),
     "lengths out of range": (lambda w, t: ["export", student(w), "--lengths", "8,999", "--out", t / "b"], "length is 999; expected"),
     "golden without data": (lambda w, t: ["export", student(w), "--golden-from-data", "--out", t / "b"], "expected --data"),
-    "max drop of letters": (lambda w, t: ["export", student(w), "--max-drop", "some", "--out", t / "b"], "some"),
     "max drop that is no number": (lambda w, t: ["export", student(w), "--max-drop", "nan", "--out", t / "b"], "max_drop is nan"),
     "two lengths": (lambda w, t: ["export", student(w), "--length", "8", "--lengths", "8", "--out", t / "b"], "one of them"),
     "out is a file": (lambda w, t: [*train_words(w, "--out", w / "data" / "dev.tsv")], "not empty"),
