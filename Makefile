@@ -72,7 +72,7 @@ test: lint ## lint, then the test suite; ARGS="-k name" for a part of it
 slow: venv ## the tests that take long: trainings until a loss is small, exports of pruned students
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-torture: venv ## 5,000 bundles damaged in random ways: each must be refused in one line; a run killed 20 times: the same student
+torture: venv ## 5,000 bundles damaged in random ways: each must be refused in one line; runs killed 20 times: the same student
 	MUTATIONS=5000 $(BIN)/python -m pytest tests/export/test_mutations.py $(ARGS)
 	KILLS=20 STAGES=3 $(BIN)/python -m pytest -s tests/test_checkpoint.py -k killed $(ARGS)
 

@@ -61,6 +61,8 @@ def reason(text: str, ids: Sequence[int], unknown: int) -> str:
         return "control characters: MediaPipe keeps them"
     if any(len(word) > LONGEST_WORD for word in text.split()):
         return f"words of over {LONGEST_WORD} letters: MediaPipe's limit is another"
+    if any(unicodedata.category(letter) in ("Zs", "Zl", "Zp") and letter != " " for letter in text):
+        return "other spaces than ASCII's: MediaPipe keeps them"
     if unknown in ids:
         return "words without a piece: MediaPipe takes them for padding"
     if folded != text:
@@ -94,7 +96,7 @@ def client_loss(
     return {**agreement(ours[chosen], theirs[chosen]), "reasons": dict(reasons.most_common())}
 
 
-def one_model(source: str, data: str, length: int, modes: Sequence[str], rows: int | None) -> dict[str, Any]:
+def one_model(name: str, source: str, data: str, length: int, modes: Sequence[str], rows: int | None) -> dict[str, Any]:
     """What is found for a model in each mode."""
     model = load(source)
     test = data_for(model, source, data).splits["test"]
@@ -111,7 +113,7 @@ def one_model(source: str, data: str, length: int, modes: Sequence[str], rows: i
             names = (bundle / "labels.txt").read_text("utf-8").split("\n")[:-1]
             file = TFLiteModel(bundle / "model.tflite")
             litert, of_awkward = (np.exp(file.predict(each, workers=1)) for each in (ids, awkward))
-            said = f"{Path(source).parent.name} {mode}: MediaPipe"
+            said = f"{name} {mode}: MediaPipe"
             mediapipe = of_mediapipe(file.path, test.texts, names, said)
             odd = of_mediapipe(file.path, TEXTS, names, said)
             results[mode] = {
@@ -157,7 +159,7 @@ def main() -> None:
         # RUN/student is named after its run.
         path = Path(source)
         name = path.parent.name if path.name == "student" else path.name
-        found[name] = one_model(source, options.data, options.length, options.quantize, options.rows)
+        found[name] = one_model(name, source, options.data, options.length, options.quantize, options.rows)
         said = {"data": Path(options.data).name, "length": options.length, "models": found}
         atomic_write(options.out, json.dumps(said, indent=2) + "\n")
     Console().print(table(found))

@@ -135,7 +135,10 @@ def convert_models(
             f"{needy[0]} measures ranges of activations on texts and got none; expected rows of training data"
         )
     if needy and len(lengths) > 1:
-        raise UserError(f"{needy[0]} is calibrated for one length; received {', '.join(map(str, lengths))}")
+        raise UserError(
+            f"{needy[0]} is calibrated for one length, since the rows of each signature have ranges of their own; received "
+            f"{', '.join(map(str, lengths))}; expected one, or another quantization such as dynamic_int8"
+        )
     for model, name in models:
         if not name or Path(name).name != name:
             raise UserError(f"name is '{name}'; expected the beginning of a file name, without directories")

@@ -47,6 +47,7 @@ def graph(
     peaks: Mapping[str, np.ndarray] | None = None,
     watch: Callable[[str, tf.Tensor], None] | None = None,
     reorders: bool = True,
+    fuses: bool = False,
 ) -> tf.Module:
     """A module whose `forwards`, one for each length and by its signature's name, share their weights; `factors` as in `Parts`.
 
@@ -60,7 +61,7 @@ def graph(
         table: how the word pieces are held, "float" or "int8" with a scale for each row.
         probabilities: give `probabilities`, the softmax of the logits, in their place.
         peaks: for static quantization, what `measure` gives.
-        watch, reorders: as for `Parts`.
+        watch, reorders, fuses: as for `Parts`.
     """
     name, pooled = next(
         (head for ending, head in HEADS.items() if config["architectures"][0].endswith(ending)), ("classifier", True)
@@ -77,7 +78,7 @@ def graph(
 
     if config["model_type"] == "tfdistill_bilstm":
         tensors = {**tensors, "classifier.weight": tensors["head.kernel"].T, "classifier.bias": tensors["head.bias"]}
-    parts = Parts(tensors, table, hold, peaks, watch, reorders)
+    parts = Parts(tensors, table, hold, peaks, watch, reorders, fuses)
 
     def function(length: int) -> tf.types.experimental.PolymorphicFunction:
         encoder, head = BUILDERS[config["model_type"]](config, parts, length, pooled), parts.dense(name)

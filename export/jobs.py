@@ -45,6 +45,7 @@ class Job:
         parameters: of the model.
         probabilities: in place of logits.
         text: for a file that takes text, `lower_case` and `pair` of `tfdistill.export.text_graph.reads_text`.
+        fuses: one product for query, key and value; not where ranges are calibrated, since it would have one for all.
     """
 
     number: int
@@ -56,6 +57,7 @@ class Job:
     parameters: int
     probabilities: bool = False
     text: Mapping[str, bool] | None = None
+    fuses: bool = False
 
 
 def run_jobs(jobs: Sequence[Job], workers: int, made: Callable[[Job, str], None]) -> None:
@@ -132,6 +134,7 @@ def _one_job(process: subprocess.Popen[str], job: Job, log: IO[bytes], made: Cal
         "probabilities": job.probabilities,
         "text": None if job.text is None else dict(job.text),
         "calibration": None if job.calibration is None else str(job.calibration),
+        "fuses": job.fuses,
     }
     left = list(job.modes)
     try:

@@ -31,7 +31,7 @@ MEANING = {
     "question_answering": "The answer goes from the piece with the best start to a later one with the best end; skip padding.",
 }
 _NAMED_LABELS = ("classification", "next_sentence", "multilabel", "token_classification")
-_BUFFER, _IDENTIFIER, _ALIGNMENT = "TFLITE_METADATA", b"M001", 16
+_BUFFER, _IDENTIFIER = "TFLITE_METADATA", b"M001"
 # Versions of the schema that are enough to read the file: the first with vocabularies, and the first with BERT's tokenizer.
 _PARSER, _TOKENIZER_PARSER = "1.0.1", "1.1.0"
 _ROLES = {
@@ -186,40 +186,14 @@ def with_metadata(
     entry.name, entry.buffer = _BUFFER, len(model.buffers)
     model.buffers.append(held)
     model.metadata = [*(model.metadata or []), entry]
-    archive = io.BytesIO(_packed(model, len(content) + len(held.data) + 4096))
+    builder = flatbuffers.Builder(len(content) + len(held.data) + 4096)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    archive = io.BytesIO(bytes(builder.Output()))
     # Stored, not deflated: clients map the files as they lie. A fixed date, so that the same model gives the same bytes.
     with zipfile.ZipFile(archive, "a", zipfile.ZIP_STORED) as files:
         for file, text in ((LABELS, labels), (VOCABULARY, vocabulary)):
             files.writestr(zipfile.ZipInfo(file), text)
     return archive.getvalue()
-
-
-def _packed(model: Any, size: int) -> bytes:
-    """The flatbuffer of a ModelT, each buffer where the schema wants it: at a multiple of 16 bytes.
-
-    BufferT.Pack aligns to one byte. Mapped into memory, float tables would then lie where some ARM processors cannot load them.
-    """
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
-
-    class Aligned(schema.BufferT):  # type: ignore[misc]
-        def Pack(self, builder: Any) -> int:
-            data = None
-            if self.data is not None:
-                values = np.asarray(self.data, np.uint8).tobytes()
-                builder.StartVector(1, len(values), _ALIGNMENT)
-                builder.head -= len(values)
-                builder.Bytes[builder.head : builder.head + len(values)] = values
-                data = builder.EndVector()
-            schema.BufferStart(builder)
-            if data is not None:
-                schema.BufferAddData(builder, data)
-            return schema.BufferEnd(builder)
-
-    model.buffers = [Aligned(buffer.data) for buffer in model.buffers]
-    builder = flatbuffers.Builder(size)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
 
 
 def _graph(graph: Any, signature: Any, pieces: int, task: str, mediapipe: bool) -> _Table:
@@ -249,7 +223,7 @@ def _graph(graph: Any, signature: Any, pieces: int, task: str, mediapipe: bool) 
 
 def _input(role: str, pieces: int, vocabulary: _Table, mediapipe: bool) -> _Table:
     most = pieces - 1 if role == "token_ids" else 1
-    fields = {
+    fields: dict[str, Any] = {
         "dimension_names": ["batch", "tokens"],
         "stats": _Table("Stats", {"max": [float(most)], "min": [0.0]}),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ class Parts:
         watch: called with each such layer's name and what it adds, (n, out).
         reorders: whether products may be taken in another order than in the model, where that is less work. Ranges that
             were learned hold for the model's order.
+        fuses: whether layers that read the same rows become one product, as `dense_together`.
     """
 
     def __init__(
@@ -50,8 +51,9 @@ class Parts:
         peaks: Mapping[str, np.ndarray] | None = None,
         watch: Callable[[str, tf.Tensor], None] | None = None,
         reorders: bool = True,
+        fuses: bool = False,
     ):
-        self.reorders = reorders
+        self.reorders, self.fuses = reorders, fuses
         self.tensors, self.table, self.hold, self.peaks, self.watch = tensors, table, hold, peaks, watch
         self.factors: dict[str, float] = {}  # by which dense layers were scaled, as a whole
 
@@ -72,6 +74,20 @@ class Parts:
         def dense(x: tf.Tensor) -> tf.Tensor:
             with tf.name_scope(name):
                 return tf.matmul(x, kernel) if bias is None else tf.matmul(x, kernel) + bias
+
+        return dense
+
+    def dense_together(self, names: Sequence[str], scales: Sequence[float]) -> Function:
+        """x (n, in) to (n, sum of out): what the layers of these names give, side by side, each times its scale."""
+        kernels = [
+            self.tensors[f"{name}.weight"].T * np.float32(scale) for name, scale in zip(names, scales, strict=True)
+        ]
+        biases = [self.tensors[f"{name}.bias"] * np.float32(scale) for name, scale in zip(names, scales, strict=True)]
+        kernel, bias = self.hold(np.concatenate(kernels, axis=1)), np.concatenate(biases)
+
+        def dense(x: tf.Tensor) -> tf.Tensor:
+            with tf.name_scope(f"{names[0]}.together"):
+                return tf.matmul(x, kernel) + bias
 
         return dense
 

@@ -126,7 +126,25 @@ classes = text.TextClassifier.create_from_model_path("model.tflite").classify(".
 """
 _SHORTER = """
 The file holds signatures for shorter rows too, on the same weights and faster: {names}. Give a row to the shortest one
-that all its pieces fit in.
+that all its pieces fit in; `tokenCount` is their number, [CLS] and [SEP] included:
+
+```kotlin
+val lengths = intArrayOf({lengths})
+val length = lengths.first {{ it >= tokenCount }}  // of ids, mask and segments
+val signature = if (length == lengths.last()) "serving_default" else "length_$length"
+```
+
+```swift
+let lengths = [{lengths}]
+let length = lengths.first {{ $0 >= tokenCount }}!
+let signature = length == lengths.last! ? "serving_default" : "length_\\(length)"
+```
+
+```js
+const lengths = [{lengths}];
+const length = lengths.find((each) => each >= tokenCount);
+const signature = length === lengths.at(-1) ? 'serving_default' : `length_${{length}}`;  // model.run(signature, inputs)
+```
 """
 # Version 2.5.3: "Variable tensors not yet supported".
 _LSTM = """
@@ -196,6 +214,7 @@ def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool) -> str:
     """
     length, count, tokens = manifest["length"], len(manifest["label_names"]), manifest["task"] in PER_TOKEN
     names = ", ".join(f"`{name}`" for name in manifest["label_names"][:8])
+    lengths = ", ".join(map(str, manifest["lengths"]))
     shorter = [f"`{signature_name(n, length)}` takes [1, {n}]" for n in manifest["lengths"] if n != length]
     return _HEAD.format(
         family=manifest["family"],
@@ -213,7 +232,7 @@ def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool) -> str:
         meaning=_SUMMED if manifest["mediapipe"] else MEANING[manifest["task"]],
         mediapipe=_MEDIAPIPE if manifest["mediapipe"] else "",
         lstm=_LSTM if "UNIDIRECTIONAL_SEQUENCE_LSTM" in manifest["operators"] else "",
-        shorter=_SHORTER.format(names=", ".join(shorter)) if shorter else "",
+        shorter=_SHORTER.format(names=", ".join(shorter), lengths=lengths) if shorter else "",
         text_in=_text_in(manifest["text_in"], pair),
         delegates="\n".join(_delegate_row(name, manifest["delegates"][key]) for key, name in _DELEGATES.items()),
         lower=", lower-case, strip accents" if lower_case else "",

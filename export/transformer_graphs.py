@@ -1,12 +1,13 @@
 """Inference graphs of the transformer families.
 
-One product for query, key and value together was measured, too: it is no faster, since XNNPACK's products are at the
-processor's peak without it, and the result has to be taken apart again.
+With `Parts.fuses` query, key and value come from one product where they read the same rows (`benchmarks/graph_rewrites.py`
+measures it).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ MASKED_SCORE = -100.0
 MOBILEBERT_MASKED_SCORE = -10_000.0
 MOBILEBERT_EPSILON = 1e-5  # of the norms for which transformers leaves PyTorch's default
 
-# (query's input, key's input, value's input, key_bias) to the mixed values.
+# (query's input, key's input, value's input, key_bias (1, length)) to the mixed values.
 Attention = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
@@ -27,7 +28,7 @@ Attention = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def attention(parts: Parts, names: tuple[str, str, str], heads: int, scale: float) -> Attention:
-    """Attention of all rows: inputs (length, width) and key_bias (1, 1, length) to (length, heads * value size).
+    """Attention of all rows: inputs (length, width) and key_bias (1, length) to (length, heads * value size).
 
     Args:
         names: of the query's, the key's and the value's dense layer.
@@ -35,20 +36,49 @@ def attention(parts: Parts, names: tuple[str, str, str], heads: int, scale: floa
     """
     ask, offer, give = parts.dense(names[0], scale), parts.dense(names[1]), parts.dense(names[2])
 
-    def split(x: tf.Tensor) -> tf.Tensor:
-        return tf.transpose(tf.reshape(x, [x.shape[0], heads, x.shape[1] // heads]), [1, 0, 2])
-
     def attend(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, key_bias: tf.Tensor) -> tf.Tensor:
-        asked, offered = split(ask(query)), split(offer(key))
-        with tf.name_scope(f"{names[0]}.scores"):
-            scores = tf.matmul(asked, offered, transpose_b=True)
-        with tf.name_scope(f"{names[0]}.masked"):
-            masked = scores + key_bias
-        given = give(value)
-        mixed = tf.matmul(tf.nn.softmax(masked), split(given))
-        return tf.reshape(tf.transpose(mixed, [1, 0, 2]), [query.shape[0], given.shape[1]])
+        asked, offered, given = (_split(x, heads) for x in (ask(query), offer(key), give(value)))
+        return _mix(names[0], asked, offered, given, key_bias)
 
     return attend
+
+
+def fused_attention(parts: Parts, names: tuple[str, str, str], heads: int, scale: float, shared: int = 3) -> Attention:
+    """`attention` where the first `shared` of query, key and value, 2 or 3, read the same rows: one product gives them.
+
+    Heads whose values have another size than their keys, as pruning leaves them, get their values from a product of their own.
+    """
+    sizes = [parts.tensors[f"{name}.weight"].shape[0] for name in names]
+    shared = min(shared, 3 if sizes[2] == sizes[0] else 2)
+    together = parts.dense_together(names[:shared], [scale, 1.0, 1.0][:shared])
+    give = parts.dense(names[2]) if shared == 2 else None
+
+    def attend(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, key_bias: tf.Tensor) -> tf.Tensor:
+        # The heads of all lie side by side, so that one transposition serves them.
+        found = tf.split(_split(together(query), shared * heads), shared)
+        given = found[2] if give is None else _split(give(value), heads)
+        return _mix(names[0], found[0], found[1], given, key_bias)
+
+    return attend
+
+
+def _split(x: tf.Tensor, heads: int) -> tf.Tensor:
+    """(n, heads * size) to (heads, n, size). With one row or head, both lie in memory alike."""
+    n, size = x.shape[0], x.shape[1] // heads
+    if 1 in (n, heads):
+        return tf.reshape(x, [heads, n, size])
+    return tf.transpose(tf.reshape(x, [n, heads, size]), [1, 0, 2])
+
+
+def _mix(name: str, asked: tf.Tensor, offered: tf.Tensor, given: tf.Tensor, key_bias: tf.Tensor) -> tf.Tensor:
+    """What attention of `asked` (heads, n, size) to `offered` gives of `given` (heads, length, size): (n, heads * size)."""
+    with tf.name_scope(f"{name}.scores"):
+        scores = tf.matmul(asked, offered, transpose_b=True)
+    with tf.name_scope(f"{name}.masked"):
+        masked = scores + key_bias
+    mixed = tf.matmul(tf.nn.softmax(masked), given)
+    heads, n, size = mixed.shape
+    return tf.reshape(mixed if 1 in (n, heads) else tf.transpose(mixed, [1, 0, 2]), [n, heads * size])
 
 
 def first_attention(parts: Parts, names: tuple[str, str, str], heads: int, scale: float) -> Attention:
@@ -79,8 +109,22 @@ def first_attention(parts: Parts, names: tuple[str, str, str], heads: int, scale
     return attend
 
 
+def _attention_of(parts: Parts, first: bool, shared: int) -> Callable[..., Attention]:
+    """What makes the attention of a layer.
+
+    Args:
+        first: whether it computes the first row alone; then there is no product with all rows to fuse.
+        shared: how many of query, key and value read the same rows.
+    """
+    if first and parts.reorders:
+        return first_attention
+    # Learned ranges are those of a product each.
+    return partial(fused_attention, shared=shared) if parts.fuses and parts.reorders and shared > 1 else attention
+
+
 def _key_bias(padding_mask: tf.Tensor, masked_score: float) -> tf.Tensor:
-    return tf.reshape((1.0 - tf.cast(padding_mask, tf.float32)) * masked_score, [1, 1, padding_mask.shape[1]])
+    """(1, length), which is added to the scores of each head."""
+    return (1.0 - tf.cast(padding_mask, tf.float32)) * masked_score
 
 
 # --- BERT -----------------------------------------------------------------------------------------------------------
@@ -158,7 +202,7 @@ def _encoder(
         x = norm(x)
         for block in blocks:
             x = block(x, key_bias)
-        return x if pool is None else pool[1](pool[0](x[:1]))
+        return x if pool is None else pool[1](pool[0](x))
 
     return forward
 
@@ -174,7 +218,7 @@ def _layer(
     first: bool,
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """(x (length, width), key_bias) to the layer's states (length, width), or its first one (1, width) if `first`."""
-    kind, act = (first_attention if first and parts.reorders else attention), ACTIVATIONS[activation]
+    kind, act = _attention_of(parts, first, 3), ACTIVATIONS[activation]
     query, key, value = (f"{prefix}.{names[part]}" for part in ("query", "key", "value"))
     attend = kind(parts, (query, key, value), heads, scale)
     widen = parts.dense(f"{prefix}.{names['widen']}")
@@ -215,9 +259,7 @@ def mobilebert(config: Mapping[str, Any], parts: Parts, length: int, pooled: boo
         x = norm(transform(x) + positions + tf.gather(token_types, tf.reshape(segment_ids, [length])))
         for block in blocks:
             x = block(x, key_bias)
-        if not pooled:
-            return x
-        return x[:1] if pooler is None else tf.tanh(pooler(x[:1]))
+        return x if pooler is None else tf.tanh(pooler(x))
 
     return forward
 
@@ -252,7 +294,9 @@ def _mobile_layer(
         return lambda x: after(narrow(x, activation(widen(x))))
 
     squeeze, squeeze_attention = bottleneck("input"), bottleneck("attention")
-    kind = first_attention if first and parts.reorders else attention
+    reads_narrow = has_bottleneck and config["use_bottleneck_attention"]
+    # Values are made of the wide rows, unless all three read the narrow ones or there is no narrow query.
+    kind = _attention_of(parts, first, 3 if reads_narrow or squeeze_attention is None else 2)
     inner = f"{prefix}.attention.self"
     attend = kind(parts, (f"{inner}.query", f"{inner}.key", f"{inner}.value"), heads, (width // heads) ** -0.5)
     project, attention_norm = parts.add_dense(f"{prefix}.attention.output.dense"), norm("attention.output.LayerNorm")
@@ -263,7 +307,6 @@ def _mobile_layer(
 
     def layer(x: tf.Tensor, key_bias: tf.Tensor) -> tf.Tensor:
         rest = x[:1] if first else x
-        reads_narrow = has_bottleneck and config["use_bottleneck_attention"]
         inside = x if reads_narrow else rest  # where keys are made of it, all of it is needed
         inside = inside if squeeze is None else squeeze(inside)
         query = x if squeeze_attention is None else squeeze_attention(x)

@@ -50,7 +50,10 @@ def convert(job: dict[str, Any]) -> None:
             peaks = {name.removesuffix(".share"): value for name, value in trained.items() if name.endswith(".share")}
         elif job["calibration"] is not None:
             peaks = measure(config, tensors, max(lengths), _rows(job["calibration"]))
-        module = graph(config, tensors, lengths, job["table"], job["probabilities"], peaks=peaks, reorders=not trained)
+        # One scale for query, key and value would cost static quantization steps.
+        fuses = job["fuses"] and job["calibration"] is None
+        how = job["table"], job["probabilities"]
+        module = graph(config, tensors, lengths, *how, peaks=peaks, reorders=not trained, fuses=fuses)
         if job["text"] is not None:
             _take_text(module, directory, max(lengths), job["text"])
         signatures = {name: forward.get_concrete_function() for name, forward in module.forwards.items()}

@@ -131,7 +131,7 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
         student=student,
         data=data,
         stages=general_stages_only(stages) if settings.general_only else tuple(stages),
-        augment=augmentation(settings),
+        augment=None if settings.general_only else augmentation(settings),
         max_length=settings.max_length if "max_length" in settings.model_fields_set or not data.is_pair else 128,
     )
 

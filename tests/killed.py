@@ -1,11 +1,11 @@
 """A TinyBERT run of several stages, killed at random moments and gone on with until it is done; run by test_checkpoint.py.
 
-Usage: killed.py DIRECTORY KILLS SEED STAGES
+Usage: killed.py DIRECTORY KILLS SEED STAGES; with 0 stages the run is a pre-training.
 
 The library is imported once and each run is a fork of that, since importing TensorFlow takes longer than the run. A child is killed by
 SIGKILL either after a random time or at a random call of `os.replace`, with which everything is written: checkpoints, log, run.json,
-caches. Now and then the newest checkpoint is damaged besides, or a shard of the teacher cache. One more child gets SIGTERM. Prints one
-line for each, the last one "N kills, M runs, all alike".
+caches; and, before these, at the first checkpoint of each stage but the first. Now and then the newest checkpoint is damaged besides,
+or a shard of the teacher cache. One more child gets SIGTERM. Prints one line for each, the last one "N kills, M runs, all alike".
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ def make_teacher(directory: Path) -> None:
 
 
 def words(root: Path, out: Path, stages: int) -> list[str]:
+    if not stages:
+        return pretraining(root, out)
     settings = ["student=layers", "num_layers=1", "projection=per_layer", "copies=1", "max_length=12", "batch_size=8",
                 "intermediate_epochs=2", "epochs=2", "evaluations=3", "intermediate_learning_rate=1e-3"]  # fmt: skip
     if stages > 2:
@@ -73,26 +75,41 @@ def words(root: Path, out: Path, stages: int) -> list[str]:
     return ["train", "tinybert", *given, "--checkpoint-seconds", "0", "--teacher-cache", "all", *chosen]
 
 
-def child(log: Path, argv: list[str], cache: Path, at_call: int = 0, where: str = "") -> int:
+def pretraining(root: Path, out: Path) -> list[str]:
+    sizes = ["hidden_size=16", "num_hidden_layers=1", "num_attention_heads=2", "intermediate_size=16"]
+    settings = ["length=16", "batch_size=4", "evaluations=4", "held_out=0.2", "learning_rate=1e-2"]
+    chosen = [word for size in sizes for word in ("--config", size)]
+    chosen += [word for setting in settings for word in ("--set", setting)]
+    given = ["--text", str(root / "text.txt"), "--tokenizer", str(TINY), "--out", str(out), "--objective", "mlm+nsp"]
+    return ["pretrain", "bert_base", *given, "--checkpoint-seconds", "0", "--epochs", "2", *chosen]
+
+
+def child(log: Path, argv: list[str], cache: Path, at_call: int = 0, where: str = "", at_stage: int = 0) -> int:
     """Start the command in a fork; returns its number. With `at_call` it kills itself before so many calls of os.replace, of those to
-    a path with `where` in it."""
+    a path with `where` in it; with `at_stage` before the first checkpoint of that stage."""
     number = os.fork()
     if not number:
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
         os.environ["TFDISTILL_CACHE"] = str(cache)
-        command(argv, at_call, where)
+        command(argv, at_call, where, at_stage)
     return number
 
 
-def command(argv: list[str], at_call: int = 0, where: str = "") -> None:
+def stage_of(checkpoint: Path) -> int:
+    """The stage, from 0, that a checkpoint is of."""
+    return int(json.loads((checkpoint / "state.json").read_text("utf-8").partition("\n")[2])["stage"])
+
+
+def command(argv: list[str], at_call: int = 0, where: str = "", at_stage: int = 0) -> None:
     left, replace = at_call, os.replace
 
     def counted(source, target, **kwargs):
         nonlocal left
         left -= where in str(target)
-        if left == 0 and at_call:
+        changes = at_stage and Path(target).parent.name == "resume" and (Path(source) / "state.json").is_file()
+        if (left == 0 and at_call) or (changes and stage_of(Path(source)) == at_stage):
             os.kill(os.getpid(), signal.SIGKILL)
         return replace(source, target, **kwargs)
 
@@ -164,6 +181,7 @@ def main(root: Path, kills: int, seed: int, stages: int) -> None:
     import tfdistill.augment_command
     import tfdistill.cli
     import tfdistill.data.sources
+    import tfdistill.pretrain
     import tfdistill.recipes.tinybert
     import tfdistill.run_directory  # noqa: F401
 
@@ -173,15 +191,26 @@ def main(root: Path, kills: int, seed: int, stages: int) -> None:
     assert wait(child(log, words(root, root / "whole", stages), root / "cache")) == 0, log.read_text("utf-8")
     takes, whole = time.monotonic() - started, outcome(root / "whole")
     print(f"undisturbed: {takes:.1f} s", flush=True)
-    if stages > 2:
+    if stages != 2:
         assert fresh(root, words(root, root / "fresh", stages)) == whole, "another process gives another student"
         print("a new interpreter: alike", flush=True)
-    argv, chance, done, runs, terms = words(root, out, stages), random.Random(seed), 0, 0, 1
+    argv, cache = words(root, out, stages), root / "cache-changes"
+    for stage in range(1, stages):
+        assert wait(child(log, argv, cache, at_stage=stage)) == -signal.SIGKILL, stage
+        newest = max((out / "resume").glob("[0-9]*"))
+        assert stage_of(newest) == stage - 1, (stage, newest)
+        print(
+            f"killed at the first checkpoint of stage {stage + 1}; newest: {newest.name}, of stage {stage}", flush=True
+        )
+    if stages > 1:
+        assert wait(child(log, argv, cache)) == 0 and outcome(out) == whole, f"killed at stages' changes; see {log}"
+        shutil.rmtree(out)
+    chance, done, runs, terms = random.Random(seed), 0, 0, 1
     while True:
         cache = root / f"cache-{caches}"
         by_time = done % 2 == 1
         # Every other time in the middle of writing the teacher cache, which is two files for each of two features.
-        where = f"{cache.name}/teacher/" if done % 4 == 2 else ""
+        where = f"{cache.name}/teacher/" if stages and done % 4 == 2 else ""
         at_call = 0 if done >= kills or by_time else chance.randint(1, 4 if where else 60)
         number = child(log, argv, cache, at_call, where)
         started = time.monotonic()

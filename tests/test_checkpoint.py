@@ -9,7 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -372,12 +374,118 @@ def test_other_training_rows_are_refused(half, tmp_path):
         run(make(augment=lambda split, seed: split.take(range(3))), out, seed=1)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_directory_is_refused(half, tmp_path):
-    out = shutil.copytree(half, tmp_path / "run")
-    out.chmod(0o500)
-    with pytest.raises(UserError, match="cannot write in"):
+READ_ONLY = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+import test_checkpoint
+recipe = test_checkpoint.make()
+if os.geteuid() == 0:  # root may write anywhere, nobody may not
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    test_checkpoint.run(recipe, sys.argv[2], seed=1)
+except test_checkpoint.UserError as error:
+    print(os.geteuid(), error)
+"""
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("there", [True, False], ids=["a run", "no run"])
+def test_a_read_only_directory_is_refused(half, there):
+    """In a process of its own, which is root's no more."""
+    with tempfile.TemporaryDirectory() as place:  # pytest's own are for the user alone
+        os.chmod(place, 0o755)
+        out = Path(place) / "run"
+        if there:
+            shutil.copytree(half, out)
+            out.chmod(0o555)
+        else:
+            os.chmod(place, 0o555)
+        before = contents(Path(place))
+        words = [sys.executable, "-c", READ_ONLY, Path(__file__).parent, out]
+        done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr[-3000:]
+        (line,) = done.stdout.splitlines()
+        told = (
+            f"cannot write in {out}; expected a writable directory"
+            if there
+            else f"cannot create {out}: Permission denied"
+        )
+        assert told in line and not line.startswith("0 ")
+        assert contents(Path(place)) == before and out.exists() == there
+        for folder in (place, out):
+            if Path(folder).exists():
+                os.chmod(folder, 0o755)
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A disk of 2 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if sys.platform != "linux" or not shutil.which("mount"):
+        pytest.skip("there is no mount")
+    options = ["-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
+    done = subprocess.run(["mount", *options], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no tmpfs can be mounted: {done.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def fill(disk: Path, room: int) -> Path:
+    """Leave so many bytes of a disk."""
+    state = os.statvfs(disk)
+    (disk / "filler").write_bytes(bytes(state.f_bavail * state.f_frsize - room))
+    return disk / "filler"
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_loses_nothing(whole, half, small_disk, capsys):
+    out = shutil.copytree(half, small_disk / "run")
+    shutil.rmtree(out / "resume" / "000001")  # so that no older checkpoint makes room
+    filler = fill(small_disk, 0)
+    before = contents(out)
+    with pytest.raises(UserError, match=r"^cannot write .*run\.json: No space left on device; free some room"):
         run(make(), out, seed=1)
+    assert contents(out) == before
+    filler.unlink()
+
+    filler = fill(small_disk, 12_288)  # for run.json and the log, neither for a checkpoint nor for the student
+    capsys.readouterr()
+    with pytest.raises(UserError, match=r"^cannot write .*student.*: No space left on device; free some room"):
+        run(make(), out, seed=1, checkpoint_seconds=0.0)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "no checkpoint: " in line]
+    assert (
+        "No space left on device" in line and "the training goes on, the one before (step 7 of 'labels') stays" in line
+    )
+    assert [path.name for path in (out / "resume").iterdir()] == ["000002"] and not (out / "student").exists()
+    filler.unlink()
+
+    result = run(make(), out, seed=1)
+    assert "going on from step 7" in capsys.readouterr().err
+    assert same(result.student, whole[1].student) and result.curve == whole[1].curve
+    assert sorted(path.name for path in out.iterdir()) == ["log.jsonl", "run.json", "student"]
+
+
+@pytest.mark.slow
+def test_a_disk_that_can_only_be_read_is_refused(half, small_disk):
+    """Also to root."""
+    out = shutil.copytree(half, small_disk / "run")
+    before = contents(out)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(UserError, match=r"^cannot write in .*; expected a writable directory, choose another --out$"):
+        run(make(), out, seed=1)
+    with pytest.raises(UserError, match=r"^cannot create .*: Read-only file system; expected a writable place"):
+        run(make(), small_disk / "other", seed=1)
+    assert contents(out) == before
 
 
 # --- exactly, whatever the recipe -----------------------------------------------------------------------------------
@@ -494,10 +602,13 @@ def test_a_signal_that_native_code_turns_into(ctrl_c, whole, lost, number, expec
     assert same(again.student, whole[1].student)
 
 
-def test_killed_at_random_moments(tmp_path):
-    """`make torture` kills a run of three stages twenty times."""
-    words = [sys.executable, Path(__file__).parent / "killed.py", tmp_path / "work", KILLS, 41, STAGES]
+@pytest.mark.parametrize("stages", [STAGES, pytest.param(0, marks=pytest.mark.slow)], ids=["train", "pretrain"])
+def test_killed_at_random_moments(tmp_path, stages):
+    """And at each change of the stage. `make torture` kills a run of three stages, and a pre-training, twenty times each."""
+    words = [sys.executable, Path(__file__).parent / "killed.py", tmp_path / "work", KILLS, 41, stages]
     done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=120 * (KILLS + 4))
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     assert f"{KILLS} kills" in done.stdout and "all alike" in done.stdout
+    for stage in range(2, stages + 1):
+        assert f"killed at the first checkpoint of stage {stage}; newest: " in done.stdout

@@ -98,11 +98,21 @@ def test_the_whole_way(work, tfdistill, tmp_path, recipe):
     assert scores["rows"] == 20
     assert scores["accuracy"] == pytest.approx(json.loads((run / "run.json").read_text())["scores"]["test"]["accuracy"])
     code, out, err = tfdistill(
-        "export", run / "student", "--quantize", "fp32", "--out", bundle, "--data", work / "data"
+        "export",
+        run / "student",
+        "--quantize",
+        "fp32",
+        "--out",
+        bundle,
+        "--data",
+        work / "data",
+        "--card",
+        "license=MIT",
     )
     assert code == 0, err
     assert hashlib.sha256((bundle / "manifest.json").read_bytes()).hexdigest() in out
     manifest = json.loads((bundle / "manifest.json").read_text("utf-8"))
+    assert manifest["model_card"]["license"] == "MIT" and manifest["model_card"]["author"] == "not stated"
     assert manifest["length"] == 16 and manifest["parity"]["max_abs_difference"] < 1e-4
     assert manifest["parity"]["argmax_agreement"] == 1.0
     assert manifest["judged"] is True and manifest["max_drop"] == 1.0 and "not judged" not in out
@@ -270,6 +280,8 @@ BAD = {
     "lengths out of range": (lambda w, t: ["export", student(w), "--lengths", "8,999", "--out", t / "b"], "length is 999; expected"),
     "golden without data": (lambda w, t: ["export", student(w), "--golden-from-data", "--out", t / "b"], "expected --data"),
     "max drop that is no number": (lambda w, t: ["export", student(w), "--max-drop", "nan", "--out", t / "b"], "max_drop is nan"),
+    "card of another field": (lambda w, t: ["export", student(w), "--card", "licence=x", "--out", t / "b"], "one of name, "),
+    "card without value": (lambda w, t: ["export", student(w), "--card", "author", "--out", t / "b"], "author: expected key=value"),
     "two lengths": (lambda w, t: ["export", student(w), "--length", "8", "--lengths", "8", "--out", t / "b"], "one of them"),
     "out is a file": (lambda w, t: [*train_words(w, "--out", w / "data" / "dev.tsv")], "not empty"),
     "nothing to resume": (lambda w, t: train_words(w, "--out", t / "r", "--resume"), "holds no run to go on with"),

@@ -30,7 +30,8 @@ def bench(
     threads: Annotated[str, typer.Option("--threads", help="threads of the interpreter, such as 1 or 1,2,4")] = "1",
     runs: Annotated[int, typer.Option("--runs", min=1, help="timed runs of each measurement")] = 50,
     mlperf: Annotated[
-        bool, typer.Option("--mlperf", help="MLPerf Mobile's minimum: 1024 runs and 60 s of each measurement")
+        bool,
+        typer.Option("--mlperf", help="MLPerf Mobile's minimum: 1024 runs and 60 s of each measurement, in six turns"),
     ] = False,
     baseline: Annotated[
         Path | None, typer.Option("--baseline", help="bundle or .tflite to measure along and to compare with")
@@ -54,7 +55,11 @@ def bench(
         typer.Option("--model", help="with --data: the model directory a bundle was made from; may be repeated"),
     ] = None,
     adb: Annotated[
-        bool, typer.Option("--adb", help="measure on an Android phone, with TensorFlow Lite's benchmark_model")
+        bool,
+        typer.Option(
+            "--adb",
+            help="measure on an Android phone, with TensorFlow Lite's benchmark_model; --serial names one of several",
+        ),
     ] = False,
     serial: Annotated[str | None, typer.Option("--serial", help="which phone, as adb devices says it")] = None,
     benchmark_model: Annotated[
@@ -88,7 +93,10 @@ def bench(
     files = {path: path / "model.tflite" if path.is_dir() else path for path in bundles}
     missing = [str(file) for file in files.values() if not file.is_file()]
     if missing:
-        raise UserError(f"{missing[0]} is missing; expected a bundle made by tfdistill export, or a .tflite file")
+        serial_hint = "; a phone's serial goes to --serial" if adb else ""
+        raise UserError(
+            f"{missing[0]} is missing; expected a bundle made by tfdistill export, or a .tflite file{serial_hint}"
+        )
     for path in bundles:
         if path.is_dir():
             intact(path)  # what is measured is what was exported
@@ -110,6 +118,7 @@ def bench(
     if ios_params is not None:
         _write_ios_params(ios_params, files, counts[0], runs)
         return
+    skipped: list[str] = []
     # What may fail is done before measuring.
     if report is not None:
         optional("matplotlib", "quickstart")
@@ -119,10 +128,13 @@ def bench(
     elif adb:
         measured = _on_phone(files, serial, benchmark_model, counts[0], runs, delegate, affinity, profile)
     else:
-        tokens = (None,) if lengths is None else numbers("--lengths", lengths)
-        measured = _here(files, counts, tokens, runs, mlperf, profile)
+        asked = (None,) if lengths is None else numbers("--lengths", lengths)
+        rows, skipped = _rows_that_fit(files, asked)
+        for line in skipped:
+            Console(stderr=True).print(line, highlight=False, soft_wrap=True)
+        measured = _here(files, counts, rows, runs, mlperf, profile)
     if baseline is not None:
-        _against(baseline, measured)
+        _against(baseline, measured, by_tokens=lengths is not None)
     for path, found in compared.items():
         measured[path][0]["disagreements"] = found
     from tfdistill.export.bench.terminal import show
@@ -133,37 +145,63 @@ def bench(
     else:
         show(measured, Console(), compared=baseline is not None)
     if report is not None:
-        _write(report, measured, baseline, data, on_phone=adb, on_ios=bool(ios))
+        _write(report, measured, baseline, data, skipped, on_phone=adb, on_ios=bool(ios))
+
+
+def _rows_that_fit(
+    files: dict[Path, Path], asked: tuple[int | None, ...]
+) -> tuple[dict[Path, tuple[int | None, ...]], list[str]]:
+    """For each bundle the numbers of tokens that its file takes, and a line for each that does not take all of them.
+
+    Raises UserError when a file takes none.
+    """
+    from tfdistill.export.bench.host import longest_row
+
+    rows, skipped = {}, []
+    for path, file in files.items():
+        longest = longest_row(file)
+        long = [count for count in asked if count is not None and longest is not None and count > longest]
+        rows[path] = tuple(count for count in asked if count not in long)
+        said = ", ".join(map(str, long))
+        if not rows[path]:
+            raise UserError(f"{path} takes {longest} word pieces; received --lengths {said}; expected one that fits")
+        if long:
+            skipped.append(f"{path} takes {longest} word pieces: rows of {said} are left out")
+    return rows, skipped
 
 
 def _here(
     files: dict[Path, Path],
     threads: tuple[int, ...],
-    tokens: tuple[int | None, ...],
+    rows: dict[Path, tuple[int | None, ...]],
     runs: int,
     mlperf: bool,
     profile: bool,
 ) -> Measured:
-    from tfdistill.export.bench.host import MLPERF_QUERIES, MLPERF_SECONDS, bench_files
+    from tfdistill.export.bench.host import MLPERF_QUERIES, MLPERF_SECONDS, MLPERF_TURNS, Case, bench_cases
     from tfdistill.export.bench.profile import profile_file
     from tfdistill.progress import task
 
-    repeats, cases = 1 if mlperf else 3, len(threads) * len(tokens)
-    with task("measuring", (repeats * cases + profile) * len(files)) as advance:
-        results = bench_files(
-            list(files.values()),
-            threads=threads,
-            runs=max(runs, MLPERF_QUERIES) if mlperf else runs,
-            seconds=MLPERF_SECONDS if mlperf else 0.0,
-            repeats=repeats,
-            tokens=tokens,
-            progress=lambda *_: advance(),
+    repeats, turns = (1, MLPERF_TURNS) if mlperf else (3, 1)
+    cases: list[Case] = [
+        (file, used, count) for path, file in files.items() for used in threads for count in rows[path]
+    ]
+    with task("measuring", repeats * turns * len(cases) + profile * len(files)) as advance:
+        results = iter(
+            bench_cases(
+                cases,
+                runs=max(runs, MLPERF_QUERIES) if mlperf else runs,
+                seconds=MLPERF_SECONDS if mlperf else 0.0,
+                repeats=repeats,
+                turns=turns,
+                progress=lambda *_: advance(),
+            )
         )
-        measured = {path: results[n * cases : (n + 1) * cases] for n, path in enumerate(files)}
+        measured = {path: [next(results) for _ in range(len(threads) * len(rows[path]))] for path in files}
         for path, file in files.items() if profile else ():
-            # The longest row with the fewest threads is the one that the page compares.
-            longest = measured[path][len(tokens) - 1]
-            longest["profile"] = profile_file(file, threads=threads[0], runs=max(runs, 30), tokens=tokens[-1])
+            # The longest row with the fewest threads.
+            longest = measured[path][len(rows[path]) - 1]
+            longest["profile"] = profile_file(file, threads=threads[0], runs=max(runs, 30), tokens=rows[path][-1])
             advance()
     return measured
 
@@ -231,15 +269,21 @@ def _write_ios_params(path: Path, files: dict[Path, Path], threads: int, runs: i
     )
 
 
-def _against(baseline: Path, measured: Measured) -> None:
+def _against(baseline: Path, measured: Measured, by_tokens: bool) -> None:
+    """Say how much faster than the baseline's each is: of rows of so many tokens, or else of full ones."""
+
     def middle(found: dict[str, Any]) -> float:
         latency = found["latency_ms"]
         return latency.get("median", latency["mean"])
 
-    of_baseline = measured[baseline]
+    def case(found: dict[str, Any]) -> tuple[int, int | None]:
+        return found["threads"], found["tokens"] if by_tokens else None
+
+    of_baseline = {case(found): found for found in measured[baseline]}
     for results in measured.values():
-        for found, other in zip(results, of_baseline, strict=True):
-            found["faster"] = middle(other) / middle(found)
+        for found in results:
+            if case(found) in of_baseline:  # a baseline that takes shorter rows was not measured with all
+                found["faster"] = middle(of_baseline[case(found)]) / middle(found)
 
 
 def _disagreements(files: dict[Path, Path], data: str | None, sources: list[str]) -> dict[Path, dict[str, Any]]:
@@ -315,7 +359,14 @@ def _fits(model: Any, bundle: Path) -> bool:
 
 
 def _write(
-    path: Path, measured: Measured, baseline: Path | None, data: str | None, *, on_phone: bool, on_ios: bool
+    path: Path,
+    measured: Measured,
+    baseline: Path | None,
+    data: str | None,
+    skipped: list[str],
+    *,
+    on_phone: bool,
+    on_ios: bool,
 ) -> None:
     from tfdistill.export.bench.bench_report import write_bench_report
     from tfdistill.export.bench.host import machine
@@ -330,6 +381,7 @@ def _write(
         path,
         title=f"Models {where}",
         baseline=baseline,
+        notes=[f"{line}." for line in skipped],
         facts={
             "Phone": first.get("phone"),
             "Machine": None if "phone" in first else machine(),

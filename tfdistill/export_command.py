@@ -79,6 +79,7 @@ def export(
 
     if length is not None and lengths is not None:
         raise UserError("--length and --lengths were given; expected one of them")
+    about = _fields(card or [])
     sizes = (length or max_length_of(model, 64),) if lengths is None else numbers("--lengths", lengths)
     console, loaded = Console(), load(model)
     measured: dict[str, Any] = {"dev": None, "test": None}
@@ -111,7 +112,7 @@ def export(
             calibration=calibration,
             golden_data=golden_data,
             mediapipe=mediapipe,
-            card=_fields(card or []),
+            card=about,
             latency=True,
             text_in=text_in,
             **measured,
@@ -142,10 +143,12 @@ def export(
 
 
 def _fields(said: list[str]) -> dict[str, str]:
-    """`key=value` texts as a dictionary. Raises UserError for anything else."""
+    """`key=value` texts as a dictionary. Raises UserError for anything else, and fields that no model card has."""
+    from tfdistill.export.metadata import CARD
+
     for each in said:
-        if "=" not in each:
-            raise UserError(f"--card {each}: expected key=value, such as --card author=NAME")
+        if each.partition("=")[0].strip() not in CARD or "=" not in each:
+            raise UserError(f"--card {each}: expected key=value with one of {', '.join(CARD)}")
     return {key.strip(): value.strip() for key, _, value in (each.partition("=") for each in said)}
 
 

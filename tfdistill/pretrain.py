@@ -189,12 +189,13 @@ def pretrain(
         "held_out", **common, seed=seed, limit=_DEBUG_SEQUENCES if debug else settings.held_out_sequences
     )
     rate = settings.learning_rate or (1e-3 if freeze_encoder else 1e-4 if trained_before else 5e-4)
+    unset = set() if settings.segmented else {"segmented"}  # so that runs from before there was a choice go on
     head: dict[str, Any] = {
         "recipe": "pretrain",
         "model": named or model.family,
         "objective": objective,
         "text": text,
-        "settings": {**settings.model_dump(), "learning_rate": rate},
+        "settings": {**settings.model_dump(exclude=unset), "learning_rate": rate},
         "freeze_encoder": freeze_encoder,
         "seed": seed,
         "debug": debug,

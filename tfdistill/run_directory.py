@@ -278,7 +278,7 @@ def _go_on(out: Path, head: dict[str, Any], former: dict[str, Any], resume: bool
 
 def require_same(out: Path, now: dict[str, Any], then: dict[str, Any], free: str, advice: str) -> None:
     """Raises UserError with the differences of the run at `out`, and with the `advice`, if any, where all lie under the key `free`."""
-    other = differences(now, then)
+    other = _differences(now, then)
     if other:
         shown = "; ".join(other[:3]) + (f"; and {len(other) - 3} more" if len(other) > 3 else "")
         hint = f", {advice}" if advice and all(each.startswith((f"{free} ", f"{free}.")) for each in other) else ""
@@ -288,23 +288,23 @@ def require_same(out: Path, now: dict[str, Any], then: dict[str, Any], free: str
 def _changes(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
     """Differences in what both say of versions or machine, but for what follows from the rest."""
     both = [key for key in now if key in then and key not in ("bit_for_bit", "needs", "breaks", "changed")]
-    return differences({key: now[key] for key in both}, {key: then[key] for key in both})
+    return _differences({key: now[key] for key in both}, {key: then[key] for key in both})
 
 
-def differences(now: Any, then: Any, name: str = "") -> list[str]:
+def _differences(now: Any, then: Any, name: str = "") -> list[str]:
     """Each value that is another one, "settings.epochs is 4, there 3"."""
     if isinstance(now, dict) and isinstance(then, dict):
         keys = [*now, *(key for key in then if key not in now)]
         return [
             text
             for key in keys
-            for text in differences(now.get(key), then.get(key), f"{name}.{key}" if name else str(key))
+            for text in _differences(now.get(key), then.get(key), f"{name}.{key}" if name else str(key))
         ]
     if isinstance(now, list) and isinstance(then, list) and len(now) == len(then):
         return [
             text
             for place, pair in enumerate(zip(now, then, strict=True))
-            for text in differences(*pair, f"{name}.{place}")
+            for text in _differences(*pair, f"{name}.{place}")
         ]
     if now == then:
         return []

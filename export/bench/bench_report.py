@@ -78,7 +78,7 @@ def write_bench_report(
 
 
 def rows_of(measured: Measured) -> list[Row]:
-    """One row for each file and number of threads, of the longest row of tokens that was measured.
+    """One row for each file and number of threads, of the longest row of tokens that all were measured with, or else its own.
 
     `score` is the file's on test, from manifest.json of its bundle; where not all files that have one have it on test, that on
     dev; without either that of `disagreements`. Files with another metric than the first one's have none. `ms` is the median
@@ -86,12 +86,13 @@ def rows_of(measured: Measured) -> list[Row]:
     """
     names = names_of(list(measured))
     rows: list[Row] = []
+    common = set.intersection(*({_tokens(each) for each in results} for results in measured.values()))
     for number, (path, results) in enumerate(measured.items()):
         manifest = _manifest(path)
         known = next((each["disagreements"] for each in results if "disagreements" in each), None)
         for threads in dict.fromkeys(each["threads"] for each in results):
             of = [each for each in results if each["threads"] == threads]
-            longest = max(of, key=_tokens)
+            longest = max((each for each in of if not common or _tokens(each) in common), key=_tokens)
             latency = longest["latency_ms"]
             dev = manifest.get("parity") or known or {}
             rows.append(

@@ -19,10 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from tfdistill.errors import UserError
+from tfdistill.export.runtime import read_file
 
 # What MLPerf Mobile asks of a single stream: so many queries, and so long; the 90th percentile counts.
 MLPERF_QUERIES, MLPERF_SECONDS = 1024, 60.0
+# Parts of such a measurement, between which the other files have theirs.
+MLPERF_TURNS = 6
 LEAST_RUNS = 50
+
+# A file, threads of an inference, and tokens of the row; None is a full row.
+Case = tuple[str | os.PathLike, int, int | None]
 
 
 def bench_file(
@@ -33,6 +39,7 @@ def bench_file(
     warmup: int = 5,
     tokens: int | None = None,
     seconds: float = 0.0,
+    times: bool = False,
 ) -> dict[str, Any]:
     """Measure one file with LiteRT's interpreter and its default delegate (XNNPACK), one row at a time.
 
@@ -43,6 +50,7 @@ def bench_file(
         warmup: inferences before them that do not, the first one included.
         tokens: of the row; it goes to the shortest signature it fits in. By default a full row of the longest one.
         seconds: the inferences that count go on for so long at least.
+        times: give `times_ms` too, of each inference that counts.
 
     Returns:
         latency_ms: median, p90, p95, min and mean of the inferences of that row.
@@ -75,6 +83,7 @@ def bench_file(
     numbers = ["--threads", str(threads), "--runs", str(runs), "--warmup", str(warmup)]
     numbers += ["--seconds", str(seconds)]
     numbers += [] if tokens is None else ["--tokens", str(tokens)]
+    numbers += ["--times"] if times else []
     command = [sys.executable, "-P", "-m", "tfdistill.export.bench.host", str(path.resolve()), "--json", *numbers]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -107,18 +116,75 @@ def bench_files(
         For each path in its order, for each of `threads` and each of `tokens` in theirs, what `bench_file` gives: of
         latencies, of `first_ms` and of memory the median over the repeats, of `min` the least; and `repeats`.
     """
-    if repeats < 1:
-        raise UserError(f"repeats is {repeats}; expected at least 1")
     each = [threads] if isinstance(threads, int) else threads
-    cases = [(path, number, count) for path in paths for number in each for count in tokens]
+    cases: list[Case] = [(path, number, count) for path in paths for number in each for count in tokens]
+    return bench_cases(cases, runs=runs, warmup=warmup, repeats=repeats, seconds=seconds, progress=progress)
+
+
+def bench_cases(
+    cases: Sequence[Case],
+    *,
+    runs: int = 50,
+    warmup: int = 5,
+    repeats: int = 3,
+    seconds: float = 0.0,
+    turns: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """`bench_file` for each case, `repeats` times by turns.
+
+    Args:
+        cases, runs, warmup, seconds: as for `bench_file`.
+        repeats: measurements of each case.
+        turns: parts that a measurement is done in, each in a process of its own with a warm-up, by turns with the other
+            cases; together they have `runs` and `seconds`, and the latency is that of all their inferences.
+        progress: called with how many parts are done, and of how many.
+
+    Returns:
+        For each case what `bench_file` gives: of latencies, of `first_ms` and of memory the median over the repeats, of `min`
+        the least; `repeats` and, where it is above 1, `turns`.
+    """
+    for name, value in (("repeats", repeats), ("turns", turns)):
+        if value < 1:
+            raise UserError(f"{name} is {value}; expected at least 1")
     found: list[list[dict[str, Any]]] = [[] for _ in cases]
-    for repeat in range(repeats):
-        for number, (path, used, count) in enumerate(cases):
-            result = bench_file(path, threads=used, runs=runs, warmup=warmup, tokens=count, seconds=seconds)
-            found[number].append(result)
-            if progress is not None:
-                progress(repeat * len(cases) + number + 1, repeats * len(cases))
+    done = 0
+    for _ in range(repeats):
+        parts: list[list[dict[str, Any]]] = [[] for _ in cases]
+        for _ in range(turns):
+            for number, (path, threads, count) in enumerate(cases):
+                part = bench_file(
+                    path,
+                    threads=threads,
+                    runs=-(-runs // turns),
+                    warmup=warmup,
+                    tokens=count,
+                    seconds=seconds / turns,
+                    times=turns > 1,
+                )
+                parts[number].append(part)
+                done += 1
+                if progress is not None:
+                    progress(done, repeats * turns * len(cases))
+        for results, each in zip(found, parts, strict=True):
+            results.append(each[0] if turns == 1 else _joined(each))
     return [_summary(results) for results in found]
+
+
+def longest_row(path: str | os.PathLike) -> int | None:
+    """Tokens that the longest signature of a .tflite file takes, or None where the file does not say.
+
+    Raises UserError when it is missing or no .tflite file.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    content = read_file(path)
+    try:
+        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+        graphs = [model.subgraphs[each.subgraphIndex] for each in model.signatureDefs or []]
+        return max((int(graph.tensors[graph.inputs[0]].shape[-1]) for graph in graphs), default=None)
+    except Exception:  # a damaged flatbuffer fails in many ways; measuring it says so
+        return None
 
 
 def machine() -> dict[str, Any]:
@@ -144,6 +210,46 @@ def machine() -> dict[str, Any]:
     }
 
 
+def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """One measurement of its parts: the latency is that of all inferences, the minimum is that of all together."""
+    joined = _summary(parts)
+    times = [each for part in parts for each in part["times_ms"]]
+    seconds = sum(part["seconds"] for part in parts)
+    del joined["times_ms"], joined["repeats"]
+    return {
+        **joined,
+        **_counted(times, seconds, min(part["warmup"] for part in parts)),
+        "seconds": round(seconds, 3),
+        "turns": len(parts),
+    }
+
+
+def _counted(times: list[float], seconds: float, warmup: int) -> dict[str, Any]:
+    """What is said of inferences that took so many milliseconds each, and so many seconds together."""
+    import numpy as np
+
+    p90, p95 = np.percentile(times, [90, 95])
+    latency = {
+        "median": statistics.median(times),
+        "p90": p90,
+        "p95": p95,
+        "min": min(times),
+        "mean": statistics.fmean(times),
+    }
+    enough, long = len(times) >= MLPERF_QUERIES, seconds >= MLPERF_SECONDS
+    return {
+        "latency_ms": {key: round(float(value), 4) for key, value in latency.items()},
+        "runs": len(times),
+        "minimum": {
+            "warmup": warmup >= 1,
+            "runs": len(times) >= LEAST_RUNS,
+            "mlperf_runs": enough,
+            "mlperf_seconds": long,
+        },
+        "mlperf_minimum": enough and long,
+    }
+
+
 def _summary(results: list[dict[str, Any]]) -> dict[str, Any]:
     def middle(values: list[float]) -> float:
         return round(statistics.median(values), 4)
@@ -161,8 +267,9 @@ def _summary(results: list[dict[str, Any]]) -> dict[str, Any]:
 # --- in the process that is measured --------------------------------------------------------------------------------
 
 
-def _measure(path: Path, threads: int, runs: int, warmup: int, tokens: int | None, seconds: float) -> dict[str, Any]:
-    import numpy as np
+def _measure(
+    path: Path, threads: int, runs: int, warmup: int, tokens: int | None, seconds: float, keep: bool = False
+) -> dict[str, Any]:
     from ai_edge_litert.interpreter import Interpreter
 
     before = _peak_memory_mb()
@@ -184,35 +291,20 @@ def _measure(path: Path, threads: int, runs: int, warmup: int, tokens: int | Non
         run(**row)
         times.append((time.perf_counter() - start) * 1e3)
     took = time.perf_counter() - began
-    p90, p95 = np.percentile(times, [90, 95])
-    latency = {
-        "median": statistics.median(times),
-        "p90": p90,
-        "p95": p95,
-        "min": min(times),
-        "mean": statistics.fmean(times),
-    }
     peak = _peak_memory_mb()
     return {
-        "latency_ms": {key: round(float(value), 4) for key, value in latency.items()},
+        **_counted(times, took, warmup),
         "load_ms": round(loaded, 3),
         "first_ms": round(first, 3),
         "peak_memory_mb": round(peak, 1),
         "memory_delta_mb": round(peak - before, 1),
         "bytes": path.stat().st_size,
         "threads": threads,
-        "runs": len(times),
         "seconds": round(took, 3),
-        "minimum": {
-            "warmup": warmup >= 1,
-            "runs": len(times) >= LEAST_RUNS,
-            "mlperf_runs": len(times) >= MLPERF_QUERIES,
-            "mlperf_seconds": took >= MLPERF_SECONDS,
-        },
-        "mlperf_minimum": len(times) >= MLPERF_QUERIES and took >= MLPERF_SECONDS,
         "warmup": warmup,
         "tokens": count,
         "length": length,
+        **({"times_ms": [round(each, 4) for each in times]} if keep else {}),
     }
 
 
@@ -267,9 +359,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, value in (("threads", 1), ("runs", 50), ("warmup", 5), ("tokens", None)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--seconds", type=float, default=0.0)
+    parser.add_argument("--times", action="store_true", help="give the time of each inference, too")
     options = parser.parse_args(arguments)
+    settings = options.threads, options.runs, options.warmup, options.tokens, options.seconds, options.times
     try:
-        result = _measure(options.file, options.threads, options.runs, options.warmup, options.tokens, options.seconds)
+        result = _measure(options.file, *settings)
     except (UserError, ValueError, RuntimeError) as error:
         print(str(error).strip().split("\n")[0], file=sys.stderr)
         return 2

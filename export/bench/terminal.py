@@ -58,7 +58,7 @@ def _table(measured: Measured, compared: bool) -> Any:
         "peak MB": lambda found: f"{found['peak_memory_mb']:.0f}",
     }
     if compared:
-        columns["faster"] = lambda found: f"{found['faster']:.2f}×"
+        columns["faster"] = lambda found: f"{found['faster']:.2f}×" if "faster" in found else "–"
     if all(found["tokens"] == found["length"] for found in results):
         del columns["length"]
     title = f"{min(found['runs'] for found in results)} runs of one text at a time, median"

@@ -284,6 +284,10 @@ def test_options(phone, file, tmp_path, monkeypatch):
         ("--adb", "--lengths", "8"): "expected one full row with --adb",
         ("--adb", "--benchmark-model", str(tmp_path / "none")): "expected TensorFlow Lite's benchmark_model",
         ("--serial", "P1"): "are for a phone; expected --adb",
+        (
+            "--adb",
+            "P1",
+        ): "P1 is missing; expected a bundle made by tfdistill export, or a .tflite file; a phone's serial goes to",
     }.items():
         result = CliRunner().invoke(app, ["bench", str(file), *options])
         assert isinstance(result.exception, UserError) and message in str(result.exception), options

@@ -10,10 +10,12 @@ import sys
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from tfdistill.cli import app
 from tfdistill.errors import UserError
 from tfdistill.export.bench import host
-from tfdistill.export.bench.host import bench_file, bench_files, machine, main
+from tfdistill.export.bench.host import bench_cases, bench_file, bench_files, longest_row, machine, main
 from tfdistill.export.bench.profile import profile_file
 from tfdistill.export.bench.report import main_findings, print_table, render, write_report
 from tfdistill.export.bench.stateful import alone, has_state, without_state
@@ -108,6 +110,84 @@ def test_several_files_by_turns(files):
     results = bench_files(files, runs=3, warmup=1, repeats=2, progress=lambda done, total: said.append((done, total)))
     assert [result["file"] for result in results] == ["bert-fp32.tflite", "bilstm-fp32.tflite"]
     assert said == [(1, 4), (2, 4), (3, 4), (4, 4)] and all(result["repeats"] == 2 for result in results)
+
+
+def test_a_measurement_in_turns(files, monkeypatch):
+    """Three turns of each file, one after the other; what is said of them is said of all inferences together."""
+    order = []
+
+    def measured(path, *, runs, seconds, times, **rest):
+        assert (runs, seconds, times) == (4, 2.0, True)  # a third of 10, rounded up, and of 6 s
+        order.append(path)
+        slow = len(order) > 4  # the last turn
+        return {
+            "times_ms": [2.0 + slow] * runs,
+            "seconds": 2.5,
+            "warmup": 1,
+            "runs": runs,
+            "latency_ms": dict.fromkeys(("median", "p90", "p95", "mean", "min"), 2.0 + slow),
+            **dict.fromkeys(("load_ms", "first_ms", "peak_memory_mb", "memory_delta_mb"), 5.0 + slow),
+        }
+
+    monkeypatch.setattr(host, "bench_file", measured)
+    said = []
+    found, _ = bench_cases(
+        [("a", 1, None), ("b", 1, None)],
+        runs=10,
+        repeats=1,
+        seconds=6.0,
+        turns=3,
+        progress=lambda done, total: said.append((done, total)),
+    )
+    assert order == ["a", "b"] * 3 and said[0] == (1, 6) and said[-1] == (6, 6)
+    # Eight inferences took 2 ms and four took 3.
+    assert found["latency_ms"] == {"median": 2.0, "p90": 3.0, "p95": 3.0, "min": 2.0, "mean": 2.3333}
+    assert (found["runs"], found["seconds"], found["turns"], found["repeats"]) == (12, 7.5, 3, 1)
+    assert found["first_ms"] == 5.0 and "times_ms" not in found and not found["mlperf_minimum"]
+    monkeypatch.setattr(host, "MLPERF_QUERIES", 12)
+    monkeypatch.setattr(host, "MLPERF_SECONDS", 7.5)
+    assert bench_cases([("a", 1, None)], runs=10, repeats=1, seconds=6.0, turns=3)[0]["mlperf_minimum"]
+
+
+def test_turns_of_a_file(files):
+    (found,) = bench_cases([(files[0], 1, 3)], runs=5, warmup=1, repeats=1, turns=2)
+    assert (found["runs"], found["turns"], found["tokens"]) == (6, 2, 3) and "times_ms" not in found
+    with pytest.raises(UserError, match="turns is 0; expected at least 1"):
+        bench_cases([(files[0], 1, 3)], turns=0)
+
+
+def test_the_longest_row(files, tmp_path):
+    assert [longest_row(path) for path in files] == [8, 8]
+    damaged = tmp_path / "damaged.tflite"
+    damaged.write_bytes(files[0].read_bytes()[:500])
+    assert longest_row(damaged) is None
+    with pytest.raises(UserError, match=r"x\.tflite is missing"):
+        longest_row(tmp_path / "x.tflite")
+
+
+def test_rows_that_a_file_does_not_take_are_left_out(files, tmp_path):
+    """The file takes 8, its baseline 16: rows of 12 are measured with the baseline alone."""
+    model = TextModel(BertConfig(4, 16, 1, 2, 32, max_position_embeddings=16), 2)
+    longer = convert_model(model, tmp_path, name="long", length=16, modes=["fp32"])["fp32"].path
+    page = tmp_path / "report.html"
+    options = ["--runs", "2", "--json", "--report", str(page)]
+    result = CliRunner().invoke(app, ["bench", str(files[0]), "--baseline", str(longer), "--lengths", "4,12", *options])
+    assert result.exit_code == 0, result.output
+    said = f"{files[0]} takes 8 word pieces: rows of 12 are left out"
+    assert said in result.stderr and said in page.read_text("utf-8")
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert [each["tokens"] for each in found[str(longer)]] == [4, 12]
+    (short,) = found[str(files[0])]
+    assert short["tokens"] == 4 and short["faster"] > 0
+    rows = json.loads(page.with_suffix(".json").read_text("utf-8"))["rows"]
+    assert [row["tokens"] for row in rows] == [4, 4]  # what is compared is alike
+    # The other way round the baseline has nothing to compare 12 with.
+    result = CliRunner().invoke(
+        app, ["bench", str(longer), "--baseline", str(files[0]), "--lengths", "4,12", "--runs", "2"]
+    )
+    assert result.exit_code == 0 and "–" in result.output, result.output
+    result = CliRunner().invoke(app, ["bench", str(files[0]), "--lengths", "9,12", "--runs", "2"])
+    assert str(result.exception) == f"{files[0]} takes 8 word pieces; received --lengths 9, 12; expected one that fits"
 
 
 def test_what_cannot_be_measured(files, tmp_path):

@@ -14,12 +14,13 @@ import pytest
 from tfdistill.errors import UserError
 from tfdistill.export import convert, jobs
 from tfdistill.export.convert import convert_model, convert_models
-from tfdistill.export.jobs import Job
-from tfdistill.export.modes import MODES
+from tfdistill.export.jobs import Job, run_jobs
+from tfdistill.export.modes import MODES, TF
 from tfdistill.export.parity import of_real_tokens
-from tfdistill.export.runtime import Rows, TFLiteModel
+from tfdistill.export.runtime import Rows, TFLiteModel, operators, read_file
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
+from tfdistill.models.hf import write_model
 from tfdistill.models.text import TextModel
 
 LENGTH = 12
@@ -115,6 +116,31 @@ def test_what_is_said_of_a_file_is_so(converted):
             assert "WHILE" not in file.operators
         else:
             assert file.operators["FULLY_CONNECTED"] == 2 * 6 + 2 and file.operators["GELU"] == 2
+            # The first layer takes heads apart and together; the last computes one row, which has nothing to transpose. Two
+            # more shapes are those of the ids, one slice is the first row.
+            counted = {name: file.operators[name] for name in ("TRANSPOSE", "RESHAPE", "STRIDED_SLICE")}
+            assert counted == {"TRANSPOSE": 4, "RESHAPE": 4 + 2 + 2, "STRIDED_SLICE": 1}
+
+
+def test_one_product_for_query_key_and_value_gives_the_same_numbers(tmp_path):
+    """To the bit, with int8 weights too: they have a scale for each output."""
+    model, rows = random_model(BERT), corpus()[0]
+    found = {}
+    for number, fuses in enumerate((False, True)):
+        place = tmp_path / str(number)
+        place.mkdir()
+        write_model(model, place)
+        kinds = [("fp32", "float"), ("dynamic_int8", "int8")]
+        made = [Job(number, place, (LENGTH,), table, {mode: TF}, None, 1, fuses=fuses) for mode, table in kinds]
+        run_jobs(made, 1, lambda *_: None)
+        for mode, _ in kinds:
+            counts = operators(read_file(place / f"{mode}.tflite"))
+            kept = {name: counts.get(name, 0) for name in ("FULLY_CONNECTED", "TRANSPOSE", "RESHAPE", "SPLIT")}
+            apart = {"FULLY_CONNECTED": 14, "TRANSPOSE": 4, "RESHAPE": 8, "SPLIT": 0}
+            assert kept == ({"FULLY_CONNECTED": 12, "TRANSPOSE": 2, "RESHAPE": 6, "SPLIT": 1} if fuses else apart)
+            found[mode, fuses] = TFLiteModel(place / f"{mode}.tflite").predict(rows)
+    for mode, _ in kinds:
+        np.testing.assert_array_equal(found[mode, True], found[mode, False])
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +225,9 @@ def test_several_lengths_hold_the_weights_once(several):
 
 
 def test_calibration_is_for_one_length(tmp_path):
-    with pytest.raises(UserError, match="int8 is calibrated for one length; received 4, 8"):
+    with pytest.raises(
+        UserError, match=r"int8 is calibrated for one length, since .*; received 4, 8; expected one, or"
+    ):
         convert_model(
             random_model(BERT), tmp_path, name="x", length=[8, 4], modes=["int8"], calibration=Rows([[1], [2]])
         )

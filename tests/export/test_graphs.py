@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,19 +78,25 @@ MODELS = {
 STATIC = ["bert", "pruned", "mobilebert", "mobilebert tiny", "bilstm, max, 2 layers"]
 
 
-@pytest.mark.parametrize(
-    ("name", "table"),
-    [(name, table) for name in MODELS for table in ("float", "int8")] + [(name, "static") for name in STATIC],
-)
-def test_gives_keras_logits(name, table, tmp_path):
+def random_model(name: str, directory: Path) -> tuple[TextModel, dict, dict]:
+    """One of MODELS with random weights, its config.json and its tensors."""
     config, task = MODELS[name]
     model = TextModel(config, None if task in ("question_answering", "next_sentence") else 3, task)
     rng = np.random.default_rng(1)
     for weight in model.weights:
         if "seed" not in weight.path:
             weight.assign(rng.normal(1.0 if "gamma" in weight.path else 0.0, 0.3, weight.shape))
-    write_model(model, tmp_path)
-    said, tensors = json.loads((tmp_path / "config.json").read_text()), load_file(tmp_path / "model.safetensors")
+    write_model(model, directory)
+    return model, json.loads((directory / "config.json").read_text()), load_file(directory / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [(name, table) for name in MODELS for table in ("float", "int8")] + [(name, "static") for name in STATIC],
+)
+def test_gives_keras_logits(name, table, tmp_path):
+    model, said, tensors = random_model(name, tmp_path)
+    rng = np.random.default_rng(2)
     lengths = np.array([LENGTH, 1, 2, 5, LENGTH - 1])
     real = (np.arange(LENGTH) < lengths[:, None]).astype("int32")
     batch = {
@@ -109,6 +117,58 @@ def test_gives_keras_logits(name, table, tmp_path):
     assert found.shape == expected.shape and np.ptp(of_real_tokens(expected, lengths)) > 0.1
     difference = of_real_tokens(found, lengths) - of_real_tokens(expected, lengths)
     assert np.abs(difference).max() < tolerance
+
+
+# Products and transpositions of a layer that computes all rows, with three products and with as few as there can be. Where
+# values are made of other rows than queries and keys, or are of another size, they keep a product of their own.
+@pytest.mark.parametrize(
+    ("name", "products", "transpositions"),
+    [
+        ("bert, tokens", (6, 4), (4, 2)),
+        ("bert", (6, 4), (4, 2)),
+        ("pruned", (6, 5), (4, 3)),
+        ("distilbert, tokens", (6, 4), (4, 2)),
+        ("mobilebert, tokens", (13, 12), (4, 3)),
+        ("mobilebert tiny", (12, 10), (4, 2)),
+        ("ib-bert", (12, 10), (4, 2)),
+        ("mobilebert without bottleneck", (10, 8), (4, 2)),
+    ],
+)
+def test_one_product_for_query_key_and_value(name, products, transpositions, tmp_path):
+    _, config, tensors = random_model(name, tmp_path)
+    ids = np.array([[2, 7, 9, 30, 3, 0, 0, 0, 0]], "int32")
+    row = {"token_ids": ids, "padding_mask": (ids > 0).astype("int32"), "segment_ids": ids * 0}
+    found = []
+    for fuses in (False, True):
+        forward = graph(config, tensors, [LENGTH], "float", fuses=fuses).forwards["serving_default"]
+        kinds = Counter(each.type for each in forward.get_concrete_function().graph.get_operations())
+        found.append((forward(**row)["logits"].numpy(), kinds))
+    (apart, before), (together, after) = found
+    assert np.ptp(apart) > 0.1
+    np.testing.assert_allclose(together, apart, atol=1e-6)
+    full = 2 if "tokens" in name else 1  # layers; of a classifier's last one only the first row is computed
+    assert before["MatMul"] - after["MatMul"] == full * (products[0] - products[1])
+    assert (before["Transpose"], after["Transpose"]) == tuple(full * each for each in transpositions)
+    # Each transposition lies beside a reshape. The rest are those of word pieces, of segments (not DistilBERT's) and of the mask
+    # that MobileBERT's embeddings read, and four of a last layer's single row or one of the logits of all tokens.
+    inputs = 1 + (config["model_type"] != "distilbert") + bool(config.get("trigram_input"))
+    rest = inputs + (1 if "tokens" in name else 4)
+    assert before["Reshape"] == full * 4 + rest and after["Reshape"] == full * transpositions[1] + rest
+
+
+def test_one_head_or_row_is_not_transposed(tmp_path):
+    tensors = {}
+    rng = np.random.default_rng(0)
+    for name in "qkv":
+        tensors[f"{name}.weight"] = rng.normal(0, 0.3, (4, 12)).astype("float32")
+        tensors[f"{name}.bias"] = rng.normal(0, 0.3, 4).astype("float32")
+    attend = attention(Parts(tensors, "float", tf.constant), ("q", "k", "v"), 1, 0.5)
+    x, key_bias = tf.constant(rng.normal(0, 1, (7, 12)).astype("float32")), np.zeros((1, 7), "float32")
+    q, k, v = (x.numpy() @ tensors[f"{name}.weight"].T + tensors[f"{name}.bias"] for name in "qkv")
+    scores = np.exp(0.5 * q @ k.T)
+    np.testing.assert_allclose(attend(x, x, x, key_bias), scores / scores.sum(axis=1, keepdims=True) @ v, atol=1e-5)
+    traced = tf.function(attend, autograph=False).get_concrete_function(x, x, x, tf.constant(key_bias))
+    assert "Transpose" not in {each.type for each in traced.graph.get_operations()}
 
 
 def test_the_first_row_alone_equals_the_first_of_all():

@@ -138,7 +138,7 @@ def test_the_schemas_own_classes_read_it(made):
 
 
 def test_it_runs_as_without(made, tmp_path):
-    """Mapped into memory, too, where it counts that tables lie at multiples of 16 bytes."""
+    """Mapped into memory, too."""
     model, plain, content = made
     rows = model.tokenizer.encode(["a good film!", "it s not", "films"], max_length=8)
     (ids,) = model.tokenizer(["a good film!"], length=8)["token_ids"].numpy()
@@ -151,10 +151,6 @@ def test_it_runs_as_without(made, tmp_path):
         found[name] = TFLiteModel(path).predict(rows), mapped(**given)["logits"]
     for one, other in zip(found["plain"], found["with"], strict=True):
         np.testing.assert_array_equal(one, other)
-    read = tflite.Model.GetRootAs(content, 0)
-    tables = [read.Buffers(n)._tab for n in range(read.BuffersLength())]
-    starts = [table.Vector(table.Offset(4)) for table in tables if table.Offset(4)]
-    assert len(starts) > 5 and {start % 16 for start in starts} == {0}
 
 
 def test_the_files_inside_are_those_beside(bundle):
@@ -167,6 +163,21 @@ def test_what_verify_says(bundle):
     (check,) = [check for check in verify_bundle(bundle) if check.name == "metadata"]
     assert check.detail == "'Film reviews', vocab.txt and labels.txt inside as they are beside it"
     assert "Film reviews, version 2.1. Author: A. Writer. License: Apache-2.0." in (bundle / "README.md").read_text()
+
+
+def test_the_readme_picks_the_signature(bundle):
+    """In each language as `TFLiteModel.fitting` and the file's own names have it."""
+    text = (bundle / "README.md").read_text("utf-8")
+    for line in (
+        "val lengths = intArrayOf(6, 8)",
+        "val length = lengths.first { it >= tokenCount }",
+        'val signature = if (length == lengths.last()) "serving_default" else "length_$length"',
+        "let lengths = [6, 8]",
+        'let signature = length == lengths.last! ? "serving_default" : "length_\\(length)"',
+        "const lengths = [6, 8];",
+        "const signature = length === lengths.at(-1) ? 'serving_default' : `length_${length}`;",
+    ):
+        assert line in text, line
 
 
 def test_another_card_in_the_manifest_is_found(bundle, tmp_path):

@@ -258,6 +258,7 @@ def say_something_else_and_seal(bundle: Path, random: Random) -> None:
         {"max_drop": 10**400},
         {"parity": 3, "judged": True, "max_drop": 1},
         {"seal": None, "note": 1},
+        {"model_card": {"name": "x"}},
     ]
     lie = one_of(random, lies)
     reseal(bundle, lambda manifest: manifest.update(lie))

@@ -25,6 +25,7 @@ from tfdistill.models.presets import reduced_table, student_from_layers
 from tfdistill.models.text import TextModel
 from tfdistill.recipe import parse_settings
 from tfdistill.recipes import find
+from tfdistill.runner import train
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,6 +69,29 @@ def test_rows_without_a_label_train_where_the_teacher_is_asked(name, settings, r
     if name != "privileged":
         text = data(unlabelled=unlabelled)
     assert [stage.rows for stage in make(name, text, settings, shallow).stages] == rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("bilstm", ["alpha=0.5"]),
+        ("xtremedistil", ["version=joint", "pseudo_labels=1"]),
+        ("distilbert", ["distil_finetuning=true"]),
+        ("layerdrop", ["depth=1", "soft_weight=0.5"]),
+        ("head_pruning", ["epochs=1", "soft_weight=0.5"]),
+        ("neuron_pruning", ["steps=1"]),
+    ],
+)
+def test_batches_of_rows_without_a_label_have_a_loss(name, settings):
+    """Batches of four, of which some have no label at all and some nothing else."""
+    recipe = make(name, data(16, unlabelled=replace(split(48, 7), labels=None)), settings, teacher(layers=2))
+    result = train(
+        replace(recipe, stages=tuple(replace(each, batch_size=4) for each in recipe.stages)), seed=0, max_steps=12
+    )
+    assert result.rows >= 64
+    losses = [value for point in result.curve for key, value in point.items() if key == "loss"]
+    assert losses and np.isfinite(losses).all()
 
 
 # --- general stages -------------------------------------------------------------------------------------------------
