@@ -279,7 +279,6 @@ BAD = {
     "lengths of letters": (lambda w, t: ["export", student(w), "--lengths", "16,x", "--out", t / "b"], "16,x: expected whole"),
     "lengths out of range": (lambda w, t: ["export", student(w), "--lengths", "8,999", "--out", t / "b"], "length is 999; expected"),
     "golden without data": (lambda w, t: ["export", student(w), "--golden-from-data", "--out", t / "b"], "expected --data"),
-    "max drop of letters": (lambda w, t: ["export", student(w), "--max-drop", "some", "--out", t / "b"], "some"),
     "max drop that is no number": (lambda w, t: ["export", student(w), "--max-drop", "nan", "--out", t / "b"], "max_drop is nan"),
     "card of another field": (lambda w, t: ["export", student(w), "--card", "licence=x", "--out", t / "b"], "one of name, "),
     "card without value": (lambda w, t: ["export", student(w), "--card", "author", "--out", t / "b"], "author: expected key=value"),

@@ -18,7 +18,8 @@ from tfdistill.export.bundle import export_bundle
 from tfdistill.export.convert import convert_models
 from tfdistill.export.metadata import CARD, files_within, metadata_within, model_card, with_metadata
 from tfdistill.export.runtime import INPUTS, TFLiteModel
-from tfdistill.export.verify import sealed, verify_bundle
+from tfdistill.export.seal import sealed
+from tfdistill.export.verify import verify_bundle
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.text import TextModel
