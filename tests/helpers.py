@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -48,3 +51,13 @@ def inputs(rows: int = 22, length: int = 8, pair: bool = False, seed: int = 0) -
     ids = rng.integers(1, 50, (rows, length)).astype("int32") * mask
     segments = (np.arange(length) >= lengths[:, None] // 2) * mask if pair else mask * 0
     return {"token_ids": ids, "padding_mask": mask, "segment_ids": segments.astype("int32")}
+
+
+def hold_files(path: Path, files: dict[str, bytes]) -> None:
+    """Put other files in place of those that the .tflite file `path` holds."""
+    content = path.read_bytes()
+    archive = io.BytesIO(content[: content.index(b"PK\x03\x04")])
+    with zipfile.ZipFile(archive, "a") as held:
+        for name, text in files.items():
+            held.writestr(zipfile.ZipInfo(name), text)
+    path.write_bytes(archive.getvalue())

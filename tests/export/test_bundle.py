@@ -11,6 +11,7 @@ from importlib import metadata
 
 import numpy as np
 import pytest
+from helpers import hold_files
 from rich.console import Console
 
 from tfdistill.data.metrics import score
@@ -288,7 +289,11 @@ def test_every_entry_of_the_manifest_is_needed(bundle):
     ],
 )
 def test_a_resealed_wrong_vocabulary(bundle, change, message):
-    reseal(bundle, "vocab.txt", "".join(f"{piece}\n" for piece in change(PIECES)).encode())
+    """As one makes it who knows that the file holds it, too."""
+    vocabulary = "".join(f"{piece}\n" for piece in change(PIECES)).encode()
+    hold_files(bundle / "model.tflite", {"labels.txt": (bundle / "labels.txt").read_bytes(), "vocab.txt": vocabulary})
+    reseal(bundle, "vocab.txt", vocabulary)
+    reseal(bundle, "model.tflite", (bundle / "model.tflite").read_bytes())
     with pytest.raises(UserError, match=message):
         verify_bundle(bundle)
 

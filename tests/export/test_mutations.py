@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import hold_files
 
 from tfdistill.data.tokenize import Tokenizer
 from tfdistill.errors import UserError
@@ -143,18 +142,8 @@ def permute_the_vocabulary_and_seal(bundle: Path, random: Random) -> None:
         order = random.permutation(len(PIECES))
     (bundle / "vocab.txt").write_text("".join(f"{PIECES[n]}\n" for n in order), "utf-8")
     # As one who knows what lies inside, too.
-    _pack(bundle, {name: (bundle / name).read_bytes() for name in ("labels.txt", "vocab.txt")})
+    hold_files(bundle / "model.tflite", {name: (bundle / name).read_bytes() for name in ("labels.txt", "vocab.txt")})
     reseal(bundle)
-
-
-def _pack(bundle: Path, files: dict[str, bytes]) -> None:
-    """Other files in place of those within model.tflite."""
-    content = (bundle / "model.tflite").read_bytes()
-    archive = io.BytesIO(content[: content.index(b"PK\x03\x04")])
-    with zipfile.ZipFile(archive, "a") as held:
-        for name, text in files.items():
-            held.writestr(zipfile.ZipInfo(name), text)
-    (bundle / "model.tflite").write_bytes(archive.getvalue())
 
 
 def spoil_the_files_inside_and_seal(bundle: Path, random: Random) -> None:
@@ -173,7 +162,7 @@ def spoil_the_files_inside_and_seal(bundle: Path, random: Random) -> None:
         {**files, name: files[name] + b"x" * int(random.integers(1, 2_000_000))},
         {},
     ]
-    _pack(bundle, one_of(random, ways))
+    hold_files(bundle / "model.tflite", one_of(random, ways))
     reseal(bundle)
 
 
