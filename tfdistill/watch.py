@@ -21,7 +21,8 @@ class Progress:
 
     Args:
         rounds: scorings that are done.
-        top: the best value so far.
+        top: the best value so far, that of the weights at the start included where these count.
+        own: the best value of the stage's own scorings, which patience looks at: a high learning rate lowers the first of them.
         scores: on dev, of the weights that the stage ends with.
         without_gain: scorings since the last better one.
         stopped: whether patience is at its end.
@@ -32,6 +33,7 @@ class Progress:
 
     rounds: int = 0
     top: float | None = None
+    own: float | None = None
     scores: dict[str, float] = field(default_factory=dict)
     without_gain: int = 0
     stopped: bool = False
@@ -96,8 +98,9 @@ class Watch(keras.callbacks.Callback):
     def _counted(self, scores: dict[str, float], value: float | None) -> Progress:
         """The progress with one scoring more."""
         now, stage = self.progress, self.stage
-        top, best, kept = now.top, now.best, now.scores
-        gained = value is not None and (top is None or value > top)
+        top, own, best, kept = now.top, now.own, now.best, now.scores
+        gained = value is not None and (own is None or value > own)
+        own = value if gained else own
         without_gain = 0 if gained else now.without_gain + 1
         if value is not None and (top is None or value >= top):
             top = value
@@ -106,7 +109,7 @@ class Watch(keras.callbacks.Callback):
         if not stage.keep_best:
             kept = scores
         stopped = stage.patience is not None and without_gain >= stage.patience
-        return Progress(now.rounds + 1, top, kept, without_gain, stopped, len(self.run.lines), best=best)
+        return Progress(now.rounds + 1, top, own, kept, without_gain, stopped, len(self.run.lines), best=best)
 
     def score_start(self) -> None:
         """Let the weights that the stage starts with be the best so far."""

@@ -168,13 +168,13 @@ SPEED = {
 @pytest.mark.parametrize(("scores", "kept"), [((0.9, 0.1, 0.5), 0.9), ((0.1, 0.9, 0.5), 0.9), ((0.1, 0.2, 0.5), 0.5)])
 def test_a_stage_that_only_makes_the_student_worse_changes_nothing(monkeypatch, scores, kept):
     recipe = make("soft_targets", data(36), [])
-    stage = replace(recipe.stages[0], start_counts=True, evaluations=2)
+    stage = replace(recipe.stages[0], start_counts=True, evaluations=2, patience=1)
     start, given = recipe.student.get_weights(), iter(scores)
     monkeypatch.setattr(runner._Run, "dev_scores", lambda self, student: {"accuracy": next(given)})
     result = train(replace(recipe, stages=(stage,)), seed=1, max_steps=2, score_test=False)
     assert result.scores == {"dev": {"accuracy": kept}}
     same = [np.array_equal(a, b) for a, b in zip(start, recipe.student.get_weights(), strict=True)]
-    assert all(same) == (scores[0] == kept)
+    assert all(same) == (scores[0] == kept) and not list(given)  # what the start gave is not what patience waits for
 
 
 def test_soft_targets_may_come_before_hard_labels():
