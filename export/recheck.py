@@ -104,9 +104,9 @@ def check_signature(directory: Path, manifest: dict[str, Any], model: TFLiteMode
     if labels != manifest["label_names"]:
         raise UserError(f"{LABELS} has {short(labels)}, {MANIFEST} says {short(manifest['label_names'])}; {ADVICE}")
     checks.append(Check("labels", ", ".join(labels)))
+    checks.append(_check_metadata(directory, manifest))
     if manifest["mediapipe"] is not (model.output == PROBABILITIES):
         raise UserError(_differs("the output", model.output, f"mediapipe: {short(manifest['mediapipe'])}"))
-    checks.append(_check_metadata(directory, manifest))
     return checks
 
 
