@@ -16,7 +16,7 @@ from tfdistill.files import sha256
 
 MANIFEST, MODEL, GOLDEN = "manifest.json", "model.tflite", "golden.json"
 TOKENIZER, TEXT_MODEL = "tokenizer_config.json", "model-text.tflite"
-VERSION = 3
+VERSION = 4
 ADVICE = "export the bundle again, or fetch it again"
 _MOST_TEXT = (
     64 * 2**20

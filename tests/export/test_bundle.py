@@ -189,13 +189,13 @@ def test_names_outside_the_bundle_are_refused(bundle, name):
         (b"null", "holds a NoneType"),
         (b"{}", "has version None; expected 3"),
         (b'{"version": 1}', "has version 1; expected 3"),
-        (b'{"version": 3}', "was changed: its seal does not fit"),
-        (b'{"version": 3, "version": 3}', "was changed: its seal does not fit"),
-        (b'{"version": 3, "name": "\\ud800"}', "was changed: its seal does not fit"),
-        (sealed({"version": 3}).encode(), "lists no files"),
-        (sealed({"version": 3, "files": []}).encode(), "lists no files"),
+        (b'{"version": 4}', "was changed: its seal does not fit"),
+        (b'{"version": 4, "version": 4}', "was changed: its seal does not fit"),
+        (b'{"version": 4, "name": "\\ud800"}', "was changed: its seal does not fit"),
+        (sealed({"version": 4}).encode(), "lists no files"),
+        (sealed({"version": 4, "files": []}).encode(), "lists no files"),
         (
-            sealed({"version": 3, "files": {}}).encode(),
+            sealed({"version": 4, "files": {}}).encode(),
             r"does not list model\.tflite, golden\.json, labels\.txt, vocab\.txt, tokenizer_config\.json",
         ),
     ],
@@ -211,7 +211,7 @@ def test_manifests_that_are_none(bundle, content, message):
 def test_manifests_nested_to_any_depth(bundle, key):
     for depth in (*range(100, 1200, 50), *range(980, 1000), 5_000, 20_000):
         nested = f'"{key}": {"[" * depth}{"]" * depth}'
-        (bundle / "manifest.json").write_text(f'{{"version": 3, {nested}}}')
+        (bundle / "manifest.json").write_text(f'{{"version": 4, {nested}}}')
         with pytest.raises(UserError) as caught:
             verify_bundle(bundle)
         assert "\n" not in str(caught.value)

@@ -186,7 +186,7 @@ def put_much_into_the_manifest(bundle: Path, random: Random) -> None:
 
 def nest_the_manifest(bundle: Path, random: Random) -> None:
     depth = int(random.integers(10, 200_000))
-    text = '{"version": 3, "files": ' + "[" * depth + "]" * depth + "}"
+    text = '{"version": 4, "files": ' + "[" * depth + "]" * depth + "}"
     (bundle / "manifest.json").write_text(text, "utf-8")
 
 
@@ -226,7 +226,7 @@ def say_something_else_and_seal(bundle: Path, random: Random) -> None:
         {"lengths": None},
         {"operators": {}},
         {"label_names": None},
-        {"version": 4},
+        {"version": 5},
         {"output": "scores"},
         {"mediapipe": None},
         {"model_card": {}},
