@@ -14,6 +14,7 @@ import pytest
 from helpers import hold_files
 from rich.console import Console
 
+from tfdistill.compare import compare
 from tfdistill.data.metrics import score
 from tfdistill.data.textdata import Split
 from tfdistill.data.tokenize import Tokenizer
@@ -104,6 +105,13 @@ def test_what_is_in_it(made):
         odds = np.exp(vector["logits"][1] - vector["logits"][0])
         assert vector["probabilities"] == pytest.approx([1 / (1 + odds), odds / (1 + odds)], abs=1e-5)
     assert max(len(vector["token_ids"]) for vector in golden["vectors"]) == 10
+
+
+def test_compare_reads_its_score(made):
+    manifest = json.loads((made[1] / "manifest.json").read_text())
+    (row,) = compare([made[1]], split="dev")
+    assert (row.kind, row.split, row.metric, row.score) == ("bundle", "dev", "accuracy", manifest["parity"]["accuracy"])
+    assert row.bytes == manifest["files"]["model.tflite"]["bytes"] and row.latency_ms is None
 
 
 def test_it_passes(made):
