@@ -14,7 +14,7 @@ import pytest
 from helpers import hold_files
 from rich.console import Console
 
-from tfdistill.compare import compare
+from tfdistill.compare import compare as side_by_side
 from tfdistill.data.metrics import score
 from tfdistill.data.textdata import Split
 from tfdistill.data.tokenize import Tokenizer
@@ -109,7 +109,7 @@ def test_what_is_in_it(made):
 
 def test_compare_reads_its_score(made):
     manifest = json.loads((made[1] / "manifest.json").read_text())
-    (row,) = compare([made[1]], split="dev")
+    (row,) = side_by_side([made[1]], split="dev")
     assert (row.kind, row.split, row.metric, row.score) == ("bundle", "dev", "accuracy", manifest["parity"]["accuracy"])
     assert row.bytes == manifest["files"]["model.tflite"]["bytes"] and row.latency_ms is None
 
