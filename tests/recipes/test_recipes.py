@@ -187,8 +187,10 @@ def test_soft_targets_student_has_the_dropout_that_is_asked_for(tmp_path):
     student = make("soft_targets", data(), ["num_layers=1", "dropout=0"]).student
     assert student.config.hidden_dropout_prob == student.config.attention_probs_dropout_prob == 0
     save(student, tmp_path / "student")
+    module = find("soft_targets")
+    chosen = parse_settings(module.Settings, [f"student=hf:{tmp_path / 'student'}", "dropout=0.1"])
     with pytest.raises(UserError, match=r"dropout is set to 0\.1 for student=hf:"):
-        make("soft_targets", data(), [f"student=hf:{tmp_path / 'student'}", "dropout=0.1"])
+        module.recipe(teacher(), data(), chosen)
 
 
 def test_rows_without_labels_train_the_soft_term_only(tmp_path):
