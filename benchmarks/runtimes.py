@@ -66,23 +66,22 @@ def files_of(
     if data is not None:
         calibration = encode(model, data_for(model, str(directory), data).splits["train"], length)
     tools = {mode: tool for mode, tool in SUPPORT[model.family].items() if tool in (TF, AEQ)}
-    wanted = [(mode, tool) for mode, tool in tools.items() if data is not None or mode in FAST]
+    chosen = {mode: tool for mode, tool in tools.items() if data is not None or mode in FAST}
+    # All that `tfdistill export` would make in one go: modes with the same graph share it.
+    groups = [chosen]
     if both:
-        wanted += [
-            (mode, AEQ if tools[mode] == TF else TF)
-            for mode in EITHER
-            if mode in tools and (mode, tools[mode]) in wanted
-        ]
-    for mode, tool in wanted:
-        with mock.patch.dict(SUPPORT, {model.family: {**SUPPORT[model.family], mode: tool}}):
+        groups += [{mode: AEQ if chosen[mode] == TF else TF} for mode in EITHER if mode in chosen]
+    for group in groups:
+        place = out / "-".join(sorted(set(group.values())))
+        with mock.patch.dict(SUPPORT, {model.family: {**SUPPORT[model.family], **group}}):
             try:
-                file = convert_model(
-                    model, out / tool, length=length, modes=[mode], name=directory.name, calibration=calibration
-                )[mode]
+                files = convert_model(
+                    model, place, length=length, modes=list(group), name=directory.name, calibration=calibration
+                )
             except UserError as error:
-                print(f"{directory.name}, {mode} by {tool}: {error}")
+                print(f"{directory.name}, {', '.join(group)}: {error}")
                 continue
-        made["LiteRT", tool, mode] = file.path
+        made |= {("LiteRT", tool, mode): files[mode].path for mode, tool in group.items()}
     if model.family != "bilstm":  # ONNX Runtime has no such model of transformers to read
         peer(python, "export", directory, out / "onnx" / directory.name, "--length", str(length))
         made |= {
