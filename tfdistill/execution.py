@@ -32,6 +32,11 @@ class Execution:
     buckets: Buckets = ()
     micro_batches: int = 1
 
+    @property
+    def for_optimizer(self) -> dict[str, bool]:
+        """What `make_optimizer` has to know of it."""
+        return {"scaled": self.precision == "fp16", "static": self.jit}
+
     def as_data(self) -> dict[str, Any]:
         """What differs from the default."""
         return {key: value for key, value in asdict(self).items() if value != getattr(Execution(), key)}

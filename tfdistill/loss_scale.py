@@ -52,7 +52,7 @@ class LossScaled:
             bad = context.all_reduce(tf.distribute.ReduceOp.SUM, bad)
         self._finite = tf.equal(bad, 0.0)
         scale = tf.convert_to_tensor(self.loss_scale)
-        super().apply([_divided(g, scale) for g in grads], trainable_variables)  # type: ignore[misc]
+        super().apply([times(g, 1.0 / scale) for g in grads], trainable_variables)  # type: ignore[misc]
         good = tf.where(self._finite, tf.convert_to_tensor(self.good_steps) + 1.0, 0.0)
         grow = good >= GROW_AFTER
         self.loss_scale.assign(tf.where(self._finite, tf.where(grow, scale * 2.0, scale), tf.maximum(scale / 2.0, 1.0)))
@@ -85,7 +85,9 @@ class LossScaled:
         return {"loss_scale": float(self.loss_scale.numpy()), "skipped_steps": float(self.skipped_steps.numpy())}
 
 
-def _divided(gradient: Any, scale: Any) -> Any:
+def times(gradient: Any, factor: Any) -> Any:
+    """A gradient, dense or of rows, multiplied by a number; None stays None."""
     if isinstance(gradient, tf.IndexedSlices):
-        return tf.IndexedSlices(gradient.values / scale, gradient.indices, gradient.dense_shape)
-    return None if gradient is None else gradient / scale
+        values = gradient.values * tf.cast(factor, gradient.values.dtype)
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+    return None if gradient is None else gradient * tf.cast(factor, gradient.dtype)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfdistill.adam import FusedAdam, row_sums
 from tfdistill.errors import UserError
-from tfdistill.loss_scale import LossScaled
+from tfdistill.loss_scale import LossScaled, times
 
 
 class WarmupLinear(keras.optimizers.schedules.LearningRateSchedule):
@@ -65,7 +65,7 @@ class Gated:
             super().apply(grads, variables)  # type: ignore[misc]
             return
         held = [tf.cast(self._factor(variable) > 0, tf.float32) for variable in variables]
-        super().apply([_scaled(g, h) for g, h in zip(grads, held, strict=True)], variables)  # type: ignore[misc]
+        super().apply([times(g, h) for g, h in zip(grads, held, strict=True)], variables)  # type: ignore[misc]
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> list[Any]:
         # Done in `apply`: Keras sums after clipping, and so clips the share of each replica by itself.
@@ -108,13 +108,6 @@ def _rows_once(gradient: Any) -> Any:
         return gradient
     rows, values = row_sums(gradient.indices, gradient.values, once=True)
     return tf.IndexedSlices(values, rows, gradient.dense_shape)
-
-
-def _scaled(gradient: Any, factor: Any) -> Any:
-    if isinstance(gradient, tf.IndexedSlices):
-        values = gradient.values * tf.cast(factor, gradient.values.dtype)
-        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
-    return None if gradient is None else gradient * tf.cast(factor, gradient.dtype)
 
 
 class Adam(LossScaled, Gated, FusedAdam):

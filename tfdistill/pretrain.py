@@ -22,7 +22,7 @@ from typing import Any, Self
 import keras
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tfdistill.checkpoint import Checkpoints, clear, sweep
+from tfdistill.checkpoint import Checkpoints, clear
 from tfdistill.data.corpus import Corpus
 from tfdistill.data.masking import Masking
 from tfdistill.data.sequences import TextExamples
@@ -39,7 +39,7 @@ from tfdistill.optimizers import WarmupLinear, make_optimizer
 from tfdistill.pretraining import Pretraining
 from tfdistill.progress import say, task
 from tfdistill.reproducible import reproducible, versions
-from tfdistill.run_directory import one_of, opened, remove_checkpoints, require_run, require_same, with_changes
+from tfdistill.run_directory import is_over, one_of, opened, remove_checkpoints, require_run, require_same, with_changes
 from tfdistill.stages import frozen
 from tfdistill.stopping import heard
 
@@ -214,11 +214,8 @@ def pretrain(
             clear(out)
         else:
             head = _go_on(out, head, former, resume)
-            if former["state"] == "done":
-                say(f"{out} holds this run, and it is done; --force runs it again")
-                remove_checkpoints(out)
+            if is_over(out, former):
                 return _finished(model, out, former)
-            sweep(out)
         checkpoints = Checkpoints(out / "resume", _identity(head), seconds=checkpoint_seconds, keep=keep)
         steps = _DEBUG_STEPS if debug else duration.count(len(train), settings.batch_size)
         run = Pretraining(model, out, head, measured, settings, steps, duration.minutes, checkpoints)
@@ -262,8 +259,7 @@ def _train(run: Pretraining, train: TextExamples, execution: Execution) -> None:
         schedule,
         weight_decay=settings.weight_decay,
         clip_norm=1.0,
-        scaled=execution.precision == "fp16",
-        static=execution.jit,
+        **execution.for_optimizer,
     )
     distiller.compile(optimizer=optimizer, jit_compile=execution.jit, auto_scale_loss=False)
     distiller._build_optimizer()

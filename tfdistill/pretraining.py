@@ -189,7 +189,7 @@ class Pretraining(keras.callbacks.Callback):
 
     def _range(self) -> dict[str, Any]:
         """Of fp16 how near the model comes to the end of its range on some held-out rows, and the loss scale; else nothing."""
-        if self.head["execution"].get("precision") != "fp16":
+        if not self.distiller.optimizer.scaled:
             return {}
         inputs = self.measured.batch(np.arange(min(32, len(self.measured))))["student"]
         return {**check_range(self.student, "model", inputs), **self.distiller.optimizer.told}

@@ -97,12 +97,9 @@ def run(
             clear(out)
         else:
             head = _go_on(out, head, former, resume)
-            if former["state"] == "done":
-                say(f"{out} holds this run, and it is done; --force runs it again")
-                remove_checkpoints(out)
+            if is_over(out, former):
                 meet()
                 return _finished(recipe, out, former)
-            sweep(out)
         checkpoints = Checkpoints(out / "resume", _identity(head), seconds=checkpoint_seconds, keep=keep)
         return _run(recipe, out, head, checkpoints, seed, debug, gradient_norms, teacher_cache)
 
@@ -224,6 +221,16 @@ def opened(out: Path, force: bool, resume: bool) -> Iterator[dict[str, Any] | No
     require_run(out, resume)
     with locked(out):
         yield None if force or _is_free(out) else _read(out)
+
+
+def is_over(out: Path, former: dict[str, Any]) -> bool:
+    """Whether the run that a directory holds is done, which a line says then; else what it left half-written is swept away."""
+    if former["state"] != "done":
+        sweep(out)
+        return False
+    say(f"{out} holds this run, and it is done; --force runs it again")
+    remove_checkpoints(out)
+    return True
 
 
 def with_changes(head: dict[str, Any], former: dict[str, Any]) -> dict[str, Any]:

@@ -496,8 +496,7 @@ class Trainer:
             self._schedule,
             weight_decay=stage.weight_decay,
             clip_norm=stage.clip_norm,
-            scaled=self.execution.precision == "fp16",
-            static=self.execution.jit,
+            **self.execution.for_optimizer,
         )
         optimizer.gated = any(s.rates or set(s.freeze) != set(self._always_frozen) for s in together)
         self.distiller.compile(optimizer=optimizer, jit_compile=self.execution.jit, auto_scale_loss=False)
