@@ -18,5 +18,5 @@ def names() -> list[str]:
 def find(name: str) -> ModuleType:
     """The module of a recipe. Raises UserError with the nearest name for an unknown one."""
     if name not in names():
-        raise UserError(f"recipe '{name}' is unknown{nearest(name, names())} expected one of {', '.join(names())}")
+        raise UserError(f"recipe '{name}' is unknown; expected one of {', '.join(names())}{nearest(name, names())}")
     return importlib.import_module(f"{__name__}.{name}")

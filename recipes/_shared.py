@@ -68,6 +68,8 @@ def layer_pairs(mapping: str, student: int, teacher: int) -> Pairs:
 
 PLAIN_TEXT = "plain text, text=DIR,"  # for messages
 
+TEACHER = "teacher"  # in place of a masked LM's directory
+
 
 class GeneralSettings(Settings):
     """Settings of recipes with a stage on plain text."""
@@ -171,17 +173,23 @@ def plain_text(
 
 
 def masked_word_augmentation(
-    source: str, copies: int, *, p: float = 0.4, k: int = 15, glove: str | None = None
+    source: str, teacher: TextModel, copies: int, *, p: float = 0.4, k: int = 15, glove: str | None = None
 ) -> Callable[[Split, int], Split]:
-    """TinyBERT's augmentation by the masked LM at `source` and GloVe vectors: of the file `glove`, or those of the package.
+    """TinyBERT's augmentation by a masked LM and GloVe vectors: of the file `glove`, or those of the package.
 
+    `source` is the masked LM's directory, or "teacher" for one that is trained on the texts on top of the teacher's encoder.
     `p` and `k` as in `tfdistill.data.mlm_augment`. Raises UserError for a directory without such a head, or no such file.
     """
     from tfdistill.data.glove import load_glove
-    from tfdistill.data.mlm_augment import tinybert_split
+    from tfdistill.data.mlm_augment import Finder, tinybert_split
     from tfdistill.fill_mask import finder, load_masked_lm
+    from tfdistill.task_masked_lm import masked_lm_of_task
 
     if glove is not None and not Path(glove).expanduser().is_file():
         raise UserError(f"no file at glove={glove}; expected a GloVe text file, a word and its numbers on each line")
-    model = load_masked_lm(source)
-    return tinybert_split(copies, lambda: finder(model, load_glove(glove), k=k), p)
+    model = None if source == TEACHER else load_masked_lm(source)
+
+    def find(split: Split) -> Finder:
+        return finder(model or load_masked_lm(masked_lm_of_task(teacher, split)), load_glove(glove), k=k)
+
+    return tinybert_split(copies, find, p)

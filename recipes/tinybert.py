@@ -77,7 +77,9 @@ class Settings(GeneralSettings):
     learning_rate: float = Field(3e-5, gt=0, description="peak learning rate of the prediction stage")
     copies: int = Field(20, ge=0, description="augmented copies of each training text")
     mlm: str | None = Field(
-        None, description="hf:DIR of a masked LM for the augmentation of the paper; without it: masks and n-grams"
+        None,
+        description="masked LM for the augmentation of the paper: hf:DIR, or teacher, to train one on the task's texts for three "
+        "minutes; without it: masks and n-grams",
     )
     p_replace: float = Field(0.4, ge=0, le=1, description="p_t, share of words exchanged in augmented texts, with mlm")
     candidates: int = Field(15, ge=1, description="K, words that each of them is chosen from")
@@ -89,7 +91,7 @@ class Settings(GeneralSettings):
     @model_validator(mode="after")
     def _what_is_set_is_read(self) -> Self:
         self.only_with(self.copies > 0, "copies above 0", "mlm")
-        self.only_with(self.mlm is not None, "mlm=hf:DIR", "p_replace", "candidates", "glove")
+        self.only_with(self.mlm is not None, "mlm=hf:DIR or mlm=teacher", "p_replace", "candidates", "glove")
         self.only_with(self.intermediate_epochs > 0, "intermediate_epochs above 0", "intermediate_learning_rate")
         return self
 
@@ -131,7 +133,7 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
         student=student,
         data=data,
         stages=general_stages_only(stages) if settings.general_only else tuple(stages),
-        augment=None if settings.general_only else augmentation(settings),
+        augment=None if settings.general_only else augmentation(settings, teacher),
         max_length=settings.max_length if "max_length" in settings.model_fields_set or not data.is_pair else 128,
     )
 
@@ -151,11 +153,11 @@ def transformer_terms(student: TextModel, teacher: TextModel, settings: Settings
     return tuple(term for term in (embedding, hidden, attention) if term.weight)
 
 
-def augmentation(settings: Settings) -> Callable[[Split, int], Split] | None:
+def augmentation(settings: Settings, teacher: TextModel) -> Callable[[Split, int], Split] | None:
     if not settings.copies:
         return None
     if settings.mlm is None:
         return augment_split(settings.copies)
     return masked_word_augmentation(
-        settings.mlm, settings.copies, p=settings.p_replace, k=settings.candidates, glove=settings.glove
+        settings.mlm, teacher, settings.copies, p=settings.p_replace, k=settings.candidates, glove=settings.glove
     )

@@ -300,7 +300,7 @@ def test_command_tinybert(tfdistill, folder, tmp_path, masked_lm):
     [
         (["--method", "none"], "--method none: expected tang or tinybert"),
         (["--format", "csv"], "--format csv: expected jsonl or tsv"),
-        (["--method", "tinybert"], "give --mlm DIR, or --teacher DIR if it has one"),
+        (["--method", "tinybert"], "give --mlm DIR, or --teacher DIR to train one on top of it"),
         (["--split", "none", "--p-pos", "0"], "--split none: "),
         (["--p-mask", "2", "--p-pos", "0"], "p_mask=2.0"),
         (["--ngram", "3", "2", "--p-pos", "0"], "ngram=(3, 2)"),
@@ -313,8 +313,25 @@ def test_mistakes(tfdistill, folder, tmp_path, words, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_teacher_without_a_head(tfdistill, folder, tmp_path, masked_lm):
+def test_a_teacher_without_a_head_gets_one_of_the_tasks_text(tfdistill, folder, tmp_path, masked_lm, monkeypatch):
+    monkeypatch.setenv("TFDISTILL_CACHE", str(tmp_path / "cache"))
     words = ["augment", "--data", folder, "--method", "tinybert", "--teacher", masked_lm / "tiny_classification"]
+    words += ["--glove", "none", "--copies", 2, "--k", 2, "--mlm-minutes", 0.02]
+    code, _, error = tfdistill(*words, "--out", tmp_path / "out")
+    assert code == 0 and "the teacher has no masked LM; one is trained" in error, error
+    (run,) = (tmp_path / "cache" / "masked-lm").glob("*/run")
+    assert json.loads((run / "run.json").read_text("utf-8"))["steps"] > 0
+    code, _, error = tfdistill(*words, "--out", tmp_path / "again")  # not trained twice
+    assert code == 0 and "one is trained" not in error and "of them new" in one_line(error)
+    assert contents(tmp_path / "again") == contents(tmp_path / "out")
+    trained = tfdistill(*words[:-2], "--mlm", run, "--out", tmp_path / "other")
+    assert trained[0] == 0
+    ours, theirs = (json.loads((tmp_path / name / "provenance.json").read_text("utf-8")) for name in ("out", "other"))
+    assert ours["settings"]["mlm"] == theirs["settings"]["mlm"]
+
+
+def test_an_mlm_that_is_none_is_refused(tfdistill, folder, tmp_path, masked_lm):
+    words = ["augment", "--data", folder, "--method", "tinybert", "--mlm", masked_lm / "tiny_classification"]
     code, _, error = tfdistill(*words, "--out", tmp_path / "out")
     assert code == 2 and "has no masked-language-model head" in error and "--mlm DIR" in error
     assert error.count("\n") == 1

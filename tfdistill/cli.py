@@ -20,6 +20,7 @@ from tfdistill.compress_command import compress
 from tfdistill.corpus_command import corpus
 from tfdistill.errors import UserError
 from tfdistill.export_command import export, verify
+from tfdistill.files import student_directory
 from tfdistill.stopping import exits_on_signals
 from tfdistill.trim_command import trim
 
@@ -110,9 +111,8 @@ def _load_model(source: str, data: Any = None) -> Any:
 
 def _student_of(teacher: str) -> str:
     """A run directory stands for its student."""
-    directory = Path(teacher.removeprefix("hf:"))
-    is_run = (directory / "run.json").is_file() and (directory / "student").is_dir()
-    return str(directory / "student") if is_run else teacher
+    directory = student_directory(teacher)
+    return str(directory) if directory.is_dir() else teacher
 
 
 def _show_scores(title: str, scores: dict[str, dict[str, float]]) -> None:

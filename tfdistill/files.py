@@ -19,6 +19,12 @@ def sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def student_directory(source: str | os.PathLike) -> Path:
+    """The directory of a model, also given as "hf:DIR"; a run directory stands for its student."""
+    directory = Path(os.fspath(source).removeprefix("hf:"))
+    return directory / "student" if (directory / "student").is_dir() else directory
+
+
 def require_writable(parent: Path, advice: str = "choose another --out") -> None:
     """Make a directory if need be. Raises UserError, which ends with the `advice`, where it cannot be made or written."""
     try:

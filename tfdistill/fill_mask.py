@@ -12,6 +12,7 @@ from safetensors import safe_open
 from tfdistill.data.glove import GloVe
 from tfdistill.data.mlm_augment import Finder, MaskedLM
 from tfdistill.errors import UserError
+from tfdistill.files import student_directory
 from tfdistill.load import load
 from tfdistill.models.names import head_names
 from tfdistill.models.text import TextModel
@@ -53,16 +54,27 @@ def load_masked_lm(source: str | os.PathLike) -> TextModel:
 
     Raises UserError when there is none: a head made at random would predict noise.
     """
-    directory = Path(os.fspath(source).removeprefix("hf:"))
-    if (directory / "student").is_dir():
-        directory = directory / "student"
-    model = load(directory, task="masked_lm")
-    with safe_open(directory / "model.safetensors", "numpy") as file:
-        there = {name.replace(".gamma", ".weight").replace(".beta", ".bias") for name in file.keys()}  # noqa: SIM118
-    missing = [name for name, _, _ in head_names(model) if name not in there]
+    model = load(student_directory(source), task="masked_lm")
+    missing = _missing(model, student_directory(source))
     if missing:
         raise UserError(
             f"{source} has no masked-language-model head (no '{missing[0]}'); expected a pre-trained directory with one: "
             "give it with --mlm DIR, or train one on top of this encoder with tfdistill pretrain"
         )
     return model
+
+
+def has_masked_lm(source: str | os.PathLike) -> bool:
+    """Whether a directory, or run directory, holds a masked-language-model head.
+
+    Raises UserError for one that cannot be loaded, or whose family has no such head.
+    """
+    directory = student_directory(source)
+    return directory.is_dir() and not _missing(load(directory, task="masked_lm"), directory)
+
+
+def _missing(model: TextModel, directory: Path) -> list[str]:
+    """Tensors of the head that the file lacks."""
+    with safe_open(directory / "model.safetensors", "numpy") as file:
+        there = {name.replace(".gamma", ".weight").replace(".beta", ".bias") for name in file.keys()}  # noqa: SIM118
+    return [name for name, _, _ in head_names(model) if name not in there]

@@ -25,8 +25,10 @@ def recipe(model: TextModel, data: Data, settings: Settings | None = None) -> Re
     """Fine-tune `model` on the labels of `data` (Devlin et al. 2019, section 4: AdamW, warm-up, linear decay)."""
     settings = settings or Settings()
     if settings.privileged:
-        if not isinstance(data, TextData):
-            raise UserError(f"privileged=true reads the columns text_extra and {data.name} has none; leave it out")
+        if not isinstance(data, TextData) or not data.splits["train"].texts_extra:
+            raise UserError(
+                f"privileged=true reads columns text_extra, and {data.name} has none; add one, or leave it out"
+            )
         splits = {name: split.with_extra() for name, split in data.splits.items() if split.texts_extra}
         data = replace(data, splits=splits)
     stage = Stage(

@@ -250,7 +250,7 @@ def parse_settings(cls: type[S], assignments: Sequence[str]) -> S:
             raise UserError(f"--set {assignment}: expected key=value, for instance --set epochs=3")
         if key not in fields:
             raise UserError(
-                f"--set {assignment}: unknown setting '{key}'{nearest(key, fields)} Settings: {', '.join(fields)}"
+                f"--set {assignment}: unknown setting '{key}'; expected one of {', '.join(fields)}{nearest(key, fields)}"
             )
         values[key] = None if value.lower() == "none" else value
     try:

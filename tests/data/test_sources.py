@@ -260,6 +260,9 @@ def test_extra_columns(tmp_path):
     data = load_data(spec)
     assert data.splits["train"].texts_extra == (["first", "only"], ["second", ""])
     assert data.splits["dev"].texts_extra == ()
+    named = "text\ttext_extra_b\tlabel\ttext_extra_10\ttext_extra_a\ttext_extra_2\na\t1\tx\t2\t3\t4\nb\t1\ty\t2\t3\t4\n"
+    write(tmp_path, {"train.tsv": named})
+    assert [column[0] for column in load_data(spec).splits["train"].texts_extra] == ["4", "2", "3", "1"]
     rows = [{"text": "a", "label": "x", "text_extra": None}, {"text": "b", "label": "y", "text_extra": "e"}]
     (tmp_path / "train.tsv").unlink()
     write(tmp_path, {"train.jsonl": jsonl(*rows)})

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from tiny_recipes import bottleneck_teacher, data, make, split, teacher, write_text
 
-from tfdistill import losses, pretrain
+from tfdistill import losses, pretrain, task_masked_lm
 from tfdistill.data.textdata import Split
 from tfdistill.errors import UserError
 from tfdistill.features import Features
@@ -234,6 +234,21 @@ def test_tinybert_exchanges_words_for_those_of_a_masked_lm_and_glove(tmp_path, s
     assert not make("tinybert", data(), [*options[:2], "p_replace=0"], shallow).augment(data().splits["train"], 3).texts
     with pytest.raises(UserError, match="no file at glove=nowhere"):
         make("tinybert", data(), [options[0], "glove=nowhere"], shallow)
+
+
+def test_tinybert_trains_a_masked_lm_on_the_texts_where_the_teacher_has_none(tmp_path, shallow, monkeypatch):
+    monkeypatch.setenv("TFDISTILL_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "vectors.txt").write_text("b 1 0\n", "utf-8")
+    recipe = make("tinybert", data(), ["mlm=teacher", f"glove={tmp_path / 'vectors.txt'}", "copies=2"], shallow)
+    train_texts = data(64).splits["train"]
+    before = shallow.encoder.embedding.embeddings.numpy()
+    with monkeypatch.context() as patch:
+        patch.setattr(task_masked_lm.masked_lm_of_task, "__kwdefaults__", {"minutes": 0.02, "seed": 1})
+        made = recipe.augment(train_texts, 3)
+        assert len(made) > 30 and set(made.texts) - set(train_texts.texts)
+        patch.setattr(task_masked_lm, "pretrain", None)  # the second time it is there
+        assert recipe.augment(train_texts, 3).texts == made.texts
+    np.testing.assert_array_equal(before, shallow.encoder.embedding.embeddings.numpy())
 
 
 # --- MobileBERT -----------------------------------------------------------------------------------------------------

@@ -228,6 +228,8 @@ def test_privileged_loss_is_the_papers():
 def test_a_privileged_teacher_is_finetuned_on_pairs():
     recipe = finetune.recipe(teacher(), with_extra(data()), finetune.Settings(privileged=True, max_length=16))
     assert recipe.data.splits["train"].texts_b[:2] == ["no", "yes"]
+    with pytest.raises(UserError, match="privileged=true reads columns text_extra, and letters has none"):
+        finetune.recipe(teacher(), data(), finetune.Settings(privileged=True))
 
 
 @pytest.mark.parametrize(("mapping", "layers"), [("skip", ((1, 2),)), ("last", ((1, 3),))])

@@ -224,14 +224,16 @@ def tinybert_copy(
     return find([text])[text].copy(Stream(seed, index, copy, SECOND if second else FIRST), p)
 
 
-def tinybert_split(copies: int, find: Callable[[], Finder] | Finder, p: float = 0.4) -> Callable[[Split, int], Split]:
+def tinybert_split(
+    copies: int, find: Callable[[Split], Finder] | Finder, p: float = 0.4
+) -> Callable[[Split, int], Split]:
     """A function (split, seed) -> the augmented rows of `split`, each with its source's label.
 
-    `find` may be a function that makes the finder; it is called when it is needed.
+    `find` may be a function that makes the finder for the split's texts; it is called when it is needed.
     """
 
     def augment(split: Split, seed: int) -> Split:
-        finder = find if isinstance(find, Finder) else find()
+        finder = find if isinstance(find, Finder) else find(split)
         made = augment_tinybert(split.texts, split.texts_b, find=finder, copies=copies, seed=seed, p=p)
         return augmented_split(split, made)
 

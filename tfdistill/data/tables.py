@@ -1,6 +1,6 @@
 """One .tsv, .csv or .jsonl file, read and checked. Every complaint names the file and the line.
 
-Columns: `text`, optional `text_b`, `label`, `text_extra`, `text_extra_2`, …; others are ignored. UTF-8, with or without
+Columns: `text`, optional `text_b`, `label`, `text_extra`, `text_extra_2`, `text_extra_NAME`; others are ignored. UTF-8, with or without
 a byte order mark.
 TSV: one header line, plain tabs, no quoting: quotes are part of the text. CSV: RFC 4180 with a header. JSONL: one
 object a line. Plain text (`read_plain`): one text a line, no header.
@@ -30,7 +30,7 @@ SUFFIXES = (".tsv", ".csv", ".jsonl")
 PLAIN_SUFFIXES = (".txt", ".txt.gz")
 Labels = Literal["needed", "optional", "separate", "ignored"]  # what read_table does with the labels of a file
 _COLUMNS = ("text", "text_b", "label")
-_EXTRA = re.compile(r"text_extra(?:_([1-9][0-9]{0,3}))?")
+_EXTRA = re.compile(r"text_extra(?:_(?:([0-9]{1,4})|\w+))?")
 # A number written with a point or an exponent is no integer: 1.0 is a float.
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
@@ -267,11 +267,16 @@ def _kind(value: Any) -> str:
 
 
 def _extra(path: Path, rows: Iterable[tuple[int, dict[str, Any]]]) -> dict[str, list[str]]:
-    """The columns text_extra, text_extra_2, … in the order of their numbers; "" where a row has none."""
-    numbers = {name: int(match[1] or 1) for _, row in rows for name in row if (match := _EXTRA.fullmatch(name))}
+    """The columns text_extra, text_extra_2, … in the order of their numbers, then those with names; "" where a row has none."""
+    found = {name: match for _, row in rows for name in row if (match := _EXTRA.fullmatch(name))}
+
+    def place(name: str) -> tuple[bool, int, str]:
+        number = "1" if name == "text_extra" else found[name][1]
+        return number is None, int(number or 0), name
+
     return {
         name: ["" if row.get(name) is None else _text(path, line, name, row, may_be_empty=True) for line, row in rows]
-        for name in sorted(numbers, key=lambda name: numbers[name])
+        for name in sorted(found, key=place)
     }
 
 
