@@ -94,6 +94,9 @@ SMALL: dict[str, list[str]] = {
     "xtremedistil": ["embedding_size=8", "lstm_size=6"],
     "bilstm": ["embedding_size=8", "lstm_size=6", "dense_size=7", "copies=1"],
     "quantization_aware": [],
+    "layerdrop": [],
+    "head_pruning": ["epochs=1", "soft_weight=0.5", "share=0.5", "step=0.25"],
+    "neuron_pruning": ["steps=1"],
 }
 
 

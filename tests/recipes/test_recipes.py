@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 from helpers import mirrored
 from tiny_recipes import SMALL, TINY, bottleneck_teacher, data, make, split, teacher, with_extra, write_text
 
@@ -20,6 +21,7 @@ from tfdistill.data.tokenize import Tokenizer
 from tfdistill.distiller import Distiller
 from tfdistill.errors import UserError
 from tfdistill.execution import Execution
+from tfdistill.export.bundle import export_bundle
 from tfdistill.load import load, save
 from tfdistill.models.text import TextModel
 from tfdistill.predict import predict_logits
@@ -32,8 +34,17 @@ from tfdistill.stages import Trainer
 # --- all of them ----------------------------------------------------------------------------------------------------
 
 
-# soft_targets is run in the same way by tests/test_cli.py, bilstm by the quickstart's test; the last two take half a minute each.
-RUN_BY_SLOW = ("soft_targets", "bilstm", "privileged", "mobilebert", "xtremedistil")
+# soft_targets is run in the same way by tests/test_cli.py, bilstm by the quickstart's test; the others take half a minute each.
+RUN_BY_SLOW = (
+    "soft_targets",
+    "bilstm",
+    "privileged",
+    "mobilebert",
+    "xtremedistil",
+    "layerdrop",
+    "head_pruning",
+    "neuron_pruning",
+)
 
 
 @pytest.mark.parametrize(
@@ -41,8 +52,6 @@ RUN_BY_SLOW = ("soft_targets", "bilstm", "privileged", "mobilebert", "xtremedist
     [pytest.param(name, marks=pytest.mark.slow) if name in RUN_BY_SLOW else name for name in SMALL],
 )
 def test_debug_run_then_export(name, tmp_path):
-    from tfdistill.export.bundle import export_bundle
-
     shallow = teacher(layers=4 if name in ("soft_targets", "pkd") else 2)
     result = run(make(name, data(), [], shallow), tmp_path / "run", debug=True, gradient_norms=True)
     done = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))
@@ -101,15 +110,12 @@ def without_chance(recipe, optimizer: str):
     return replace(recipe, stages=tuple(stages))
 
 
-ON_DEVICES = (*SMALL, "layerdrop", "head_pruning", "neuron_pruning")
-
-
 @pytest.mark.parametrize(
     ("name", "optimizer"),
     [
         *(
             pytest.param(name, "sgd", marks=() if name == "soft_targets" else pytest.mark.slow, id=f"{name}-sgd")
-            for name in ON_DEVICES
+            for name in SMALL
         ),
         pytest.param("soft_targets", "adamw", marks=pytest.mark.slow, id="soft_targets-adamw"),
     ],
@@ -135,7 +141,7 @@ def test_two_devices_train_as_one(name, optimizer):
 
 
 @pytest.mark.parametrize(
-    "name", [name if name == "soft_targets" else pytest.param(name, marks=pytest.mark.slow) for name in ON_DEVICES]
+    "name", [name if name == "soft_targets" else pytest.param(name, marks=pytest.mark.slow) for name in SMALL]
 )
 def test_a_step_compiled_by_xla_trains_as_a_plain_one(name):
     """The whole step, in batches of one width. Weights agree to 1e-5 with SGD."""
@@ -159,6 +165,11 @@ SPEED = {
     "mobilebert": ["schedule=auxiliary", "epochs=60", "learning_rate=1e-2"],
     "xtremedistil": ["version=joint", "epochs=60", "learning_rate=1e-2", "patience=100"],
     "bilstm": ["epochs=60", "learning_rate=1e-2"],
+    "layerdrop": ["epochs=60", "learning_rate=5e-3", "rate=0.1", "soft_weight=0.5"],
+    "head_pruning": ["epochs=40", "learning_rate=5e-3", "soft_weight=0.5", "share=0.5", "step=0.25"],
+    "neuron_pruning": ["epochs=40", "learning_rate=5e-3", "steps=1"],
+    "quantization_aware": ["epochs=40", "learning_rate=5e-3"],
+    "dualtrain_sharedproj": ["epochs=40", "learning_rate=5e-3"],
 }
 
 
@@ -216,6 +227,29 @@ def test_privileged_columns_reach_the_teacher_and_never_the_student():
     np.testing.assert_array_equal(plain.train.token_ids, first.train.token_ids)
     with pytest.raises(UserError, match="text_extra"):
         find("privileged").recipe(teacher(), data())
+
+
+def test_an_exported_student_of_a_privileged_teacher_reads_its_own_text_alone(tmp_path):
+    """Train step and exported file: what is privileged has no way into either."""
+    recipe = make("privileged", data(), [])
+    prepared = prepare(recipe, 0)
+    ask_teacher(recipe, prepared)
+    (batch,) = dataset(_Run(recipe, prepared, None).examples(recipe.stages[0]), 32, shuffle=False).take(1)
+    text = prepared.train.take(range(32))
+    width = int(text.lengths.max())
+    assert (
+        set(batch["student"]) == {"token_ids", "padding_mask", "segment_ids"}
+        and not batch["student"]["segment_ids"].numpy().any()
+    )
+    assert (
+        batch["student"]["padding_mask"].numpy().sum() == text.lengths.sum()
+        and batch["student"]["token_ids"].shape[1] == width
+    )
+    bundle = export_bundle(recipe.student, tmp_path / "bundle", quantize="fp32", length=12)
+    (signature,) = Interpreter(str(bundle / "model.tflite")).get_signature_list().values()
+    plain = export_bundle(make("soft_targets", data(), []).student, tmp_path / "plain", quantize="fp32", length=12)
+    assert [signature] == list(Interpreter(str(plain / "model.tflite")).get_signature_list().values())
+    assert len(signature["inputs"]) == 3
 
 
 def test_privileged_loss_is_the_papers():
@@ -394,11 +428,14 @@ def test_xtremedistil_stages():
     ]
 
 
+def dualtrain_settings(place: Path, text: Path) -> list[str]:
+    save(teacher(head="masked_lm", layers=2), place / "general")
+    options = [f"text={text}", f"general_teacher=hf:{place / 'general'}", "width=8", "vocab_size=24"]
+    return [*options, "general_length=16", "general_batch_size=4", "general_epochs=1"]
+
+
 def test_dualtrain_gives_a_narrow_student_with_its_own_vocabulary(tmp_path, text_file):
-    save(teacher(head="masked_lm", layers=2), tmp_path / "general")
-    options = [f"text={text_file}", f"general_teacher=hf:{tmp_path / 'general'}", "width=8", "vocab_size=24"]
-    options += ["general_length=16", "general_batch_size=4", "general_epochs=1", "mixed_epochs=1"]
-    recipe = make("dualtrain_sharedproj", data(), options)
+    recipe = make("dualtrain_sharedproj", data(), [*dualtrain_settings(tmp_path, text_file), "mixed_epochs=1"])
     assert [stage.name for stage in recipe.stages] == ["teacher on mixed text", "dual training", "fine-tuning"]
     assert recipe.student.config.hidden_size == 8 and recipe.student.num_layers == 2
     lm = recipe.stages[0].teacher
@@ -408,6 +445,8 @@ def test_dualtrain_gives_a_narrow_student_with_its_own_vocabulary(tmp_path, text
         assert np.abs(np.array(model.encoder.blocks[0].query.kernel) - old).max() > 0
     assert all(norm > 0 for norm in result.gradient_norms["dual training"].values())
     again = load(tmp_path / "run" / "student")
+    bundle = export_bundle(again, tmp_path / "bundle", quantize="fp32", length=12)
+    assert (bundle / "vocab.txt").read_text("utf-8").split() == list(recipe.student.tokenizer.vocabulary)
     assert again.tokenizer.vocabulary == recipe.student.tokenizer.vocabulary != recipe.teacher.tokenizer.vocabulary
     with pytest.raises(UserError, match="plain text"):
         make("dualtrain_sharedproj", data(), [])
@@ -516,9 +555,12 @@ def taught() -> TextModel:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(SPEED))
-def test_overfits_64_examples(name, taught):
+def test_overfits_64_examples(name, taught, tmp_path, text_file):
     text = data(64)
-    recipe = make(name, text, [*SPEED[name], "copies=0"], taught)
+    more = ["copies=0"] if "copies" in find(name).Settings.model_fields else []
+    if name == "dualtrain_sharedproj":
+        more = dualtrain_settings(tmp_path, text_file)
+    recipe = make(name, text, [*SPEED[name], *more], taught)
     recipe = replace(recipe, stages=tuple(replace(stage, keep_best=False) for stage in recipe.stages))
     if recipe.student.family != "bilstm":
         reset(recipe.student)  # not from the teacher's layers, which know the texts already

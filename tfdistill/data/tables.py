@@ -1,7 +1,7 @@
 """One .tsv, .csv or .jsonl file, read and checked. Every complaint names the file and the line.
 
-Columns: `text`, optional `text_b`, `label`, `text_extra`, `text_extra_2`, `text_extra_NAME`; others are ignored. UTF-8, with or without
-a byte order mark.
+Columns: `text`, optional `text_b`, `label`, `text_extra`, `text_extra_2`, `text_extra_NAME`; others are ignored. UTF-8, with or
+without a byte order mark.
 TSV: one header line, plain tabs, no quoting: quotes are part of the text. CSV: RFC 4180 with a header. JSONL: one
 object a line. Plain text (`read_plain`): one text a line, no header.
 """
