@@ -61,7 +61,7 @@ def _distilbert(*settings: str) -> Student:
 
 
 def _mobile(*settings: str) -> Student:
-    return Student("mobilebert", settings, SCRATCH)
+    return Student("mobilebert", settings, (1e-3, 3e-3))
 
 
 STUDENTS = {

@@ -89,10 +89,28 @@ def exported(teacher, data, out) -> tuple[str, float, float]:
     return parity["metric"], parity[f"keras_{parity['metric']}"], parity[parity["metric"]]
 
 
-def test_tags_are_learned_saved_and_scored(tags, tmp_path):
+def test_tags_are_learned_saved_and_scored(tags, tmp_path, tfdistill):
     data = load_any(tags)
     teacher = taught(data, 40)
     save(teacher, tmp_path / "teacher")
+    code, said, error = tfdistill(
+        "evaluate",
+        tmp_path / "teacher",
+        "--data",
+        tags,
+        "--length",
+        20,
+        "--predictions",
+        tmp_path / "said.jsonl",
+        "--json",
+    )
+    assert code == 0 and json.loads(said)["f1"] == 1.0, error
+    first = json.loads((tmp_path / "said.jsonl").read_text("utf-8").splitlines()[0])
+    assert first == {
+        "words": ["Anna", "lives", "in", "Paris", "."],
+        "tags": ["B-PER", "O", "O", "B-LOC", "O"],
+        "predicted": ["B-PER", "O", "O", "B-LOC", "O"],
+    }
     again = load(tmp_path / "teacher")
     assert (again.task, again.label_names) == ("token_classification", ("O", "B-LOC", "B-PER"))
     scores = evaluate(again, data_for(again, "teacher", tags), "test", max_length=20)
@@ -100,7 +118,7 @@ def test_tags_are_learned_saved_and_scored(tags, tmp_path):
     assert exported(tmp_path / "teacher", tags, tmp_path / "bundle") == ("f1", 1.0, 1.0)
 
 
-def test_answers_are_learned_in_windows(answers, tmp_path):
+def test_answers_are_learned_in_windows(answers, tmp_path, tfdistill):
     data = load_any(answers)
     teacher = taught(data, 70)
     # So short that every context is cut into windows.
@@ -113,6 +131,21 @@ def test_answers_are_learned_in_windows(answers, tmp_path):
     )  # "who lives" alone says less than "who lives?"
     assert evaluate(teacher, data, "dev", max_length=20) == {"f1": 1.0, "exact_match": 1.0}
     save(teacher, tmp_path / "teacher")
+    place = tmp_path / "said.jsonl"
+    words = ["evaluate", tmp_path / "teacher", "--split", "dev", "--length", 20, "--predictions", place]
+    assert tfdistill(*words, "--data", f"{answers}?n_best=8&max_answer_length=2&stride=2")[0] == 0
+    first = json.loads(place.read_text("utf-8").splitlines()[0])
+    assert (first["id"], first["predicted"], first["answers"]) == ("AnnalivesParisWho", "Anna", ["Anna"])
+    assert 1 < len(first["n_best"]) <= 8 and first["n_best"][0]["text"] == "Anna"
+    assert all(len(candidate["text"].split()) <= 2 for candidate in first["n_best"])
+    assert sum(candidate["probability"] for candidate in first["n_best"]) == pytest.approx(1)
+    for wrong, message in (
+        ("stride=0", "stride=0: Input should be greater than or equal to 1"),
+        ("strides=1", "strides=1: expected one of stride, max_question_length, n_best"),
+        ("stride=99", "expected at least the stride"),
+    ):
+        code, _, error = tfdistill(*words, "--data", f"{answers}?{wrong}")
+        assert code == 2 and message in error and error.count("\n") == 1, error
     assert exported(tmp_path / "teacher", answers, tmp_path / "bundle") == ("f1", 1.0, 1.0)
 
 

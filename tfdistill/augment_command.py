@@ -359,7 +359,11 @@ def tinybert_plan(
 
     if not 0 <= p <= 1 or k < 1:
         raise UserError(f"got p={p} and k={k}; expected a probability from 0 to 1 and at least one candidate")
-    source = mlm or _own_or_trained(teacher, split, minutes, seed)
+    if mlm is None and teacher is None:
+        raise UserError(
+            "--method tinybert needs a masked language model; give --mlm DIR, or --teacher DIR to train one on top of it"
+        )
+    source = mlm or _own_or_trained(str(teacher), split, minutes, seed)
     model = load_masked_lm(source)
     find = finder(model, None if glove == "none" else load_glove(glove), k=k)
     settings = {
@@ -454,10 +458,6 @@ def augment(
         raise UserError(f"--method {method}: expected tang or tinybert")
     if file_format not in ("jsonl", "tsv"):
         raise UserError(f"--format {file_format}: expected jsonl or tsv")
-    if method == "tinybert" and mlm is None and teacher is None:
-        raise UserError(
-            "--method tinybert needs a masked language model; give --mlm DIR, or --teacher DIR to train one on top of it"
-        )
     text = load_data(data)
     if split not in text.splits:
         raise UserError(f"--split {split}: {text.name} has the splits {', '.join(text.splits)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from dataclasses import replace
@@ -19,6 +18,7 @@ from tfdistill.cache_command import cache
 from tfdistill.compress_command import compress
 from tfdistill.corpus_command import corpus
 from tfdistill.errors import UserError
+from tfdistill.evaluate_command import evaluate, show_scores
 from tfdistill.export_command import export, verify
 from tfdistill.files import student_directory
 from tfdistill.stopping import exits_on_signals
@@ -115,17 +115,6 @@ def _student_of(teacher: str) -> str:
     return str(directory) if directory.is_dir() else teacher
 
 
-def _show_scores(title: str, scores: dict[str, dict[str, float]]) -> None:
-    table = Table(title=title)
-    table.add_column("split")
-    metrics = list(dict.fromkeys(name for split in scores.values() for name in split))
-    for name in metrics:
-        table.add_column(name.replace("_", " "), justify="right")
-    for split, values in scores.items():
-        table.add_row(split, *(f"{values[name]:.4f}" if name in values else "" for name in metrics))
-    out_console.print(table)
-
-
 @app.command()
 def quickstart(
     fast: Annotated[
@@ -195,7 +184,7 @@ def finetune(
             checkpoint_seconds=checkpoint_seconds,
             keep=keep_checkpoints,
         )
-    _show_scores(f"{out / 'student'}", result.scores)
+    show_scores(f"{out / 'student'}", result.scores)
     out_console.print(
         f"next: tfdistill train soft_targets --teacher {out / 'student'} --data {data} --out RUN", highlight=False
     )
@@ -279,7 +268,7 @@ def pretrain(
             checkpoint_seconds=checkpoint_seconds,
             keep=keep_checkpoints,
         )
-    _show_scores(
+    show_scores(
         f"{out / 'student'}, {result.steps} steps",
         {"held out, before": result.before, "held out, after": result.after},
     )
@@ -376,7 +365,7 @@ def train(
             keep=keep_checkpoints,
             teacher_cache=kept,
         )
-    _show_scores(f"{out / 'student'}", result.scores)
+    show_scores(f"{out / 'student'}", result.scores)
     mode = f"int8 --data {data}" if recipe == "quantization_aware" else "dynamic_int8"
     out_console.print(f"next: tfdistill export {out / 'student'} --quantize {mode} --out BUNDLE", highlight=False)
 
@@ -388,36 +377,7 @@ app.command()(cache)
 app.command(context_settings={"allow_extra_args": True})(corpus)
 
 
-@app.command()
-def evaluate(
-    model: Annotated[str, typer.Argument(help="a model directory, for instance RUN/student")],
-    data: DataOption,
-    split: Annotated[str, typer.Option("--split", help="train, dev or test")] = "test",
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-) -> None:
-    """Score a model on labelled text.
-
-    Example: `tfdistill evaluate RUN/student --data demo:movie-snippets --split test --json`
-    """
-    from tfdistill.data.reading import has_labels
-    from tfdistill.load import data_for, max_length_of
-    from tfdistill.predict import evaluate as score_model
-
-    loaded = _load_model(model)
-    text = data_for(loaded, model, data)
-    if split not in text.splits:
-        raise UserError(f"--split {split}: {text.name} has the splits {', '.join(text.splits)}")
-    if not has_labels(text.splits[split]):
-        raise UserError(f"--split {split}: {text.name} has no labels there; choose another split")
-    scores = score_model(loaded, text, split, max_length=max_length_of(model, 128))
-    if as_json:
-        print(
-            json.dumps({"model": model, "data": text.name, "split": split, "rows": len(text.splits[split]), **scores})
-        )
-    else:
-        _show_scores(f"{model} on {text.name}", {split: scores})
-
-
+app.command()(evaluate)
 app.command()(export)
 app.command()(verify)
 app.command()(bench)

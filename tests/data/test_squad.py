@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfdistill.data.squad import Answer, Question, load_squad, predict_answers, scores_of, windows
+from tfdistill.data.squad import Answer, Question, load_squad, windows
+from tfdistill.data.squad_answers import predict_answers, scores_of
 from tfdistill.data.tokenize import Tokenizer
 from tfdistill.errors import UserError
 

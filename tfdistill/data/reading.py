@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from tfdistill.data import conll, squad
+from tfdistill.data import conll, squad, squad_answers
 from tfdistill.data.batching import Examples
 from tfdistill.data.conll import TaggedData, TaggedSplit
 from tfdistill.data.metrics import score
 from tfdistill.data.sources import load_data
 from tfdistill.data.squad import QuestionData, QuestionSplit
+from tfdistill.data.squad_answers import Prediction
 from tfdistill.data.textdata import Split, TextData
 from tfdistill.data.tokenize import Encoded, Tokenizer
 
@@ -54,7 +55,7 @@ class Rows:
 
 
 def read_split(data: Data, split: AnySplit, tokenizer: Tokenizer, max_length: int) -> Rows:
-    """Tokenize a split of `data`. Contexts of questions become windows that overlap by half or more, of BERT's sizes at 384.
+    """Tokenize a split of `data`. Contexts of questions become windows, as the data's `reading` says.
 
     Raises UserError when `max_length` is too short for a question with some of its context.
     """
@@ -64,17 +65,16 @@ def read_split(data: Data, split: AnySplit, tokenizer: Tokenizer, max_length: in
         return Rows(tagged.encoded, token_labels=tagged.labels, made=tagged)
     if isinstance(data, QuestionData):
         assert isinstance(split, QuestionSplit)
-        asked = min(64, max_length // 4)
-        windows = squad.windows(
-            tokenizer,
-            split.questions,
-            max_length=max_length,
-            max_question_length=asked,
-            stride=max(1, min(128, (max_length - asked - 3) // 2)),
-        )
+        windows = squad.windows(tokenizer, split.questions, **data.reading.sizes(max_length))
         return Rows(windows.encoded, labels=windows.spans, made=windows)
     assert isinstance(split, Split)
     return Rows(tokenizer.encode(split.texts, split.texts_b, max_length=max_length), labels=split.labels)
+
+
+def answers_in(data: QuestionData, split: QuestionSplit, rows: Rows, logits: np.ndarray) -> dict[str, Prediction]:
+    """Answers by question id, chosen as the data's `reading` says."""
+    chosen = data.reading.model_dump(include={"n_best", "max_answer_length", "threshold"})
+    return squad_answers.predict_answers(split.questions, rows.made, logits, **chosen)
 
 
 def has_labels(split: AnySplit) -> bool:
@@ -94,6 +94,6 @@ def scores_of(data: Data, split: AnySplit, rows: Rows, logits: np.ndarray) -> di
         return conll.scores_of(split, rows.made, logits, data.label_names)
     if isinstance(data, QuestionData):
         assert isinstance(split, QuestionSplit)
-        return squad.scores_of(split.questions, squad.predict_answers(split.questions, rows.made, logits))
+        return squad_answers.scores_of(split.questions, answers_in(data, split, rows, logits))
     assert isinstance(split, Split)
     return score(data.task, split.known_labels, logits, data.metrics)

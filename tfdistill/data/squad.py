@@ -1,22 +1,22 @@
-"""SQuAD (Rajpurkar et al. 2016, 2018): its JSON files, windows over long contexts, and answers from start and end logits.
+"""SQuAD (Rajpurkar et al. 2016, 2018): its JSON files, and windows over long contexts.
 
-Windows and n-best answers follow BERT (Devlin et al. 2019, section 4.2 and its SQuAD example).
+Windows follow BERT (Devlin et al. 2019, section 4.2 and its SQuAD example).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tfdistill.data.metrics import softmax
 from tfdistill.data.offsets import Pieces, pieces_with_offsets
-from tfdistill.data.squad_metrics import squad_scores
 from tfdistill.data.tables import decoded
 from tfdistill.data.textdata import listing
 from tfdistill.data.tokenize import Encoded, Tokenizer
@@ -70,6 +70,30 @@ def load_squad(path: str | Path) -> list[Question]:
     return list(questions.values())
 
 
+class Reading(BaseModel):
+    """How contexts are cut into windows, and answers chosen: the values of BERT's SQuAD example are the defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stride: int | None = Field(
+        None,
+        ge=1,
+        description="word pieces that a window begins after the one before; 128, less where windows are short",
+    )
+    max_question_length: int | None = Field(None, ge=1, description="word pieces of a question that are kept; 64")
+    n_best: int = Field(20, ge=1, description="starts and ends that are tried, and answers that are listed")
+    max_answer_length: int = Field(30, ge=1, description="word pieces of the longest answer")
+    threshold: float = Field(
+        0.0, allow_inf_nan=False, description='"" is the answer where it scores so much above the best other one'
+    )
+
+    def sizes(self, max_length: int) -> dict[str, int]:
+        """What `windows` takes. Without a stride of one's own windows overlap by half or more."""
+        asked = min(64, max_length // 4) if self.max_question_length is None else self.max_question_length
+        stride = max(1, min(128, (max_length - asked - 3) // 2)) if self.stride is None else self.stride
+        return {"max_length": max_length, "max_question_length": asked, "stride": stride}
+
+
 @dataclass(frozen=True)
 class QuestionSplit:
     """The questions of one split."""
@@ -90,6 +114,7 @@ class QuestionData:
 
     name: str
     splits: dict[str, QuestionSplit]
+    reading: Reading = field(default_factory=Reading)
     task: str = "question_answering"
     label_names: None = None
     num_outputs: int = 2
@@ -105,12 +130,17 @@ class QuestionData:
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
-def load_squad_directory(path: str | Path) -> QuestionData:
+def load_squad_directory(spec: str | Path) -> QuestionData:
     """The splits of a directory with train*.json and dev*.json (and test*.json), such as train-v1.1.json and dev-v1.1.json.
 
-    Raises UserError when there is none, or two for one split, and as `load_squad`.
+    Args:
+        spec: the directory; settings of `Reading` may follow, as in "DIR?stride=64&n_best=5".
+
+    Raises UserError when there is none, or two for one split, for other settings, and as `load_squad`.
     """
-    path = Path(path).expanduser()
+    name, _, settings = str(spec).partition("?")
+    reading = _reading(settings)
+    path = Path(name).expanduser()
     files: dict[str, Path] = {}
     for file in sorted(path.glob("*.json")) if path.is_dir() else []:
         split = next((name for name in ("train", "dev", "test") if file.name.lower().startswith(name)), None)
@@ -122,12 +152,21 @@ def load_squad_directory(path: str | Path) -> QuestionData:
             files[split] = file
     if not files:
         raise UserError(f"no SQuAD files at '{path}'; expected a directory with train*.json and dev*.json")
-    return QuestionData(str(path), {name: QuestionSplit(load_squad(file)) for name, file in files.items()})
+    splits = {name: QuestionSplit(load_squad(file)) for name, file in files.items()}
+    return QuestionData(str(path), splits, reading)
 
 
-def answers_of(questions: Sequence[Question]) -> dict[str, list[str]]:
-    """Right answers by question id, as `squad_metrics.squad_scores` takes them."""
-    return {question.id: [answer.text for answer in question.answers] for question in questions}
+def _reading(settings: str) -> Reading:
+    given = dict(parse_qsl(settings, keep_blank_values=True))
+    try:
+        return Reading.model_validate(given)
+    except ValidationError as error:
+        (first, *_) = error.errors()
+        key, known = str(first["loc"][0]), ", ".join(Reading.model_fields)
+        said = f"expected one of {known}" if first["type"] == "extra_forbidden" else first["msg"]
+        raise UserError(
+            f"?{settings}: {key}={given.get(key, '')}: {said}; for instance squad:DIR?stride=64&n_best=5"
+        ) from error
 
 
 def _field(path: Path, where: str, value: Any, name: str, kind: type) -> Any:
@@ -278,109 +317,3 @@ def _row(
         np.concatenate([nothing, context.ends[span], [-1]]).astype(np.int32),
         np.concatenate([np.zeros(before), best, [0]]).astype(np.int32),
     )
-
-
-# --- answers --------------------------------------------------------------------------------------------------------
-
-
-class Candidate(NamedTuple):
-    """A possible answer: "" for none. score: the sum of its start and end logit; probability: among the n best."""
-
-    text: str
-    score: float
-    probability: float
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """text: the answer. n_best: best first. no_answer_score: by how much "no answer" scores above the best answer."""
-
-    text: str
-    n_best: tuple[Candidate, ...]
-    no_answer_score: float
-
-
-def predict_answers(
-    questions: Sequence[Question],
-    rows: Windows,
-    logits: np.ndarray,
-    *,
-    n_best: int = 20,
-    max_answer_length: int = 30,
-    may_be_unanswerable: bool | None = None,
-    threshold: float = 0.0,
-) -> dict[str, Prediction]:
-    """Answers by question id.
-
-    Args:
-        logits: (rows, length or more, 2), start and end logits for each row of `rows`; what lies behind its tokens is
-            not read.
-        max_answer_length: tokens of the longest answer.
-        may_be_unanswerable: whether "" may be the answer (SQuAD 2.0); by default when a question has no answers.
-        threshold: "" is the answer when `no_answer_score` is above it.
-
-    Raises:
-        UserError: logits of another shape, or not finite.
-    """
-    lengths = rows.encoded.lengths
-    if (
-        logits.ndim != 3
-        or logits.shape[0] != len(rows)
-        or logits.shape[2] != 2
-        or logits.shape[1] < lengths.max(initial=0)
-    ):
-        raise UserError(
-            f"got logits of shape {logits.shape}; expected ({len(rows)}, {lengths.max(initial=0)} or more, 2), "
-            "a start and an end logit for each token of each window"
-        )
-    if may_be_unanswerable is None:
-        may_be_unanswerable = not all(question.answers for question in questions)
-    found: list[list[tuple[float, str]]] = [[] for _ in questions]
-    nothing = np.full(len(questions), np.inf)
-    for row, owner in enumerate(rows.question):
-        begin, end = rows.encoded.offsets[row], rows.encoded.offsets[row + 1]
-        start_logits, end_logits = np.asarray(logits[row, : end - begin], np.float64).T
-        if not (np.isfinite(start_logits).all() and np.isfinite(end_logits).all()):
-            raise UserError(f"the logits of row {row} are NaN or infinite; expected finite numbers: the model diverged")
-        nothing[owner] = min(nothing[owner], start_logits[0] + end_logits[0])
-        starts, ends, best = (column[begin:end] for column in (rows.starts, rows.ends, rows.best))
-        likely_starts, likely_ends = (np.argsort(-side, kind="stable")[:n_best] for side in (start_logits, end_logits))
-        for first in likely_starts:
-            if starts[first] < 0 or not best[first]:
-                continue
-            for last in likely_ends:
-                if first <= last < first + max_answer_length and starts[last] >= 0:
-                    text = questions[owner].context[starts[first] : ends[last]]
-                    found[owner].append((float(start_logits[first] + end_logits[last]), text))
-    return {
-        question.id: _choose(candidates, float(none), n_best, may_be_unanswerable, threshold)
-        for question, candidates, none in zip(questions, found, nothing, strict=True)
-    }
-
-
-def _choose(
-    candidates: list[tuple[float, str]], none: float, n_best: int, may_be_unanswerable: bool, threshold: float
-) -> Prediction:
-    kept: dict[str, float] = {}  # the best score of each text, best first
-    for score, text in sorted(candidates, key=lambda pair: -pair[0]):
-        if len(kept) < n_best:
-            kept.setdefault(text, score)
-    if may_be_unanswerable:
-        kept.setdefault("", none)
-    if not kept:
-        kept[""] = none if np.isfinite(none) else 0.0
-    ordered = sorted(kept.items(), key=lambda pair: -pair[1])
-    probabilities = softmax([score for _, score in ordered])
-    listed = tuple(
-        Candidate(text, score, float(share)) for (text, score), share in zip(ordered, probabilities, strict=True)
-    )
-    answer = next((candidate for candidate in listed if candidate.text), None)
-    if answer is None:
-        return Prediction("", listed, np.inf if may_be_unanswerable else 0.0)
-    beyond = none - answer.score
-    return Prediction("" if may_be_unanswerable and beyond > threshold else answer.text, listed, beyond)
-
-
-def scores_of(questions: Sequence[Question], predictions: Mapping[str, Prediction]) -> dict[str, float]:
-    """F1 and exact match of predictions, by the rules of the SQuAD version that the questions are of."""
-    return squad_scores({name: prediction.text for name, prediction in predictions.items()}, answers_of(questions))

@@ -1,0 +1,122 @@
+"""Answers to SQuAD's questions from start and end logits, as in BERT's SQuAD example (Devlin et al. 2019, section 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from tfdistill.data.metrics import softmax
+from tfdistill.data.squad import Question, Windows
+from tfdistill.data.squad_metrics import squad_scores
+from tfdistill.errors import UserError
+
+
+class Candidate(NamedTuple):
+    """A possible answer: "" for none. score: the sum of its start and end logit; probability: among the n best."""
+
+    text: str
+    score: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """text: the answer. n_best: best first. no_answer_score: by how much "no answer" scores above the best answer."""
+
+    text: str
+    n_best: tuple[Candidate, ...]
+    no_answer_score: float
+
+
+def predict_answers(
+    questions: Sequence[Question],
+    rows: Windows,
+    logits: np.ndarray,
+    *,
+    n_best: int = 20,
+    max_answer_length: int = 30,
+    may_be_unanswerable: bool | None = None,
+    threshold: float = 0.0,
+) -> dict[str, Prediction]:
+    """Answers by question id.
+
+    Args:
+        logits: (rows, length or more, 2), start and end logits for each row of `rows`; what lies behind its tokens is
+            not read.
+        max_answer_length: tokens of the longest answer.
+        may_be_unanswerable: whether "" may be the answer (SQuAD 2.0); by default when a question has no answers.
+        threshold: "" is the answer when `no_answer_score` is above it.
+
+    Raises:
+        UserError: logits of another shape, or not finite.
+    """
+    lengths = rows.encoded.lengths
+    if (
+        logits.ndim != 3
+        or logits.shape[0] != len(rows)
+        or logits.shape[2] != 2
+        or logits.shape[1] < lengths.max(initial=0)
+    ):
+        raise UserError(
+            f"got logits of shape {logits.shape}; expected ({len(rows)}, {lengths.max(initial=0)} or more, 2), "
+            "a start and an end logit for each token of each window"
+        )
+    if may_be_unanswerable is None:
+        may_be_unanswerable = not all(question.answers for question in questions)
+    found: list[list[tuple[float, str]]] = [[] for _ in questions]
+    nothing = np.full(len(questions), np.inf)
+    for row, owner in enumerate(rows.question):
+        begin, end = rows.encoded.offsets[row], rows.encoded.offsets[row + 1]
+        start_logits, end_logits = np.asarray(logits[row, : end - begin], np.float64).T
+        if not (np.isfinite(start_logits).all() and np.isfinite(end_logits).all()):
+            raise UserError(f"the logits of row {row} are NaN or infinite; expected finite numbers: the model diverged")
+        nothing[owner] = min(nothing[owner], start_logits[0] + end_logits[0])
+        starts, ends, best = (column[begin:end] for column in (rows.starts, rows.ends, rows.best))
+        likely_starts, likely_ends = (np.argsort(-side, kind="stable")[:n_best] for side in (start_logits, end_logits))
+        for first in likely_starts:
+            if starts[first] < 0 or not best[first]:
+                continue
+            for last in likely_ends:
+                if first <= last < first + max_answer_length and starts[last] >= 0:
+                    text = questions[owner].context[starts[first] : ends[last]]
+                    found[owner].append((float(start_logits[first] + end_logits[last]), text))
+    return {
+        question.id: _choose(candidates, float(none), n_best, may_be_unanswerable, threshold)
+        for question, candidates, none in zip(questions, found, nothing, strict=True)
+    }
+
+
+def _choose(
+    candidates: list[tuple[float, str]], none: float, n_best: int, may_be_unanswerable: bool, threshold: float
+) -> Prediction:
+    kept: dict[str, float] = {}  # the best score of each text, best first
+    for score, text in sorted(candidates, key=lambda pair: -pair[0]):
+        if len(kept) < n_best:
+            kept.setdefault(text, score)
+    if may_be_unanswerable:
+        kept.setdefault("", none)
+    if not kept:
+        kept[""] = none if np.isfinite(none) else 0.0
+    ordered = sorted(kept.items(), key=lambda pair: -pair[1])
+    probabilities = softmax([score for _, score in ordered])
+    listed = tuple(
+        Candidate(text, score, float(share)) for (text, score), share in zip(ordered, probabilities, strict=True)
+    )
+    answer = next((candidate for candidate in listed if candidate.text), None)
+    if answer is None:
+        return Prediction("", listed, np.inf if may_be_unanswerable else 0.0)
+    beyond = none - answer.score
+    return Prediction("" if may_be_unanswerable and beyond > threshold else answer.text, listed, beyond)
+
+
+def answers_of(questions: Sequence[Question]) -> dict[str, list[str]]:
+    """Right answers by question id, as `squad_metrics.squad_scores` takes them."""
+    return {question.id: [answer.text for answer in question.answers] for question in questions}
+
+
+def scores_of(questions: Sequence[Question], predictions: Mapping[str, Prediction]) -> dict[str, float]:
+    """F1 and exact match of predictions, by the rules of the SQuAD version that the questions are of."""
+    return squad_scores({name: prediction.text for name, prediction in predictions.items()}, answers_of(questions))
