@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,12 +33,71 @@ def ranges(
     clipped to where softmax makes nothing of them (the mask adds -100 or less, and int8 would spend most of its steps between
     that and the first score), and inputs of GELU to where it is 0.
 
+    Of a file with several lengths each signature is measured on the rows that fit into it (on all of them, cut, where none does),
+    and the same tensor has one range in all: so they share biases, too, whose scale is that of a product's input.
+
     Args:
-        content: the file.
-        rows: calibration data, int32 (1, length) by input.
+        content: the file. Its signatures are the same graph for different lengths.
+        rows: calibration data, int32 (1, longest length) by input, padded at the end.
         operators: builtin names such as "FULLY_CONNECTED".
         learned: the ranges of quantization-aware training, as `learned_ranges` gives them; they take the place of those seen.
     """
+    every, given = _signatures(content), list(rows)
+    found = [_measured(each.content, fitting(given, each.length), operators, learned or {}) for each in every]
+    merged: dict[str, dict[str, np.ndarray]] = {}
+    # The same tensor has the same place in each.
+    for names in zip(*(each.tensors for each in every), strict=True):
+        same = [measured[name] for name, measured in zip(names, found, strict=True) if name in measured]
+        if same:
+            least, most = min(float(each["min"].min()) for each in same), max(float(each["max"].max()) for each in same)
+            for name, measured in zip(names, found, strict=True):
+                shape = measured[name]["min"].shape
+                merged[name] = {"min": np.full(shape, least, np.float32), "max": np.full(shape, most, np.float32)}
+    return merged
+
+
+def fitting(rows: Sequence[Mapping[str, np.ndarray]], length: int) -> list[dict[str, np.ndarray]]:
+    """The rows that have no token behind `length`, cut to it; all of them if there is none."""
+    fit = [row for row in rows if not row["padding_mask"][:, length:].any()]
+    return [{name: values[:, :length] for name, values in row.items()} for row in fit or rows]
+
+
+@dataclass(frozen=True)
+class _Signature:
+    """A file with one of a file's signatures. tensors: names, in the order of the file."""
+
+    content: bytes
+    length: int
+    tensors: tuple[str, ...]
+
+
+def _signatures(content: bytes) -> list[_Signature]:
+    """A file for each signature, since an interpreter shows the tensors of the first one only."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    made = []
+    for number in range(len(schema.ModelT.InitFromPackedBuf(content, 0).subgraphs)):
+        model = schema.ModelT.InitFromPackedBuf(content, 0)
+        graph = model.subgraphs[number]
+        model.subgraphs = [graph]
+        model.signatureDefs = [each for each in model.signatureDefs if each.subgraphIndex == number]
+        for each in model.signatureDefs:
+            each.subgraphIndex = 0
+        builder = flatbuffers.Builder(len(content))
+        builder.Finish(model.Pack(builder), b"TFL3")
+        length = int(graph.tensors[graph.inputs[0]].shape[1])
+        made.append(_Signature(bytes(builder.Output()), length, tuple(each.name.decode() for each in graph.tensors)))
+    return made
+
+
+def _measured(
+    content: bytes,
+    rows: Iterable[Mapping[str, np.ndarray]],
+    operators: Collection[str],
+    learned: Mapping[str, np.ndarray],
+) -> dict[str, dict[str, np.ndarray]]:
+    """`ranges` of a file with one signature."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     # Without XNNPACK, which keeps its tensors to itself.
@@ -73,7 +133,7 @@ def ranges(
                 least = max(least, min(_GELU_LEAST, most))
             seen[index].append((least, most))
     called = {index: detail["name"] for index, detail in details.items()}
-    of_tensors = _of_tensors(all_operators, called, learned or {})
+    of_tensors = _of_tensors(all_operators, called, learned)
     made = {}
     for index, pairs in seen.items():
         shape = (1,) * len(details[index]["shape"])

@@ -15,7 +15,7 @@ import numpy as np
 
 from tfdistill.errors import MissingExtra, UserError
 from tfdistill.export.jobs import Job, run_jobs
-from tfdistill.export.modes import AEQ, MODES, TASKS, check_modes, tool_for
+from tfdistill.export.modes import AEQ, MODES, TASKS, TF, check_modes, tool_for
 from tfdistill.export.parity import check_logits, of_real_tokens, parity
 from tfdistill.export.runtime import INPUTS, EncodedRows, Rows, TFLiteModel, check_operators, operators, read_file
 from tfdistill.files import atomic_write
@@ -134,11 +134,6 @@ def convert_models(
         raise UserError(
             f"{needy[0]} measures ranges of activations on texts and got none; expected rows of training data"
         )
-    if needy and len(lengths) > 1:
-        raise UserError(
-            f"{needy[0]} is calibrated for one length, since the rows of each signature have ranges of their own; received "
-            f"{', '.join(map(str, lengths))}; expected one, or another quantization such as dynamic_int8"
-        )
     for model, name in models:
         if not name or Path(name).name != name:
             raise UserError(f"name is '{name}'; expected the beginning of a file name, without directories")
@@ -148,6 +143,11 @@ def convert_models(
             raise UserError(f"'{name}' is a model for {model.task}; expected one fine-tuned for {', '.join(TASKS)}")
         if probabilities and model.task != "classification":
             raise UserError(f"'{name}' is a model for {model.task}; a file gives probabilities for classification only")
+        if len(lengths) > 1 and (mode := next((each for each in needy if tool_for(model.family, each) == TF), None)):
+            raise UserError(
+                f"{mode} of a {model.family} model has one length, since TensorFlow's calibration runs no file with several "
+                f"signatures; received {', '.join(map(str, lengths))}; expected one, or another quantization such as dynamic_int8"
+            )
         if any(tool_for(model.family, mode) == AEQ for mode in modes) and find_spec("ai_edge_quantizer") is None:
             raise MissingExtra("ai-edge-quantizer", "quantizer")
         most = getattr(model.config, "max_position_embeddings", 4096)

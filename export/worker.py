@@ -57,17 +57,17 @@ def convert(job: dict[str, Any]) -> None:
         if job["text"] is not None:
             _take_text(module, directory, max(lengths), job["text"])
         signatures = {name: forward.get_concrete_function() for name, forward in module.forwards.items()}
-        names, learned = list(signatures), learned_ranges(trained, module.factors)
+        learned = learned_ranges(trained, module.factors)
         # By way of a SavedModel: functions without one lose their weights or signature, and no error says so.
         tf.saved_model.save(module, saved, signatures=signatures)
         del module, signatures, tensors
         plain: bytes | None = None
         for mode, tool in job["modes"].items():
             if tool == AEQ:
-                plain = plain or _tensorflow(saved, names, "fp32", None)
+                plain = plain or _tensorflow(saved, lengths, "fp32", None)
                 content = _quantizer(plain, mode, job["calibration"], learned)
             else:
-                content = _tensorflow(saved, names, mode, job["calibration"], custom=job["text"] is not None)
+                content = _tensorflow(saved, lengths, mode, job["calibration"], custom=job["text"] is not None)
             (out / f"{mode}.tflite").write_bytes(content)
             print(mode, flush=True)
 
@@ -80,10 +80,13 @@ def _take_text(module: Any, directory: Path, length: int, settings: dict[str, bo
     module.forwards = {LONGEST: reads_text(module.forwards[LONGEST], vocabulary, length, **settings)}
 
 
-def _tensorflow(saved: str, signatures: list[str], mode: str, calibration: str | None, custom: bool = False) -> bytes:
+def _tensorflow(saved: str, lengths: list[int], mode: str, calibration: str | None, custom: bool = False) -> bytes:
     import tensorflow as tf
 
-    converter = tf.lite.TFLiteConverter.from_saved_model(saved, signature_keys=signatures)
+    from tfdistill.export.runtime import signature_name
+
+    names = [signature_name(length, max(lengths)) for length in lengths]
+    converter = tf.lite.TFLiteConverter.from_saved_model(saved, signature_keys=names)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     converter.allow_custom_ops = custom
     converter.exclude_conversion_metadata = True  # what a manifest says better, at the price of a copy in Python

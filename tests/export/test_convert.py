@@ -180,17 +180,21 @@ def test_a_file_of_another_length_is_refused(larger):
         convert.audit(files["fp32"].path, model, [9], "fp32")
 
 
+VOCABULARY = 5000
+
+
 @pytest.fixture(scope="module", params=["bert", "bilstm", pytest.param("tokens", marks=pytest.mark.slow)])
 def several(request, tmp_path_factory):
     """A model, and its files for rows of 4, 7 and 12 tokens."""
     task, config = "classification", CONFIGS.get(request.param, BERT)
     if request.param == "tokens":
         task = "token_classification"
-    model = random_model(dataclasses.replace(config, vocab_size=3000), 3, task=task)
-    modes = ["fp32", "dynamic_int8", *(["weight_int8"] if request.param == "bert" else [])]
+    model = random_model(dataclasses.replace(config, vocab_size=VOCABULARY), 3, task=task)
+    modes = ["fp32", "dynamic_int8", *(["int8", "weight_int8"] if request.param == "bert" else [])]
     out = tmp_path_factory.mktemp("several")
-    files = convert_model(model, out, name="several", length=[12, 4, 7], modes=modes)
-    single = convert_model(model, out, name="single", length=12, modes=modes)
+    rows, _ = corpus(12)
+    files = convert_model(model, out, name="several", length=[12, 4, 7], modes=modes, calibration=rows)
+    single = convert_model(model, out, name="single", length=12, modes=modes, calibration=rows)
     return model, files, single
 
 
@@ -219,17 +223,22 @@ def test_each_row_goes_to_the_shortest_signature_it_fits_in(several):
 def test_several_lengths_hold_the_weights_once(several):
     _, files, single = several
     for mode, file in files.items():
-        weights = 3000 * 16 * MODES[mode].bytes
+        weights = VOCABULARY * 16 * MODES[mode].bytes
         # Two copies more would be twice the weights; what is added are operators.
         assert file.bytes - single[mode].bytes < weights, mode
 
 
-def test_calibration_is_for_one_length(tmp_path):
+def test_lengths_that_do_not_go(tmp_path):
     with pytest.raises(
-        UserError, match=r"int8 is calibrated for one length, since .*; received 4, 8; expected one, or"
+        UserError, match=r"int8 of a bilstm model has one length, since .*; received 4, 8; expected one"
     ):
         convert_model(
-            random_model(BERT), tmp_path, name="x", length=[8, 4], modes=["int8"], calibration=Rows([[1], [2]])
+            random_model(CONFIGS["bilstm"]),
+            tmp_path,
+            name="x",
+            length=[8, 4],
+            modes=["int8"],
+            calibration=Rows([[1], [2]]),
         )
     with pytest.raises(UserError, match="no length was given"):
         convert_model(random_model(BERT), tmp_path, name="x", length=[])
