@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tfdistill.export.flatbuffer import packed, unpacked
+
 # What lies so far below the largest score of a row has no weight in its softmax: exp(-12) is 6e-6.
 _DEPTH = 12.0
 # gelu(-5) is -1.4e-6, and all below is nearer to 0.
@@ -45,7 +47,7 @@ def ranges(
     every, given = _signatures(content), list(rows)
     found = [_measured(each.content, fitting(given, each.length), operators, learned or {}) for each in every]
     merged: dict[str, dict[str, np.ndarray]] = {}
-    # The same tensor has the same place in each.
+    # The same tensor comes of the same operator in each.
     for names in zip(*(each.tensors for each in every), strict=True):
         same = [measured[name] for name, measured in zip(names, found, strict=True) if name in measured]
         if same:
@@ -64,7 +66,7 @@ def fitting(rows: Sequence[Mapping[str, np.ndarray]], length: int) -> list[dict[
 
 @dataclass(frozen=True)
 class _Signature:
-    """A file with one of a file's signatures. tensors: names, in the order of the file."""
+    """A file with one of a file's signatures. tensors: names of what is computed, in the order of the operators."""
 
     content: bytes
     length: int
@@ -73,21 +75,18 @@ class _Signature:
 
 def _signatures(content: bytes) -> list[_Signature]:
     """A file for each signature, since an interpreter shows the tensors of the first one only."""
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
-
     made = []
-    for number in range(len(schema.ModelT.InitFromPackedBuf(content, 0).subgraphs)):
-        model = schema.ModelT.InitFromPackedBuf(content, 0)
+    for number in range(len(unpacked(content).subgraphs)):
+        model = unpacked(content)
         graph = model.subgraphs[number]
         model.subgraphs = [graph]
         model.signatureDefs = [each for each in model.signatureDefs if each.subgraphIndex == number]
         for each in model.signatureDefs:
             each.subgraphIndex = 0
-        builder = flatbuffers.Builder(len(content))
-        builder.Finish(model.Pack(builder), b"TFL3")
         length = int(graph.tensors[graph.inputs[0]].shape[1])
-        made.append(_Signature(bytes(builder.Output()), length, tuple(each.name.decode() for each in graph.tensors)))
+        computed = [index for operator in graph.operators for index in operator.outputs]
+        names = tuple(graph.tensors[index].name.decode() for index in computed)
+        made.append(_Signature(packed(model), length, names))
     return made
 
 

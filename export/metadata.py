@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfdistill.errors import UserError
+from tfdistill.export.flatbuffer import packed, unpacked
 from tfdistill.export.runtime import INPUTS, LOGITS, PROBABILITIES
 
 VOCABULARY, LABELS = "vocab.txt", "labels.txt"
@@ -164,7 +165,7 @@ def with_metadata(
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    model = unpacked(content)
     if any(each.name.decode() == _BUFFER for each in model.metadata or []):
         raise UserError("metadata goes into a file without any as yet; received one that has it")
     signatures = {each.subgraphIndex: each for each in model.signatureDefs or []}
@@ -186,9 +187,7 @@ def with_metadata(
     entry.name, entry.buffer = _BUFFER, len(model.buffers)
     model.buffers.append(held)
     model.metadata = [*(model.metadata or []), entry]
-    builder = flatbuffers.Builder(len(content) + len(held.data) + 4096)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    archive = io.BytesIO(bytes(builder.Output()))
+    archive = io.BytesIO(packed(model))
     # Stored, not deflated: clients map the files as they lie. A fixed date, so that the same model gives the same bytes.
     with zipfile.ZipFile(archive, "a", zipfile.ZIP_STORED) as files:
         for file, text in ((LABELS, labels), (VOCABULARY, vocabulary)):

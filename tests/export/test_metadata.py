@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
@@ -204,6 +205,19 @@ def test_what_is_read_back(plain):
     assert graph["name"] == "serving_default" and sorted(graph["inputs"]) == sorted(INPUTS)
     assert graph["outputs"] == shorter["outputs"] == ["logits"] and shorter["name"] == "length_6"
     assert content == with_metadata(plain, b"a\nb\n", b"x\n", card=dict.fromkeys(CARD, "é"), task="classification")
+
+
+def test_weights_that_lie_behind_the_flatbuffer_are_kept(tmp_path):
+    """AI Edge Quantizer writes them there where they are larger than 256 kB, as those of all real models are."""
+    model = model_of(dataclasses.replace(BERT, vocab_size=20000), "classification", 3, spread=0.2)
+    model.tokenizer = Tokenizer([*PIECES, *(f"w{n}" for n in range(20000 - len(PIECES)))])
+    (files,) = convert_models([(model, "m")], tmp_path, length=8, modes=["weight_int8"], workers=1)
+    file = files["weight_int8"].path
+    assert any(buffer.offset > 1 for buffer in tflite.ModelT.InitFromPackedBuf(file.read_bytes(), 0).buffers)
+    bundle = export_bundle(model, tmp_path / "bundle", length=8, quantize="weight_int8")
+    verify_bundle(bundle)
+    ids = np.array([2, 5, 700, 19999, 3], np.int32)
+    np.testing.assert_array_equal(TFLiteModel(bundle / "model.tflite").row(ids), TFLiteModel(file).row(ids))
 
 
 def test_metadata_goes_in_once(plain):

@@ -1,0 +1,32 @@
+"""A .tflite file as an object, and back. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def unpacked(content: bytes) -> Any:
+    """A `ModelT` with the data of all buffers in it.
+
+    AI Edge Quantizer writes the weights of files above 256 kB behind the flatbuffer, where the generated classes do not look.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    for buffer in model.buffers:
+        if buffer.offset > 1:
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
+
+
+def packed(model: Any) -> bytes:
+    """The file of a `ModelT`."""
+    import flatbuffers
+
+    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    builder = flatbuffers.Builder(size + 65536)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
