@@ -42,6 +42,7 @@ class Student:
     rates: tuple[float, ...] = LAYERS
     needs: tuple[str, ...] = ()
     teacher: str = "teacher"
+    float32: bool = False  # whatever --precision says, for students that stay at guessing in bf16
 
 
 def _soft(*settings: str) -> Student:
@@ -50,7 +51,9 @@ def _soft(*settings: str) -> Student:
 
 def _tiny(*settings: str, **changes: Any) -> Student:
     return Student(
-        "tinybert", ("copies=0", "intermediate_epochs=3", "epochs=3", *settings), **{"rates": SCRATCH} | changes
+        "tinybert",
+        ("copies=0", "intermediate_epochs=3", "epochs=3", *settings),
+        **{"rates": SCRATCH, "float32": True} | changes,
     )
 
 
@@ -250,7 +253,7 @@ def main() -> None:
             place(name, seed),
             models,
             methods_of(name),
-            options.precision,
+            "float32" if student.float32 else options.precision,
             chosen_rates(place(name, FIRST_SEED)),
         )
         return

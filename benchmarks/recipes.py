@@ -38,11 +38,13 @@ class Cell:
 
     Args:
         whole: each rate is tried by a whole training, for students that still guess after a short one.
+        float32: whatever --precision says, for students that stay at guessing in bf16.
     """
 
     settings: Sequence[str]
     rates: Sequence[float] = TRANSFORMER
     whole: bool = False
+    float32: bool = False
     general: bool = False  # needs plain text and a masked-LM teacher
     general_student: bool = False  # starts from the student of --general-student, where there is one
 
@@ -52,7 +54,9 @@ class Cell:
 CELLS = {
     "soft_targets": Cell(("epochs=3",)),
     "pkd": Cell(("epochs=3",)),
-    "tinybert": Cell(("copies=1", "intermediate_epochs=0.75", "epochs=0.75"), THIN, whole=True, general_student=True),
+    "tinybert": Cell(
+        ("copies=1", "intermediate_epochs=0.75", "epochs=0.75"), THIN, whole=True, float32=True, general_student=True
+    ),
     "distilbert": Cell(("epochs=3", "distil_finetuning=true")),
     "mobilebert": Cell(("transfer_epochs=0.25", "epochs=1.5"), SMALL, whole=True),
     "bilstm": Cell(("epochs=4", "copies=2"), SMALL),
@@ -237,7 +241,7 @@ def main() -> None:
             seed,
             place(options.cell, seed),
             models,
-            precision=options.precision,
+            precision="float32" if cell.float32 else options.precision,
             chosen=chosen_rates(place(options.cell, FIRST_SEED)),
         )
         return
