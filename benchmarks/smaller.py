@@ -1,0 +1,107 @@
+"""Smaller by design: a student's file with fewer word pieces, and with its word table as a product of two matrices.
+
+    python benchmarks/smaller.py STUDENT --data DATA --pieces 11900 8000 0 --columns 160 96 --out benchmarks/results/smaller.json
+
+Every number of pieces (0: those of the training data alone) by itself, every number of columns by itself, and the first of each
+together; nothing is trained afterwards. Prints and writes, for each, parameters, the file's bytes, its score on test in LiteRT,
+and the share of held-out words that are cut into other pieces than before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tfdistill.data.metrics import score
+from tfdistill.export.convert import convert_model
+from tfdistill.export.runtime import TFLiteModel
+from tfdistill.files import atomic_write
+from tfdistill.load import data_for, load, max_length_of
+from tfdistill.predict import encode
+from tfdistill.progress import task
+from tfdistill.trim_command import trim_model
+
+
+def measured(model: Any, data: Any, length: int, mode: str) -> dict[str, Any]:
+    """Bytes and test score of the model's file."""
+    split = data.splits["test"]
+    calibration = encode(model, data.splits["train"].take(range(200)), length)
+    with tempfile.TemporaryDirectory() as place:
+        file = convert_model(model, place, name="m", length=length, modes=[mode], calibration=calibration)[mode]
+        logits = TFLiteModel(file.path).predict(encode(model, split, length), workers=1)
+    scores = score(data.task, split.labels, logits, data.metrics)
+    return {"parameters": model.count_params(), "bytes": file.bytes, "metric": next(iter(scores)), **scores}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--data", default="demo:movie-snippets")
+    parser.add_argument("--pieces", type=int, nargs="*", default=[11900, 0])
+    parser.add_argument("--columns", type=int, nargs="*", default=[160, 96])
+    parser.add_argument("--mode", default="dynamic_int8")
+    parser.add_argument("--length", type=int, help="word pieces; by default the training length")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/smaller.json"))
+    options = parser.parse_args()
+    model = load(options.model)
+    data, length = data_for(model, options.model, options.data), options.length or max_length_of(options.model, 64)
+    whole = len(model.tokenizer.vocabulary)
+    variants: list[tuple[int, int | None]] = [(whole, None), *((pieces, None) for pieces in options.pieces)]
+    variants += [(whole, columns) for columns in options.columns]
+    variants += [(options.pieces[0], options.columns[0])] if options.pieces and options.columns else []
+    found = []
+    with task("variants", len(variants)) as advance:
+        for pieces, columns in variants:
+            small, report = model, None
+            if (pieces, columns) != (whole, None):
+                small, report = trim_model(model, data, at_least=pieces, embedding_size=columns, max_length=length)
+            said = {
+                "pieces": len(small.tokenizer.vocabulary),
+                "columns": columns,
+                **measured(small, data, length, options.mode),
+            }
+            if report is not None:
+                said["table_lost"] = report["embedding_loss"]
+                said["words_cut_otherwise"] = report["splits"]["test"]["resegmented"]
+            found.append(said)
+            advance(1)
+    result = {
+        "family": model.family,
+        "data": data.name.rpartition("/")[2],
+        "mode": options.mode,
+        "length": length,
+        "files": found,
+    }
+    atomic_write(options.out, json.dumps(result, indent=1) + "\n")
+    table = Table(title=f"{model.family}, {options.mode}")
+    for heading in (
+        "pieces",
+        "columns",
+        "parameters",
+        "bytes",
+        "smaller by",
+        f"test {found[0]['metric']}",
+        "words cut otherwise",
+    ):
+        table.add_column(heading, justify="right")
+    for said in found:
+        table.add_row(
+            f"{said['pieces']:,}",
+            str(said["columns"] or "all"),
+            f"{said['parameters'] / 1e6:.2f} M",
+            f"{said['bytes']:,}",
+            f"{100 * (1 - said['bytes'] / found[0]['bytes']):.1f} %",
+            f"{said[said['metric']]:.4f}",
+            f"{100 * said.get('words_cut_otherwise', 0):.2f} %",
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
