@@ -100,7 +100,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "evaluate_command": (*_MODELS, "data", "load", "predict", "progress"),
     "compress_command": ("compress", *_MODELS, "load", "predict", "progress"),
     "trim_command": ("compress", *_MODELS, "load", "predict"),
-    "export_command": (*_MODELS, "load", "predict", "bench_command", *_SHIPPING),
+    "export_command": (*_MODELS, "load", "predict", "progress", "bench_command", *_SHIPPING),
     "bench_command": (*_MODELS, "load", "predict", "progress", *_SHIPPING),
     "recipes": (*_TRAINING, "task_masked_lm"),
     "export.runtime": (),

@@ -13,6 +13,10 @@ from rich.table import Table
 from tfdistill.bench_command import numbers
 from tfdistill.errors import UserError
 from tfdistill.files import sha256
+from tfdistill.progress import say
+
+
+_LOSS_TO_TRAIN = 0.5  # points on dev from which quantization-aware training is worth its time
 
 
 def export(
@@ -119,6 +123,7 @@ def export(
         )
     except AccuracyDropped as error:
         Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"tfdistill: {error}")
+        _advise(loaded, model, data, quantize)
         raise typer.Exit(3) from None
     manifest = json.loads((path / "manifest.json").read_text("utf-8"))
     size = (path / "model.tflite").stat().st_size
@@ -135,11 +140,22 @@ def export(
             soft_wrap=True,
         )
     console.print(*_tables(manifest), sep="\n")
+    if manifest["judged"] and manifest["parity"]["drop"] > _LOSS_TO_TRAIN:
+        _advise(loaded, model, data, quantize)
     if not manifest["judged"]:
         why = "no --data was given" if data is None else "--data has no labelled dev split"
         said = f"not judged: {why}, so it is unknown how many points the file loses; the manifest says so too"
         console.print(said, highlight=False, soft_wrap=True)
     console.print(f"next: tfdistill verify {path}  ·  tfdistill bench {path}", highlight=False)
+
+
+def _advise(loaded: Any, model: str, data: str | None, quantize: str) -> None:
+    """What to do about a static int8 file that loses points, if its student was not trained for that already."""
+    from tfdistill.models.quantized import QuantizationAware
+
+    if quantize == "int8" and loaded.family != "bilstm" and not isinstance(loaded, QuantizationAware):
+        said = f"tfdistill train quantization_aware --teacher {model} --data {data} --out RUN8"
+        say(f"the student can be trained on with the rounding of int8: {said}, then export RUN8/student")
 
 
 def _fields(said: list[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from helpers import inputs, tiny_bert, tiny_bilstm
 from safetensors.numpy import load_file
 
+from tfdistill import export_command
 from tfdistill.data.tokenize import Encoded, Tokenizer
 from tfdistill.errors import UserError
 from tfdistill.export.convert import convert_model
@@ -180,3 +181,11 @@ def test_ranges_stay_with_their_weights(tmp_path):
 def test_a_bilstm_is_refused():
     with pytest.raises(UserError, match="--quantize int8"):
         QuantizationAware.of(tiny_bilstm())
+
+
+def test_export_says_what_to_do_about_an_int8_file_that_loses_points(capsys):
+    model, aware, _ = made("bert")
+    for mode, changed in (("int8", model), ("dynamic_int8", model), ("int8", aware), ("int8", tiny_bilstm())):
+        export_command._advise(changed, "RUN/student", "DATA", mode)
+    said = capsys.readouterr().err
+    assert said.count("tfdistill train quantization_aware --teacher RUN/student --data DATA --out RUN8") == 1
