@@ -15,7 +15,6 @@ from tfdistill.errors import UserError
 from tfdistill.files import sha256
 from tfdistill.progress import say
 
-
 _LOSS_TO_TRAIN = 0.5  # points on dev from which quantization-aware training is worth its time
 
 
