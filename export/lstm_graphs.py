@@ -115,7 +115,12 @@ def bilstm(config: Mapping[str, Any], parts: Parts, length: int, pooled: bool) -
         return states * _NEARLY_ONE if static else states
 
     def reverse(x: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        return tf.reverse_sequence(x, lengths, seq_axis=1, batch_axis=0)
+        """The first `lengths` (1,) of ids (1, length), or of states (1, length, size), in reversed order."""
+        if x.dtype == tf.int32:
+            return tf.reverse_sequence(x, lengths, seq_axis=1, batch_axis=0)
+        # REVERSE_SEQUENCE takes no int8.
+        places = tf.range(length)
+        return tf.gather(x, tf.where(places < lengths[0], lengths[0] - 1 - places, places), axis=1)
 
     def embed(ids: tf.Tensor) -> tf.Tensor:
         return tf.reshape(word(tf.reshape(ids, [length])), [1, length, embedding_size])

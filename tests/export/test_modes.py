@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -105,7 +106,10 @@ def test_every_head_in_every_promised_mode(family, tmp_path):
     rng = np.random.default_rng(1)
     models = []
     for task in HEADS[family]:
-        model = TextModel(MODELS[family][0], {"regression": 1, "next_sentence": None}.get(task, 2), task)
+        config = MODELS[family][0]
+        if family == "bilstm" and task == "multilabel":
+            config = replace(config, num_layers=2)
+        model = TextModel(config, {"regression": 1, "next_sentence": None}.get(task, 2), task)
         for weight in model.weights:
             if "kernel" in weight.path or "embeddings" in weight.path:
                 weight.assign(rng.normal(0.0, SPREAD.get(family, 0.1), weight.shape))
