@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tfdistill.compress.cut import compact
+from tfdistill.compress.cut import compact, sizes_of
 from tfdistill.compress.heads import head_importance, named, prune_while_good
 from tfdistill.compress.neurons import Widths, neuron_importance, zero_neurons
 from tfdistill.errors import UserError
@@ -40,8 +40,13 @@ class PruningSettings(Settings):
 
 
 def whole_student(teacher: TextModel, settings: PruningSettings) -> TextModel:
-    """The model to prune: all layers of the teacher, or another one that the settings name."""
-    return make_student(teacher, settings.student, layers=range(1, teacher.num_layers + 1))
+    """The model to prune: all layers of the teacher, or another one that the settings name.
+
+    Raises UserError for a model whose layers cannot be cut.
+    """
+    student = make_student(teacher, settings.student, layers=range(1, teacher.num_layers + 1))
+    sizes_of(student)
+    return student
 
 
 def task_loss(task: str) -> Callable[[Any, Any], Any]:

@@ -122,8 +122,11 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
 def thin_student(teacher: TextModel, settings: Settings, task: str | None = None) -> tuple[TextModel, bool]:
     """(student, whether it has the teacher's embeddings and head). Raises UserError for a teacher that is no transformer."""
     theirs = teacher.config
-    if teacher.family not in ("bert", "mobilebert"):
-        raise UserError(f"the teacher is a {teacher.family} model; a MobileBERT learns from an IB-BERT or a BERT")
+    if teacher.family not in ("bert", "distilbert", "mobilebert"):
+        raise UserError(
+            f"the teacher is a {teacher.family} model; a MobileBERT learns from an IB-BERT, a BERT or a DistilBERT, "
+            "whose layers have as many heads as its own"
+        )
     heads = theirs.num_attention_heads
     inside = settings.bottleneck or heads * max(1, theirs.hidden_size // (4 * heads))
     sizes: dict[str, Any] = {
@@ -133,7 +136,7 @@ def thin_student(teacher: TextModel, settings: Settings, task: str | None = None
         "intra_bottleneck_size": inside,
         "intermediate_size": 4 * inside,
         "max_position_embeddings": theirs.max_position_embeddings,
-        "type_vocab_size": theirs.type_vocab_size,
+        "type_vocab_size": theirs.type_vocab_size or 2,  # a DistilBERT has none
     }
     is_bottleneck_teacher = teacher.family == "mobilebert"
     if is_bottleneck_teacher:

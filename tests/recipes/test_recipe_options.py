@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_recipes import bottleneck_teacher, data, make, split, teacher, write_text
+from tiny_recipes import NAMES, bottleneck_teacher, data, make, split, teacher, write_text
 
 from tfdistill import losses, pretrain, task_masked_lm
 from tfdistill.data.textdata import Split
@@ -21,10 +21,13 @@ from tfdistill.features import Features
 from tfdistill.load import save
 from tfdistill.match import PseudoLabels, Step
 from tfdistill.models import presets
+from tfdistill.models.bilstm import BiLSTMConfig
+from tfdistill.models.distilbert import DistilBertConfig
 from tfdistill.models.presets import reduced_table, student_from_layers
+from tfdistill.models.pruned import PrunedBertConfig
 from tfdistill.models.text import TextModel
 from tfdistill.recipe import parse_settings
-from tfdistill.recipes import find
+from tfdistill.recipes import find, names
 from tfdistill.runner import train
 
 ROOT = Path(__file__).parents[2]
@@ -424,3 +427,40 @@ def test_the_benchmarks_set_what_is_read(monkeypatch):
         parse_settings(find(name).Settings, [*cell.settings, *(general if cell.general else [])])
     for student in students.STUDENTS.values():
         parse_settings(find(student.recipe).Settings, student.settings)
+
+
+# --- any teacher ----------------------------------------------------------------------------------------------------
+
+FAMILIES = {
+    "distilbert": DistilBertConfig(37, 16, 2, 2, 32, max_position_embeddings=24),
+    "pruned_bert": PrunedBertConfig(
+        37,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=24,
+        heads_per_layer=(2, 1),
+        intermediate_sizes=(32, 20),
+    ),
+    "bilstm": BiLSTMConfig(37, 8, 6, dense_size=7),
+}
+CUTS = ("layerdrop", "head_pruning", "neuron_pruning")
+REFUSED = {
+    **{(name, "bilstm"): "bilstm model" for name in names() if name not in ("bilstm", "dualtrain_sharedproj")},
+    **{(name, "mobilebert"): "expected a BERT or DistilBERT model, whose layers can be cut" for name in CUTS},
+    ("mobilebert", "pruned_bert"): "a MobileBERT learns from an IB-BERT, a BERT or a DistilBERT",
+}
+
+
+@pytest.mark.parametrize("name", [name for name in names() if name != "dualtrain_sharedproj"])
+def test_every_recipe_takes_every_family_or_says_why_not(name, ib_bert):
+    settings = ["copies=0"] if "copies" in find(name).Settings.model_fields else []
+    for family in ("mobilebert", *FAMILIES):
+        asked = ib_bert if family == "mobilebert" else TextModel(FAMILIES[family], 2, "classification", NAMES)
+        asked.tokenizer = ib_bert.tokenizer
+        if (name, family) in REFUSED:
+            with pytest.raises(UserError, match=REFUSED[name, family]):
+                make(name, data(), settings, asked)
+        else:
+            assert make(name, data(), settings, asked).student.count_params() > 0
