@@ -100,8 +100,10 @@ def run_cell(
 
     from tfdistill.asking import ask_teacher
     from tfdistill.data.sources import load_data
+    from tfdistill.errors import DivergedError
     from tfdistill.execution import Execution, set_precision
     from tfdistill.load import load, save
+    from tfdistill.progress import say
     from tfdistill.quickstart import Trained, both_ways
     from tfdistill.recipe import Recipe, parse_settings
     from tfdistill.recipes import find
@@ -121,9 +123,15 @@ def run_cell(
         rates = [chosen[method]] if chosen else cell.rates
         if not cell.whole or len(rates) == 1:
             return both_ways(name, make, rates, SEARCH_STEPS, prepared, seed, [method])[0]
-        tried = {rate: both_ways(name, make, [rate], 0, prepared, seed, [method])[0] for rate in rates}
-        scores = {rate: next(iter(each.result.scores["dev"].values())) for rate, each in tried.items()}
-        best = tried[max(scores, key=lambda rate: scores[rate])]
+        tried, scores = {}, dict.fromkeys(rates, 0.0)
+        for rate in rates:
+            try:
+                tried[rate] = both_ways(name, make, [rate], 0, prepared, seed, [method])[0]
+            except DivergedError as error:
+                say(f"{name}, {method}, {rate:g}: {error}")
+                continue
+            scores[rate] = next(iter(tried[rate].result.scores["dev"].values()))
+        best = tried[max(tried, key=lambda rate: scores[rate])]
         best.result.searched = scores
         return best
 
