@@ -58,7 +58,7 @@ CELLS = {
         ("copies=1", "intermediate_epochs=0.75", "epochs=0.75"), THIN, whole=True, float32=True, general_student=True
     ),
     "distilbert": Cell(("epochs=3", "distil_finetuning=true")),
-    "mobilebert": Cell(("transfer_epochs=0.25", "epochs=1.5"), SMALL, whole=True),
+    "mobilebert": Cell(("schedule=auxiliary", "epochs=3"), SMALL, whole=True),
     "bilstm": Cell(("epochs=4", "copies=2"), SMALL),
     "xtremedistil": Cell(("epochs=0.5",), SMALL),
     "layerdrop": Cell(("epochs=3", "soft_weight=0.5")),
