@@ -115,18 +115,20 @@ def without_chance(recipe, optimizer: str):
     [
         *(
             pytest.param(name, "sgd", marks=() if name == "soft_targets" else pytest.mark.slow, id=f"{name}-sgd")
-            for name in SMALL
+            for name in (*SMALL, "dualtrain_sharedproj")
         ),
         pytest.param("soft_targets", "adamw", marks=pytest.mark.slow, id="soft_targets-adamw"),
     ],
 )
-def test_two_devices_train_as_one(name, optimizer):
+def test_two_devices_train_as_one(name, optimizer, tmp_path, text_file):
     """Same global batch: weights to 1e-5 with SGD, losses to 1e-4 with Adam. Also what clips the gradient is the whole batch's."""
-    found = []
+    settings, found = ["rate=0"] if name == "layerdrop" else [], []
+    if name == "dualtrain_sharedproj":
+        settings = [*dualtrain_settings(tmp_path, text_file), "mixed_epochs=1"]
     for strategy in (tf.distribute.get_strategy(), mirrored()):
         with strategy.scope():
             keras.utils.set_random_seed(1)
-            recipe = without_chance(make(name, data(36), ["rate=0"] if name == "layerdrop" else []), optimizer)
+            recipe = without_chance(make(name, data(36), settings), optimizer)
             result = train(recipe, seed=1, max_steps=4, gradient_norms=name != "soft_targets")
         clipped = [norm for stage in result.gradient_norms.values() for norm in stage.values()]
         found.append(
