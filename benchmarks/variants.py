@@ -3,6 +3,7 @@
     python benchmarks/variants.py DATA OUT --words 4      # text: the first four words; text_extra_rest: the others, for a teacher
     python benchmarks/variants.py DATA OUT --labels 10    # ten labelled rows of each class; the other training texts unlabelled
     python benchmarks/variants.py DATA OUT --rows 30      # thirty rows of each class and no others
+    python benchmarks/variants.py DATA OUT --words 4 --labels 10    # both; the teacher reads the whole of the unlabelled texts, too
 
 DATA is a directory with train.tsv, dev.tsv and test.tsv, columns text and label. The first is what a phone knows while somebody
 still types; the second is what most people have; the third is for experiments that shall not take long.
@@ -38,37 +39,39 @@ def first_words(row: dict[str, str], count: int) -> dict[str, str]:
     return {"text": " ".join(words[:count]), "label": row["label"], "text_extra_rest": " ".join(words[count:])}
 
 
-def few_labels(rows: list[dict[str, str]], count: int) -> tuple[list[dict[str, str]], list[str]]:
-    """`count` rows of each class, and the texts of all others."""
+def few_labels(rows: list[dict[str, str]], count: int) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """`count` rows of each class, and all others without their labels."""
     seen: Counter[str] = Counter()
-    kept, texts = [], []
+    kept, others = [], []
     for row in random.Random(SEED).sample(rows, len(rows)):
         seen[row["label"]] += 1
         if seen[row["label"]] <= count:
             kept.append(row)
         else:
-            texts.append(row["text"])
-    return kept, texts
+            others.append({name: value for name, value in row.items() if name != "label"})
+    return kept, others
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--words", type=int, help="of each text that the student sees")
+    parser.add_argument("--words", type=int, help="of each text that the student sees")
+    which = parser.add_mutually_exclusive_group()
     which.add_argument("--labels", type=int, help="rows of each class that keep theirs")
     which.add_argument("--rows", type=int, help="rows of each class that are kept")
     options = parser.parse_args()
+    if not (options.words or options.labels or options.rows):
+        parser.error("expected --words, --labels or --rows")
     options.out.mkdir(parents=True)
     for name in ("train", "dev", "test"):
         rows = read(options.data / f"{name}.tsv")
         if options.words:
             rows = [first_words(row, options.words) for row in rows]
-        elif name == "train":
-            rows, texts = few_labels(rows, options.labels or options.rows)
+        if name == "train" and (options.labels or options.rows):
+            rows, others = few_labels(rows, options.labels or options.rows)
             if options.labels:
-                (options.out / "unlabelled.txt").write_text("\n".join(texts) + "\n", "utf-8")
+                write(options.out / "unlabelled.tsv", others)
         write(options.out / f"{name}.tsv", rows)
 
 
