@@ -20,20 +20,20 @@ from tfdistill.data.textdata import Split
 from tfdistill.data.tokenize import Encoded
 from tfdistill.errors import UserError
 from tfdistill.export.bench.host import LEAST_RUNS, bench_files, machine
-from tfdistill.export.convert import convert_model, lengths_of
+from tfdistill.export.convert import check_convertible, convert_model, lengths_of
 from tfdistill.export.delegates import delegates
 from tfdistill.export.gate import AccuracyDropped, Scores, compare
 from tfdistill.export.golden_check import MOST_CHARACTERS, probabilities_of, tolerance_of
 from tfdistill.export.golden_texts import TEXTS
 from tfdistill.export.mediapipe import check_fits
 from tfdistill.export.metadata import LABELS, VOCABULARY, model_card, with_metadata
-from tfdistill.export.modes import AEQ, check_modes, tool_for
+from tfdistill.export.modes import AEQ, MODES, check_modes, tool_for
 from tfdistill.export.parity import of_real_tokens
 from tfdistill.export.readme import readme
 from tfdistill.export.runtime import TFLiteModel, operators
 from tfdistill.export.seal import GOLDEN, MANIFEST, MODEL, TEXT_MODEL, VERSION, sealed
 from tfdistill.export.text_in import check_text_in, compare_text_in, convert_text_in
-from tfdistill.files import atomic_directory, atomic_write, sha256
+from tfdistill.files import atomic_directory, atomic_write, require_new, sha256
 from tfdistill.models.text import TextModel
 
 README = "README.md"
@@ -67,7 +67,7 @@ def export_bundle(
 
     Args:
         model: with its tokenizer in `model.tokenizer`.
-        out: the directory; one that is there is replaced.
+        out: the directory; a bundle that is there is replaced.
         quantize: one of `tfdistill.export.modes.MODES`.
         length: tokens in a row, with [CLS] and [SEP]; several give the file a signature for each.
         dev: a tokenized corpus, the model's logits (N, C) or (N, L, C) on it, and a function from logits to scores, or None
@@ -88,22 +88,15 @@ def export_bundle(
         text_in: also write model-text.tflite, which takes the text itself and needs TensorFlow Text's operators.
 
     Raises:
-        UserError: no tokenizer, an unknown quantization, a length out of range, a file that fails its audit, a model that is
-            not one for MediaPipe, or a field that a model card does not have.
+        UserError: as `check_request`; `out` holds something else than a bundle; no calibration; a file that fails its audit.
         AccuracyDropped: the file loses more than `max_drop`, or a score is not finite. There is no bundle then, but
             `{out}.report.json`.
     """
-    check_modes([quantize])
-    if max_drop is not None and not isfinite(max_drop):
-        raise UserError(f"max_drop is {max_drop}; expected a number of points, such as 1")
-    tokenizer = getattr(model, "tokenizer", None)
-    if tokenizer is None:
-        raise UserError("the model has no tokenizer; expected one in model.tokenizer, the app needs its vocabulary")
-    if text_in:
-        check_text_in(model, quantize)
-    lengths = lengths_of(length)
-    if lengths[0] < 5:
-        raise UserError(f"length is {lengths[0]}; expected at least 5, for a pair of texts with [CLS] and [SEP]")
+    lengths = check_request(
+        model, quantize=quantize, length=length, max_drop=max_drop, mediapipe=mediapipe, card=card, text_in=text_in
+    )
+    require_new(Path(out), MANIFEST, " or the directory of a bundle, which is replaced; choose another --out")
+    tokenizer = model.tokenizer
     pair = getattr(model.config, "pair", False)
     if mediapipe:
         # A BERT for pairs looks like one for single texts; the data tells.
@@ -148,7 +141,7 @@ def export_bundle(
         on_dev = _measure(file, dev)
         on_test = _measure(file, test)
         said = {"quantization": quantize, "length": file.length, "parity": on_dev, "test": on_test}
-        judged = _gate(on_dev, max_drop, Path(out).with_name(f"{Path(out).name}.report.json"), said)
+        judged = _gate(on_dev, max_drop, _report_beside(out), said)
         manifest: dict[str, Any] = {
             "format": "tfdistill bundle",
             "version": VERSION,
@@ -182,7 +175,54 @@ def export_bundle(
             path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in sorted(directory.iterdir())
         }
         atomic_write(directory / MANIFEST, sealed(manifest))
+    _report_beside(out).unlink(missing_ok=True)
     return Path(out)
+
+
+def _report_beside(out: str | os.PathLike) -> Path:
+    """Where a refusal is written."""
+    return Path(out).with_name(f"{Path(out).name}.report.json")
+
+
+def check_request(
+    model: TextModel,
+    *,
+    quantize: str,
+    length: int | Sequence[int],
+    max_drop: float | None = None,
+    mediapipe: bool = False,
+    card: Mapping[str, str] | None = None,
+    text_in: bool = False,
+) -> tuple[int, ...]:
+    """What can be said of `export_bundle`'s arguments before anything is measured. Returns the lengths, ascending.
+
+    Raises:
+        UserError: no tokenizer, a quantization that is unknown or that nothing gives this family, a length out of range, a model
+            that is not one for MediaPipe, or a field that a model card does not have.
+    """
+    check_modes([quantize])
+    lengths = lengths_of(length)
+    check_convertible([(model, "the model")], lengths, [quantize], probabilities=False)
+    if max_drop is not None and not isfinite(max_drop):
+        raise UserError(f"max_drop is {max_drop}; expected a number of points, such as 1")
+    tokenizer = getattr(model, "tokenizer", None)
+    if tokenizer is None:
+        raise UserError("the model has no tokenizer; expected one in model.tokenizer, the app needs its vocabulary")
+    if text_in:
+        check_text_in(model, quantize)
+    if lengths[0] < 5:
+        raise UserError(f"length is {lengths[0]}; expected at least 5, for a pair of texts with [CLS] and [SEP]")
+    if mediapipe:
+        check_fits(model.task, getattr(model.config, "pair", False), len(lengths), tokenizer.lower_case)
+        if MODES[quantize].calibrated:
+            raise UserError(
+                f"MediaPipe takes probabilities, and {quantize} would round these to a few steps that do not sum to one; expected "
+                "dynamic_int8, another quantization without calibration, or a file of logits: leave --mediapipe out"
+            )
+    model_card(
+        card or {}, family=model.family, task=model.task, quantization=quantize, label_names=model.label_names or ()
+    )
+    return lengths
 
 
 def _latency(path: Path) -> dict[str, Any]:

@@ -128,32 +128,12 @@ def convert_models(
     modes = [modes] if isinstance(modes, str) else list(dict.fromkeys(modes))
     check_modes(modes)
     lengths = lengths_of(length)
-    names = [name for _, name in models]
+    check_convertible(models, lengths, modes, probabilities=probabilities)
     needy = [mode for mode in modes if MODES[mode].calibrated]
     if needy and (calibration is None or len(calibration.offsets) < 2):
         raise UserError(
-            f"{needy[0]} measures ranges of activations on texts and got none; expected rows of training data"
+            f"{needy[0]} measures ranges of activations on texts and got none; expected rows of training data: give --data"
         )
-    for model, name in models:
-        if not name or Path(name).name != name:
-            raise UserError(f"name is '{name}'; expected the beginning of a file name, without directories")
-        if names.count(name) > 1:
-            raise UserError(f"two models are called '{name}'; expected a name of its own for each")
-        if model.task not in TASKS:
-            raise UserError(f"'{name}' is a model for {model.task}; expected one fine-tuned for {', '.join(TASKS)}")
-        if probabilities and model.task != "classification":
-            raise UserError(f"'{name}' is a model for {model.task}; a file gives probabilities for classification only")
-        if len(lengths) > 1 and (mode := next((each for each in needy if tool_for(model.family, each) == TF), None)):
-            raise UserError(
-                f"{mode} of a {model.family} model has one length, since TensorFlow's calibration runs no file with several "
-                f"signatures; received {', '.join(map(str, lengths))}; expected one, or another quantization such as dynamic_int8"
-            )
-        if any(tool_for(model.family, mode) == AEQ for mode in modes) and find_spec("ai_edge_quantizer") is None:
-            raise MissingExtra("ai-edge-quantizer", "quantizer")
-        most = getattr(model.config, "max_position_embeddings", 4096)
-        for each in lengths:
-            if not 1 <= each <= most:
-                raise UserError(f"length is {each}; expected 1 to {most} for this model")
     with tempfile.TemporaryDirectory(prefix="tfdistill-convert-") as temporary:
         jobs = []
         if needy:
@@ -191,6 +171,37 @@ def convert_models(
                 files[mode] = ConvertedFile(target, mode, len(content), digest, counts, lengths[-1], lengths, random)
             made.append(files)
     return made
+
+
+def check_convertible(
+    models: Sequence[tuple[TextModel, str]], lengths: Sequence[int], modes: Sequence[str], *, probabilities: bool
+) -> None:
+    """Raises UserError for names, models, lengths and modes that `convert_models` does not take together."""
+    names = [name for _, name in models]
+    for model, name in models:
+        if not name or Path(name).name != name:
+            raise UserError(f"name is '{name}'; expected the beginning of a file name, without directories")
+        if names.count(name) > 1:
+            raise UserError(f"two models are called '{name}'; expected a name of its own for each")
+        if model.task not in TASKS:
+            raise UserError(f"'{name}' is a model for {model.task}; expected one fine-tuned for {', '.join(TASKS)}")
+        if probabilities and model.task != "classification":
+            raise UserError(f"'{name}' is a model for {model.task}; a file gives probabilities for classification only")
+        if len(lengths) > 1 and (
+            mode := next(
+                (each for each in modes if MODES[each].calibrated and tool_for(model.family, each) == TF), None
+            )
+        ):
+            raise UserError(
+                f"{mode} of a {model.family} model has one length, since TensorFlow's calibration runs no file with several "
+                f"signatures; received {', '.join(map(str, lengths))}; expected one, or another quantization such as dynamic_int8"
+            )
+        if any(tool_for(model.family, mode) == AEQ for mode in modes) and find_spec("ai_edge_quantizer") is None:
+            raise MissingExtra("ai-edge-quantizer", "quantizer")
+        most = getattr(model.config, "max_position_embeddings", 4096)
+        for each in lengths:
+            if not 1 <= each <= most:
+                raise UserError(f"length is {each}; expected 1 to {most} for this model")
 
 
 def lengths_of(length: int | Sequence[int]) -> tuple[int, ...]:

@@ -57,7 +57,7 @@ class Job:
     parameters: int
     probabilities: bool = False
     text: Mapping[str, bool] | None = None
-    fuses: bool = False
+    fuses: bool = True
 
 
 def run_jobs(jobs: Sequence[Job], workers: int, made: Callable[[Job, str], None]) -> None:

@@ -103,7 +103,9 @@ def check_signature(directory: Path, manifest: dict[str, Any], model: TFLiteMode
     labels = read_lines(directory / LABELS)
     if labels != manifest["label_names"]:
         raise UserError(f"{LABELS} has {short(labels)}, {MANIFEST} says {short(manifest['label_names'])}; {ADVICE}")
-    checks.append(Check("labels", ", ".join(labels)))
+    checks.append(
+        Check("labels", ", ".join(labels[:10]) + (f", and {len(labels) - 10} more" if len(labels) > 10 else ""))
+    )
     checks.append(_check_metadata(directory, manifest))
     if manifest["mediapipe"] is not (model.output == PROBABILITIES):
         raise UserError(_differs("the output", model.output, f"mediapipe: {short(manifest['mediapipe'])}"))

@@ -177,6 +177,26 @@ def test_a_file_that_loses_more_than_is_allowed_is_exit_code_3(work, tfdistill, 
     assert report["max_drop"] == -1.0 and report["parity"]["drop"] == 0.0 and report["test"]["rows"] == 20
 
 
+def test_export_refuses_before_it_measures(work, tfdistill, tmp_path, monkeypatch):
+    monkeypatch.setattr("tfdistill.predict.measure", None)
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "dev.tsv").write_bytes((work / "data" / "dev.tsv").read_bytes())
+    words = ["export", student(work), "--out", tmp_path / "bundle", "--data"]
+    for more, message in (
+        ([work / "data", "--quantize", "int7"], "did you mean 'int8'?"),
+        ([work / "data", "--quantize", "int8", "--text-in"], "cannot be int8"),
+        ([work / "data", "--length", "400"], "expected 1 to"),
+        ([tmp_path / "some", "--quantize", "int8"], "and no train; --quantize int8 is calibrated on it: add it"),
+    ):
+        code, _, err = tfdistill(*words, *more)
+        assert code == 2 and message in err and err.count("\n") == 1, err
+    code, _, err = tfdistill(*words[:-1], "--quantize", "int8")
+    assert code == 2 and "--quantize int8 measures ranges on training data and got none; expected --data DIR" in err
+    code, _, err = tfdistill(*words[:3], tmp_path, "--quantize", "fp32")
+    assert code == 2 and "expected a new name or the directory of a bundle" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["some"]
+
+
 def test_texts_of_the_data_go_into_golden_json_when_asked_for(work, tfdistill, tmp_path):
     words = ["export", student(work), "--quantize", "fp32", "--out", tmp_path / "bundle", "--data", work / "data"]
     code, _, err = tfdistill(*words, "--golden-from-data")

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from tfdistill.bench_command import numbers
 from tfdistill.errors import UserError
-from tfdistill.files import sha256
+from tfdistill.files import require_new, sha256
 from tfdistill.progress import say
 
 _LOSS_TO_TRAIN = 0.5  # points on dev from which quantization-aware training is worth its time
@@ -76,8 +76,10 @@ def export(
 
     Example: `tfdistill export RUN/student --quantize dynamic_int8 --out BUNDLE`
     """
-    from tfdistill.export.bundle import export_bundle
+    from tfdistill.export.bundle import check_request, export_bundle
     from tfdistill.export.gate import AccuracyDropped
+    from tfdistill.export.modes import MODES
+    from tfdistill.export.seal import MANIFEST
     from tfdistill.load import load, max_length_of, recipe_of
 
     if length is not None and lengths is not None:
@@ -85,6 +87,14 @@ def export(
     about = _fields(card or [])
     sizes = (length or max_length_of(model, 64),) if lengths is None else numbers("--lengths", lengths)
     console, loaded = Console(), load(model)
+    # What can be refused is refused before dev and test are read.
+    check_request(
+        loaded, quantize=quantize, length=sizes, max_drop=max_drop, mediapipe=mediapipe, card=about, text_in=text_in
+    )
+    require_new(out, MANIFEST, " or the directory of a bundle, which is replaced; choose another --out")
+    calibrated = MODES[quantize].calibrated
+    if calibrated and data is None:
+        raise UserError(f"--quantize {quantize} measures ranges on training data and got none; expected --data DIR")
     measured: dict[str, Any] = {"dev": None, "test": None}
     calibration = golden_data = None
     if golden_from_data and data is None:
@@ -96,13 +106,17 @@ def export(
         from tfdistill.predict import measure
 
         read = data_for(loaded, model, data)
+        for name, needed in (("train", calibrated), ("dev", golden_from_data)):
+            if needed and name not in read.splits:
+                why = f"--quantize {quantize} is calibrated on it" if name == "train" else "--golden-from-data takes it"
+                raise UserError(f"{read.name} has the splits {', '.join(read.splits)} and no {name}; {why}: add it")
         if golden_from_data:
             if not isinstance(read, TextData):
                 raise UserError(f"--golden-from-data takes single texts or pairs and got {read.name}; leave it out")
             golden_data = read.splits["dev"]
         for name in measured.keys() & read.splits.keys():
             measured[name] = measure(loaded, read, name, max_length=sizes[-1])
-        if quantize in ("int8", "int8_int16"):
+        if calibrated:
             calibration = read_split(read, read.splits["train"], loaded.tokenizer, sizes[-1]).encoded
     try:
         path = export_bundle(
@@ -128,8 +142,8 @@ def export(
     size = (path / "model.tflite").stat().st_size
     taken = ", ".join(map(str, sizes))
     sizes_told = f"{size / 1e6:.1f} MB ({manifest['zipped_bytes'] / 1e6:.1f} zipped)"
-    console.print(f"{path}: model.tflite, {sizes_told}, {quantize}, length {taken}", highlight=False)
-    console.print(f"manifest.json: sha256 {sha256(path / 'manifest.json')}", highlight=False)
+    console.print(f"{path}: model.tflite, {sizes_told}, {quantize}, length {taken}", highlight=False, soft_wrap=True)
+    console.print(f"manifest.json: sha256 {sha256(path / 'manifest.json')}", highlight=False, soft_wrap=True)
     if text_in:
         said = manifest["text_in"]
         console.print(
@@ -145,7 +159,7 @@ def export(
         why = "no --data was given" if data is None else "--data has no labelled dev split"
         said = f"not judged: {why}, so it is unknown how many points the file loses; the manifest says so too"
         console.print(said, highlight=False, soft_wrap=True)
-    console.print(f"next: tfdistill verify {path}  ·  tfdistill bench {path}", highlight=False)
+    console.print(f"next: tfdistill verify {path}  ·  tfdistill bench {path}", highlight=False, soft_wrap=True)
 
 
 def _advise(loaded: Any, model: str, data: str | None, quantize: str) -> None:
@@ -176,21 +190,24 @@ def _tables(manifest: dict[str, Any]) -> list[Table]:
         metric = next(iter(scored.values()))["metric"] if scored else None
         errors = "expected_calibration_error"
         table = Table(title="the file beside Keras")
-        columns = ["split", "rows", *([f"{metric}: Keras", "file", "points lost"] if metric else [])]
-        columns += ["calibration error: Keras", "file"] if any(errors in said for said in scored.values()) else []
-        for column in (*columns, "argmax as Keras", "largest difference"):
-            table.add_column(column.replace("_", " "), justify="left" if column == "split" else "right")
-        for name, said in splits.items():
-            cells = [name, f"{said['rows']:,}"]
-            if metric:
-                known = said if "metric" in said else {}
-                cells += [_number(known.get(key), 4) for key in (f"keras_{metric}", metric)] + [
-                    _number(known.get("drop"), 2)
-                ]
-                if len(columns) > 5:
-                    cells += [_number(known.get(key), 4) for key in (f"keras_{errors}", errors)]
-            cells += [f"{100 * said['argmax_agreement']:.1f} %", f"{said['max_abs_difference']:.2g}"]
-            table.add_row(*cells)
+        for column in ("", *splits):
+            table.add_column(column, justify="left" if not column else "right")
+        lines = [("rows", "rows", "{:,}")]
+        if metric:
+            said_of = metric.replace("_", " ")
+            lines += [(f"{said_of}, Keras", f"keras_{metric}", "{:.4f}"), (f"{said_of}, file", metric, "{:.4f}")]
+            lines += [("points lost", "drop", "{:.2f}")]
+        if any(errors in said for said in scored.values()):
+            told = errors.replace("_", " ")
+            lines += [(f"{told}, Keras", f"keras_{errors}", "{:.4f}"), (f"{told}, file", errors, "{:.4f}")]
+        lines += [
+            ("argmax as Keras", "argmax_agreement", "{:.1%}"),
+            ("largest difference", "max_abs_difference", "{:.2g}"),
+        ]
+        for name, key, shown in lines:
+            table.add_row(
+                name, *(shown.format(said[key]).replace("%", " %") if key in said else "–" for said in splits.values())
+            )
         tables.append(table)
     latency = manifest["latency"]
     table = Table(title=f"here, one thread, {latency['tokens']} word pieces")
@@ -219,4 +236,4 @@ def verify(bundle: Annotated[Path, typer.Argument(help="a directory made by expo
 
     console = Console()
     for check in verify_bundle(bundle):
-        console.print(f"ok  {check}", highlight=False)
+        console.print(f"ok  {check}", highlight=False, soft_wrap=True)

@@ -386,11 +386,29 @@ def test_what_cannot_be_exported(made, tmp_path):
     with pytest.raises(UserError, match="quantization 'int3' is unknown"):
         export_bundle(model, tmp_path / "x", quantize="int3")
     with pytest.raises(UserError, match="max_drop is nan; expected a number of points"):
-        export_bundle(model, tmp_path / "x", max_drop=float("nan"))
+        export_bundle(model, tmp_path / "x", length=10, max_drop=float("nan"))
     bare = TextModel(model.config, 2)
     with pytest.raises(UserError, match="has no tokenizer"):
-        export_bundle(bare, tmp_path / "x")
+        export_bundle(bare, tmp_path / "x", length=10)
+    with pytest.raises(UserError, match="MediaPipe takes probabilities, and int8 would round these"):
+        export_bundle(model, tmp_path / "x", length=10, quantize="int8", mediapipe=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_bundle_is_not_replaced(made, tmp_path):
+    model, bundle = made
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("of years")
+    with pytest.raises(
+        UserError, match=r"mine exists and is not empty; expected a new name or the directory of a bundle"
+    ):
+        export_bundle(model, tmp_path / "mine", quantize="fp32", length=10)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    shutil.copytree(bundle, tmp_path / "old")
+    (tmp_path / "old.report.json").write_text("{}")  # of a refusal before
+    export_bundle(model, tmp_path / "old", quantize="fp32", length=10)
+    assert json.loads((tmp_path / "old" / "manifest.json").read_text("utf-8"))["quantization"] == "fp32"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "old"]
 
 
 def test_texts_of_the_user_only_when_asked_for(made, tmp_path):

@@ -115,11 +115,12 @@ def test_what_is_said_of_a_file_is_so(converted):
             assert file.operators["UNIDIRECTIONAL_SEQUENCE_LSTM"] == 2 * model.config.num_layers * sentences
             assert "WHILE" not in file.operators
         else:
-            assert file.operators["FULLY_CONNECTED"] == 2 * 6 + 2 and file.operators["GELU"] == 2
-            # The first layer takes heads apart and together; the last computes one row, which has nothing to transpose. Two
-            # more shapes are those of the ids, one slice is the first row.
-            counted = {name: file.operators[name] for name in ("TRANSPOSE", "RESHAPE", "STRIDED_SLICE")}
-            assert counted == {"TRANSPOSE": 4, "RESHAPE": 4 + 2 + 2, "STRIDED_SLICE": 1}
+            # The first layer has one product for query, key and value.
+            assert file.operators["FULLY_CONNECTED"] == 4 + 6 + 2 and file.operators["GELU"] == 2
+            # It takes heads apart and together; the last computes one row, which has nothing to transpose. Two more shapes are
+            # those of the ids, one slice is the first row.
+            counted = {name: file.operators[name] for name in ("TRANSPOSE", "RESHAPE", "SPLIT", "STRIDED_SLICE")}
+            assert counted == {"TRANSPOSE": 2, "RESHAPE": 2 + 2 + 2, "SPLIT": 1, "STRIDED_SLICE": 1}
 
 
 def test_one_product_for_query_key_and_value_gives_the_same_numbers(tmp_path):
