@@ -177,6 +177,26 @@ def test_a_file_that_loses_more_than_is_allowed_is_exit_code_3(work, tfdistill, 
     assert report["max_drop"] == -1.0 and report["parity"]["drop"] == 0.0 and report["test"]["rows"] == 20
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nothing"], "tfdistill: No such command 'nothing'"),
+        (["export", "x"], "tfdistill: Missing option '--out'; see tfdistill export --help"),
+        (["export", "x", "--out", "y", "--length", "3"], "Invalid value for '--length'"),
+        (["verify", "a", "b"], "unexpected extra argument"),
+        (["recipes", "--nothing"], "No such option"),
+    ],
+)
+def test_wrong_options_are_one_line(tfdistill, words, message):
+    code, _, error = tfdistill(*words)
+    assert code == 2 and message in error and error.count("\n") == 1, error
+
+
+def test_no_command_shows_them_all(tfdistill):
+    code, out, error = tfdistill()
+    assert code == 2 and "quickstart" in out + error and "Traceback" not in error
+
+
 def test_export_refuses_before_it_measures(work, tfdistill, tmp_path, monkeypatch):
     monkeypatch.setattr("tfdistill.predict.measure", None)
     (tmp_path / "some").mkdir()

@@ -487,13 +487,30 @@ def _check_backend() -> None:
         )
 
 
+# Typer has Click within it or needs it beside it, by its version; this is the same class in both.
+_UsageError: Any = typer.BadParameter.__mro__[1]
+
+
 def main() -> None:
     """Entry point: every error a user can mend is one line on stderr and exit code 2; Ctrl-C is 130, SIGTERM 143."""
     errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     try:
         _check_backend()
         with exits_on_signals():
-            code = app(standalone_mode=True)
+            said = app(prog_name="tfdistill", standalone_mode=False)
+            code = said if isinstance(said, int) else 0
+    except _UsageError as error:  # commands and options that are none, or are missing
+        if len(sys.argv) < 2:
+            error.show()  # the list of commands
+        else:
+            context = getattr(error, "ctx", None)
+            verb = "tfdistill" if context is None else context.command_path
+            errors.print(f"tfdistill: {' '.join(error.format_message().split()).rstrip('.')}; see {verb} --help")
+        code = error.exit_code
+    except typer.Abort:
+        code = 130
+    except BrokenPipeError:
+        code = 1
     except UserError as error:
         errors.print(f"tfdistill: {' '.join(str(error).split())}")
         code = error.exit_code
