@@ -505,7 +505,7 @@ def test_the_command(
     [
         (["bert_base", "--text", "TEXT", "--steps", "1", "--minutes", "1"], "--steps and --minutes were given"),
         (["bert_base", "--text", "TEXT", "--objective", "nsp"], "objective 'nsp' is unknown"),
-        (["bert_base", "--text", "TEXT", "--set", "lenght=3"], "unknown setting 'lenght' (did you mean 'length'?)"),
+        (["bert_base", "--text", "TEXT", "--set", "lenght=3"], "unknown setting 'lenght'; expected one of length"),
         (
             ["bert_base", "--text", "nowhere.txt", "--config", "hidden_size=12"],
             "no text at",

@@ -181,5 +181,5 @@ def test_split():
     assert made.texts == rows.texts and made.labels.tolist() == (1 - rows.source).tolist()
     assert made.texts_extra == ([f"e{i + 1}" for i in rows.source],)
     calls = []
-    augment = tinybert_split(4, lambda: calls.append(1) or finder())
-    assert calls == [] and augment(split, 5).texts == rows.texts and calls == [1]
+    augment = tinybert_split(4, lambda asked: calls.append(asked) or finder())
+    assert calls == [] and augment(split, 5).texts == rows.texts and calls == [split]

@@ -60,7 +60,7 @@ def shallow() -> TextModel:
         ("mobilebert", ["schedule=joint", "soft_weight=0"], ["all", "labelled"]),
         ("layerdrop", ["depth=1"], ["labelled"]),
         ("layerdrop", ["depth=1", "soft_weight=0.5"], ["all"]),
-        ("head_pruning", ["epochs=1"], ["labelled"]),
+        ("head_pruning", ["epochs=1", "soft_weight=0"], ["labelled"]),
         ("head_pruning", ["epochs=1", "soft_weight=0.5"], ["all"]),
         ("neuron_pruning", ["steps=2"], ["all", "all"]),
         ("neuron_pruning", ["steps=2", "soft_weight=0"], ["labelled", "labelled"]),
@@ -343,7 +343,7 @@ GENERAL = ["general_epochs=2", "general_only=true", "general_teacher=hf:X", "meg
         (
             "tinybert",
             ["glove=X", "candidates=9", "p_replace=0.2"],
-            "p_replace, candidates, glove do .* mlm=hf:DIR with them",
+            "p_replace, candidates, glove do .* mlm=hf:DIR or mlm=teacher with them",
         ),
         ("tinybert", ["intermediate_epochs=0", "intermediate_learning_rate=1e-4"], "intermediate_epochs above 0"),
         *[("xtremedistil", [f"{each}=1"], f"{each} .* version=joint") for each in ("hard_weight", "soft_weight")],
