@@ -13,11 +13,19 @@ case $1 in
 esac
 left=$1
 asked=
+told=
+child=
 shift
-trap 'asked=1; kill -TERM "$child" 2>/dev/null' TERM INT
+tell() {
+    kill -TERM "$child" 2>/dev/null
+    told=1
+}
+trap 'asked=1; [ -z "$child" ] || tell' TERM INT
 while :; do
     "$@" &
     child=$!
+    # The signal may have come before its number was known.
+    [ -z "$asked" ] || [ -n "$told" ] || tell
     wait "$child"
     code=$?
     # A signal to this script ends `wait` before the command has ended.
@@ -34,5 +42,7 @@ while :; do
     fi
     left=$((left - 1))
     echo "supervise.sh: exit code $code, starting again, $left more times at most" >&2
+    child=
     sleep "${PAUSE:-5}"
+    [ -z "$asked" ] || exit 143
 done

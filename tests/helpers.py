@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,11 @@ import tensorflow as tf
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.text import TextModel
+from tfdistill.strategy import make_strategy
 
 
-@cache
-def mirrored() -> tf.distribute.MirroredStrategy:
-    """The one strategy of the test process: a second one would begin again with the keys of the first one's collectives."""
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def mirrored() -> tf.distribute.Strategy:
+    return make_strategy("mirrored:2")
 
 
 def tiny_bert(layers: int = 2, width: int = 8, outputs: int = 3, dropout: float = 0.0, **kwargs) -> TextModel:

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import mirrored
 
 from tfdistill import loss_scale
 from tfdistill.errors import UserError
@@ -75,7 +76,7 @@ def test_the_scale_grows_after_steps_without_overflow(monkeypatch):
 
 
 def test_devices_leave_the_same_steps_out():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = mirrored()
     with strategy.scope():
         weight = keras.Variable([1.0, 1.0], name="kernel")
         scaled = optimizer("adamw")

@@ -181,7 +181,7 @@ def supervised(restarts: object, *command: str) -> subprocess.Popen:
 )
 def test_the_supervisor_starts_again_what_may_go_on(restarts, command, code, starts, tmp_path):
     process = supervised(restarts, f"echo started >> $0; {command}", str(tmp_path / "starts"))
-    _, told = process.communicate(timeout=20)
+    _, told = process.communicate(timeout=60)
     assert process.returncode == code, told
     assert len((tmp_path / "starts").read_text().splitlines()) == starts
     assert told.count("starting again") == starts - 1
@@ -191,14 +191,25 @@ def test_the_supervisor_hands_sigterm_on():
     process = supervised(3, "trap 'echo asked; kill $!; exit 143' TERM; sleep 20 & echo on; wait; exit 7")
     assert process.stdout.readline() == "on\n"
     process.terminate()
-    told, _ = process.communicate(timeout=20)
+    told, _ = process.communicate(timeout=60)
     assert process.returncode == 143 and told == "asked\n"
+
+
+def test_the_supervisor_starts_nothing_after_sigterm():
+    environment = {**os.environ, "PAUSE": "2"}
+    process = subprocess.Popen(
+        [str(SUPERVISE), "3", "sh", "-c", "exit 75"], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    assert "starting again" in process.stderr.readline()
+    process.terminate()
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 143 and told == ""
 
 
 def test_the_supervisor_wants_a_number():
     process = supervised("train", "exit 0")
     assert (
-        "expected a number of restarts, got 'train'" in process.communicate(timeout=20)[1] and process.returncode == 2
+        "expected a number of restarts, got 'train'" in process.communicate(timeout=60)[1] and process.returncode == 2
     )
 
 

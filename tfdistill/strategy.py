@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import tensorflow as tf
@@ -66,7 +67,7 @@ def make_strategy(spec: str) -> tf.distribute.Strategy:
 def _mirrored(count: int | None) -> tf.distribute.Strategy:
     gpus = tf.config.list_physical_devices("GPU")
     if gpus and len(gpus) >= (count or 1):
-        return tf.distribute.MirroredStrategy([f"GPU:{number}" for number in range(count or len(gpus))])
+        return _over(tuple(f"GPU:{number}" for number in range(count or len(gpus))))
     if gpus or count is None:
         raise UserError(
             f"--strategy mirrored{'' if count is None else f':{count}'}: this machine has {len(gpus)} GPUs; expected "
@@ -80,7 +81,13 @@ def _mirrored(count: int | None) -> tf.distribute.Strategy:
             raise UserError(
                 f"--strategy mirrored:{count}: TensorFlow uses the CPU as it is already; expected this to be called first"
             ) from None
-    return tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(count)])
+    return _over(tuple(f"CPU:{number}" for number in range(count)))
+
+
+@cache
+def _over(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    """One for each set of devices: a second one would begin again with the first one's keys, and their sums would be mixed up."""
+    return tf.distribute.MirroredStrategy(devices)
 
 
 def _check_config() -> None:
