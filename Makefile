@@ -66,11 +66,8 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 quickstart: venv ## distil, quantize and compare on data from the package registry; ARGS="--help" for its options
 	$(BIN)/tfdistill quickstart $(ARGS)
 
-# In two parts, since TensorFlow gives no memory back: together they take some 20 GB. A part without a test of ARGS is no failure (5).
-EXPORTS = tests/export tests/models tests/compress tests/data
 test: lint ## lint, then the test suite; ARGS="-k name" for a part of it
-	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist worksteal $(EXPORTS) $(ARGS) || test $$? = 5
-	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist worksteal tests $(EXPORTS:%=--ignore=%) $(ARGS) || test $$? = 5
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist worksteal $(ARGS)
 
 slow: venv ## the tests that take long: trainings until a loss is small, exports of pruned students
 	$(BIN)/python -m pytest -m slow $(ARGS)
