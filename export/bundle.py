@@ -84,7 +84,7 @@ def export_bundle(
             tokenizer named as that wants. Logits in golden.json are then logarithms of the probabilities.
         card: fields of the model card in the file's metadata, some of `tfdistill.export.metadata.CARD`: name, description,
             version, author, license. The file holds vocabulary and labels, too.
-        latency: measure the file on this machine, one thread and a full row, for the manifest: some seconds.
+        latency: measure the file on this machine, one thread and a full row of each length, for the manifest: some seconds.
         text_in: also write model-text.tflite, which takes the text itself and needs TensorFlow Text's operators.
 
     Raises:
@@ -161,7 +161,7 @@ def export_bundle(
             "zipped_bytes": len(zlib.compress(content, 9)),
             "delegates": delegates(content),
             "text_in": from_text,
-            "latency": _latency(directory / MODEL) if latency else None,
+            "latency": _latency(directory / MODEL, file.lengths) if latency else None,
             "judged": judged,
             "max_drop": max_drop,
             "parity": on_dev,
@@ -225,10 +225,12 @@ def check_request(
     return lengths
 
 
-def _latency(path: Path) -> dict[str, Any]:
-    (found,) = bench_files([path], runs=LEAST_RUNS, repeats=1)
+def _latency(path: Path, lengths: Sequence[int]) -> dict[str, Any]:
+    """Of a full row, and under `by_tokens` of a full row of each signature."""
+    found = bench_files([path], runs=LEAST_RUNS, repeats=1, tokens=lengths)
     kept = ("latency_ms", "first_ms", "memory_delta_mb", "threads", "runs", "tokens")
-    return {"machine": machine(), **{name: found[name] for name in kept}}
+    by_tokens = {str(each["tokens"]): each["latency_ms"] for each in found}
+    return {"machine": machine(), **{name: found[-1][name] for name in kept}, "by_tokens": by_tokens}
 
 
 def _versions(quantizer: bool, text_in: bool) -> dict[str, str]:

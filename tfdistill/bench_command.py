@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from datetime import datetime
 from importlib import metadata
@@ -15,6 +16,8 @@ from rich.console import Console
 from tfdistill.errors import UserError, optional
 
 Measured = dict[Path, list[dict[str, Any]]]
+# More than any phone has; beyond it and the machine's own number threads only wait for each other.
+_MOST_THREADS = 16
 
 
 def numbers(option: str, text: str) -> tuple[int, ...]:
@@ -100,6 +103,9 @@ def bench(
     for path in bundles:
         if path.is_dir():
             intact(path)  # what is measured is what was exported
+    most = max(os.cpu_count() or 1, _MOST_THREADS)
+    if max(counts) > most:
+        raise UserError(f"--threads {threads}: expected at most {most}; this machine has {os.cpu_count()} processors")
     if report is not None and report.suffix.lower() != ".html":
         raise UserError(f"--report {report}: expected a path that ends in .html")
     if bool(data) != bool(models):
@@ -128,6 +134,7 @@ def bench(
     elif adb:
         measured = _on_phone(files, serial, benchmark_model, counts[0], runs, delegate, affinity, profile)
     else:
+        _check_plain(files)
         asked = (None,) if lengths is None else numbers("--lengths", lengths)
         rows, skipped = _rows_that_fit(files, asked)
         for line in skipped:
@@ -146,6 +153,20 @@ def bench(
         show(measured, Console(), compared=baseline is not None)
     if report is not None:
         _write(report, measured, baseline, data, skipped, on_phone=adb, on_ios=bool(ios))
+
+
+def _check_plain(files: dict[Path, Path]) -> None:
+    """Raises UserError for a file with operators that this machine's interpreter does not have."""
+    from tfdistill.export.runtime import TEXT_OPERATORS, check_operators, operators, read_file
+
+    for file in files.values():
+        counts = operators(read_file(file), str(file))
+        if counts.keys() & set(TEXT_OPERATORS):
+            raise UserError(
+                f"{file} takes text, with TensorFlow Text's operators, which LiteRT here does not have; expected the model.tflite "
+                "that lies beside it"
+            )
+        check_operators(counts, str(file))
 
 
 def _rows_that_fit(

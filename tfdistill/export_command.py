@@ -155,6 +155,10 @@ def export(
     console.print(*_tables(manifest), sep="\n")
     if manifest["judged"] and manifest["parity"]["drop"] > _LOSS_TO_TRAIN:
         _advise(loaded, model, data, quantize)
+    if manifest["judged"] and max_drop * manifest["parity"]["rows"] < 100:
+        rows = manifest["parity"]["rows"]
+        said = f"dev has {rows} rows, so that one more error is {100 / rows:.1f} points; --max-drop {max_drop:g} wants more rows"
+        console.print(said, highlight=False, soft_wrap=True)
     if not manifest["judged"]:
         why = "no --data was given" if data is None else "--data has no labelled dev split"
         said = f"not judged: {why}, so it is unknown how many points the file loses; the manifest says so too"
@@ -210,16 +214,12 @@ def _tables(manifest: dict[str, Any]) -> list[Table]:
             )
         tables.append(table)
     latency = manifest["latency"]
-    table = Table(title=f"here, one thread, {latency['tokens']} word pieces")
-    for column in ("median ms", "p90 ms", "cold start ms", "memory MB"):
+    cold, memory = _number(latency["first_ms"], 1), _number(latency["memory_delta_mb"], 1)
+    table = Table(title="here, one thread", caption=f"cold start {cold} ms, memory {memory} MB")
+    for column in ("word pieces", "median ms", "p90 ms"):
         table.add_column(column, justify="right")
-    said = (
-        latency["latency_ms"]["median"],
-        latency["latency_ms"]["p90"],
-        latency["first_ms"],
-        latency["memory_delta_mb"],
-    )
-    table.add_row(*(_number(value, 2) for value in said))
+    for tokens, said in latency["by_tokens"].items():
+        table.add_row(tokens, _number(said["median"], 2), _number(said["p90"], 2))
     return [*tables, table]
 
 

@@ -536,6 +536,12 @@ def test_bad_label_names(tmp_path, content, names, parts):
     fails(write(tmp_path, {"train.tsv": content}), *parts, label_names=names)
 
 
+def test_a_model_knows_classes_that_train_lacks(tmp_path):
+    files = {"train.tsv": tsv("negative", "negative"), "dev.tsv": tsv("neutral"), "test.tsv": tsv("positive")}
+    data = load_data(write(tmp_path, files), label_names=["negative", "neutral", "positive"])
+    assert [data.splits[name].labels.tolist() for name in ("train", "dev", "test")] == [[0, 0], [1], [2]]
+
+
 def test_label_names_against_labels_file(tmp_path):
     spec = write(tmp_path, {"train.tsv": TRAIN, "labels.txt": "negative\npositive\n"})
     fails(spec, "has the class 'negative'; expected one of bad, good", label_names=["bad", "good"])

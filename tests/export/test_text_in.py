@@ -39,6 +39,12 @@ def test_text_gives_what_its_ids_give(made):
     np.testing.assert_allclose(logits, model(inputs), atol=1e-5)
 
 
+def test_it_is_not_measured_here(made, tfdistill):
+    file = made[1] / "model-text.tflite"
+    code, _, err = tfdistill("bench", file)
+    assert code == 2 and f"{file} takes text, with TensorFlow Text's operators" in err
+
+
 def test_the_bundle_says_so(made):
     _, out = made
     said = json.loads((out / "manifest.json").read_text())["text_in"]

@@ -116,7 +116,7 @@ def _from_files(
         classes = _classes(table, label_names, task)
         whole = _split(table, classes)
         splits = random_split(whole, seed)
-        if classes.names is not None and not classes.multilabel:
+        if classes.names is not None and not classes.multilabel and label_names is None:
             _check_rare(table, whole, splits["train"], classes.names)
         if table.unlabelled is not None:
             splits["unlabelled"] = _split(table.unlabelled, classes)
@@ -149,7 +149,8 @@ def _from_directory(
         )
     classes = Classes(given, False, task == "multilabel") if reference is None else _classes(reference, given, task)
     splits = {split: _split(table, classes) for split, table in tables.items()}
-    if classes.names is not None and "train" in tables and not classes.multilabel:
+    # A model that gives its own classes knows those that train lacks.
+    if classes.names is not None and "train" in tables and not classes.multilabel and label_names is None:
         _check_unseen(tables, splits, classes.names)
     if unlabelled is not None:
         splits["unlabelled"] = Split(unlabelled.texts, unlabelled.texts_b, None, tuple(unlabelled.extra.values()))
