@@ -1,10 +1,11 @@
-"""One file with signatures for several lengths beside a file with the longest alone, on real texts.
+"""Files with signatures for several lengths beside one that takes a single length, on real texts.
 
-    python benchmarks/lengths.py runs/quickstart/models/student-3-layers --lengths 16 32 64
+    python benchmarks/lengths.py runs/quickstart/models/student-3-layers --lengths 16,32,64 16,32,64,128
 
-Both files get the same texts of the data's test split (by default the quickstart's movie-review snippets), one at a time and
-each text by both files in turn, with the order changed at every text. Prints and writes the mean and median latency of each, their
-ratio (the median over `--repeats` passes), sizes, and how many texts went to which signature.
+All files get the same texts of the data's test split (by default the quickstart's movie-review snippets), cut to --single word pieces,
+one at a time and each text by all files in turn, with the order changed at every text. Prints and writes the mean and median latency
+of each, how many times as fast as the single length (the median over `--repeats` passes), sizes, how many texts went to which
+signature, and the accuracy of each on the whole split.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from tfdistill.bench_command import numbers
+from tfdistill.data.reading import read_split, scores_of
 from tfdistill.export.bench.host import machine
 from tfdistill.export.convert import convert_models
 from tfdistill.export.runtime import TFLiteModel
 from tfdistill.files import atomic_write
 from tfdistill.load import data_for, load
-from tfdistill.predict import encode
 from tfdistill.progress import task
 
 
@@ -36,7 +38,7 @@ def one_pass(files: dict[str, TFLiteModel], rows: Any, order: np.ndarray, advanc
     times: dict[str, list[float]] = {name: [] for name in files}
     for turn, row in enumerate(order.tolist()):
         span = slice(int(rows.offsets[row]), int(rows.offsets[row + 1]))
-        names = list(files) if turn % 2 else list(files)[::-1]
+        names = list(np.roll(list(files), turn))
         for name in names:
             start = time.perf_counter()
             files[name].row(rows.token_ids[span], rows.segment_ids[span])
@@ -46,64 +48,73 @@ def one_pass(files: dict[str, TFLiteModel], rows: Any, order: np.ndarray, advanc
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--data", default="demo:movie-snippets")
-    parser.add_argument("--lengths", type=int, nargs="+", default=[16, 32, 64])
+    parser.add_argument("--single", type=int, default=64, help="length of the file with one")
+    parser.add_argument("--lengths", nargs="+", default=["16,32,64", "16,24,32,48,64", "16,32,64,128"])
     parser.add_argument("--mode", default="dynamic_int8")
     parser.add_argument("--texts", type=int, default=500)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/lengths.json"))
     options = parser.parse_args()
-    model, longest = load(str(options.model)), max(options.lengths)
-    split = data_for(model, str(options.model), options.data).splits["test"]
-    rows = encode(model, split, longest)
-    with tempfile.TemporaryDirectory() as directory, task("converting", 2) as advance:
+    model, single = load(str(options.model)), str(options.single)
+    data = data_for(model, str(options.model), options.data)
+    split = data.splits["test"]
+    read = read_split(data, split, model.tokenizer, options.single)
+    rows = read.encoded
+    with tempfile.TemporaryDirectory() as directory, task("converting", 1 + len(options.lengths)) as advance:
         files = {}
-        for name, lengths in (("one length", [longest]), ("several lengths", options.lengths)):
-            made = convert_models([(model, name)], directory, length=lengths, modes=[options.mode])[0][options.mode]
-            files[name] = TFLiteModel(made.path)
+        for name in (single, *options.lengths):
+            made = convert_models([(model, name)], directory, length=numbers("--lengths", name), modes=[options.mode])
+            files[name] = TFLiteModel(made[0][options.mode].path)
             advance()
         sizes = {name: file.path.stat().st_size for name, file in files.items()}
+    with task("scoring", len(files)) as advance:
+        scores = {}
+        for name, file in files.items():
+            scores[name] = scores_of(data, split, read, file.predict(rows))["accuracy"]
+            advance()
     order = np.random.default_rng(0).permutation(len(rows))[: options.texts]
     passes = []
     with task("measuring", len(order) * (options.repeats + 1)) as advance:
         one_pass(files, rows, order, advance)  # warm-up
         for _ in range(options.repeats):
             passes.append(one_pass(files, rows, order, advance))
-    used = Counter(files["several lengths"].fitting(int(size)) for size in np.diff(rows.offsets)[order])
-    means = {name: [statistics.fmean(times[name]) for times in passes] for name in files}
-    ratios = [one / several for one, several in zip(*means.values(), strict=True)]
-    found = {
+    tokens = np.diff(rows.offsets)[order]
+    found = {}
+    for name, file in files.items():
+        means = [statistics.fmean(times[name]) for times in passes]
+        ratios = [statistics.fmean(times[single]) / mean for times, mean in zip(passes, means, strict=True)]
+        used = Counter(file.fitting(int(size)) for size in tokens)
+        found[name] = {
+            "bytes": sizes[name],
+            "accuracy": scores[name],
+            "mean_ms": statistics.median(means),
+            "median_ms": statistics.median(ms for times in passes for ms in times[name]),
+            "faster": statistics.median(ratios),
+            "faster_of_each_pass": ratios,
+            "texts_by_signature": {str(length): used[length] for length in sorted(used)},
+        }
+    said = {
         "model": options.model.name,
         "mode": options.mode,
         "data": options.data,
         "texts": len(order),
+        "scored_texts": len(rows),
         "repeats": options.repeats,
-        "lengths": sorted(options.lengths),
-        "texts_by_signature": {str(length): used[length] for length in sorted(used)},
-        "bytes": sizes,
-        "mean_ms": {name: statistics.median(values) for name, values in means.items()},
-        "median_ms": {name: statistics.median(ms for times in passes for ms in times[name]) for name in files},
-        "faster": statistics.median(ratios),
-        "faster_of_each_pass": ratios,
+        "single": options.single,
+        "files": found,
         "machine": machine(),
     }
-    atomic_write(options.out, json.dumps(found, indent=2) + "\n")
-    table = Table(
-        title=f"{options.model.name}, {options.mode}, {len(order)} texts: signatures {dict(sorted(used.items()))}"
-    )
-    for heading in ("", "MB", "mean ms", "median ms"):
-        table.add_column(heading, justify="right" if heading else "left")
-    for name in files:
-        table.add_row(
-            name,
-            f"{sizes[name] / 1e6:.2f}",
-            f"{found['mean_ms'][name]:.2f}",
-            f"{found['median_ms'][name]:.2f}",
-        )
+    atomic_write(options.out, json.dumps(said, indent=2) + "\n")
+    table = Table(title=f"{options.model.name}, {options.mode}, {len(order)} texts")
+    for heading in ("lengths", "MB", "accuracy", "mean ms", "median ms", "times as fast"):
+        table.add_column(heading, justify="right")
+    for name, each in found.items():
+        shown = f"{each['bytes'] / 1e6:.2f}", f"{each['accuracy']:.4f}", f"{each['mean_ms']:.2f}"
+        table.add_row(name, *shown, f"{each['median_ms']:.2f}", f"{each['faster']:.2f}")
     Console().print(table)
-    Console().print(f"{found['faster']:.2f} times as fast")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
 
 Without --models: presets with random weights in float32 and dynamic int8, of which only size and latency say anything. Models that
 were trained are scored too, on the test split of --data, and calibrated on its train split. Every file is measured in a process of
-its own, all by turns, --repeats times; the numbers are medians over these. `--both-quantizers` makes dynamic and static int8
-by TensorFlow and by ai-edge-quantizer, whichever is the one that `tfdistill export` takes.
+its own, all by turns, --repeats times; the numbers are medians over these. `--both-quantizers` makes dynamic int8, int8
+and int8_int16 by TensorFlow and by ai-edge-quantizer, whichever is the one that `tfdistill export` takes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tfdistill.predict import encode, predict_logits
 from tfdistill.progress import task
 
 PRESETS = ("tinybert_4l_312", "minilm_l6_384", "mobilebert", "distilbert")
-FAST, EITHER = ("fp32", "dynamic_int8"), ("dynamic_int8", "int8")
+FAST, EITHER = ("fp32", "dynamic_int8"), ("dynamic_int8", "int8", "int8_int16")
 RATIOS = ("times_as_fast_as_onnx_runtime", "times_as_fast_as_own_fp32")
 PEER = Path(__file__).with_name("onnx_peer.py")
 

@@ -94,10 +94,15 @@ def _tensorflow(saved: str, lengths: list[int], mode: str, calibration: str | No
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if mode == "fp16":
         converter.target_spec.supported_types = [tf.float16]
-    if mode == "int8":
+    sets = tf.lite.OpsSet
+    static = {
+        "int8": sets.TFLITE_BUILTINS_INT8,
+        "int8_int16": sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+    }
+    if mode in static:
         assert calibration is not None
         converter.representative_dataset = lambda: _rows(calibration)
-        converter.target_spec.supported_ops.append(tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
+        converter.target_spec.supported_ops.append(static[mode])
     return converter.convert()
 
 
