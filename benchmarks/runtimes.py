@@ -82,12 +82,10 @@ def files_of(
                 print(f"{directory.name}, {', '.join(group)}: {error}")
                 continue
         made |= {("LiteRT", tool, mode): files[mode].path for mode, tool in group.items()}
-    if model.family != "bilstm":  # ONNX Runtime has no such model of transformers to read
-        peer(python, "export", directory, out / "onnx" / directory.name, "--length", str(length))
-        made |= {
-            ("ONNX Runtime", "ONNX Runtime", mode): out / "onnx" / directory.name / f"{mode}.onnx" for mode in FAST
-        }
-    return made
+    peer(python, "export", directory, out / "onnx" / directory.name, "--length", str(length))
+    return made | {
+        ("ONNX Runtime", "ONNX Runtime", mode): out / "onnx" / directory.name / f"{mode}.onnx" for mode in FAST
+    }
 
 
 def scores(directory: Path, data: str, files: dict[Any, Path], length: int, python: Path) -> dict[Any, Any]:
