@@ -96,8 +96,14 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
                     os.fsync(stream.fileno())
         if path.exists():
             old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-            os.replace(path, old / "previous")
-            os.replace(temporary, path)
+            try:
+                os.replace(path, old / "previous")
+                os.replace(temporary, path)
+            except BaseException:
+                if not path.exists():
+                    os.replace(old / "previous", path)
+                old.rmdir()
+                raise
             shutil.rmtree(old)
         else:
             os.replace(temporary, path)
