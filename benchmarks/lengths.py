@@ -2,10 +2,11 @@
 
     python benchmarks/lengths.py runs/quickstart/models/student-3-layers --lengths 16,32,64 16,32,64,128
 
-All files get the same texts of the data's test split (by default the quickstart's movie-review snippets), cut to --single word pieces,
-one at a time and each text by all files in turn, with the order changed at every text. Prints and writes the mean and median latency
-of each, how many times as fast as the single length (the median over `--repeats` passes), sizes, how many texts went to which
-signature, and the accuracy of each on the whole split.
+All files get the same texts of the data's test split (by default the quickstart's movie-review snippets), cut to --single word
+pieces, one at a time: --block texts by one file, then by the next, with the order changed at every block. (With --block 1 the files
+drive each other's weights out of the processor's cache at every text.) Prints and writes the mean and median latency of each, how many
+times as fast as the single length (the median over `--repeats` passes), sizes, how many texts went to which signature, and the
+accuracy of each on the whole split.
 """
 
 from __future__ import annotations
@@ -33,17 +34,19 @@ from tfdistill.load import data_for, load
 from tfdistill.progress import task
 
 
-def one_pass(files: dict[str, TFLiteModel], rows: Any, order: np.ndarray, advance: Any) -> dict[str, list[float]]:
+def one_pass(
+    files: dict[str, TFLiteModel], rows: Any, order: np.ndarray, block: int, advance: Any
+) -> dict[str, list[float]]:
     """Milliseconds of each text in each file, the choice of the signature included."""
     times: dict[str, list[float]] = {name: [] for name in files}
-    for turn, row in enumerate(order.tolist()):
-        span = slice(int(rows.offsets[row]), int(rows.offsets[row + 1]))
-        names = list(np.roll(list(files), turn))
-        for name in names:
-            start = time.perf_counter()
-            files[name].row(rows.token_ids[span], rows.segment_ids[span])
-            times[name].append((time.perf_counter() - start) * 1e3)
-        advance(1)
+    for turn, start in enumerate(range(0, len(order), block)):
+        for name in np.roll(list(files), turn):
+            for row in order[start : start + block].tolist():
+                span = slice(int(rows.offsets[row]), int(rows.offsets[row + 1]))
+                before = time.perf_counter()
+                files[name].row(rows.token_ids[span], rows.segment_ids[span])
+                times[name].append((time.perf_counter() - before) * 1e3)
+        advance(len(order[start : start + block]))
     return times
 
 
@@ -55,6 +58,7 @@ def main() -> None:
     parser.add_argument("--lengths", nargs="+", default=["16,32,64", "16,24,32,48,64", "16,32,64,128"])
     parser.add_argument("--mode", default="dynamic_int8")
     parser.add_argument("--texts", type=int, default=500)
+    parser.add_argument("--block", type=int, default=25)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/lengths.json"))
     options = parser.parse_args()
@@ -78,9 +82,9 @@ def main() -> None:
     order = np.random.default_rng(0).permutation(len(rows))[: options.texts]
     passes = []
     with task("measuring", len(order) * (options.repeats + 1)) as advance:
-        one_pass(files, rows, order, advance)  # warm-up
+        one_pass(files, rows, order, options.block, advance)  # warm-up
         for _ in range(options.repeats):
-            passes.append(one_pass(files, rows, order, advance))
+            passes.append(one_pass(files, rows, order, options.block, advance))
     tokens = np.diff(rows.offsets)[order]
     found = {}
     for name, file in files.items():
@@ -102,6 +106,7 @@ def main() -> None:
         "data": options.data,
         "texts": len(order),
         "scored_texts": len(rows),
+        "block": options.block,
         "repeats": options.repeats,
         "single": options.single,
         "files": found,

@@ -56,8 +56,10 @@ def teacher_cache(axes: Any, said: dict[str, Any]) -> None:
 
 
 def lengths(axes: Any, said: dict[str, Any]) -> None:
-    axes.bar(list(said["texts_by_signature"]), list(said["texts_by_signature"].values()))
-    axes.set(xlabel="signature, word pieces", ylabel="texts", title=f"{said['faster']:.2f} × as fast as one length")
+    found = {name: each["mean_ms"] for name, each in said["files"].items()}
+    axes.barh(list(found), list(found.values()))
+    axes.invert_yaxis()
+    axes.set(xlabel=f"mean ms of a text, {said['mode']}", ylabel="signatures of the file")
 
 
 def runtimes(axes: Any, said: dict[str, Any]) -> None:
