@@ -120,7 +120,7 @@ def test_the_whole_way(work, tfdistill, tmp_path, recipe):
     recipes = [json.loads((place / "recipe.json").read_text("utf-8")) for place in (run / "student", bundle)]
     assert recipes[0] == recipes[1] and recipes[0]["recipe"] == recipe and "recipe.json" in manifest["files"]
     assert "the file beside Keras" in out and "100.0 %" in out and f"{manifest['test']['accuracy']:.4f}" in out
-    assert "dev has 20 rows, so that one more error is 5.0 points; --max-drop 1 wants more rows" in out
+    assert "dev has 20 rows, and one of them weighs some 5.0 points; --max-drop 1 wants more rows" in out
     assert list(manifest["latency"]["by_tokens"]) == ["16"] and tfdistill("bench", bundle, "--threads", "1,999")[0] == 2
     assert manifest["latency"]["runs"] == 50 and manifest["latency"]["latency_ms"]["median"] > 0
     assert set(manifest["delegates"]) == {"gpu", "nnapi", "core_ml"}

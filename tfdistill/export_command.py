@@ -155,9 +155,9 @@ def export(
     console.print(*_tables(manifest), sep="\n")
     if manifest["judged"] and manifest["parity"]["drop"] > _LOSS_TO_TRAIN:
         _advise(loaded, model, data, quantize)
-    if manifest["judged"] and max_drop * manifest["parity"]["rows"] < 100:
+    if manifest["judged"] and 0 < max_drop * manifest["parity"]["rows"] < 100:
         rows = manifest["parity"]["rows"]
-        said = f"dev has {rows} rows, so that one more error is {100 / rows:.1f} points; --max-drop {max_drop:g} wants more rows"
+        said = f"dev has {rows} rows, and one of them weighs some {100 / rows:.1f} points; --max-drop {max_drop:g} wants more rows"
         console.print(said, highlight=False, soft_wrap=True)
     if not manifest["judged"]:
         why = "no --data was given" if data is None else "--data has no labelled dev split"
