@@ -33,6 +33,8 @@ from tfdistill.files import atomic_write
 from tfdistill.load import data_for, load
 from tfdistill.progress import task
 
+SETS = ("16,32,64", "16,24,32,48,64", "16,24,32,40,48,64", "16,20,24,28,32,40,48,64", "16,32,64,128")
+
 
 def one_pass(
     files: dict[str, TFLiteModel], rows: Any, order: np.ndarray, block: int, advance: Any
@@ -55,7 +57,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--data", default="demo:movie-snippets")
     parser.add_argument("--single", type=int, default=64, help="length of the file with one")
-    parser.add_argument("--lengths", nargs="+", default=["16,32,64", "16,24,32,48,64", "16,32,64,128"])
+    parser.add_argument("--lengths", nargs="+", default=SETS)
     parser.add_argument("--mode", default="dynamic_int8")
     parser.add_argument("--texts", type=int, default=500)
     parser.add_argument("--block", type=int, default=25)

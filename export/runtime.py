@@ -113,6 +113,11 @@ def operators(content: bytes, name: str = "the file") -> dict[str, int]:
 
 def check_operators(counts: dict[str, int], name: str = "the file") -> None:
     """Raises UserError naming operators that a plain interpreter does not have."""
+    if counts.keys() & set(TEXT_OPERATORS):
+        raise UserError(
+            f"{name} takes text, with TensorFlow Text's operators, which no plain interpreter has; expected the model.tflite that "
+            "lies beside it"
+        )
     custom = [key.removeprefix("custom:") for key in counts if key.startswith("custom:")]
     if custom:
         raise UserError(
