@@ -1,9 +1,11 @@
-"""The PyTorch side of training.py, in the environment of `make fidelity`: a plain distillation loop, as in Hugging Face's examples.
+"""The PyTorch side of training.py, in the environment of `make fidelity`: plain distillation loops, as in Hugging Face's examples and
+as in TinyBERT's own code.
 
     python torch_peer.py DIRECTORY --threads 2
 
 DIRECTORY holds `teacher` and `student` (transformers' format), train.npz and dev.npz (flat `ids` and `segments`, `offsets`, `labels`)
 and settings.json. Each step: the teacher's forward, the student's forward and backward, padded to the longest row of the batch.
+TinyBERT's attention is compared after its softmax, which is what transformers gives; the price is the same.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ import json
 import resource
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, mse_loss, softmax
 from transformers import AutoModelForSequenceClassification
 
 
@@ -47,6 +50,58 @@ def accuracy(model: Any, rows: dict[str, np.ndarray]) -> float:
     return right / len(order)
 
 
+class SoftTargets:
+    """KL of logits at a temperature, and labels."""
+
+    reads: ClassVar[dict[str, bool]] = {}
+
+    def __init__(self, said: dict[str, Any], student: Any, teacher: Any):
+        self.temperature, self.soft_weight = said["temperature"], said["soft_weight"]
+        self.parameters: list[Any] = []
+
+    def __call__(self, student: Any, teacher: Any, inputs: dict[str, Any], labels: torch.Tensor) -> torch.Tensor:
+        targets = softmax(teacher.logits / self.temperature, -1)
+        soft = kl_div(log_softmax(student.logits / self.temperature, -1), targets, reduction="batchmean")
+        hard = cross_entropy(student.logits, labels)
+        return self.soft_weight * soft * self.temperature**2 + (1 - self.soft_weight) * hard
+
+
+class TransformerLayers:
+    """TinyBERT's embeddings, hidden states and attention, each layer of the student with a projection of its own."""
+
+    reads: ClassVar[dict[str, bool]] = {"output_hidden_states": True, "output_attentions": True}
+
+    def __init__(self, said: dict[str, Any], student: Any, teacher: Any):
+        self.pairs = said["layers"]
+        widths = student.config.hidden_size, teacher.config.hidden_size
+        self.projections = torch.nn.ModuleList(torch.nn.Linear(*widths, bias=False) for _ in range(len(self.pairs) + 1))
+        self.parameters = list(self.projections.parameters())
+
+    def __call__(self, student: Any, teacher: Any, inputs: dict[str, Any], labels: torch.Tensor) -> torch.Tensor:
+        loss = torch.zeros(())
+        for number, (own, other) in enumerate([(0, 0), *self.pairs]):
+            states = self.projections[number](student.hidden_states[own])
+            loss = loss + mse_loss(states, teacher.hidden_states[other])
+        for own, other in self.pairs:
+            loss = loss + mse_loss(student.attentions[own - 1], teacher.attentions[other - 1])
+        return loss
+
+
+class PredictionLayer:
+    """TinyBERT's soft cross-entropy."""
+
+    reads: ClassVar[dict[str, bool]] = {}
+
+    def __init__(self, said: dict[str, Any], student: Any, teacher: Any):
+        self.parameters: list[Any] = []
+
+    def __call__(self, student: Any, teacher: Any, inputs: dict[str, Any], labels: torch.Tensor) -> torch.Tensor:
+        return cross_entropy(student.logits, softmax(teacher.logits, -1))
+
+
+STAGES = {"soft_targets": (SoftTargets,), "tinybert": (TransformerLayers, PredictionLayer)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path)
@@ -56,36 +111,45 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(1)
     train, dev = (dict(np.load(options.directory / f"{name}.npz")) for name in ("train", "dev"))
+    # With eager attention transformers gives attention maps, and measures slower.
+    attention = "eager" if said["recipe"] == "tinybert" else "sdpa"
     teacher, student = (
-        AutoModelForSequenceClassification.from_pretrained(options.directory / name) for name in ("teacher", "student")
+        AutoModelForSequenceClassification.from_pretrained(options.directory / name, attn_implementation=attention)
+        for name in ("teacher", "student")
     )
     teacher.eval()
     student.train()
-    count, size, temperature = len(train["labels"]), said["batch_size"], said["temperature"]
+    count, size = len(train["labels"]), said["batch_size"]
     steps = int(np.ceil(count / size)) * said["epochs"]
-    optimizer = torch.optim.AdamW(student.parameters(), lr=said["learning_rate"], weight_decay=0.01)
-    warm = max(1, int(0.1 * steps))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / warm, max(0.0, (steps - step) / max(1, steps - warm)))
-    )
-    started, first, curve = time.monotonic(), 0.0, []
-    for epoch in range(said["epochs"]):
-        order = np.random.default_rng(epoch).permutation(count)
-        for inputs, labels in batches(train, order, size):
-            with torch.no_grad():
-                targets = softmax(teacher(**inputs).logits / temperature, -1)
-            logits = student(**inputs).logits
-            soft = kl_div(log_softmax(logits / temperature, -1), targets, reduction="batchmean") * temperature**2
-            loss = said["soft_weight"] * soft + (1 - said["soft_weight"]) * cross_entropy(logits, labels)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            first = first or time.monotonic() - started
-        curve.append([time.monotonic() - started, accuracy(student, dev)])
+    started, step_seconds, curve = time.monotonic(), [], []
+    for stage in STAGES[said["recipe"]]:
+        loss_of = stage(said, student, teacher)
+        parameters = [*student.parameters(), *loss_of.parameters]
+        optimizer = torch.optim.AdamW(parameters, lr=said["learning_rate"], weight_decay=0.01)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(warmup_linear, steps=steps))
+        for epoch in range(said["epochs"]):
+            order = np.random.default_rng(epoch).permutation(count)
+            for inputs, labels in batches(train, order, size):
+                began = time.monotonic()
+                with torch.no_grad():
+                    told = teacher(**inputs, **stage.reads)
+                loss = loss_of(student(**inputs, **stage.reads), told, inputs, labels)
+                optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+                optimizer.step()
+                schedule.step()
+                step_seconds.append(time.monotonic() - began)
+            if stage is STAGES[said["recipe"]][-1]:
+                curve.append([time.monotonic() - started, accuracy(student, dev)])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"curve": curve, "first_step_seconds": first, "peak_memory_mb": peak}))
+    said = {"curve": curve, "first_step_seconds": step_seconds[0], "step_seconds": step_seconds, "peak_memory_mb": peak}
+    print(json.dumps(said))
+
+
+def warmup_linear(step: int, steps: int) -> float:
+    warm = max(1, int(0.1 * steps))
+    return min((step + 1) / warm, max(0.0, (steps - step) / max(1, steps - warm)))
 
 
 if __name__ == "__main__":

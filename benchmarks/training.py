@@ -1,4 +1,4 @@
-"""A whole distillation with soft targets in tfdistill, in keras.distillation and in a plain PyTorch loop:
+"""A whole distillation with soft targets, or TinyBERT's two stages, in tfdistill, keras.distillation and a plain PyTorch loop:
 
     make fidelity  # once, for its environment with PyTorch and transformers
     python benchmarks/training.py --teacher quickstart/models/teacher --python .venv-fidelity/bin/python \\
@@ -9,6 +9,9 @@ differs is what each one does by itself: tfdistill asks the teacher once and sor
 gets rows padded to --length, as `fit` takes arrays; PyTorch pads to the longest row of each batch. Timed is everything from models and
 ids in memory to the last scoring of dev, tracing and the teacher's work included. Each runs in a process of its own, all by turns,
 --repeats times; medians are compared. `--rows 320 --epochs 1 --repeats 1` tries it out.
+
+`--recipe tinybert --student DIR` trains a TinyBERT (the student of a general stage, say) for --epochs on the transformer layers and
+for as many on the predictions, without augmented texts; keras.distillation, which sums no list of layers, has no part in it.
 """
 
 from __future__ import annotations
@@ -41,16 +44,24 @@ NAMES = {
 }
 
 
-def prepare_directory(teacher: str, data: str, out: Path, settings: dict[str, Any], rows: int | None) -> None:
+def prepare_directory(
+    teacher: str, student: str | None, data: str, out: Path, settings: dict[str, Any], rows: int | None
+) -> None:
     """Teacher and student as directories, tokenized texts, and the settings."""
     from tfdistill.load import data_for, load, save
+    from tfdistill.mapping import uniform
     from tfdistill.models.presets import student_from_layers
     from tfdistill.predict import encode
 
     model = load(teacher)
     text = data_for(model, teacher, data)
     save(model, out / "teacher")
-    save(student_from_layers(model, 3), out / "student")
+    small = student_from_layers(model, 3)
+    if student is not None:
+        small = load(student, num_outputs=model.num_outputs, task=model.task, label_names=model.label_names)
+    save(small, out / "student")
+    if settings["recipe"] == "tinybert":
+        settings = {**settings, "layers": [list(pair) for pair in uniform(small.num_layers, model.num_layers)]}
     for name in ("train", "dev"):
         split = text.splits[name]
         encoded, labels = encode(model, split, settings["length"]), np.asarray(split.known_labels)
@@ -64,14 +75,14 @@ def prepare_directory(teacher: str, data: str, out: Path, settings: dict[str, An
 
 
 def tfdistill_run(directory: Path, said: dict[str, Any], precision: str = "float32") -> list[list[float]]:
-    """The recipe soft_targets, as `tfdistill train` runs it."""
+    """The recipe, as `tfdistill train` runs it."""
     from dataclasses import replace
 
     from tfdistill.execution import set_precision
     from tfdistill.load import data_for, load
     from tfdistill.prepare import prepare
     from tfdistill.recipe import parse_settings
-    from tfdistill.recipes import soft_targets
+    from tfdistill.recipes import find
     from tfdistill.runner import train
 
     set_precision(precision)
@@ -79,19 +90,22 @@ def tfdistill_run(directory: Path, said: dict[str, Any], precision: str = "float
     text = data_for(teacher, str(directory / "teacher"), said["data"])
     if said["rows"] is not None:
         text = replace(text, splits={**text.splits, "train": text.splits["train"].take(range(said["rows"]))})
-    names = ("epochs", "learning_rate", "batch_size", "temperature", "soft_weight")
-    asked = [
-        *(f"{name}={said[name]}" for name in names),
-        f"max_length={said['length']}",
-        f"evaluations={said['epochs']}",
-    ]
-    recipe = soft_targets.recipe(teacher, text, parse_settings(soft_targets.Settings, asked))
+    asked = [f"{name}={said[name]}" for name in ("epochs", "learning_rate", "batch_size")]
+    asked += [f"max_length={said['length']}", f"evaluations={said['epochs']}"]
+    if said["recipe"] == "tinybert":
+        asked += [f"student=hf:{directory / 'student'}", f"intermediate_epochs={said['epochs']}", "copies=0"]
+        asked += [f"intermediate_learning_rate={said['learning_rate']}"]
+    else:
+        asked += [f"{name}={said[name]}" for name in ("temperature", "soft_weight")]
+    module = find(said["recipe"])
+    recipe = module.recipe(teacher, text, parse_settings(module.Settings, asked))
     prepared = prepare(recipe, 1)
     with tempfile.TemporaryDirectory() as out:
         started = time.time()
         train(recipe, seed=1, out=Path(out), prepared=prepared, score_test=False)
         lines = [json.loads(line) for line in Path(out, "log.jsonl").read_text("utf-8").splitlines()]
-    return [[line["time"] - started, line["dev_accuracy"]] for line in lines if "dev_accuracy" in line]
+    scored = [[line["time"] - started, line["dev_accuracy"]] for line in lines if "dev_accuracy" in line]
+    return scored[-said["epochs"] :]  # of the last stage, as the others
 
 
 def keras_run(directory: Path, said: dict[str, Any]) -> list[list[float]]:
@@ -165,6 +179,10 @@ def contender(name: str, directory: Path, python: Path, threads: int) -> dict[st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teacher", help="directory of a fine-tuned BERT")
+    parser.add_argument("--recipe", choices=("soft_targets", "tinybert"), default="soft_targets")
+    parser.add_argument(
+        "--student", help="directory of a student, for tinybert; by default three of the teacher's layers"
+    )
     parser.add_argument("--data", default="demo:movie-snippets")
     parser.add_argument(
         "--python", type=Path, default=Path(".venv-fidelity/bin/python"), help="with PyTorch and transformers"
@@ -177,23 +195,26 @@ def main() -> None:
     parser.add_argument("--accuracy", type=float, default=0.8, help="of dev, the time to which is compared")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=list(NAMES), default=list(NAMES))
+    parser.add_argument("--only", nargs="+", choices=list(NAMES), help="some of the contenders")
     parser.add_argument("--out", type=Path, help="JSON file")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         one(options.one[0], Path(options.one[1]))
         return
-    settings = {name: getattr(options, name) for name in ("epochs", "length", "batch_size", "learning_rate")}
+    names = options.only or [name for name in NAMES if options.recipe == "soft_targets" or name != "keras"]
+    if options.recipe == "tinybert" and "keras" in names:
+        raise SystemExit("--only keras --recipe tinybert: keras.distillation sums no list of layers; leave keras out")
+    settings = {name: getattr(options, name) for name in ("recipe", "epochs", "length", "batch_size", "learning_rate")}
     settings |= {"temperature": 2.0, "soft_weight": 0.5}
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in options.only}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
-        prepare_directory(options.teacher, options.data, directory, settings, options.rows)
+        prepare_directory(options.teacher, options.student, options.data, directory, settings, options.rows)
         with np.load(directory / "train.npz") as rows:
             examples = len(rows["labels"]) * options.epochs
         for repeat in range(options.repeats):
-            for name in options.only:
+            for name in names:
                 found[name].append(contender(name, directory, options.python, options.threads))
                 print(f"{repeat + 1}/{options.repeats} {NAMES[name]}: {found[name][-1]['curve'][-1]}", file=sys.stderr)
     report = {

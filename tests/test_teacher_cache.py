@@ -129,7 +129,7 @@ def test_gives_back_what_was_written(lengths, columns, dtype, batch, rows, data)
         assert store.broken() == {} and sum(p.stat().st_size for p in Path(directory).glob("s/*")) == store.nbytes()
         some = store.open().take(np.arange(len(lengths))[::-1])
         for of, numbers in ((store, asked), (some, len(lengths) - 1 - asked)):
-            width = -(-max(lengths[row] for row in asked) // 4) * 4
+            width = max(lengths[row] for row in asked)
             for column, each, found in zip(columns, values, of.read(numbers), strict=True):
                 expected = np.zeros((len(asked), *column.of_row(width)), DTYPES[dtype])
                 for place, row in enumerate(asked):

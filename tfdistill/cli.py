@@ -71,7 +71,8 @@ JitOption = Annotated[bool, typer.Option("--jit", help="compile the training ste
 BucketsOption = Annotated[
     str | None,
     typer.Option(
-        "--buckets", help="widths of batches, such as 16,32,64; auto: a few from the data; none: any multiple of four"
+        "--buckets",
+        help="widths of batches, such as 16,32,64; auto: a few from the data; none: the longest row of each",
     ),
 ]
 KeepOption = Annotated[int, typer.Option("--keep-checkpoints", min=1, help="how many of the last checkpoints stay")]

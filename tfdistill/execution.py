@@ -22,7 +22,7 @@ class Execution:
             in float32. It is a policy of Keras, which models take when they are made: see `set_precision`. fp16 is for GPUs
             without bf16; it has a loss scale, and the log says how near the values come to the end of its range.
         jit: compile the step with XLA. On one device that is all of it, on several forward and backward passes.
-        buckets: widths to which batches are padded; "auto" takes a few from the data; () any multiple of four.
+        buckets: widths to which batches are padded; "auto" takes a few from the data; () the longest row of each batch.
         micro_batches: parts of a batch that are computed one after the other, to save memory; a stage may have
             more of its own. Each part has dropout of its own; without dropout the result is that of the whole batch.
     """

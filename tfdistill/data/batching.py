@@ -15,7 +15,6 @@ from tfdistill.errors import UserError
 
 # Examples are sorted by length within this many batches: enough to leave little padding, few enough to mix well.
 _SORTED_TOGETHER = 50
-BUCKET = 4
 LONGEST = 1 << 20  # tokens; no row has as many
 Buckets = Sequence[int] | Literal["auto"]
 _MOST_BUCKETS = 12
@@ -68,11 +67,6 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.student)
-
-
-def padded_length(length: int) -> int:
-    """The smallest multiple of `BUCKET` that holds `length`."""
-    return -(-length // BUCKET) * BUCKET
 
 
 def plan(lengths: np.ndarray, batch_size: int, *, seed: int, epoch: int, shuffle: bool = True) -> list[np.ndarray]:
@@ -145,14 +139,13 @@ _ROWS = tf.TensorSpec((None,), tf.int64)
 def _places(rows: Any, offsets: Any, widths: Any) -> tuple[Any, Any]:
     """Where the tokens of `rows` lie in the flat arrays, (batch, width), and which of these are real.
 
-    The width is the least of `widths` that holds the longest row; of none the longest row rounded up.
+    The width is the least of `widths` that holds the longest row; where there are none the longest row itself.
     """
     starts = tf.gather(offsets, rows)
     lengths = tf.gather(offsets, rows + 1) - starts
     longest = tf.reduce_max(lengths)
-    rounded = -(-longest // BUCKET) * BUCKET
-    width = tf.reduce_min(tf.concat([tf.boolean_mask(widths, widths >= longest), [rounded + LONGEST]], 0))
-    width = tf.where(width > LONGEST, rounded, width)
+    width = tf.reduce_min(tf.concat([tf.boolean_mask(widths, widths >= longest), [longest + LONGEST]], 0))
+    width = tf.where(width > LONGEST, longest, width)
     columns = tf.range(width)[None, :]
     real = columns < lengths[:, None]
     return tf.where(real, starts[:, None] + columns, 0), real
@@ -217,8 +210,8 @@ def dataset(
     """Batches of `epochs` epochs one after the other, in the form `Distiller.fit` takes; `first_step` leaves out as many from the
     start, to go on where a run stopped.
 
-    Batches are padded to their longest row, rounded up to a multiple of four; with `buckets` to one of these widths, so that there are
-    few shapes, which is what a compiler wants: see `widths_of`.
+    Batches are padded to their longest row; with `buckets` to one of these widths, so that there are few shapes, which is what a
+    compiler wants: see `widths_of`.
 
     Use it with `fit(..., epochs=epochs, steps_per_epoch=steps_per_epoch(len(examples), batch_size))`.
     """

@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from filelock import FileLock, Timeout
 
-from tfdistill.data.batching import padded_length, plan
+from tfdistill.data.batching import plan
 from tfdistill.errors import UserError
 from tfdistill.files import atomic_write, require_writable
 
@@ -176,7 +176,7 @@ class RowStore:
         rows = np.asarray(rows) if self.chosen is None else self.chosen[rows]
         shard, starts = self._starts
         shard, lengths = shard[rows], self.lengths[rows]
-        width = padded_length(int(lengths.max(initial=1))) if width is None else int(width)
+        width = int(lengths.max(initial=1)) if width is None else int(width)
         found = []
         for column, places in zip(self.columns, starts, strict=True):
             out = np.zeros((len(rows), *column.of_row(width)), DTYPES[self.dtype])

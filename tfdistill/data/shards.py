@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfdistill.data.batching import padded_length, plan, ready
+from tfdistill.data.batching import plan, ready
 from tfdistill.data.corpus import Corpus, Part, PlainText, load_array
 from tfdistill.data.plain_text import text_files
 from tfdistill.data.sequences import TextExamples
@@ -197,7 +197,7 @@ class LabelledTexts:
 
     def _batch(self, rows: np.ndarray) -> list[np.ndarray]:
         lengths = self._lengths(rows)
-        width = padded_length(int(lengths.max(initial=1)))
+        width = int(lengths.max(initial=1))
         ids = np.full((len(rows), width), self._tokenizer.pad_id, np.int32)
         ids[:, 0] = self._tokenizer.cls_id
         for place, (shard, row) in enumerate(rows):

@@ -1,0 +1,152 @@
+"""One distillation step with a live teacher, 32 rows of 64 pieces, in tfdistill, keras.distillation and a plain PyTorch loop:
+
+    make fidelity  # once, for its environment with PyTorch and transformers
+    python benchmarks/live_step.py --out benchmarks/results/live_step.json
+
+The teacher is MiniLM with a new head, the student three of its layers, the ids are random; no row is padded, nothing of the teacher
+is kept and the batches come in one order, so that what is compared is a step and nothing else: the teacher's forward, the student's
+forward and backward, clipping and AdamW. Each contender runs in a process of its own, all by turns, --repeats times; a process tells
+the median of its steps, the first five not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tfdistill.files import atomic_write
+
+PEER = Path(__file__).with_name("torch_peer.py")
+NAMES = {
+    "tfdistill": "tfdistill",
+    "bf16": "tfdistill in bf16",
+    "keras": "keras.distillation",
+    "pytorch": "PyTorch loop",
+}
+LENGTH, WARM_UP, RATE, TEMPERATURE = 64, 5, 1e-4, 2.0
+
+
+def prepare_directory(directory: Path, rows: int, batch_size: int) -> None:
+    """Models, rows and settings, as torch_peer.py reads them."""
+    from tfdistill.quiet import import_tensorflow
+
+    import_tensorflow()
+    from tfdistill.load import load, save
+    from tfdistill.models.presets import student_from_layers
+
+    teacher = load("demo:minilm", num_outputs=2)
+    save(teacher, directory / "teacher")
+    save(student_from_layers(teacher, 3), directory / "student")
+    random = np.random.default_rng(0)
+    for name, count in (("train", rows), ("dev", 1)):
+        ids = random.integers(1000, 30000, count * LENGTH).astype("int32")
+        arrays = {"ids": ids, "segments": ids * 0, "offsets": np.arange(count + 1) * LENGTH}
+        np.savez(directory / f"{name}.npz", **arrays, labels=random.integers(0, 2, count))
+    said = {"recipe": "soft_targets", "epochs": 1, "batch_size": batch_size, "learning_rate": RATE}
+    said |= {"temperature": TEMPERATURE, "soft_weight": 0.5}
+    (directory / "settings.json").write_text(json.dumps(said))
+
+
+def one(name: str, directory: Path) -> None:
+    """Train with a contender in this process and print its steps' seconds."""
+    from tfdistill.quiet import import_tensorflow
+
+    import_tensorflow()
+    import keras
+    from keras.distillation import Distiller as TheirDistiller
+    from keras.distillation import LogitsDistillation
+
+    from tfdistill import Distiller, HardLabels, Match, losses
+    from tfdistill.execution import set_precision
+    from tfdistill.load import load
+    from tfdistill.optimizers import WarmupLinear, make_optimizer
+
+    said = json.loads((directory / "settings.json").read_text("utf-8"))
+    set_precision("bf16" if name == "bf16" else "float32")
+    teacher, student = (load(str(directory / model)) for model in ("teacher", "student"))
+    with np.load(directory / "train.npz") as rows:
+        y, ids = rows["labels"], rows["ids"].reshape(-1, LENGTH)
+    x = {"token_ids": ids, "padding_mask": np.ones_like(ids), "segment_ids": np.zeros_like(ids)}
+    ends: list[float] = []
+
+    class Clock(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            float(next(iter((logs or {"loss": 0.0}).values())))  # waits for the step
+            ends.append(time.monotonic())
+
+    if name == "keras":
+        distiller = TheirDistiller(teacher, student, LogitsDistillation(TEMPERATURE), student_loss_weight=0.5)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        distiller.compile(keras.optimizers.AdamW(RATE, weight_decay=0.01, global_clipnorm=1.0), loss=loss)
+    else:
+        terms = [Match(losses.soft_kl, weight=0.5, options={"temperature": TEMPERATURE}), HardLabels(weight=0.5)]
+        distiller = Distiller(student, teacher, terms)
+        schedule = WarmupLinear(RATE, 1, 1000)
+        distiller.compile(make_optimizer("adamw", schedule, weight_decay=0.01, clip_norm=1.0))
+    distiller.fit(x, y, batch_size=said["batch_size"], verbose=0, callbacks=[Clock()])
+    print(json.dumps({"step_seconds": np.diff(ends).tolist()}))
+
+
+def contender(name: str, directory: Path, python: Path, threads: int) -> float:
+    """Median seconds of a step. Raises SystemExit with the last line of a process that failed."""
+    command = [sys.executable, __file__, "--one", name, str(directory)]
+    if name == "pytorch":
+        command = [str(python), str(PEER), str(directory), "--threads", str(threads)]
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_NUM_INTRAOP_THREADS": str(threads)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise SystemExit(f"{name} failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+    return statistics.median(json.loads(done.stdout.strip().splitlines()[-1])["step_seconds"][WARM_UP:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--python", type=Path, default=Path(".venv-fidelity/bin/python"), help="with PyTorch and transformers"
+    )
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each contender")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="JSON file")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        one(options.one[0], Path(options.one[1]))
+        return
+    found: dict[str, list[float]] = {name: [] for name in NAMES}
+    with tempfile.TemporaryDirectory() as scratch:
+        prepare_directory(Path(scratch), options.steps * options.batch_size, options.batch_size)
+        for repeat in range(options.repeats):
+            for name in NAMES:
+                seconds = contender(name, Path(scratch), options.python, options.threads)
+                found[name].append(options.batch_size / seconds)
+                print(
+                    f"{repeat + 1}/{options.repeats} {NAMES[name]}: {found[name][-1]:.1f} examples/s", file=sys.stderr
+                )
+    if options.out:
+        said = {"batch_size": options.batch_size, "length": LENGTH, "threads": options.threads}
+        atomic_write(options.out, json.dumps({**said, "examples_per_second": found}, indent=1) + "\n")
+    table = Table(title=f"a step with a live teacher, {options.batch_size} × {LENGTH} pieces")
+    for column in ("", "examples/s", "tfdistill is"):
+        table.add_column(column, justify="right" if column else "left")
+    median = {name: statistics.median(values) for name, values in found.items()}
+    for name, value in median.items():
+        table.add_row(NAMES[name], f"{value:.1f}", f"{median['tfdistill'] / value:.2f}× as fast")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
