@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from recipes import BOTH, FIRST_SEED, Cell, add_common, chosen_rates, finish, run_cell
+from recipes import BOTH, Cell, add_common, chosen_rates, finish, run_cell
 
 NARROW = 168  # width of the BERT that has as many parameters as MiniLM's thin student
 LAYERS, SCRATCH = (
@@ -93,6 +93,7 @@ STUDENTS = {
     "progressive": _mobile("transfer_epochs=0.5", "epochs=3"),
     "all_at_once": _mobile("schedule=auxiliary", "epochs=6"),
     "projection": _tiny("student={narrow}", needs=("narrow",)),
+    "projection_no_attention": _tiny("student={narrow}", "attention_weight=0", needs=("narrow",)),
     "distilbert": _distilbert(),
     "distilbert_no_kl": _distilbert("kl_weight=0"),
     "distilbert_no_mlm": _distilbert("mlm_weight=0"),
@@ -134,6 +135,12 @@ PAIRS = {
     "uniform": Pair("a uniform mapping beats the top layers", "TinyBERT, table 4", "uniform", "top"),
     "bottleneck": Pair(
         "a bottleneck beats a projection for narrow students", "MobileBERT", "progressive", "projection"
+    ),
+    "bottleneck_at_once": Pair(
+        "the same, losses all at once, no attention loss for the projection",
+        "MobileBERT",
+        "all_at_once",
+        "projection_no_attention",
     ),
     "progressive": Pair(
         "progressive transfer beats the losses all at once", "MobileBERT, table 8", "progressive", "all_at_once"
@@ -254,7 +261,7 @@ def main() -> None:
             models,
             methods_of(name),
             "float32" if student.float32 else options.precision,
-            chosen_rates(place(name, FIRST_SEED)),
+            chosen_rates(results, name),
         )
         return
     wanted = dict.fromkeys(name for pair in options.only for name in (PAIRS[pair].first, PAIRS[pair].second))

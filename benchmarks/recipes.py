@@ -7,7 +7,8 @@ steps, texts and learning-rate candidates, in a process of its own. A cell whose
 same command goes on after an interruption. Models go to --runs, results to --results, small enough to be kept. `--only` takes
 some of the recipes, `--show` writes the table and trains nothing.
 
-A learning rate is chosen on dev, with the first seed; later seeds take the first one's. `privileged` needs data with columns
+A learning rate is chosen on dev, with the first seed; later seeds take the first one's, and where whole trainings would choose,
+`--rates-of RESULTS` takes those chosen on other data. `privileged` needs data with columns
 text_extra… and `--teacher-settings privileged=true`; see variants.py for data of this kind, and for data with few labels.
 """
 
@@ -164,8 +165,9 @@ def run_cell(
     atomic_write(out, json.dumps(said, indent=2) + "\n")
 
 
-def chosen_rates(first: Path) -> dict[str, float] | None:
-    """The learning rate of each method in the result of another seed, if it is there."""
+def chosen_rates(results: Path, name: str) -> dict[str, float] | None:
+    """The learning rate of each method in the result of the first seed, if it is there."""
+    first = results / f"{name}-{FIRST_SEED}.json"
     if not first.is_file():
         return None
     return {method: said["learning_rate"] for method, said in json.loads(first.read_text("utf-8"))["methods"].items()}
@@ -226,6 +228,9 @@ def main() -> None:
     parser.add_argument("--teacher-settings", nargs="+", default=["epochs=4"], help="of its fine-tuning")
     parser.add_argument("--general", nargs="+", default=[], help="settings of general stages: text=… general_teacher=…")
     parser.add_argument("--general-student", help="hf:DIR of a generally distilled student, from which tinybert starts")
+    parser.add_argument(
+        "--rates-of", type=Path, help="results whose learning rates are taken where whole trainings would choose"
+    )
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     options = parser.parse_args()
     teacher, models = options.runs / "teacher", options.runs / "cells"
@@ -250,7 +255,7 @@ def main() -> None:
             place(options.cell, seed),
             models,
             precision="float32" if cell.float32 else options.precision,
-            chosen=chosen_rates(place(options.cell, FIRST_SEED)),
+            chosen=chosen_rates((options.rates_of if cell.whole else None) or results, options.cell),
         )
         return
     if not options.show and not (teacher / "student").is_dir():
@@ -275,6 +280,7 @@ def main() -> None:
                 options.precision,
                 *(["--general", *options.general] if options.general else []),
                 *(["--general-student", options.general_student] if options.general_student else []),
+                *(["--rates-of", str(options.rates_of)] if options.rates_of else []),
             ]
             command = [sys.executable, __file__, *same, "--seeds", str(seed), "--cell", name]
             if subprocess.run(command).returncode:
