@@ -59,7 +59,7 @@ class SoftTargets:
         self.temperature, self.soft_weight = said["temperature"], said["soft_weight"]
         self.parameters: list[Any] = []
 
-    def __call__(self, student: Any, teacher: Any, inputs: dict[str, Any], labels: torch.Tensor) -> torch.Tensor:
+    def __call__(self, student: Any, teacher: Any, labels: torch.Tensor) -> torch.Tensor:
         targets = softmax(teacher.logits / self.temperature, -1)
         soft = kl_div(log_softmax(student.logits / self.temperature, -1), targets, reduction="batchmean")
         hard = cross_entropy(student.logits, labels)
@@ -77,7 +77,7 @@ class TransformerLayers:
         self.projections = torch.nn.ModuleList(torch.nn.Linear(*widths, bias=False) for _ in range(len(self.pairs) + 1))
         self.parameters = list(self.projections.parameters())
 
-    def __call__(self, student: Any, teacher: Any, inputs: dict[str, Any], labels: torch.Tensor) -> torch.Tensor:
+    def __call__(self, student: Any, teacher: Any, labels: torch.Tensor) -> torch.Tensor:
         loss = torch.zeros(())
         for number, (own, other) in enumerate([(0, 0), *self.pairs]):
             states = self.projections[number](student.hidden_states[own])
@@ -95,7 +95,7 @@ class PredictionLayer:
     def __init__(self, said: dict[str, Any], student: Any, teacher: Any):
         self.parameters: list[Any] = []
 
-    def __call__(self, student: Any, teacher: Any, inputs: dict[str, Any], labels: torch.Tensor) -> torch.Tensor:
+    def __call__(self, student: Any, teacher: Any, labels: torch.Tensor) -> torch.Tensor:
         return cross_entropy(student.logits, softmax(teacher.logits, -1))
 
 
@@ -133,7 +133,7 @@ def main() -> None:
                 began = time.monotonic()
                 with torch.no_grad():
                     told = teacher(**inputs, **stage.reads)
-                loss = loss_of(student(**inputs, **stage.reads), told, inputs, labels)
+                loss = loss_of(student(**inputs, **stage.reads), told, labels)
                 optimizer.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -143,8 +143,7 @@ def main() -> None:
             if stage is STAGES[said["recipe"]][-1]:
                 curve.append([time.monotonic() - started, accuracy(student, dev)])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    said = {"curve": curve, "first_step_seconds": step_seconds[0], "step_seconds": step_seconds, "peak_memory_mb": peak}
-    print(json.dumps(said))
+    print(json.dumps({"curve": curve, "step_seconds": step_seconds, "peak_memory_mb": peak}))
 
 
 def warmup_linear(step: int, steps: int) -> float:

@@ -173,7 +173,8 @@ def contender(name: str, directory: Path, python: Path, threads: int) -> dict[st
     )
     if done.returncode:
         raise SystemExit(f"{name} failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    told = json.loads(done.stdout.strip().splitlines()[-1])
+    return {name: told[name] for name in ("curve", "peak_memory_mb")}
 
 
 def main() -> None:
