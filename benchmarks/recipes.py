@@ -52,13 +52,14 @@ class Cell:
 
 # Three passes over the rows for each student, in all stages together, and twelve for the BiLSTM of Tang, which is that much cheaper.
 # A rate by itself is not searched: pruning cuts the student before it trains.
+GENERAL = ("general_epochs=1", "general_length=64", "general_batch_size=32", "megabytes=2")
 CELLS = {
     "soft_targets": Cell(("epochs=3",)),
     "pkd": Cell(("epochs=3",)),
     "tinybert": Cell(
         ("copies=1", "intermediate_epochs=0.75", "epochs=0.75"), THIN, whole=True, float32=True, general_student=True
     ),
-    "distilbert": Cell(("epochs=3", "distil_finetuning=true")),
+    "distilbert": Cell((*GENERAL, "kl_on=masked", "epochs=3", "distil_finetuning=true"), general=True),
     "mobilebert": Cell(("schedule=auxiliary", "epochs=3"), SMALL, whole=True),
     "bilstm": Cell(("epochs=4", "copies=2"), SMALL),
     "xtremedistil": Cell(("epochs=0.5",), SMALL),
@@ -66,7 +67,7 @@ CELLS = {
     "head_pruning": Cell(("epochs=1", "soft_weight=0.5"), (1e-4,)),
     "neuron_pruning": Cell(("epochs=3",), (1e-4,)),
     "dualtrain_sharedproj": Cell(
-        ("general_epochs=1", "general_length=64", "general_batch_size=32", "megabytes=2", "epochs=3"),
+        (*GENERAL, "epochs=3"),
         (3e-4,),
         general=True,
     ),
