@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tfdistill import finetune, tasks
 from tfdistill.data import glue
 from tfdistill.errors import UserError
 from tfdistill.recipe import parse_settings
@@ -22,12 +23,32 @@ def test_published_settings_come_before_ones_own(capsys):
     assert data_and_settings(None, "DIR", ["epochs=1"], tinybert) == ("DIR", ["epochs=1"])
 
 
-@pytest.mark.parametrize("recipe", names())
+@pytest.mark.parametrize("recipe", ["finetune", *names()])
 def test_all_published_settings_are_settings(recipe):
-    module = find(recipe)
+    module = finetune if recipe == "finetune" else find(recipe)
     for task, settings in getattr(module, "TASKS", {}).items():
         assert task in glue.TASKS
         parse_settings(module.Settings, settings)
+
+
+@pytest.mark.parametrize("task", glue.TASKS)
+def test_a_teacher_is_finetuned_as_bert_was(task):
+    _, settings = data_and_settings(f"glue/{task}", None, [], finetune)
+    chosen = parse_settings(finetune.Settings, settings)
+    assert (chosen.batch_size, chosen.epochs, chosen.learning_rate, chosen.max_length) == (32, 3, 3e-5, 128)
+
+
+def test_the_commands_pass_their_recipe(tfdistill, monkeypatch):
+    asked = []
+
+    def remember(task, data, settings, recipe=None):
+        asked.append(recipe)
+        raise UserError("stopped here")
+
+    monkeypatch.setattr(tasks, "data_and_settings", remember)
+    assert tfdistill("finetune", "hf:X", "--task", "glue/mrpc", "--out", "OUT")[0] == 2
+    assert tfdistill("train", "tinybert", "--teacher", "X", "--task", "glue/mrpc", "--out", "OUT")[0] == 2
+    assert asked == [finetune, find("tinybert")]
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def finetune(
     from tfdistill.strategy import training_on
     from tfdistill.tasks import data_and_settings
 
-    data, settings = data_and_settings(task, data, settings or [])
+    data, settings = data_and_settings(task, data, settings or [], module)
     chosen = parse_settings(module.Settings, settings)
     execution = make_execution(precision, jit, buckets, micro_batches)
     set_precision(precision)
