@@ -107,9 +107,53 @@ def test_a_damaged_one_is_skipped_for_the_one_before(tmp_path, capsys, damage):
     assert not capsys.readouterr().err
 
 
-def test_those_of_another_run_are_not_read(tmp_path):
+def test_those_of_another_run_are_not_read_and_stay(tmp_path, capsys):
     written(tmp_path, 2)
     assert Checkpoints(tmp_path / "resume", "another").read() is None
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" ")[2] for line in lines] == [
+        "is of another run or version, put aside as 000002.aside; going on from the checkpoint before it",
+        "is of another run or version, put aside as 000001.aside; starting from the beginning",
+    ]
+    assert (tmp_path / "resume" / "000002.aside" / "state.json").is_file()
+
+
+def test_of_those_put_aside_the_last_stay_and_make_room(tmp_path, monkeypatch):
+    for _ in range(3):
+        store = written(tmp_path, 1)
+        for path in (tmp_path / "resume").glob("0*[0-9]"):
+            cut(path)
+        assert store.read() is None
+    names = sorted(path.name for path in (tmp_path / "resume").iterdir())
+    assert names == ["000002.aside", "000003.aside"]
+    real = checkpoint.save_file
+
+    def save_file(arrays, path):
+        if list((tmp_path / "resume").glob("*.aside")):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        real(arrays, path)
+
+    monkeypatch.setattr(checkpoint, "save_file", save_file)
+    assert store.write({"step": 9}, {}, "step 9")
+    assert [path.name for path in (tmp_path / "resume").iterdir()] == ["000001"]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE])
+@pytest.mark.parametrize("place", ["sha256", "load_file", "iterdir"])
+def test_what_cannot_be_read_just_now_is_left_alone(tmp_path, capsys, monkeypatch, number, place):
+    written(tmp_path, 2)
+    before = sorted((tmp_path / "resume").rglob("*"))
+
+    def broken(*_):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path if place == "iterdir" else checkpoint, place, broken)
+        with pytest.raises(UserError, match=rf"cannot read .*{os.strerror(number)}.*nothing was deleted") as told:
+            Checkpoints(tmp_path / "resume", "identity").read()
+    assert "\n" not in str(told.value) and not capsys.readouterr().err
+    assert sorted((tmp_path / "resume").rglob("*")) == before
+    assert Checkpoints(tmp_path / "resume", "identity").read()[0]["step"] == 2
 
 
 def test_a_full_disk_is_said_once_and_the_older_ones_make_room(tmp_path, capsys, monkeypatch):

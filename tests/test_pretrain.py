@@ -318,7 +318,8 @@ def test_a_damaged_checkpoint_is_skipped_and_an_old_one_is_said(
     newest.write_bytes(newest.read_bytes()[:-1])
     run()
     told = capsys.readouterr().err
-    assert "is damaged (arrays.safetensors has another checksum); going on from the checkpoint before it" in told
+    aside = "put aside as 000003.aside; going on from the checkpoint before it"
+    assert f"is damaged (arrays.safetensors has another checksum), {aside}" in told
     assert "going on from step 2" in told
 
     said = json.loads((out / "run.json").read_text())

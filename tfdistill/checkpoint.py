@@ -2,7 +2,8 @@
 
 `RUN/resume/000012` holds arrays.safetensors and state.json, which has its own checksum and that of the arrays. A checkpoint
 is written to a temporary name, flushed and renamed, under a new number each time, so that no clock matters and the one before stays
-whole until the new one is. Nothing is unpickled.
+whole until the new one is. A damaged one is renamed to `000012.aside`, where it stays until the run is done; one that cannot be read
+just now, as of a file server that is away, ends the run and stays as it is. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,17 @@ from tfdistill.progress import say
 
 FORMAT = 1
 LOCK = ".lock"
-_STATE, _ARRAYS = "state.json", "arrays.safetensors"
+_STATE, _ARRAYS, _ASIDE = "state.json", "arrays.safetensors", ".aside"
+# Of a file that is not there or is none; all other errors of the system say nothing about what is in the file.
+_MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 # What atomic writing leaves in a run directory when the process is killed in the middle of it.
 _LEFT_OVER = re.compile(r"\.(run\.json|log\.jsonl|checkpoint|student[^.]*|\d{6})\..+")
 
 Arrays = dict[str, np.ndarray]
 
 
-class _Damaged(Exception):
-    """A checkpoint that cannot be read; says why."""
+class _Unusable(Exception):
+    """A checkpoint that will never be of use to this run; says why."""
 
 
 class Checkpoints:
@@ -47,7 +50,7 @@ class Checkpoints:
         directory: where they are; made by the first `write`.
         identity: of the recipe; a checkpoint of another one is not read.
         seconds: `due` after so many seconds without one; 0 after every step.
-        keep: how many stay.
+        keep: how many stay, and of those put aside as many.
         read_only: for a worker beside the one that writes.
     """
 
@@ -83,9 +86,10 @@ class Checkpoints:
             try:
                 self._write(state, arrays, said)
             except UserError:
-                if len(self._numbers()) < 2:
+                old = [*map(self._aside, self._numbers(_ASIDE)), *map(self._path, self._numbers()[:-1])]
+                if not old:
                     raise
-                self._remove(self._numbers()[:-1])
+                self._remove(old)
                 self._write(state, arrays, said)
         except UserError as error:
             if not self._failed:
@@ -97,18 +101,26 @@ class Checkpoints:
             say(f"checkpoints are written again ({said})")
         self._failed, self._since, self.last = False, time.monotonic(), said
         self._took = self._since - begun
-        self._remove(self._numbers()[: -self.keep])
+        with suppress(UserError):  # what cannot be removed does no harm
+            self._remove(map(self._path, self._numbers()[: -self.keep]))
         return True
 
     def read(self) -> tuple[dict[str, Any], Arrays] | None:
-        """State and arrays of the newest whole one, or None. One line for each damaged one, which is removed."""
-        for number in reversed(self._numbers()):
+        """State and arrays of the newest whole one, or None. One line for each that is damaged or of another run, which is put aside.
+
+        Raises UserError where one cannot be read for another reason; it stays as it is.
+        """
+        numbers = self._numbers()
+        while numbers:
+            number = numbers.pop()
             path = self._path(number)
             try:
                 state, arrays = self._read(path)
-            except _Damaged as why:
-                say(f"{path} is damaged ({why}); going on from the checkpoint before it")
-                self._remove([number])
+            except _Unusable as why:
+                put = self._put_aside(number)
+                kept = f", put aside as {put.name}" if put else ""
+                then = "going on from the checkpoint before it" if numbers else "starting from the beginning"
+                say(f"{path} {why}{kept}; {then}")
                 continue
             self.last, self.taken_up = state["said"], [*state["taken_up"], state["said"]]
             return state, arrays
@@ -117,13 +129,20 @@ class Checkpoints:
     def _path(self, number: int) -> Path:
         return self.directory / f"{number:06d}"
 
-    def _numbers(self) -> list[int]:
-        if not self.directory.is_dir():
-            return []
-        return sorted(int(path.name) for path in self.directory.iterdir() if path.name.isdecimal())
+    def _aside(self, number: int) -> Path:
+        return self.directory / f"{number:06d}{_ASIDE}"
+
+    def _numbers(self, ending: str = "") -> list[int]:
+        """Those that are there, in order; with `ending` those put aside. Raises UserError where the directory cannot be read."""
+        try:
+            names = [path.name for path in self.directory.iterdir()] if self.directory.is_dir() else []
+        except OSError as error:
+            raise _unreadable(self.directory, error) from error
+        stems = [name.removesuffix(ending) for name in names if name.endswith(ending)]
+        return sorted(int(stem) for stem in stems if stem.isdecimal())
 
     def _write(self, state: Mapping[str, Any], arrays: Arrays, said: str) -> None:
-        path = self._path(max(self._numbers(), default=0) + 1)
+        path = self._path(max([*self._numbers(), *self._numbers(_ASIDE)], default=0) + 1)
         with atomic_directory(path) as temporary:
             try:
                 save_file(arrays, temporary / _ARRAYS)
@@ -145,25 +164,49 @@ class Checkpoints:
         try:
             seal, _, content = (path / _STATE).read_text("utf-8").partition("\n")
             if seal != _digest(content.removesuffix("\n")):
-                raise _Damaged(f"{_STATE} has another checksum")
+                raise _Unusable(f"is damaged ({_STATE} has another checksum)")
             state = json.loads(content)
             if state["format"] != FORMAT or state["identity"] != self.identity:
-                raise _Damaged("it is of another run or version")
+                raise _Unusable("is of another run or version")
             if sha256(path / _ARRAYS) != state["arrays"]:
-                raise _Damaged(f"{_ARRAYS} has another checksum")
+                raise _Unusable(f"is damaged ({_ARRAYS} has another checksum)")
+        except (*_MISSING, ValueError, KeyError, TypeError) as error:
+            raise _Unusable(f"is damaged ({error})") from error
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        try:
             return state, load_file(path / _ARRAYS)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise _Damaged(str(error)) from error
+        except (OSError, SafetensorError) as error:  # of bytes that are the right ones
+            raise _unreadable(path, error) from error
 
-    def _remove(self, numbers: Sequence[int]) -> None:
-        for number in () if self.read_only else numbers:
-            gone = self.directory / f".{number:06d}.gone"
+    def _put_aside(self, number: int) -> Path | None:
+        """Rename it, so that nothing is lost that could be mended; the oldest put aside go. None where that is not possible."""
+        if self.read_only:
+            return None
+        try:
+            os.replace(self._path(number), self._aside(number))
+            self._remove(map(self._aside, self._numbers(_ASIDE)[: -self.keep]))
+        except (OSError, UserError):
+            return None  # it is looked at again the next time
+        return self._aside(number)
+
+    def _remove(self, paths: Iterable[Path]) -> None:
+        for path in () if self.read_only else paths:
+            gone = self.directory / f".{path.name}.gone"
             try:
                 # Renamed first: killed in between, half a checkpoint would look like a damaged one.
-                os.replace(self._path(number), gone)
+                os.replace(path, gone)
             except OSError:
                 continue  # what cannot be removed does no harm
             shutil.rmtree(gone, ignore_errors=True)
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    why = getattr(error, "strerror", None) or error
+    return UserError(
+        f"cannot read {path}: {why}; expected a checkpoint that can be read, nothing was deleted: run the same command again when it "
+        "can, or --force to start anew"
+    )
 
 
 def _digest(content: str) -> str:
