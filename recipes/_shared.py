@@ -173,23 +173,30 @@ def plain_text(
 
 
 def masked_word_augmentation(
-    source: str, teacher: TextModel, copies: int, *, p: float = 0.4, k: int = 15, glove: str | None = None
+    source: str,
+    teacher: TextModel,
+    copies: int,
+    *,
+    p: float = 0.4,
+    k: int = 15,
+    glove: str | None = None,
+    minutes: float = 3.0,
 ) -> Callable[[Split, int], Split]:
     """TinyBERT's augmentation by a masked LM and GloVe vectors: of the file `glove`, or those of the package.
 
-    `source` is the masked LM's directory, or "teacher" for one that is trained on the texts on top of the teacher's encoder.
-    `p` and `k` as in `tfdistill.data.mlm_augment`. Raises UserError for a directory without such a head, or no such file.
+    `source` is the masked LM's directory, or "teacher" for the one that `tfdistill.fill_mask.masked_lm_for` finds in the teacher's
+    directory or in that which it was made of; where there is none, it trains one on the texts for `minutes`. `p` and `k` as in
+    `tfdistill.data.mlm_augment`. Raises UserError for a directory without such a head, or no such file.
     """
     from tfdistill.data.glove import load_glove
     from tfdistill.data.mlm_augment import Finder, tinybert_split
-    from tfdistill.fill_mask import finder, load_masked_lm
-    from tfdistill.task_masked_lm import masked_lm_of_task
+    from tfdistill.fill_mask import finder, load_masked_lm, masked_lm_for
 
     if glove is not None and not Path(glove).expanduser().is_file():
         raise UserError(f"no file at glove={glove}; expected a GloVe text file, a word and its numbers on each line")
     model = None if source == TEACHER else load_masked_lm(source)
 
     def find(split: Split) -> Finder:
-        return finder(model or load_masked_lm(masked_lm_of_task(teacher, split)), load_glove(glove), k=k)
+        return finder(model or load_masked_lm(masked_lm_for(teacher, split, minutes=minutes)), load_glove(glove), k=k)
 
     return tinybert_split(copies, find, p)

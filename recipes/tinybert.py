@@ -10,14 +10,15 @@ padding changes nothing (the authors average over padding too). W is linear and 
 for all, "identity" none. Of the published settings these depend on the task (`--task` sets them): intermediate_epochs 10 for
 MNLI, QQP, QNLI and 50 for CoLA; copies 30 for CoLA, MRPC, RTE and 10 for MNLI, QQP; STS-B has copies 0; the learning_rate is the
 best of {1e-5, 2e-5, 3e-5} on dev. `mlm` makes the paper's augmented texts: words exchanged for what a masked LM puts in their
-place, or for neighbours in GloVe (the authors': 840B with 300 numbers, a file that `glove` takes). Without it words are masked
-and n-grams kept.
+place, or for neighbours in GloVe (the authors': 840B with 300 numbers, a file that `glove` takes). `--task` sets mlm=teacher: the head
+of the directory that the teacher was fine-tuned from (hf:BERT, as in the paper), or one trained on the task's texts where that has
+none. Without `mlm`, the default on any other data, words are masked and n-grams kept.
 
 Idea:      embeddings, attention, hidden states and predictions, in two stages, on augmented data
 Command:   tfdistill finetune hf:BERT --task glue/mrpc --out TEACHER
            tfdistill train tinybert --teacher TEACHER --task glue/mrpc --out GENERAL --set general_only=true --set text=WIKIPEDIA
                --set general_teacher=hf:BERT
-           tfdistill train tinybert --teacher TEACHER --task glue/mrpc --out RUN --set student=hf:GENERAL/student --set mlm=hf:BERT
+           tfdistill train tinybert --teacher TEACHER --task glue/mrpc --out RUN --set student=hf:GENERAL/student
 Published: test, 4×312: MNLI 82.5/81.8, QQP 71.3, QNLI 87.7, SST-2 92.6, CoLA 44.1, STS-B 80.4, MRPC 86.4, RTE 66.6, mean 77.0
            6×768: 84.6/83.2, 71.6, 90.4, 93.1, 51.1, 83.7, 87.3, 70.0, mean 79.4 (BERT-base 79.5)
 Cost:      one teacher forward in each step of the intermediate stage; 20 epochs over 21 times the data is most of it.
@@ -39,6 +40,7 @@ from tfdistill.models.text import TextModel
 from tfdistill.recipe import Recipe, cross_entropy_term
 from tfdistill.recipes._shared import (
     STUDENT,
+    TEACHER,
     GeneralSettings,
     general_stages_only,
     layer_pairs,
@@ -51,13 +53,15 @@ from tfdistill.stages import Stage
 
 # Copies are those of the authors' code, which says them for each task.
 TASKS = {
-    "cola": ("intermediate_epochs=50", "copies=30"),
-    "mnli": ("intermediate_epochs=10", "copies=10"),
-    "mrpc": ("copies=30",),
-    "qnli": ("intermediate_epochs=10",),
-    "qqp": ("intermediate_epochs=10", "copies=10"),
-    "rte": ("copies=30",),
+    "cola": ("intermediate_epochs=50", "copies=30", "mlm=teacher"),
+    "mnli": ("intermediate_epochs=10", "copies=10", "mlm=teacher"),
+    "mrpc": ("copies=30", "mlm=teacher"),
+    "qnli": ("intermediate_epochs=10", "mlm=teacher"),
+    "qqp": ("intermediate_epochs=10", "copies=10", "mlm=teacher"),
+    "rte": ("copies=30", "mlm=teacher"),
+    "sst2": ("mlm=teacher",),
     "stsb": ("copies=0",),
+    "wnli": ("mlm=teacher",),
 }
 
 
@@ -78,9 +82,10 @@ class Settings(GeneralSettings):
     copies: int = Field(20, ge=0, description="augmented copies of each training text")
     mlm: str | None = Field(
         None,
-        description="masked LM for the augmentation of the paper: hf:DIR, or teacher, to train one on the task's texts for three "
-        "minutes; without it: masks and n-grams",
+        description="masked LM for the augmentation of the paper: hf:DIR, or teacher: the teacher's own or that of the model it was "
+        "made of, else one trained on the task's texts; without it: masks and n-grams",
     )
+    mlm_minutes: float = Field(3.0, gt=0, description="how long mlm=teacher trains a masked LM where there is none")
     p_replace: float = Field(0.4, ge=0, le=1, description="p_t, share of words exchanged in augmented texts, with mlm")
     candidates: int = Field(15, ge=1, description="K, words that each of them is chosen from")
     glove: str | None = Field(
@@ -90,8 +95,12 @@ class Settings(GeneralSettings):
 
     @model_validator(mode="after")
     def _what_is_set_is_read(self) -> Self:
-        self.only_with(self.copies > 0, "copies above 0", "mlm")
-        self.only_with(self.mlm is not None, "mlm=hf:DIR or mlm=teacher", "p_replace", "candidates", "glove")
+        copied = self.copies > 0
+        if self.mlm != TEACHER:  # that one comes with --task, to which copies=0 may be added
+            self.only_with(copied, "copies above 0", "mlm")
+        reads = "copies above 0 and mlm=hf:DIR or mlm=teacher"
+        self.only_with(copied and self.mlm is not None, reads, "p_replace", "candidates", "glove")
+        self.only_with(copied and self.mlm == TEACHER, "copies above 0 and mlm=teacher", "mlm_minutes")
         self.only_with(self.intermediate_epochs > 0, "intermediate_epochs above 0", "intermediate_learning_rate")
         return self
 
@@ -159,5 +168,11 @@ def augmentation(settings: Settings, teacher: TextModel) -> Callable[[Split, int
     if settings.mlm is None:
         return augment_split(settings.copies)
     return masked_word_augmentation(
-        settings.mlm, teacher, settings.copies, p=settings.p_replace, k=settings.candidates, glove=settings.glove
+        settings.mlm,
+        teacher,
+        settings.copies,
+        p=settings.p_replace,
+        k=settings.candidates,
+        glove=settings.glove,
+        minutes=settings.mlm_minutes,
     )

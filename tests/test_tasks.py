@@ -15,11 +15,11 @@ from tfdistill.tasks import data_and_settings
 def test_published_settings_come_before_ones_own(capsys):
     tinybert = find("tinybert")
     data, settings = data_and_settings("glue/cola", None, ["copies=2"], tinybert)
-    assert (data, settings) == ("tfds:glue/cola", ["intermediate_epochs=50", "copies=30", "copies=2"])
+    assert (data, settings) == ("tfds:glue/cola", ["intermediate_epochs=50", "copies=30", "mlm=teacher", "copies=2"])
     chosen = parse_settings(tinybert.Settings, settings)
-    assert (chosen.intermediate_epochs, chosen.copies) == (50, 2)
-    assert "published settings for glue/cola: intermediate_epochs=50, copies=30" in capsys.readouterr().err
-    assert data_and_settings("glue/sst2", "glue:sst2:DIR", [], tinybert) == ("glue:sst2:DIR", [])
+    assert (chosen.intermediate_epochs, chosen.copies, chosen.mlm) == (50, 2, "teacher")
+    assert "published settings for glue/cola: intermediate_epochs=50, copies=30, mlm=teacher" in capsys.readouterr().err
+    assert data_and_settings("glue/sst2", "glue:sst2:DIR", [], find("pkd")) == ("glue:sst2:DIR", [])
     assert data_and_settings(None, "DIR", ["epochs=1"], tinybert) == ("DIR", ["epochs=1"])
 
 
@@ -29,6 +29,16 @@ def test_all_published_settings_are_settings(recipe):
     for task, settings in getattr(module, "TASKS", {}).items():
         assert task in glue.TASKS
         parse_settings(module.Settings, settings)
+
+
+@pytest.mark.parametrize("task", glue.TASKS)
+def test_tinyberts_augmentation_is_the_papers_on_all_of_glue_but_stsb(task):
+    module = find("tinybert")
+    for more, copies in (([], True), (["copies=0"], False)):
+        chosen = parse_settings(module.Settings, data_and_settings(f"glue/{task}", None, more, module)[1])
+        assert bool(chosen.copies) == (copies and task != "stsb")
+        assert (chosen.mlm == "teacher") == (task != "stsb")
+    assert module.Settings().mlm is None
 
 
 @pytest.mark.parametrize("task", glue.TASKS)

@@ -347,15 +347,16 @@ def tinybert_plan(
     Args:
         split: whose texts a masked LM is trained on where there is none.
         mlm: a directory with a masked-language-model head; or
-        teacher: one that may have such a head, else it is trained on top of its encoder for
-        minutes.
+        teacher: one that may have such a head, or was fine-tuned from one that has; else it is trained on top of its encoder for
+        `minutes`.
         glove: a GloVe text file, "none", or None for the package's.
         p: probability that a word is exchanged.
         k: candidates of each word.
     """
     from tfdistill.data.glove import load_glove
     from tfdistill.data.mlm_augment import augment_tinybert
-    from tfdistill.fill_mask import finder, load_masked_lm
+    from tfdistill.fill_mask import finder, load_masked_lm, masked_lm_for
+    from tfdistill.load import load
 
     if not 0 <= p <= 1 or k < 1:
         raise UserError(f"got p={p} and k={k}; expected a probability from 0 to 1 and at least one candidate")
@@ -363,7 +364,7 @@ def tinybert_plan(
         raise UserError(
             "--method tinybert needs a masked language model; give --mlm DIR, or --teacher DIR to train one on top of it"
         )
-    source = mlm or _own_or_trained(str(teacher), split, minutes, seed)
+    source = mlm or masked_lm_for(load(student_directory(str(teacher))), split, minutes=minutes, seed=seed)
     model = load_masked_lm(source)
     find = finder(model, None if glove == "none" else load_glove(glove), k=k)
     settings = {
@@ -377,17 +378,6 @@ def tinybert_plan(
         return augment_tinybert(part.texts, part.texts_b, find=find, copies=copies, seed=seed, p=p, first=first)
 
     return Plan("tinybert", copies, seed, make, settings, rows=256)
-
-
-def _own_or_trained(teacher: str, split: Split, minutes: float, seed: int) -> str:
-    """The teacher's directory if it has a masked LM, else that of one trained on top of it."""
-    from tfdistill.fill_mask import has_masked_lm
-    from tfdistill.load import load
-    from tfdistill.task_masked_lm import masked_lm_of_task
-
-    if has_masked_lm(teacher):
-        return teacher
-    return str(masked_lm_of_task(load(str(student_directory(teacher))), split, minutes=minutes, seed=seed))
 
 
 def _named(file: str) -> str:
@@ -429,7 +419,8 @@ def augment(
         str | None, typer.Option("--tagger", help="tang: a model of NLTK's perceptron tagger; else one is fetched")
     ] = None,
     teacher: Annotated[
-        str | None, typer.Option("--teacher", help="tinybert: a directory; its masked LM, or one trained on top of it")
+        str | None,
+        typer.Option("--teacher", help="tinybert: a directory; its masked LM, that of its origin, or one trained"),
     ] = None,
     mlm_minutes: Annotated[
         float,

@@ -11,11 +11,14 @@ from safetensors import safe_open
 
 from tfdistill.data.glove import GloVe
 from tfdistill.data.mlm_augment import Finder, MaskedLM
+from tfdistill.data.textdata import Split
 from tfdistill.errors import UserError
 from tfdistill.files import student_directory
-from tfdistill.load import load
+from tfdistill.load import load, recipe_of
 from tfdistill.models.names import head_names
 from tfdistill.models.text import TextModel
+from tfdistill.progress import say
+from tfdistill.task_masked_lm import MINUTES, masked_lm_of_task
 
 TASKS = ("masked_lm", "pretraining")
 
@@ -71,6 +74,30 @@ def has_masked_lm(source: str | os.PathLike) -> bool:
     """
     directory = student_directory(source)
     return directory.is_dir() and not _missing(load(directory, task="masked_lm"), directory)
+
+
+def masked_lm_for(teacher: TextModel, split: Split, *, minutes: float = MINUTES, seed: int = 1) -> Path:
+    """The directory of the masked LM that goes with a teacher: the teacher's own, if it has the head; else the one that
+    `tfdistill finetune` made it of, which is the pre-trained BERT of TinyBERT's paper; else one trained on the texts of `split`.
+
+    Raises UserError as `masked_lm_of_task`, and for a family that has no such head.
+    """
+    own = getattr(teacher, "loaded_from", None)
+    if own is not None:
+        if has_masked_lm(own):
+            return student_directory(own)
+        before = recipe_of(own).get("settings", {}).get("model")
+        if before is not None and _is_there(before) and has_masked_lm(before):
+            say(f"the texts are augmented by {before}, of which the teacher was made")
+            return student_directory(before)
+    return masked_lm_of_task(teacher, split, minutes=minutes, seed=seed)
+
+
+def _is_there(source: str) -> bool:
+    """Whether what a run of former days names is still a model's directory."""
+    return all(
+        (student_directory(source) / name).is_file() for name in ("config.json", "model.safetensors", "vocab.txt")
+    )
 
 
 def _missing(model: TextModel, directory: Path) -> list[str]:

@@ -14,15 +14,16 @@ import pytest
 import tensorflow as tf
 from tiny_recipes import NAMES, bottleneck_teacher, data, make, split, teacher, write_text
 
-from tfdistill import losses, pretrain, task_masked_lm
+from tfdistill import fill_mask, losses, pretrain, task_masked_lm
 from tfdistill.data.textdata import Split
 from tfdistill.errors import UserError
 from tfdistill.features import Features
-from tfdistill.load import save
+from tfdistill.load import load, save
 from tfdistill.match import PseudoLabels, Step
 from tfdistill.models import presets
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.distilbert import DistilBertConfig
+from tfdistill.models.hf import save_directory
 from tfdistill.models.presets import reduced_table, student_from_layers
 from tfdistill.models.pruned import PrunedBertConfig
 from tfdistill.models.text import TextModel
@@ -242,16 +243,35 @@ def test_tinybert_exchanges_words_for_those_of_a_masked_lm_and_glove(tmp_path, s
 def test_tinybert_trains_a_masked_lm_on_the_texts_where_the_teacher_has_none(tmp_path, shallow, monkeypatch):
     monkeypatch.setenv("TFDISTILL_CACHE", str(tmp_path / "cache"))
     (tmp_path / "vectors.txt").write_text("b 1 0\n", "utf-8")
-    recipe = make("tinybert", data(), ["mlm=teacher", f"glove={tmp_path / 'vectors.txt'}", "copies=2"], shallow)
+    options = ["mlm=teacher", "mlm_minutes=0.02", f"glove={tmp_path / 'vectors.txt'}", "copies=2"]
+    recipe = make("tinybert", data(), options, shallow)
     train_texts = data(64).splits["train"]
     before = shallow.encoder.embedding.embeddings.numpy()
     with monkeypatch.context() as patch:
-        patch.setattr(task_masked_lm.masked_lm_of_task, "__kwdefaults__", {"minutes": 0.02, "seed": 1})
         made = recipe.augment(train_texts, 3)
         assert len(made) > 30 and set(made.texts) - set(train_texts.texts)
         patch.setattr(task_masked_lm, "pretrain", None)  # the second time it is there
         assert recipe.augment(train_texts, 3).texts == made.texts
     np.testing.assert_array_equal(before, shallow.encoder.embedding.embeddings.numpy())
+
+
+def test_tinybert_takes_the_masked_lm_that_the_teacher_has_or_was_made_of(tmp_path, shallow, monkeypatch, capsys):
+    """As `finetune` leaves it: the student directory says of which model it was made."""
+    monkeypatch.setattr(fill_mask, "masked_lm_of_task", lambda *_, **__: "trained")
+    save(teacher(head="masked_lm", layers=2), tmp_path / "pretrained")
+    made_of = {"recipe": "finetune", "settings": {"model": f"hf:{tmp_path / 'pretrained'}"}}
+    save_directory(shallow, tmp_path / "teacher", recipe=made_of)
+    texts = data().splits["train"]
+    asked = load(tmp_path / "pretrained", task="classification", num_outputs=2)
+    assert fill_mask.masked_lm_for(asked, texts) == tmp_path / "pretrained"
+    asked = load(tmp_path / "teacher")
+    assert fill_mask.masked_lm_for(asked, texts) == tmp_path / "pretrained"
+    assert "of which the teacher was made" in capsys.readouterr().err
+    made = make("tinybert", data(), ["mlm=teacher", "copies=1", "p_replace=1"], asked)
+    assert made.augment(Split(["b c d e"], None, np.array([1])), 3).texts  # and the recipe asks for it
+    (tmp_path / "pretrained").rename(tmp_path / "elsewhere")
+    assert fill_mask.masked_lm_for(asked, texts) == "trained"
+    assert fill_mask.masked_lm_for(shallow, texts) == "trained"
 
 
 # --- MobileBERT -----------------------------------------------------------------------------------------------------

@@ -65,7 +65,8 @@ def load_directory(
     label_names: Sequence[str] | None = None,
     lower_case: bool | None = None,
 ) -> TextModel:
-    """Read a Hugging Face BERT, DistilBERT or MobileBERT directory, or a student directory. The tokenizer: `model.tokenizer`.
+    """Read a Hugging Face BERT, DistilBERT or MobileBERT directory, or a student directory. The tokenizer: `model.tokenizer`; the
+    directory: `model.loaded_from`.
 
     Args:
         directory: holds config.json, model.safetensors and vocab.txt.
@@ -112,7 +113,7 @@ def load_directory(
         _fill(iter(poolers), tensors, directory, prefix)
     if same_head:
         _fill(head_names(model), tensors, directory, prefix)
-    model.tokenizer = tokenizer
+    model.tokenizer, model.loaded_from = tokenizer, str(directory)
     if (directory / RANGES).is_file():
         model.learned_ranges = _read_ranges(directory / RANGES)
     return model
