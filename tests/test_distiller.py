@@ -7,6 +7,7 @@ import tensorflow as tf
 from helpers import inputs, mirrored, tiny_bert
 
 from tfdistill import losses, mapping
+from tfdistill.batch import split_rows
 from tfdistill.distiller import Distiller
 from tfdistill.errors import DivergedError, UserError
 from tfdistill.match import HardLabels, Match
@@ -133,6 +134,27 @@ def test_micro_batches_give_the_whole_batchs_step(parts):
         np.testing.assert_allclose(a, b, atol=1e-5)
     for name, values in one.items():
         np.testing.assert_allclose(values, two[name], atol=1e-5, err_msg=name)
+
+
+def test_counting_the_parts_keeps_no_forward_pass():
+    """What the loss is divided by follows from masks and numbers of rows; no product is among what it is made of."""
+    distiller = make(micro_batches=2)
+
+    @tf.function(
+        input_signature=[{key: tf.TensorSpec((None, None), tf.int32) for key in X}, tf.TensorSpec((None,), tf.int64)]
+    )
+    def counts(x, y):
+        return distiller._counts(split_rows((x, y), 2))
+
+    graph = counts.get_concrete_function().graph
+    seen, left = set(), [output.op for output in graph.outputs]
+    while left:
+        op = left.pop()
+        if op.name not in seen:
+            seen.add(op.name)
+            left += [value.op for value in op.inputs]
+    kinds = {graph.get_operation_by_name(name).type for name in seen}
+    assert "MatMul" in {op.type for op in graph.get_operations()} and not kinds & {"MatMul", "BatchMatMulV2"}
 
 
 def test_cached_features_and_a_live_teacher_go_together():

@@ -39,13 +39,20 @@ class StopOnDivergence(keras.callbacks.Callback):
             raise DivergedError(self.step, bad[0] if bad else "loss")
 
 
-def _sum_and_count(term: Term, step: Step, sample_weight: Any) -> tuple[Any, Any, Any]:
-    """(weighted sum, count, examples) of a term in this batch."""
+def _sum_and_count(term: Term, step: Step, rows: Any, sample_weight: Any) -> tuple[Any, Any]:
+    """(weighted sum, count) of a term in this batch of so many `rows`."""
     value = term(step)
-    sums, counts = value if isinstance(value, tuple) else (value, tf.ones_like(value))
+    if isinstance(value, tuple):
+        sums, counts = value
+    else:  # one value a row: their number is known without any of them, so without a forward pass
+        sums, counts = value, rows if value.shape.rank == 1 else tf.ones_like(value)
     if sample_weight is not None:
         sums = sums * tf.cast(tf.reshape(sample_weight, [-1]), sums.dtype)
-    return tf.reduce_sum(sums), tf.reduce_sum(counts), tf.cast(tf.shape(sums)[0], tf.float32)
+    return tf.reduce_sum(sums), tf.reduce_sum(counts)
+
+
+def _rows(inputs: Any) -> Any:
+    return tf.cast(tf.shape(tf.nest.flatten(part(inputs, "student"))[0])[0], tf.float32)
 
 
 def _plus(one: Any, other: Any) -> Any:
@@ -222,17 +229,17 @@ class Distiller(keras.Model):
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
 
     def _loss(
-        self, step: Step, sample_weight: Any, counts: Sequence[Any] = (), first: bool = True
-    ) -> tuple[Any, Any, list[Any]]:
-        """(this replica's share of the global loss, examples, [value and weight of each term] for `_track_terms`); the shares sum up
-        to the loss.
+        self, step: Step, rows: Any, sample_weight: Any, counts: Sequence[Any] = (), first: bool = True
+    ) -> tuple[Any, list[Any]]:
+        """(this replica's share of the global loss, [value and weight of each term] for `_track_terms`); the shares sum up to the
+        loss.
 
         Args:
             counts: what the sum of each term is divided by; by default its count in this batch, over all replicas.
             first: whether this is the first part of a batch, with which terms on parameters and regularisation count.
         """
         replicas = self.distribute_strategy.num_replicas_in_sync
-        total, examples = tf.constant(0.0), tf.constant(0.0)
+        total = tf.constant(0.0)
         weights = [*tf.unstack(tf.convert_to_tensor(self._term_weights.value))[: len(self._matches.value)], 1.0]
         told: list[Any] = []
         for number, (term, weight) in enumerate(zip(self.terms, weights, strict=False)):
@@ -242,13 +249,13 @@ class Distiller(keras.Model):
                     total += weight * value / replicas
                 told.append((value, 1.0) if first else None)
                 continue
-            local_sum, local_count, examples = _sum_and_count(term, step, sample_weight)
+            local_sum, local_count = _sum_and_count(term, step, rows, sample_weight)
             whole = counts[number] if counts else self._over_replicas(local_count)
             total += weight * local_sum / tf.maximum(whole, 1.0)
             told.append((local_sum / tf.maximum(local_count, 1.0), local_count))
         if self.student.losses and first:
             total += tf.add_n([tf.cast(loss, tf.float32) for loss in self.student.losses]) / replicas
-        return total, examples, told
+        return total, told
 
     def _track_terms(self, told: Sequence[Any]) -> None:
         trackers = [*self._trackers, *([self._compile_tracker] if self._compiled_term is not None else [])]
@@ -282,15 +289,16 @@ class Distiller(keras.Model):
         return self._told({**logs, "loss": self._loss_tracker.result()})
 
     def _backward(self, data: Any, counts: Sequence[Any], first: bool) -> tuple[Any, ...]:
-        """(gradients, loss, examples, what terms are tracked with, the student's logits where metrics want them) of one part of a
-        batch. Changes nothing but the state of dropout, so that XLA can compile it beside other devices."""
+        """(gradients, loss, number of rows, what terms are tracked with, the student's logits where metrics want them) of one part of
+        a batch. Changes nothing but the state of dropout, so that XLA can compile it beside other devices."""
         inputs, labels, sample_weight = unpack(data)
         with tf.GradientTape() as tape:
             step = self._forward(inputs, labels, training=True)
-            loss, examples, told = self._loss(step, sample_weight, counts, first)
+            rows = _rows(inputs)
+            loss, told = self._loss(step, rows, sample_weight, counts, first)
             scaled = self.optimizer.scale_loss(loss)
         logits = None if self._compile_metrics is None else step.student.logits
-        return tape.gradient(scaled, self.trainable_variables), loss, examples, told, logits
+        return tape.gradient(scaled, self.trainable_variables), loss, rows, told, logits
 
     def _told(self, logs: dict[str, Any]) -> dict[str, Any]:
         # Between workers Keras averages what a step returns over its first axis, which a scalar has not.
@@ -300,9 +308,12 @@ class Distiller(keras.Model):
 
     def _counts(self, parts: Sequence[Any]) -> list[Any]:
         """The count of each term over all parts and replicas. Only counts are asked for, so no forward pass stays in the graph."""
-        steps = [(self._forward(*unpack(each)[:2], training=False), unpack(each)[2]) for each in parts]
+        steps = [
+            (self._forward(inputs, labels, training=False), _rows(inputs), weight)
+            for inputs, labels, weight in map(unpack, parts)
+        ]
         return [
-            self._over_replicas(tf.add_n([_sum_and_count(term, step, weight)[1] for step, weight in steps]))
+            self._over_replicas(tf.add_n([_sum_and_count(term, *step)[1] for step in steps]))
             if not getattr(term, "on_parameters", False)
             else tf.constant(1.0)
             for term in self.terms
@@ -323,7 +334,7 @@ class Distiller(keras.Model):
                 if getattr(term, "on_parameters", False):
                     weighted[term.name] = weight * term(step)
                 else:
-                    local_sum, local_count, _ = _sum_and_count(term, step, sample_weight)
+                    local_sum, local_count = _sum_and_count(term, step, _rows(inputs), sample_weight)
                     weighted[term.name] = weight * local_sum / tf.maximum(local_count, 1.0)
         norms = {}
         for name, loss in weighted.items():
@@ -334,9 +345,9 @@ class Distiller(keras.Model):
     def test_step(self, data: Any) -> dict[str, Any]:
         inputs, labels, sample_weight = unpack(data)
         step = self._forward(inputs, labels, training=False)
-        total, examples, told = self._loss(step, sample_weight)
+        total, told = self._loss(step, _rows(inputs), sample_weight)
         self._track_terms(told)
-        self._track(total, examples)
+        self._track(total, _rows(inputs))
         return self._told(self._logs(data, step.student.logits))
 
     def predict_step(self, data: Any) -> Any:
