@@ -63,6 +63,7 @@ TASKS = {
     "stsb": ("copies=0",),
     "wnli": ("mlm=teacher",),
 }
+OF_COPIES = ("mlm",)
 
 
 class Settings(GeneralSettings):
@@ -95,12 +96,9 @@ class Settings(GeneralSettings):
 
     @model_validator(mode="after")
     def _what_is_set_is_read(self) -> Self:
-        copied = self.copies > 0
-        if self.mlm != TEACHER:  # that one comes with --task, to which copies=0 may be added
-            self.only_with(copied, "copies above 0", "mlm")
-        reads = "copies above 0 and mlm=hf:DIR or mlm=teacher"
-        self.only_with(copied and self.mlm is not None, reads, "p_replace", "candidates", "glove")
-        self.only_with(copied and self.mlm == TEACHER, "copies above 0 and mlm=teacher", "mlm_minutes")
+        self.only_with(self.copies > 0, "copies above 0", *OF_COPIES)
+        self.only_with(self.mlm is not None, "mlm=hf:DIR or mlm=teacher", "p_replace", "candidates", "glove")
+        self.only_with(self.mlm == TEACHER, "mlm=teacher", "mlm_minutes")
         self.only_with(self.intermediate_epochs > 0, "intermediate_epochs above 0", "intermediate_learning_rate")
         return self
 

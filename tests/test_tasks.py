@@ -37,8 +37,19 @@ def test_tinyberts_augmentation_is_the_papers_on_all_of_glue_but_stsb(task):
     for more, copies in (([], True), (["copies=0"], False)):
         chosen = parse_settings(module.Settings, data_and_settings(f"glue/{task}", None, more, module)[1])
         assert bool(chosen.copies) == (copies and task != "stsb")
-        assert (chosen.mlm == "teacher") == (task != "stsb")
+        assert (chosen.mlm == "teacher") == bool(chosen.copies)
     assert module.Settings().mlm is None
+
+
+@pytest.mark.parametrize("task", glue.TASKS)
+def test_a_bilstm_is_trained_as_in_its_paper(task):
+    module = find("bilstm")
+    chosen = parse_settings(module.Settings, data_and_settings(f"glue/{task}", None, [], module)[1])
+    assert (chosen.epochs, chosen.optimizer, chosen.learning_rate, chosen.p_pos) == (30, "adadelta", 1.0, 0.1)
+    assert (chosen.batch_size, chosen.dropout, chosen.lstm_size, chosen.dense_size) == (50, 0.1, 150, 200)
+    assert "copies" not in chosen.model_fields_set  # 10 for pairs, else 20
+    chosen = parse_settings(module.Settings, data_and_settings(f"glue/{task}", None, ["copies=0"], module)[1])
+    assert (chosen.copies, chosen.epochs, chosen.p_pos) == (0, 30, 0.0)
 
 
 @pytest.mark.parametrize("task", glue.TASKS)

@@ -16,6 +16,7 @@ def data_and_settings(
 ) -> tuple[str, list[str]]:
     """(what `--data` names, `key=value` settings): those of the recipe's `TASKS` for this task, and then the given ones.
 
+    With copies=0 among the given ones the published ones that `OF_COPIES` names, which nothing would read, are left out.
     Without `data` it is the task in TensorFlow Datasets. Raises UserError for a task that GLUE has not, or if neither is given.
     """
     if task is None:
@@ -27,6 +28,8 @@ def data_and_settings(
         near = nearest(name or task, glue.TASKS)
         raise UserError(f"--task {task} is unknown; expected glue/ and one of {listing(glue.TASKS)}{near}")
     published = list(getattr(recipe, "TASKS", {}).get(name, ()))
+    if "copies=0" in settings:
+        published = [each for each in published if each.partition("=")[0] not in getattr(recipe, "OF_COPIES", ())]
     if published:
         say(f"published settings for {task}: {', '.join(published)} (--set changes them)")
     return data or f"tfds:{task}", [*published, *settings]

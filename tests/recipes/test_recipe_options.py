@@ -198,6 +198,16 @@ def test_bilstm_options(shallow):
     assert (stage.optimizer, stage.learning_rate, stage.warmup, stage.clip_norm) == ("adadelta", 1.0, 0.0, None)
 
 
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_bilstm_dense_layer_is_the_papers_or_the_open_versions(activation, shallow):
+    settings = [] if activation == "relu" else [f"dense_activation={activation}"]
+    student = make("bilstm", data(), settings, shallow).student
+    np.testing.assert_allclose(
+        student.encoder.dense.activation(tf.constant([-1.0, 2.0])), np.tanh([-1.0, 2.0]) if settings else [0.0, 2.0]
+    )
+    assert student.config.dense_act == activation
+
+
 def test_bilstm_makes_half_as_many_copies_of_pairs(shallow):
     module = find("bilstm")
     small = ["embedding_size=8", "lstm_size=4"]
