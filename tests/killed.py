@@ -195,6 +195,9 @@ def main(root: Path, kills: int, seed: int, stages: int) -> None:
         assert fresh(root, words(root, root / "fresh", stages)) == whole, "another process gives another student"
         print("a new interpreter: alike", flush=True)
     argv, cache = words(root, out, stages), root / "cache-changes"
+    assert wait(child(log, argv, cache, 1, f"{out.name}/run.json")) == -signal.SIGKILL
+    assert not (out / "run.json").exists() and any(path.name.startswith(".run.json") for path in out.iterdir())
+    print("killed at the very first write", flush=True)
     for stage in range(1, stages):
         assert wait(child(log, argv, cache, at_stage=stage)) == -signal.SIGKILL, stage
         newest = max((out / "resume").glob("[0-9]*"))

@@ -375,6 +375,25 @@ def test_another_recipe_is_refused_with_the_difference(half, change, options, to
     assert sorted(half.rglob("*")) == before
 
 
+def test_other_weights_of_teachers_or_another_config_are_another_run(tmp_path, monkeypatch):
+    def soft(weights, dropout=0.1) -> Recipe:
+        teacher = tiny(1)
+        settings = parse_settings(find("soft_targets").Settings, ["num_layers=1", f"dropout={dropout}"])
+        made = find("soft_targets").recipe(teacher, data(), settings)
+        return replace(made, other_teachers=(tiny(2),), teacher_weights=weights)
+
+    monkeypatch.setattr("tfdistill.run_directory.train", lambda *args, **options: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(soft((2.0, 1.0)), tmp_path / "run")
+    with pytest.raises(UserError, match=r"holds another run: teacher_weights\.0 is 1\.0, there 2\.0"):
+        run(soft(None), tmp_path / "run")
+    settings = "settings.dropout is 0.2, there 0.1"
+    with pytest.raises(UserError, match=rf"holds another run: {settings}; weights\.student is"):
+        run(soft((2.0, 1.0), 0.2), tmp_path / "run")
+    with pytest.raises(ZeroDivisionError):
+        run(soft((2.0, 1.0)), tmp_path / "run")
+
+
 def test_what_is_no_run_is_refused(tmp_path):
     recipe = make()
     with pytest.raises(UserError, match="holds no run to go on with"):
@@ -396,6 +415,32 @@ def test_what_is_no_run_is_refused(tmp_path):
 def test_two_processes_do_not_train_into_one_directory(half):
     with FileLock(half / ".lock"), pytest.raises(UserError, match="another process trains into"):
         run(make(), half, seed=1)
+
+
+def test_a_run_killed_at_its_first_write_begins_again(tmp_path, monkeypatch):
+    """The lock and a file that never got its name are no other run."""
+    out = tmp_path / "run"
+    out.mkdir()
+    for name in (".lock", ".run.json.a1b2c3d4"):
+        (out / name).touch()
+    seen = []
+    monkeypatch.setattr("tfdistill.run_directory.train", lambda *args, **options: seen.append(args) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(make(), out, seed=1)
+    assert seen and {path.name for path in out.iterdir()} == {"run.json"}
+    (out / "run.json").unlink()
+    (out / "thesis.docx").touch()
+    with pytest.raises(UserError, match="exists and is not empty"):
+        run(make(), out, seed=1)
+
+
+def test_run_json_is_the_last_that_goes(tmp_path, monkeypatch):
+    for name in ("run.json", "a", "z"):
+        (tmp_path / name).touch()
+    gone = []
+    monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: gone.append(path.name))
+    checkpoint.clear(tmp_path)
+    assert sorted(gone[:2]) == ["a", "z"] and gone[2:] == ["run.json"]
 
 
 def test_force_starts_anew(half, tmp_path, monkeypatch):

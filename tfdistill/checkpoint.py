@@ -273,9 +273,14 @@ def locked(directory: Path) -> Iterator[None]:
         lock.release()
 
 
+def is_left_over(name: str) -> bool:
+    """Whether a killed process was writing the file or directory of this name."""
+    return _LEFT_OVER.fullmatch(name) is not None
+
+
 def clear(directory: Path) -> None:
-    """Empty a run directory, all but its lock."""
-    for path in directory.iterdir():
+    """Empty a run directory, all but its lock. run.json, which says that it is one, goes last."""
+    for path in sorted(directory.iterdir(), key=lambda path: path.name == "run.json"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         elif path.name != LOCK:
@@ -286,5 +291,5 @@ def sweep(directory: Path) -> None:
     """Remove what a killed process was writing."""
     for folder in (directory, directory / "resume"):
         for path in folder.iterdir() if folder.is_dir() else ():
-            if _LEFT_OVER.fullmatch(path.name):
+            if is_left_over(path.name):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

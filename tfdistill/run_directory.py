@@ -11,15 +11,16 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from tfdistill.asking import reasons
-from tfdistill.checkpoint import LOCK, Checkpoints, clear, fingerprint, locked, sweep
+from tfdistill.checkpoint import LOCK, Checkpoints, clear, fingerprint, is_left_over, locked, sweep
 from tfdistill.errors import UserError
 from tfdistill.files import atomic_write, require_new
 from tfdistill.models.hf import load_directory, save_directory
+from tfdistill.models.text import TextModel
 from tfdistill.progress import say
 from tfdistill.recipe import Recipe
 from tfdistill.reproducible import reproducible, versions
@@ -87,6 +88,7 @@ def run(
             "seed": seed,
             "debug": debug,
             **({"teacher_cache": teacher_cache.name} if recipe.teachers else {}),
+            **({"teacher_weights": _teacher_weights(recipe)} if recipe.other_teachers else {}),
             "execution": recipe.execution.as_data(),
             "weights": _weights(recipe),
             "versions": versions(),
@@ -245,8 +247,10 @@ def with_changes(head: dict[str, Any], former: dict[str, Any]) -> dict[str, Any]
 
 
 def _is_free(out: Path) -> bool:
-    """Whether there is nothing at `out` but perhaps the lock of a process that was killed before it began."""
-    return not out.exists() or (out.is_dir() and {path.name for path in out.iterdir()} <= {LOCK})
+    """Whether there is nothing at `out` but perhaps what a process left that was killed before it began."""
+    return not out.exists() or (
+        out.is_dir() and all(path.name == LOCK or is_left_over(path.name) for path in out.iterdir())
+    )
 
 
 def _read(out: Path) -> dict[str, Any]:
@@ -339,14 +343,24 @@ def _finished(recipe: Recipe, out: Path, done: dict[str, Any]) -> Result:
 
 
 def _weights(recipe: Recipe) -> dict[str, Any]:
-    """SHA-256 of the weights that the models have at the start; of teachers that learn, the stages say enough."""
+    """SHA-256 of the weights that the models have at the start and of their config; of teachers that learn, the stages say enough."""
     trained = [id(stage.teacher or recipe.teacher) for stage in recipe.stages if stage.train_teacher]
     teachers = [*recipe.teachers, *(stage.teacher for stage in recipe.stages if stage.teacher is not None)]
     different = {id(teacher): teacher for teacher in teachers if id(teacher) not in trained}
     return {
-        "student": fingerprint(recipe.student),
-        "teachers": [fingerprint(teacher) for teacher in different.values()],
+        "student": _fingerprint(recipe.student),
+        "teachers": [_fingerprint(teacher) for teacher in different.values()],
     }
+
+
+def _teacher_weights(recipe: Recipe) -> list[float]:
+    return list(recipe.teacher_weights or [1.0] * len(recipe.teachers))
+
+
+def _fingerprint(model: TextModel) -> str:
+    """Of its weights, and of dropout rates and whatever else is in its config."""
+    said = json.dumps(asdict(model.config), sort_keys=True, default=str)
+    return hashlib.sha256(f"{fingerprint(model)} {said}".encode()).hexdigest()
 
 
 def stage_as_data(stage: Stage) -> dict[str, Any]:
