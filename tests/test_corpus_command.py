@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tfdistill import corpus_steps, losses
 from tfdistill.corpus_command import make
 from tfdistill.corpus_steps import Work, spans_of
-from tfdistill.data import storage
+from tfdistill.data import checked, storage
 from tfdistill.data.corpus import PlainText
 from tfdistill.data.masking import Masking
 from tfdistill.data.plain_text import Span, clean, documents, sentences, spans
@@ -28,6 +28,7 @@ from tfdistill.data.shards import LabelledTexts, ShardedCorpus, check, read_text
 from tfdistill.data.tokenize import Tokenizer
 from tfdistill.distiller import Distiller
 from tfdistill.errors import UserError
+from tfdistill.files import sha256
 from tfdistill.load import save
 from tfdistill.match import Match
 from tfdistill.models.bert import BertConfig
@@ -250,7 +251,7 @@ def test_a_batch_with_fewer_rows_than_workers_leaves_some_without_any(tmp_path, 
     sizes = [[len(batch["student"]["token_ids"]) for batch in some] for some in (whole, *parts)]
     assert sorted(zip(*sizes, strict=True)) == [(1, 1, 0), (59, 30, 29)]
     (empty,) = (batch for batch in parts[1] if not len(batch["student"]["token_ids"]))
-    assert empty["student"]["padding_mask"].shape == (0, 4) and empty["teacher_features"]["logits"].shape == (0, 2)
+    assert empty["student"]["padding_mask"].shape == (0, 2) and empty["teacher_features"]["logits"].shape == (0, 2)
     assert empty["teacher_features"]["logits"].dtype == np.float32
     distiller = Distiller(teacher, None, [Match(losses.soft_kl, options={"temperature": 2.0})])
     distiller.compile(optimizer=keras.optimizers.SGD(1.0))
@@ -345,10 +346,56 @@ def test_a_damaged_shard_is_found(tmp_path, vocabulary):
     ids.write_bytes(ids.read_bytes()[:-2] + b"\x07\x00")
     with pytest.raises(UserError, match="damaged"):
         check(corpus)
-    with pytest.raises(UserError, match="damaged; delete"):
+    with pytest.raises(UserError, match=r"damaged; delete .*same tfdistill corpus command"):
         made(tmp_path, vocabulary, tmp_path / "a.txt")  # the same command looks
     shutil.rmtree(corpus / "shard-00002")
     with pytest.raises(UserError, match="shard-00002"):
+        ShardedCorpus(corpus, TOKENIZER)
+
+
+@pytest.mark.parametrize("name", ["train.ids", "train.logits.npy"])
+def test_training_reads_no_damaged_corpus_and_looks_once(tmp_path, teacher, monkeypatch, name):
+    corpus = labelled(tmp_path)
+    read: list[Path] = []
+    monkeypatch.setattr(checked, "sha256", lambda path: read.append(Path(path)) or sha256(path))
+
+    def opened() -> int:
+        """How many files were compared."""
+        read.clear()
+        LabelledTexts(corpus, teacher.tokenizer, 2)
+        return len(read)
+
+    corpus.chmod(0o555)
+    assert opened() == len(json.loads((corpus / "manifest.json").read_text())["sha256"]) and opened() == 0
+    file = corpus / "shard-00001" / name
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    os.utime(file, ns=(0, 0))
+    assert opened() == 1 and opened() == 0
+    file.write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(UserError, match=f"shard-00001/{name} is damaged; delete .*make it again"):
+            opened()
+    file.unlink()
+    with pytest.raises(UserError, match=f"shard-00001/{name} is missing; delete"):
+        opened()
+    corpus.chmod(0o755)
+
+
+def test_where_nothing_can_be_noted_all_is_compared_each_time(tmp_path, vocabulary, monkeypatch):
+    corpus = made(tmp_path, vocabulary, write_text(tmp_path / "a.txt", 9))
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TFDISTILL_CACHE", str(tmp_path / "file" / "cache"))
+    read: list[Path] = []
+    monkeypatch.setattr(checked, "sha256", lambda path: read.append(path) or sha256(path))
+    counts = [len(read) for _ in range(2) if ShardedCorpus(corpus, TOKENIZER)]
+    assert 0 < 2 * counts[0] == counts[1]
+
+    def broken(path: Path) -> str:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(checked, "sha256", broken)
+    with pytest.raises(UserError, match=r"cannot read .*Input/output error"):
         ShardedCorpus(corpus, TOKENIZER)
 
 

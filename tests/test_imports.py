@@ -63,7 +63,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "losses": (),
     "features": (),
     "mapping": (),
-    "data": (),
+    "data": ("progress",),
     "models": ("features", "mapping", "data.tokenize"),
     "compress": (*_MODELS, "features", "strategy"),
     "load": _MODELS,

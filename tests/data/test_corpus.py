@@ -182,6 +182,28 @@ def test_the_cache_is_used_and_another_text_is_another_corpus(tmp_path: Path, mo
         prepared(path, seed=1)
 
 
+@pytest.mark.parametrize("harm", ["bit", "missing", "sums", "no sums"])
+def test_a_damaged_cache_is_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str], harm: str) -> None:
+    path = write_text(tmp_path / "a.txt")
+    directory = prepared(path).directory
+    then = {file.name: file.read_bytes() for file in directory.iterdir()}
+    prepared(path)
+    assert not capsys.readouterr().err
+    ids = directory / "train.ids"
+    if harm == "bit":
+        ids.write_bytes(bytes([then["train.ids"][0] ^ 4]) + then["train.ids"][1:])
+    elif harm == "missing":
+        ids.unlink()
+    elif harm == "sums":
+        (directory / "sums.json").write_text("[]")
+    else:
+        (directory / "sums.json").unlink()
+    prepared(path)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the text is tokenized again" in line and ("train.ids is" in line) == (harm in ("bit", "missing"))
+    assert {file.name: file.read_bytes() for file in directory.iterdir()} == then
+
+
 def test_a_part_of_the_text(tmp_path: Path) -> None:
     path = write_text(tmp_path / "a.txt", 500)
     part = prepared(path, megabytes=0.02)

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 from filelock import FileLock
 
+from tfdistill.data.checked import damage
 from tfdistill.data.masking import Masker, Masking, require_words
 from tfdistill.data.plain_text import SHORT, documents, sentences, text_files, text_number
 from tfdistill.data.registry import cache_directory, cache_folder
@@ -28,10 +29,12 @@ from tfdistill.data.tokenize import Tokenizer
 from tfdistill.errors import UserError
 from tfdistill.files import atomic_directory, atomic_write
 from tfdistill.files import sha256 as file_sha256
+from tfdistill.progress import say
 
 Part = Literal["train", "held_out"]
 PARTS: tuple[Part, ...] = ("train", "held_out")
 
+SUMS = "sums.json"  # SHA-256 of the other files of a cached corpus
 _VERSION = 1  # of the stored form; a new one makes every cached corpus anew
 _TOKENIZE_BATCH = 2048  # sentences
 
@@ -84,7 +87,7 @@ class PlainText:
             raise UserError(f"{self.megabytes} MB of text were asked for; expected more than 0")
 
     def prepare(self, tokenizer: Tokenizer, *, advance: Callable[[int], Any] | None = None) -> Corpus:
-        """The tokenized corpus, from the cache if the same text was tokenized in the same way before.
+        """The tokenized corpus, from the cache if the same text was tokenized in the same way before. A damaged one is made again.
 
         Memory stays flat: text is read as a stream, and token ids are written to disk as they are made; what stays
         in memory is 8 bytes for each sentence.
@@ -100,12 +103,30 @@ class PlainText:
         settings += ["segmented"] if self.segmented else []
         key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:20]
         directory = cache_directory() / "corpora" / key
-        if not directory.is_dir():
+        if not directory.is_dir() or _damage(directory):
             with FileLock(cache_folder("corpora") / f".{key}.lock"):
-                if not directory.is_dir():
+                wrong = (
+                    _damage(directory) if directory.is_dir() else ""
+                )  # another process may have made it while we waited
+                if wrong:
+                    say(f"{directory}: {wrong}; the text is tokenized again")
+                if wrong or not directory.is_dir():
                     with atomic_directory(directory) as temporary:
                         _store(self, files, tokenizer, temporary, advance or (lambda _: None))
+                        sums = {file.name: file_sha256(file) for file in sorted(temporary.iterdir())}
+                        atomic_write(temporary / SUMS, json.dumps(sums, indent=1) + "\n")
         return Corpus(directory, tokenizer)
+
+
+def _damage(directory: Path) -> str:
+    """What is wrong with a cached corpus, or ""."""
+    try:
+        sums = {str(name): str(value) for name, value in json.loads((directory / SUMS).read_text("utf-8")).items()}
+    except FileNotFoundError:
+        return "there are no checksums, as older versions left it"
+    except (OSError, ValueError, AttributeError) as error:
+        return f"{SUMS} is damaged ({error})"
+    return damage(directory, sums)
 
 
 class _PartWriter:

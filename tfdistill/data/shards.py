@@ -17,12 +17,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfdistill.data.batching import plan, ready
+from tfdistill.data.checked import damage
 from tfdistill.data.corpus import Corpus, Part, PlainText, load_array
 from tfdistill.data.plain_text import text_files
 from tfdistill.data.sequences import TextExamples
 from tfdistill.data.tokenize import Tokenizer
 from tfdistill.errors import UserError
-from tfdistill.files import sha256
 
 MANIFEST = "manifest.json"
 KEYS = ("source", "settings", "vocabulary", "totals", "shards", "sha256")
@@ -36,7 +36,8 @@ class ShardedCorpus:
     Attributes: as `Corpus`; `about` sums the shards up and has the manifest's settings.
 
     Raises:
-        UserError: the directory is none, lacks a shard, or was made with another vocabulary than that of `tokenizer`.
+        UserError: the directory is none, a file of it is missing or damaged, or it was made with another vocabulary than that of
+            `tokenizer`.
     """
 
     def __init__(self, directory: Path, tokenizer: Tokenizer):
@@ -47,6 +48,7 @@ class ShardedCorpus:
                 f"{directory} was made with another vocabulary than the model's; expected the same: "
                 "tfdistill corpus … --tokenizer with the model's directory"
             )
+        check(directory, again=False)
         self.shards = [Corpus(directory / name, tokenizer) for name in self.manifest["shards"]]
         self.about: dict[str, Any] = {"source": self.manifest["source"], **self.manifest["totals"]}
 
@@ -197,7 +199,8 @@ class LabelledTexts:
 
     def _batch(self, rows: np.ndarray) -> list[np.ndarray]:
         lengths = self._lengths(rows)
-        width = int(lengths.max(initial=1))
+        # [CLS] and [SEP] also where there are no rows: Keras warns of attention over a single position.
+        width = int(lengths.max(initial=2))
         ids = np.full((len(rows), width), self._tokenizer.pad_id, np.int32)
         ids[:, 0] = self._tokenizer.cls_id
         for place, (shard, row) in enumerate(rows):
@@ -257,9 +260,10 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         ) from error
 
 
-def check(directory: Path) -> None:
-    """Raises UserError for the first file that is missing or is not the one that was written."""
-    for name, wanted in read_manifest(directory)["sha256"].items():
-        path = directory / name
-        if not path.is_file() or sha256(path) != wanted:
-            raise UserError(f"{path} is missing or damaged; delete {directory} and make it again")
+def check(directory: Path, *, again: bool = True) -> None:
+    """Raises UserError for the first file that is missing or is not the one that was written; `again` as in `damage`."""
+    wrong = damage(directory, read_manifest(directory)["sha256"], again=again)
+    if wrong:
+        raise UserError(
+            f"{directory / wrong}; delete {directory} and make it again, by the same tfdistill corpus command"
+        )
