@@ -364,6 +364,28 @@ def test_other_ways_to_compute_steps(tmp_path: Path, text: str, tokenizer: Token
     assert ("fp16_largest" in line) == (changes == {"precision": "fp16"})
 
 
+def test_what_the_clock_ends_is_not_said_to_be_reproducible(
+    tmp_path: Path, text: str, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor where it was stopped and steps end it then."""
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def said(name: str = "run", **options: Any) -> dict[str, Any]:
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(small(tokenizer), text, tmp_path / name, settings=SETTINGS, **options)
+        return json.loads((tmp_path / name / "run.json").read_text())["reproducible"]
+
+    monkeypatch.setattr(module, "_train", stopped)
+    found = [said(duration=Duration(minutes=1))]
+    found += [said(duration=Duration(steps=steps), resume=True) for steps in (4, 5)]
+    for each in found:
+        assert each["bit_for_bit"] is False and each["breaks"].startswith("the clock ends the training")
+    steps = said("other", duration=Duration(steps=4))
+    assert steps["bit_for_bit"] is True and "breaks" not in steps
+
+
 @pytest.mark.slow  # a machine that pauses for seconds would fail it
 def test_minutes_end_the_run_and_the_learning_rate(tmp_path: Path, text: str, tokenizer: Tokenizer) -> None:
     rates: list[float] = []

@@ -76,11 +76,27 @@ def has_masked_lm(source: str | os.PathLike) -> bool:
     return directory.is_dir() and not _missing(load(directory, task="masked_lm"), directory)
 
 
-def masked_lm_for(teacher: TextModel, split: Split, *, minutes: float = MINUTES, seed: int = 1) -> Path:
-    """The directory of the masked LM that goes with a teacher: the teacher's own, if it has the head; else the one that
-    `tfdistill finetune` made it of, which is the pre-trained BERT of TinyBERT's paper; else one trained on the texts of `split`.
+def masked_lm_for(
+    teacher: TextModel, split: Split, *, minutes: float = MINUTES, steps: int | None = None, seed: int = 1
+) -> Path:
+    """The directory of the masked LM that goes with a teacher: `own_masked_lm`, if it has one; else one trained on the texts of
+    `split`, for so many minutes or `steps`.
 
     Raises UserError as `masked_lm_of_task`, and for a family that has no such head.
+    """
+    found = own_masked_lm(teacher)
+    if found is None:
+        return masked_lm_of_task(teacher, split, minutes=minutes, steps=steps, seed=seed)
+    if found != student_directory(teacher.loaded_from):
+        say(f"the texts are augmented by {found}, of which the teacher was made")
+    return found
+
+
+def own_masked_lm(teacher: TextModel) -> Path | None:
+    """The teacher's directory, if it has the head; else the one that `tfdistill finetune` made it of, which is the pre-trained BERT of
+    TinyBERT's paper; else None.
+
+    Raises UserError for a family that has no such head.
     """
     own = getattr(teacher, "loaded_from", None)
     if own is not None:
@@ -88,9 +104,8 @@ def masked_lm_for(teacher: TextModel, split: Split, *, minutes: float = MINUTES,
             return student_directory(own)
         before = recipe_of(own).get("settings", {}).get("model")
         if before is not None and _is_there(before) and has_masked_lm(before):
-            say(f"the texts are augmented by {before}, of which the teacher was made")
             return student_directory(before)
-    return masked_lm_of_task(teacher, split, minutes=minutes, seed=seed)
+    return None
 
 
 def _is_there(source: str) -> bool:

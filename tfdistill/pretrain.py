@@ -38,7 +38,7 @@ from tfdistill.models.text import TextModel
 from tfdistill.optimizers import WarmupLinear, make_optimizer
 from tfdistill.pretraining import Pretraining
 from tfdistill.progress import say, task
-from tfdistill.reproducible import reproducible, versions
+from tfdistill.reproducible import CLOCK, reproducible, versions
 from tfdistill.run_directory import is_over, one_of, opened, remove_checkpoints, require_run, require_same, with_changes
 from tfdistill.stages import frozen
 from tfdistill.stopping import heard
@@ -206,7 +206,7 @@ def pretrain(
         "sequences": len(train),
         "duration": {name: value for name, value in asdict(duration).items() if value is not None},
         "versions": versions(),
-        "reproducible": reproducible(),
+        "reproducible": reproducible((CLOCK,) if duration.minutes is not None and not debug else ()),
     }
     head = json.loads(json.dumps(head))
     with opened(out, force, resume) as former:
@@ -326,6 +326,8 @@ def _go_on(out: Path, head: dict[str, Any], former: dict[str, Any], resume: bool
     duration = not resume or former["state"] == "done"
     advice = "" if former["state"] == "done" else "--resume to go on for another duration"
     require_same(out, _fixed(head, duration), _fixed(then, duration), "duration", advice)
+    if CLOCK in (former.get("reproducible") or {}).get("breaks", ""):  # though steps may end it now
+        head = {**head, "reproducible": reproducible((CLOCK,))}
     return with_changes(head, former)
 
 

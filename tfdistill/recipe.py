@@ -125,6 +125,7 @@ class Recipe:
         other_teachers: their logits are averaged with the teacher's; other features are the first teacher's.
         teacher_weights: one for each teacher, the first included; None weighs them alike.
         execution: how steps are computed.
+        breaks: why the same command may give another student, for run.json; see `tfdistill.reproducible`.
         cut: makes smaller students of the trained one, by name, as pruning does. The first is the run's student.
     """
 
@@ -141,6 +142,7 @@ class Recipe:
     teacher_weights: tuple[float, ...] | None = None
     cut: Callable[[TextModel], Mapping[str, TextModel]] | None = None
     execution: Execution = field(default_factory=Execution)
+    breaks: tuple[str, ...] = ()
 
     @property
     def teachers(self) -> tuple[TextModel, ...]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+CLOCK = "the clock ends the training, after a number of steps that depends on the machine's speed"
 # By the names that --strategy has for them.
 _STRATEGIES = {
     "_DefaultDistributionStrategy": "one",
@@ -32,22 +34,26 @@ def versions() -> dict[str, str]:
     return found
 
 
-def reproducible() -> dict[str, Any]:
-    """Whether the same command gives the same student bit for bit, and what that takes. To be called in the scope that trains."""
+def reproducible(breaks: Sequence[str] = ()) -> dict[str, Any]:
+    """Whether the same command gives the same student bit for bit, and what that takes. To be called in the scope that trains.
+
+    Args:
+        breaks: what in the run's own settings speaks against it, each a sentence without its full stop, such as `CLOCK`.
+    """
     gpus = [device.name for device in tf.config.list_physical_devices() if device.device_type != "CPU"]
     asked = tf.config.threading.get_intra_op_parallelism_threads() or int(os.environ.get("TF_NUM_INTRAOP_THREADS", 0))
     strategy = tf.distribute.get_strategy()
+    kernels = [f"kernels of {', '.join(gpus)} may add in an order that changes from run to run"] if gpus else []
+    why = "; ".join([*kernels, *breaks])
     return {
-        "bit_for_bit": not gpus,
+        "bit_for_bit": not why,
         "needs": "the same versions, processor, number of threads, oneDNN setting and devices: others may add in another order",
         "processor": _processor(),
         "threads": asked or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
         "strategy": _STRATEGIES.get(type(strategy).__name__, type(strategy).__name__),
         "replicas": strategy.num_replicas_in_sync,
-        **(
-            {"breaks": f"kernels of {', '.join(gpus)} may add in an order that changes from run to run"} if gpus else {}
-        ),
+        **({"breaks": why} if why else {}),
     }
 
 

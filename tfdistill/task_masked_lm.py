@@ -1,8 +1,9 @@
 """A masked LM for TinyBERT's augmentation where the teacher has none: trained for some minutes on the task's own texts, on top of the
 teacher's encoder.
 
-The trained model stays in the cache folder under the teacher's weights, the texts, the minutes and the seed; who asks again,
-or was stopped, has the same one and so the same augmented texts.
+The trained model stays in the cache folder under the teacher's weights, the texts, the minutes or steps and the seed; who asks
+again, or was stopped, has the same one and so the same augmented texts. Two processes that need the same one train it once. Minutes
+are other numbers of steps on other machines, and so other texts: steps are the same everywhere.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import keras
 import tensorflow as tf
 
 from tfdistill.checkpoint import fingerprint
-from tfdistill.data.registry import cache_folder
+from tfdistill.data.registry import alone, cache_folder
 from tfdistill.data.textdata import Split
 from tfdistill.errors import UserError
 from tfdistill.files import atomic_write
@@ -26,18 +27,25 @@ from tfdistill.pretrain import Duration, Settings, pretrain
 from tfdistill.progress import say
 
 MINUTES = 3.0
+DEBUG_STEPS = 3
+BY_THE_CLOCK = "the masked LM that augments the texts is trained by the clock: on another machine the texts are others"
 FOLDER = "masked-lm"
 DONE = "done.json"
 _LONGEST, _BATCH = 128, 16  # word pieces of a sequence, sequences in a step
 
 
-def masked_lm_of_task(teacher: TextModel, split: Split, *, minutes: float = MINUTES, seed: int = 1) -> Path:
-    """The directory of a masked LM with the teacher's encoder, trained on the texts of `split` with a new head.
+def masked_lm_of_task(
+    teacher: TextModel, split: Split, *, minutes: float = MINUTES, steps: int | None = None, seed: int = 1
+) -> Path:
+    """The directory of a masked LM with the teacher's encoder, trained on the texts of `split` with a new head, for so many minutes
+    or, where they are given, `steps`. While another process trains the same one, it is waited for.
 
     Raises UserError for a BiLSTM, for a split with next to no text, and where several devices train: one is to make the texts before.
     """
     lines = list(_lines(split))
-    digest = hashlib.sha256("\n".join([fingerprint(teacher), f"{minutes:g} {seed}", *lines]).encode())
+    duration = Duration(minutes=minutes) if steps is None else Duration(steps=steps)
+    length = f"{minutes:g}" if steps is None else f"{steps} steps"
+    digest = hashlib.sha256("\n".join([fingerprint(teacher), f"{length} {seed}", *lines]).encode())
     out = cache_folder(FOLDER) / digest.hexdigest()[:16]
     if (out / DONE).is_file():
         return out / "run" / "student"
@@ -46,13 +54,19 @@ def masked_lm_of_task(teacher: TextModel, split: Split, *, minutes: float = MINU
             "a masked LM is not trained on several devices here; make the texts first, with tfdistill augment --method tinybert "
             "--teacher DIR --out TEXTS, and train on --data TEXTS --set copies=0"
         )
+    with alone(out, lambda: say(f"another process trains the masked LM in {out}; waiting until it is done")):
+        if not (out / DONE).is_file():
+            _train(teacher, lines, out, duration, seed)
+    return out / "run" / "student"
+
+
+def _train(teacher: TextModel, lines: list[str], out: Path, duration: Duration, seed: int) -> None:
     keras.utils.set_random_seed(seed)
     model = _on_top_of(teacher)
     out.mkdir(exist_ok=True)
     atomic_write(out / "text.txt", "\n".join(lines) + "\n")
-    say(
-        f"the teacher has no masked LM; one is trained on {len(lines):,} texts of the task for {minutes:g} minutes, into {out}"
-    )
+    long = f"{duration.steps} steps" if duration.minutes is None else f"{duration.minutes:g} minutes"
+    say(f"the teacher has no masked LM; one is trained on {len(lines):,} texts of the task for {long}, into {out}")
     longest = getattr(model.config, "max_position_embeddings", _LONGEST)
     settings = Settings(
         length=min(_LONGEST, longest),
@@ -64,14 +78,13 @@ def masked_lm_of_task(teacher: TextModel, split: Split, *, minutes: float = MINU
         model,
         str(out / "text.txt"),
         out / "run",
-        duration=Duration(minutes=minutes),
+        duration=duration,
         settings=settings,
         trained_before=True,
         seed=seed,
         named=f"{teacher.family} teacher",
     )
     atomic_write(out / DONE, json.dumps(done.after) + "\n")
-    return out / "run" / "student"
 
 
 def _on_top_of(teacher: TextModel) -> TextModel:

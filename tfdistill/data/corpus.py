@@ -18,12 +18,11 @@ from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
-from filelock import FileLock
 
 from tfdistill.data.checked import damage
 from tfdistill.data.masking import Masker, Masking, require_words
 from tfdistill.data.plain_text import SHORT, documents, sentences, text_files, text_number
-from tfdistill.data.registry import cache_directory, cache_folder
+from tfdistill.data.registry import alone, cache_directory, cache_folder
 from tfdistill.data.sequences import TextExamples
 from tfdistill.data.tokenize import Tokenizer
 from tfdistill.errors import UserError
@@ -104,7 +103,8 @@ class PlainText:
         key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:20]
         directory = cache_directory() / "corpora" / key
         if not directory.is_dir() or _damage(directory):
-            with FileLock(cache_folder("corpora") / f".{key}.lock"):
+            place = cache_folder("corpora") / key
+            with alone(place, lambda: say(f"another process writes {directory}; waiting until it is done")):
                 wrong = (
                     _damage(directory) if directory.is_dir() else ""
                 )  # another process may have made it while we waited
@@ -295,10 +295,11 @@ class Corpus:
         tokenizer: whose ids these are.
         about: counts of documents, sentences, repeated sentences, bytes and tokens.
         counts: (V,) how often each piece stands in the text.
+        fingerprint: of the text and of how it was read, which the name of its directory in the cache is.
     """
 
     def __init__(self, directory: Path, tokenizer: Tokenizer):
-        self.directory, self.tokenizer = directory, tokenizer
+        self.directory, self.tokenizer, self.fingerprint = directory, tokenizer, directory.name
         try:
             self.about: dict[str, Any] = json.loads((directory / "corpus.json").read_text("utf-8"))
         except (OSError, ValueError) as error:

@@ -17,10 +17,12 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from platformdirs import user_cache_dir
 
 from tfdistill.errors import MissingExtra, UserError
@@ -49,6 +51,30 @@ def cache_folder(name: str) -> Path:
             "set TFDISTILL_CACHE to another folder"
         ) from error
     return folder
+
+
+@contextmanager
+def alone(place: Path, waiting: Callable[[], Any]) -> Iterator[None]:
+    """Keep other processes from making what is made at `place` in the cache; if one does, `waiting` is called and it is waited for.
+    What was missing before may be there then.
+
+    Raises UserError where nothing can be written beside it.
+    """
+    lock = FileLock(place.parent / f".{place.name}.lock")
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            lock.acquire()
+    except OSError as error:
+        raise UserError(
+            f"cannot write in {place.parent}: {error.strerror}; set TFDISTILL_CACHE to another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def fetch_package(name: str, version: str, sha256: str, kind: Kind) -> Path:

@@ -18,9 +18,9 @@ from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
-from filelock import FileLock, Timeout
 
 from tfdistill.data.batching import plan
+from tfdistill.data.registry import alone
 from tfdistill.errors import UserError
 from tfdistill.files import atomic_write, require_writable
 
@@ -270,18 +270,10 @@ class RowStore:
         What a killed process left half written is removed. Raises UserError where nothing can be written.
         """
         require_writable(self.directory, ADVICE)
-        lock = FileLock(self.directory.parent / f".{self.directory.name}.lock")
-        try:
+        with alone(self.directory, waiting):
             try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                waiting()
-                lock.acquire()
-            for path in self.directory.glob(".*"):
-                path.unlink()
-        except OSError as error:
-            raise UserError(f"cannot write in {self.directory}: {error.strerror}; {ADVICE}") from error
-        try:
+                for path in self.directory.glob(".*"):
+                    path.unlink()
+            except OSError as error:
+                raise UserError(f"cannot write in {self.directory}: {error.strerror}; {ADVICE}") from error
             yield
-        finally:
-            lock.release()
