@@ -62,7 +62,7 @@ CELLS = {
     "distilbert": Cell((*GENERAL, "kl_on=masked", "epochs=3", "distil_finetuning=true"), general=True),
     "mobilebert": Cell(("schedule=auxiliary", "epochs=3"), SMALL, whole=True),
     "bilstm": Cell(("epochs=4", "copies=2"), SMALL),
-    "xtremedistil": Cell(("epochs=0.5",), SMALL),
+    "xtremedistil": Cell(("epochs=0.5", "logit_target=logits"), SMALL),
     "layerdrop": Cell(("epochs=3", "soft_weight=0.5")),
     "head_pruning": Cell(("epochs=1", "soft_weight=0.5"), (1e-4,)),
     "neuron_pruning": Cell(("epochs=3",), (1e-4,)),

@@ -3,7 +3,7 @@
 
     joint:  CE(y, σ(z_s)) + CE(σ(z_t), σ(z_s)) + representation,  on labelled and unlabelled text together
     staged: 1 representation, on all text     KL(σ(h_t) ‖ σ(GELU(W·r_s + b))) with the teacher's [CLS] state of one layer
-            2 logits, on all text             ½·‖z_s - z_t‖²
+            2 logits, on all text             ½·‖z_s - logit(p_t)‖²,  logit(p) = log(p/(1 - p)), p_t = σ(z_t)
             3 labels, on labelled text        CE(y, σ(z_s))
 
 Student: word-piece embedding (300, SVD of the teacher's table), BiLSTM of 600 in each direction, maximum over the positions,
@@ -11,9 +11,9 @@ head. In stages 2 and 3 everything but the head is held still first; then one pa
 each step going on until the dev score no longer rises and ending with its best weights, those it began with included.
 `pseudo_labels` adds the teacher's most probable class as the label of texts that have none (joint version). Unlabelled text is
 the data's split "unlabelled"; the labelled text is read in stages 1 and 2 too. `layer` is the teacher's, the last by default (7
-of 12 in the multilingual work); `representation=mse` is the authors' code. The paper writes logit(p_t) for the target of stage 2.
-Here it is z_t, what the teacher's head says: its softmax is p_t, which leaves z_t open but for a constant in each text, and the
-student learns that too.
+of 12 in the multilingual work); `representation=mse` is the authors' code, and so is `logit_target=logits`: z_t in place of
+logit(p_t) in stage 2. Of multi-label heads logit(p_t) is z_t; for regression it is what the teacher says. The scores in
+docs/results.md were made with `logit_target=logits`.
 
 Idea:      much unlabelled text carries a large teacher over to a BiLSTM, stage by stage
 Command:   tfdistill train xtremedistil --teacher TEACHER --data DATA --out RUN
@@ -28,7 +28,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from tfdistill import losses
-from tfdistill.data.textdata import TextData
+from tfdistill.data.textdata import PER_TOKEN, TextData
 from tfdistill.errors import UserError
 from tfdistill.match import HardLabels, Match, PseudoLabels, Term
 from tfdistill.models.presets import bilstm
@@ -46,6 +46,10 @@ class Settings(CommonSettings):
     evaluations: int = Field(10, ge=1, description="how often the dev split is scored in each step")
     layer: int | None = Field(None, ge=1, description="the teacher's layer to learn from; the last by default")
     representation: Literal["kl", "mse"] = Field("kl", description="distance of representations")
+    logit_target: Literal["log_odds", "logits"] = Field(
+        "log_odds",
+        description="staged: what stage 2 learns, logit(p_t) as the paper writes or z_t as the authors' code has it",
+    )
     hard_weight: float = Field(1.0, ge=0, description="joint: weight of the labels")
     soft_weight: float = Field(1.0, ge=0, description="joint: weight of the soft targets")
     representation_weight: float = Field(1.0, ge=0, description="joint: weight of the representation")
@@ -60,11 +64,17 @@ class Settings(CommonSettings):
     def _weights_of_the_joint_version(self) -> Self:
         weights = ("hard_weight", "soft_weight", "representation_weight", "pseudo_labels")
         self.only_with(self.version == "joint", "version=joint", *weights)
+        self.only_with(self.version == "staged", "version=staged", "logit_target")
         return self
 
 
 def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
     settings = settings or Settings()
+    if data.task in PER_TOKEN:
+        raise UserError(
+            f"{data.name} is for {data.task}; xtremedistil learns from one vector for each text: expected classes or scores of "
+            "texts; use soft_targets, or for tags bilstm with --set copies=0"
+        )
     if teacher.width("hidden_states") is None or teacher.family == "bilstm":
         raise UserError(
             f"the teacher is a {teacher.family} model; xtremedistil learns from the [CLS] state of a transformer"
@@ -89,7 +99,10 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
     if settings.version == "joint":
         stages: tuple[Stage, ...] = (settings.stage("joint", joint_terms(teacher, data.task, settings), **common),)
     else:
-        logits = settings.stage("logits", (Match(losses.half_squared_distance),), **common)
+        # Of a sigmoid the log-odds are the logits, and regression has no probabilities.
+        log_odds = settings.logit_target == "log_odds" and data.task == "classification"
+        loss = losses.half_squared_log_odds if log_odds else losses.half_squared_distance
+        logits = settings.stage("logits", (Match(loss),), **common)
         stages = (
             settings.stage("representation", (representation_term(teacher, settings),), monitor="loss", **common),
             *gradual_unfreezing(logits, student),

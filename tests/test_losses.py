@@ -143,6 +143,33 @@ def test_half_squared_distance_is_a_sum_over_classes():
     assert losses.half_squared_distance(a, b).numpy() == pytest.approx([2.5])
 
 
+def test_half_squared_log_odds_is_the_papers():
+    # σ(z_t) = (0.8, 0.2), so logit(p_t) = (ln 4, -ln 4): ½·((1 - 1.386294)² + (2 + 1.386294)²) = ½·(0.149223 + 11.466988)
+    student = np.array([[1.0, 2.0]], "float32")
+    assert losses.half_squared_log_odds(student, TEACHER).numpy() == pytest.approx([5.808106], abs=1e-5)
+    # p_t = (1/2, 1/3, 1/6): logit (0, -ln 2, -ln 5), whatever constant the logits have: ½·(0.480453 + 2.590290)
+    teacher = np.log(np.array([[3.0, 2.0, 1.0]], "float32")) + 7.0
+    assert losses.half_squared_log_odds(np.zeros((1, 3)), teacher).numpy() == pytest.approx([1.535372], abs=1e-5)
+
+
+def test_half_squared_log_odds_of_a_certain_teacher_is_finite():
+    # z_t = (60, 0, 0), where 1 - p_t is 0 in float32: logit (60 - ln 2, -60, -60)
+    student = tf.Variable([[60.0 - np.log(2.0), -59.0, -60.0]])
+    with tf.GradientTape() as tape:
+        value = losses.half_squared_log_odds(student, np.array([[60.0, 0.0, 0.0]], "float32"))
+    assert value.numpy() == pytest.approx([0.5], abs=1e-4)
+    np.testing.assert_allclose(tape.gradient(value, student), [[0.0, 1.0, 0.0]], atol=1e-4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(logits, logits)
+def test_half_squared_log_odds_has_finite_gradients(z_s, z_t):
+    variable = tf.Variable(z_s)
+    with tf.GradientTape() as tape:
+        value = losses.half_squared_log_odds(variable, z_t)
+    assert np.isfinite(value).all() and np.isfinite(tape.gradient(value, variable)).all()
+
+
 def test_cosine_distance_of_real_tokens():
     student = np.array([[[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]]], "float32")
     teacher = np.array([[[2.0, 0.0], [0.0, 5.0], [-1.0, 0.0]]], "float32")

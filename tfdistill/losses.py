@@ -115,6 +115,25 @@ def half_squared_distance(student: Any, teacher: Any, *, mask: Any = None) -> Va
     return _per_example(0.5 * tf.reduce_sum(tf.square(z_s - z_t), axis=-1), mask)
 
 
+def half_squared_log_odds(student: Any, teacher: Any) -> Value:
+    """½·Σ_classes (z_s - logit(p_t))², logit(p) = log(p/(1 - p)) of the teacher's softmax p_t; (B,) from logits (B, C). XtremeDistil,
+    the logit loss as its paper writes it.
+
+    With p of class c it is z_c - log Σ_{k≠c} exp(z_k), finite however near to 1 or 0 p comes.
+    """
+    z_s, z_t = _logits(student, teacher)
+    return 0.5 * tf.reduce_sum(tf.square(z_s - _log_odds(z_t)), axis=-1)
+
+
+def _log_odds(logits: Any) -> Any:
+    """log(p/(1 - p)) of p = σ(logits) over the last axis."""
+    log_p = tf.nn.log_softmax(logits)
+    top = tf.one_hot(tf.argmax(logits, axis=-1), _shape(logits)[-1], on_value=True, off_value=False)
+    # 1 - p of the most probable class would cancel out in float32: it is the sum of the others. Theirs is 1/2 or more.
+    others = tf.reduce_logsumexp(tf.where(top, _NEVER, logits), axis=-1, keepdims=True)
+    return tf.where(top, logits - others, log_p - tf.math.log1p(-tf.where(top, 0.0, tf.exp(log_p))))
+
+
 def _masked_logits(student: Any, teacher: Any, mask: Any) -> list[Any]:
     z_s, z_t = _logits(student, teacher)
     return [z_s, z_t] if len(z_s.shape) == 2 else [_real(z_s, mask), _real(z_t, mask)]

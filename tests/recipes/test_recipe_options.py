@@ -218,6 +218,29 @@ def test_bilstm_makes_half_as_many_copies_of_pairs(shallow):
     assert copies == [20, 10, 20]
 
 
+@pytest.mark.parametrize(
+    ("task", "settings", "loss"),
+    [
+        ("classification", [], "half_squared_log_odds"),
+        ("classification", ["logit_target=logits"], "half_squared_distance"),
+        ("multilabel", [], "half_squared_distance"),
+        ("regression", [], "half_squared_distance"),
+    ],
+)
+def test_xtremedistil_learns_the_papers_logits_or_the_authors(task, settings, loss):
+    stages = make("xtremedistil", data(task=task), settings, teacher(task, layers=1)).stages
+    assert [term.name for stage in stages if stage.name.startswith("logits") for term in stage.terms] == [loss] * 3
+
+
+@pytest.mark.parametrize("task", ["token_classification", "question_answering"])
+def test_xtremedistil_says_that_it_needs_texts_with_classes(task, shallow):
+    text = SimpleNamespace(task=task, name="X", is_pair=False)
+    with pytest.raises(
+        UserError, match=f"X is for {task}; .* use soft_targets, or for tags bilstm with --set copies=0"
+    ):
+        find("xtremedistil").recipe(shallow, text)
+
+
 def test_xtremedistil_options(shallow):
     recipe = make("xtremedistil", data(), ["representation=mse", "layer=1"], shallow)
     (term,) = recipe.stages[0].terms
@@ -381,6 +404,7 @@ GENERAL = ["general_epochs=2", "general_only=true", "general_teacher=hf:X", "meg
             ("xtremedistil", [f"{each}=1"], f"{each} .* version=joint")
             for each in ("pseudo_labels", "representation_weight")
         ],
+        ("xtremedistil", ["version=joint", "logit_target=logits"], "logit_target .* version=staged"),
         ("soft_targets", ["soft_weight=0.2", "pretrain_on_soft_targets=true"], "soft_weight does nothing here"),
         ("soft_targets", ["labelled_epochs=2"], "labelled=DIR"),
         ("distilbert", ["soft_weight=0.2"], "soft_weight .* distil_finetuning=true"),
