@@ -332,6 +332,33 @@ def test_mistakes_are_one_line(tmp_path, vocabulary, tfdistill, monkeypatch, wor
     assert code == 2 and told in error and "Traceback" not in error
 
 
+def test_an_edited_text_of_the_same_size_is_another_one(tmp_path, vocabulary, monkeypatch):
+    text = write_text(tmp_path / "a.txt", 9)
+
+    def begun() -> bool:
+        return corpus_steps.begin(Work(str(tmp_path / "out"), vocabulary, spans_of(str(text), 1500)))
+
+    assert not begun() and not begun()  # stopped, and taken up again
+    content = text.read_bytes()
+    text.write_bytes(content.replace(b"w", b"v", 1))
+    with pytest.raises(UserError, match=r"with other files; expected the same command"):
+        begun()
+    text.write_bytes(content)
+    assert not begun()
+
+    def elsewhere() -> bool:
+        return corpus_steps.begin(Work(str(tmp_path / "there"), vocabulary, spans_of(f"file://{text}", 1500)))
+
+    assert not elsewhere() and not elsewhere()
+    os.utime(text, (1, 1))
+    with pytest.raises(UserError, match="with other files"):
+        elsewhere()
+    broken = OSError(5, "Input/output error")
+    monkeypatch.setattr(corpus_steps, "sha256", lambda _: (_ for _ in ()).throw(broken))
+    with pytest.raises(UserError, match=r"cannot read .*a\.txt: Input/output error"):
+        begun()
+
+
 def test_what_is_not_a_corpus_is_left_alone(tmp_path, vocabulary, tfdistill):
     text = write_text(tmp_path / "a.txt", 5)
     (tmp_path / "mine").mkdir()

@@ -34,6 +34,7 @@ from tfdistill.data.plain_text import SHORT, SUFFIXES, Span, clean, documents, s
 from tfdistill.data.shards import MANIFEST
 from tfdistill.data.tokenize import Tokenizer
 from tfdistill.errors import UserError
+from tfdistill.files import sha256
 from tfdistill.load import load
 from tfdistill.models.text import TextModel
 from tfdistill.predict import predict_logits
@@ -128,18 +129,30 @@ def begin(work: Work) -> bool:
 
 
 def _settings(work: Work) -> dict[str, Any]:
-    """What decides about the content. Of each file also its size: one that has grown is another text."""
+    """What decides about the content. Of each file also what is in it: one that was edited is another text."""
     said = {key: value for key, value in json.loads(work.as_text()).items() if key not in ("out", "spans", "tokenizer")}
     files = sorted({span.path for span in work.spans})
-    sizes = [[name, tf.io.gfile.stat(name).length] for name in files]
     teacher = None if work.teacher is None else fingerprint(model_of(work.teacher))
     return {
         **said,
         "vocabulary": _tokenizer(work.tokenizer).fingerprint,
         "teacher": teacher,
-        "files": sizes,
+        "files": [[name, *_content(name)] for name in files],
         "shards": len(work.spans),
     }
+
+
+def _content(path: str) -> list[Any]:
+    """Bytes and SHA-256 of a file; of other file systems, from which it would be fetched for that, bytes and time of change in ns.
+
+    Raises UserError where it cannot be read.
+    """
+    try:
+        status = tf.io.gfile.stat(path)
+        return [status.length, status.mtime_nsec if "://" in path else sha256(path)]
+    except (OSError, tf.errors.OpError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot read {path}: {why}; expected text that stays while a corpus is made of it") from error
 
 
 def _settings_there(work: Work, name: str) -> dict[str, Any]:
