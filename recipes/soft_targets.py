@@ -23,6 +23,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from tfdistill import losses, mapping
+from tfdistill.checkpoint import fingerprint
 from tfdistill.data.reading import Data
 from tfdistill.data.shards import LabelledTexts
 from tfdistill.match import HardLabels, Match
@@ -62,7 +63,9 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
         terms += (Match(losses.hidden_mse, on="hidden_states", layers=layers, weight=settings.hidden_weight),)
     stages = []
     if settings.labelled is not None:
-        texts = LabelledTexts(Path(settings.labelled), student.tokenizer, student.num_outputs)
+        texts = LabelledTexts(
+            Path(settings.labelled), student.tokenizer, student.num_outputs, teacher=fingerprint(teacher)
+        )
         soft = soft_and_hard_terms(data.task, 1.0, settings.temperature)
         stages.append(settings.stage("labelled texts", soft, source=texts, epochs=settings.labelled_epochs))
     stages.append(settings.stage("soft targets", terms))

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfdistill import corpus_steps, losses
+from tfdistill.checkpoint import fingerprint
 from tfdistill.corpus_command import make
 from tfdistill.corpus_steps import Work, spans_of
 from tfdistill.data import checked, storage
@@ -30,9 +31,11 @@ from tfdistill.distiller import Distiller
 from tfdistill.errors import UserError
 from tfdistill.files import sha256
 from tfdistill.load import save
-from tfdistill.match import Match
+from tfdistill.match import HardLabels, Match
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.text import TextModel
+from tfdistill.run_directory import stage_as_data
+from tfdistill.stages import Stage
 
 TINY = Path(__file__).parent / "models" / "tiny_bert"
 WORDS = [f"w{a}{b}" for a in "abcdefghij" for b in "abcdefghij"]
@@ -239,6 +242,22 @@ def test_texts_come_with_the_teachers_logits(tmp_path, teacher):
         np.testing.assert_array_equal(batch["teacher_features"]["logits"], logits)
     with pytest.raises(UserError, match="logits of 2 classes; expected 3"):
         LabelledTexts(tmp_path / "labelled", teacher.tokenizer, 3)
+    assert {batch["student"]["token_ids"].shape[1] for batch in texts.dataset(8, seed=1, buckets=(9, 16))} <= {9, 16}
+
+
+def test_logits_of_another_teacher_are_refused(tmp_path, teacher):
+    corpus = labelled(tmp_path)
+    mine = LabelledTexts(corpus, teacher.tokenizer, 2, teacher=fingerprint(teacher))
+    teacher.set_weights([weight + 1 for weight in teacher.get_weights()])
+    with pytest.raises(UserError, match=r"has the logits of another teacher .*expected those of this run's"):
+        LabelledTexts(corpus, teacher.tokenizer, 2, teacher=fingerprint(teacher))
+    save(teacher, tmp_path / "other")
+    shutil.rmtree(corpus)
+    other = labelled(tmp_path, teacher=str(tmp_path / "other"))
+    theirs = LabelledTexts(other, teacher.tokenizer, 2, teacher=fingerprint(teacher))
+    # A run that learns from one of them is another than a run that learns from the other, as many texts as they are.
+    stages = [stage_as_data(Stage("labelled", (HardLabels(),), source=texts))["source"] for texts in (mine, theirs)]
+    assert len(mine) == len(theirs) and stages[0] != stages[1] and stages[0].startswith(f"{len(mine)} sequences ")
 
 
 def test_a_batch_with_fewer_rows_than_workers_leaves_some_without_any(tmp_path, teacher):
@@ -357,6 +376,36 @@ def test_an_edited_text_of_the_same_size_is_another_one(tmp_path, vocabulary, mo
     monkeypatch.setattr(corpus_steps, "sha256", lambda _: (_ for _ in ()).throw(broken))
     with pytest.raises(UserError, match=r"cannot read .*a\.txt: Input/output error"):
         begun()
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path):
+    script = (
+        "import os, time; from tfdistill.corpus_command import pool_of\n"
+        "with pool_of(2) as pool:\n"
+        "    pool.submit(os.getpid).result(); print('begun', flush=True); list(pool.map(time.sleep, [60, 60]))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "begun\n"
+    process.kill()
+    assert process.communicate(timeout=20) == ("", None)  # which ends when the last process that writes there does
+
+
+def test_what_killed_processes_were_writing_goes(tmp_path, vocabulary):
+    for name in ("work/plan.json.0011aabb.7.part", "corpus/work/plan.json.0011aabb.7.part"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("{")
+    with pytest.raises(UserError, match="is not empty"):
+        made(tmp_path, vocabulary, write_text(tmp_path / "a.txt", 9), out=".")
+    assert (tmp_path / "work" / "plan.json.0011aabb.7.part").exists()
+    text = write_text(tmp_path / "a.txt", 9)
+    work = Work(str(tmp_path / "corpus"), vocabulary, spans_of(str(text), 1500))
+    assert not corpus_steps.begin(work)
+    for name in ("shard-00000/train.ids.0011aabb.7.part", "manifest.json.0011aabb.7.part"):
+        (tmp_path / "corpus" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "corpus" / name).write_text("")
+    make(work, str(text))
+    assert not list((tmp_path / "corpus").rglob("*.part"))
+    check(tmp_path / "corpus")
 
 
 def test_what_is_not_a_corpus_is_left_alone(tmp_path, vocabulary, tfdistill):

@@ -10,6 +10,7 @@ import numpy as np
 from tfdistill import losses
 from tfdistill.data.mixed import MixedSequences
 from tfdistill.data.row_store import RowStore
+from tfdistill.data.shards import LabelledTexts
 from tfdistill.data.textdata import PER_TOKEN
 from tfdistill.data.tokenize import Encoded
 from tfdistill.errors import UserError
@@ -48,6 +49,8 @@ def why_not(recipe: Recipe, stage: Stage, cache: TeacherCache) -> str:
         return "the segmentation of its words is drawn anew in each epoch"
     if getattr(stage.source, "masker", None) is not None:
         return "its words are masked anew in each epoch"
+    if isinstance(stage.source, LabelledTexts):
+        return "its texts bring what the teacher says of them"
     if stage.source is not None:
         return "it reads plain text of its own, which is not kept"
     if any(

@@ -382,4 +382,6 @@ def stage_as_data(stage: Stage) -> dict[str, Any]:
     }
     if stage.before is not None:
         plain["before"] = re.sub(r" at 0x[0-9a-f]+", "", repr(stage.before))  # of a function: where it lies in memory
-    return {**plain, "source": None if stage.source is None else f"{len(stage.source)} sequences", "terms": terms}
+    source = stage.source
+    said = None if source is None else f"{len(source)} sequences {getattr(source, 'fingerprint', '')}".rstrip()
+    return {**plain, "source": said, "terms": terms}

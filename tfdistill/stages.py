@@ -32,7 +32,8 @@ class Source(Protocol):
 
     def dataset(self, batch_size: int, *, seed: int = 0, epochs: int = 1) -> tf.data.Dataset:
         """May also take `first_step`: so many batches are left out from the start, which is quicker than to make and skip them;
-        and with it `worker`, (i, n): only part i of n of each batch is made."""
+        and with it `worker`, (i, n): only part i of n of each batch is made. `buckets`, where the rows have several lengths, is as in
+        `tfdistill.data.batching.dataset`. An attribute `fingerprint` tells data apart where a run goes on."""
         ...
 
 
@@ -268,7 +269,7 @@ def _batches(
     if "first_step" not in known:
         return data.dataset(batch_size, seed=seed, epochs=epochs).skip(first_step)
     make: Callable[..., tf.data.Dataset] = partial(data.dataset, batch_size, seed=seed, epochs=epochs)
-    make = partial(make, first_step=first_step)
+    make = partial(make, first_step=first_step, **({"buckets": buckets} if "buckets" in known else {}))
     return by_worker(make) if "worker" in known and splits_by_worker() else make()
 
 

@@ -93,6 +93,10 @@ class MixedSequences:
     def __len__(self) -> int:
         return len(self.sequences)
 
+    @property
+    def fingerprint(self) -> str:
+        return self.sequences.fingerprint
+
     @cached_property
     def _maskers(self) -> tuple[Masker, Masker]:
         both = _Pieces(self.teacher.vocabulary + self.student.vocabulary, self.teacher.mask_id)

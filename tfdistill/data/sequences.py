@@ -59,6 +59,7 @@ class TextExamples:
         if length < least:
             raise UserError(f"the length is {length}; expected at least {least} word pieces")
         self.length, self.masker, self.next_sentence = length, masker, next_sentence
+        self.fingerprint = f"{corpus.fingerprint} {part}"
         self._order = lru_cache(maxsize=4)(self._make_order)
         self._every_position = every_position
         self._stored, self._tokenizer, self._seed = corpus.part(part), corpus.tokenizer, seed

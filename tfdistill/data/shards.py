@@ -7,16 +7,17 @@ workers each reads only its own rows of every batch.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Iterator
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfdistill.data.batching import plan, ready
+from tfdistill.data.batching import Buckets, plan, ready, widths_of
 from tfdistill.data.checked import damage
 from tfdistill.data.corpus import Corpus, Part, PlainText, load_array
 from tfdistill.data.plain_text import text_files
@@ -33,7 +34,7 @@ _TOGETHER = 8  # shards whose rows are mixed with one another
 class ShardedCorpus:
     """A corpus that `tfdistill corpus` wrote.
 
-    Attributes: as `Corpus`; `about` sums the shards up and has the manifest's settings.
+    Attributes: as `Corpus`; `about` sums the shards up and has the manifest's settings, `fingerprint` is of all files.
 
     Raises:
         UserError: the directory is none, a file of it is missing or damaged, or it was made with another vocabulary than that of
@@ -51,6 +52,8 @@ class ShardedCorpus:
         check(directory, again=False)
         self.shards = [Corpus(directory / name, tokenizer) for name in self.manifest["shards"]]
         self.about: dict[str, Any] = {"source": self.manifest["source"], **self.manifest["totals"]}
+        files = json.dumps(self.manifest["sha256"], sort_keys=True)
+        self.fingerprint = hashlib.sha256(files.encode()).hexdigest()[:20]
 
     @cached_property
     def counts(self) -> np.ndarray:
@@ -77,14 +80,14 @@ class ShardedCorpus:
             raise UserError(
                 f"nothing of {self.directory} is in its part '{part}'; expected some text there: make it with more"
             )
-        return ShardedExamples(some)
+        return ShardedExamples(some, f"{self.fingerprint} {part}")
 
 
 class ShardedExamples(TextExamples):
     """The sequences of all shards, numbered through. Those of shard n are masked by a seed of their own."""
 
-    def __init__(self, shards: list[TextExamples]):
-        self.shards = shards
+    def __init__(self, shards: list[TextExamples], fingerprint: str):
+        self.shards, self.fingerprint = shards, fingerprint
         self.length, self.masker, self.next_sentence = shards[0].length, shards[0].masker, shards[0].next_sentence
         self._starts = np.cumsum([0, *map(len, shards)])
         self._mixed = lru_cache(maxsize=4)(self._mix)
@@ -138,16 +141,28 @@ class LabelledTexts:
     Batches are {"student": …, "teacher_features": {"logits": (B, C)}}, padded to the longest text of the batch; texts of like
     length go together.
 
+    Args:
+        teacher: fingerprint of the teacher that is to have labelled the texts; "" takes any.
+
     Raises:
-        UserError: as `ShardedCorpus`, or a corpus without a teacher's logits, or one for another number of classes.
+        UserError: as `ShardedCorpus`, or a corpus without a teacher's logits, or with another's, or for another number of classes.
     """
 
-    def __init__(self, directory: Path, tokenizer: Tokenizer, num_outputs: int, part: Part = "train"):
+    def __init__(
+        self, directory: Path, tokenizer: Tokenizer, num_outputs: int, part: Part = "train", teacher: str = ""
+    ):
         corpus = ShardedCorpus(directory, tokenizer)
-        if not corpus.manifest["settings"]["teacher"]:
+        labelled_by = corpus.manifest["settings"]["teacher"]
+        if not labelled_by:
             raise UserError(
                 f"{directory} has no teacher's logits; expected a corpus made with --rows --teacher TEACHER"
             )
+        if teacher and teacher != labelled_by:
+            raise UserError(
+                f"{directory} has the logits of another teacher (fingerprint {labelled_by[:12]}, this one's is {teacher[:12]}); "
+                "expected those of this run's: make the corpus again with it, or train with the one that labelled it"
+            )
+        self.fingerprint = f"{corpus.fingerprint} {part}"
         self._tokenizer = tokenizer
         self._stored = [shard.part(part) for shard in corpus.shards]
         files = [shard.directory / f"{part}.logits.npy" for shard in corpus.shards]
@@ -161,26 +176,34 @@ class LabelledTexts:
         return sum(map(len, self._logits))
 
     def dataset(
-        self, batch_size: int, *, seed: int = 0, epochs: int = 1, first_step: int = 0, worker: tuple[int, int] = (0, 1)
+        self,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        epochs: int = 1,
+        first_step: int = 0,
+        worker: tuple[int, int] = (0, 1),
+        buckets: Buckets = (),
     ) -> tf.data.Dataset:
         """Batches of `epochs` epochs; `first_step` leaves out as many from the start. `worker`: see
-        `TextExamples.dataset`; a part of a batch with fewer rows than workers may have none, (0, L)."""
+        `TextExamples.dataset`; a part of a batch with fewer rows than workers may have none, (0, L). `buckets`: see
+        `batching.widths_of`."""
+        widths = np.array(widths_of(self._lengths(self._rows(range(len(self._stored)))), batch_size, buckets), np.int64)
 
         def batches() -> Iterator[np.ndarray]:
             step = 0
             for epoch in range(epochs):
                 for number, group in enumerate(_groups(len(self._stored), seed, epoch)):
-                    sizes = [len(self._logits[shard]) for shard in group]
-                    if not sum(sizes):
+                    rows = self._rows(group)
+                    if not len(rows):
                         continue
-                    rows = np.stack([np.repeat(group, sizes), np.concatenate([np.arange(n) for n in sizes])], axis=1)
                     for some in plan(self._lengths(rows), batch_size, seed=seed + number, epoch=epoch):
                         if step >= first_step:
                             yield rows[np.array_split(some, worker[1])[worker[0]]]
                         step += 1
 
         def batch(rows: tf.Tensor) -> dict[str, Any]:
-            made = tf.numpy_function(self._batch, [rows], [tf.int32, tf.int32, tf.float32])
+            made = tf.numpy_function(partial(self._batch, widths), [rows], [tf.int32, tf.int32, tf.float32])
             for value, shape in zip(made, ((None, None), (None, None), (None, self._logits[0].shape[1])), strict=True):
                 value.set_shape(shape)
             ids, mask, logits = made
@@ -190,6 +213,11 @@ class LabelledTexts:
         data = tf.data.Dataset.from_generator(batches, output_signature=tf.TensorSpec((None, 2), tf.int64))
         return ready(data.map(batch, num_parallel_calls=2, deterministic=True))
 
+    def _rows(self, shards: Iterable[int]) -> np.ndarray:
+        """(n, 2): the shard and the place in it of each text of some shards."""
+        sizes = [len(self._logits[shard]) for shard in shards]
+        return np.stack([np.repeat(list(shards), sizes), np.concatenate([np.arange(n) for n in sizes])], axis=1)
+
     def _lengths(self, rows: np.ndarray) -> np.ndarray:
         lengths = np.empty(len(rows), np.int64)
         for shard in np.unique(rows[:, 0]):
@@ -197,10 +225,11 @@ class LabelledTexts:
             lengths[mine] = starts[rows[mine, 1] + 1] - starts[rows[mine, 1]]
         return lengths + 1  # [SEP] is counted, [CLS] is not stored
 
-    def _batch(self, rows: np.ndarray) -> list[np.ndarray]:
+    def _batch(self, widths: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
         lengths = self._lengths(rows)
         # [CLS] and [SEP] also where there are no rows: Keras warns of attention over a single position.
-        width = int(lengths.max(initial=2))
+        longest = int(lengths.max(initial=2))
+        width = min(widths[widths >= longest], default=longest)
         ids = np.full((len(rows), width), self._tokenizer.pad_id, np.int32)
         ids[:, 0] = self._tokenizer.cls_id
         for place, (shard, row) in enumerate(rows):
