@@ -347,13 +347,12 @@ def train(
         names = None if teacher_model.task == "regression" else teacher_model.label_names
         text = load_any(data, label_names=names, separate_unlabelled=True)
         keras.utils.set_random_seed(seed)
-        made = replace(
-            module.recipe(teacher_model, text, chosen.for_debug() if debug else chosen),
-            other_teachers=tuple(others),
-            teacher_weights=tuple(teacher_weights) if teacher_weights else None,
-            execution=execution,
+        made = module.recipe(teacher_model, text, chosen.for_debug() if debug else chosen)
+        weights = tuple(teacher_weights) if teacher_weights else None
+        made = (
+            on_labels_alone(made) if on_labels else replace(made, other_teachers=tuple(others), teacher_weights=weights)
         )
-        made = on_labels_alone(made) if on_labels else made
+        made = replace(made, execution=execution)
         result = run(
             made,
             out,

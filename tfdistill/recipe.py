@@ -160,6 +160,11 @@ class Recipe:
             )
         if self.teacher_weights is not None and sum(self.teacher_weights) <= 0:
             raise UserError("the weights of the teachers are all 0; give at least one of them some")
+        if self.other_teachers and not any(s.teacher is None and "logits" in s.reads_teacher for s in self.stages):
+            raise UserError(
+                f"{len(self.teachers)} teachers for {self.name}, which reads no teacher's logits with these settings, and nothing "
+                f"else is averaged; expected one teacher, or a setting that brings soft targets (tfdistill recipes {self.name})"
+            )
         if self.data.task in PER_TOKEN and (self.augment is not None or self.privileged or self.other_teachers):
             raise UserError(
                 f"{self.data.name} has tags or answers of single words, which augmented texts, extra columns and averaged "

@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_recipes import NAMES, bottleneck_teacher, data, make, split, teacher, write_text
+from tiny_recipes import NAMES, SMALL, bottleneck_teacher, data, make, split, teacher, write_text
 
-from tfdistill import fill_mask, losses, pretrain, task_masked_lm
+from tfdistill import fill_mask, losses, pretrain, run_directory, task_masked_lm
 from tfdistill.data.textdata import Split
 from tfdistill.errors import UserError
 from tfdistill.features import Features
@@ -481,6 +481,64 @@ def test_the_benchmarks_set_what_is_read(monkeypatch):
         parse_settings(find(name).Settings, [*cell.settings, *(general if cell.general else [])])
     for student in students.STUDENTS.values():
         parse_settings(find(student.recipe).Settings, student.settings)
+
+
+# --- several teachers -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "read"),
+    [
+        ("distilbert", [], False),
+        ("distilbert", ["distil_finetuning=true"], True),
+        ("layerdrop", ["depth=1"], False),
+        ("layerdrop", ["depth=1", "soft_weight=0.5"], True),
+        ("head_pruning", [], False),
+        ("head_pruning", ["epochs=1", "soft_weight=0.5"], True),
+        ("soft_targets", ["num_layers=1", "soft_weight=0"], False),
+        ("tinybert", ["num_layers=1", "copies=0"], True),
+    ],
+)
+def test_several_teachers_are_refused_where_their_logits_are_not_read(name, settings, read, shallow, monkeypatch):
+    monkeypatch.setitem(SMALL, name, ["student=layers"] if name == "tinybert" else [])
+    made = make(name, data(), settings, shallow)
+    if read:
+        assert len(replace(made, other_teachers=(shallow,)).teachers) == 2
+        return
+    with pytest.raises(
+        UserError, match=f"2 teachers for {name}, which reads no teacher's logits .* expected one teacher"
+    ):
+        replace(made, other_teachers=(shallow,))
+
+
+def test_dualtrain_refuses_several_teachers(tmp_path, text_file, shallow):
+    save(teacher(head="masked_lm", layers=2), tmp_path / "general")
+    options = [f"text={text_file}", f"general_teacher=hf:{tmp_path / 'general'}", "width=8", "vocab_size=24"]
+    made = make("dualtrain_sharedproj", data(), [*options, "general_length=16"], shallow)
+    with pytest.raises(UserError, match="2 teachers for dualtrain_sharedproj"):
+        replace(made, other_teachers=(shallow,))
+
+
+def test_the_command_takes_several_teachers_for_the_baseline_on_labels(tmp_path, shallow, tfdistill, monkeypatch):
+    """They are read for nothing, and so neither used nor refused."""
+    save(shallow, tmp_path / "teacher")
+    texts = data().splits["train"]
+    rows = "".join(f"{text}\t{NAMES[label]}\n" for text, label in zip(texts.texts, texts.labels, strict=True))
+    for split_name in ("train", "dev"):
+        (tmp_path / f"{split_name}.tsv").write_text("text\tlabel\n" + rows, "utf-8")
+    made = []
+
+    def stop(recipe, *_, **__):
+        made.append(recipe)
+        raise UserError("stopped here")
+
+    monkeypatch.setattr(run_directory, "run", stop)
+    both = ["--teacher", tmp_path / "teacher", "--teacher", tmp_path / "teacher"]
+    words = ["train", "distilbert", *both, "--data", tmp_path, "--out", tmp_path / "run", "--set", "max_length=12"]
+    code, _, error = tfdistill(*words)
+    assert code == 2 and "2 teachers for distilbert" in error and not made
+    assert "stopped here" in tfdistill(*words, "--on-labels")[2]
+    assert made[0].name == "distilbert on labels" and made[0].teachers == ()
 
 
 # --- any teacher ----------------------------------------------------------------------------------------------------
