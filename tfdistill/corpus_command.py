@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -207,13 +209,29 @@ def _with_processes(said: str, step: str, parts: list[int], workers: int) -> Non
             part_of(said, step, part)
         return
     try:
-        with ProcessPoolExecutor(min(workers, len(parts)), multiprocessing.get_context("spawn")) as pool:
+        with pool_of(min(workers, len(parts))) as pool:
             list(pool.map(partial(part_of, said, step), parts))
     except BrokenProcessPool as error:
         raise UserError(
             f"a process of the step '{step}' was killed, perhaps for want of memory; run the same command again with fewer "
             "--workers or a smaller --shard-mb: what is done stays"
         ) from error
+
+
+def pool_of(workers: int) -> ProcessPoolExecutor:
+    """Processes that end when this one does, however it ends."""
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)  # in the middle of whatever it does: parts are whole or not there
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _beam() -> Any:

@@ -121,11 +121,21 @@ def begin(work: Work) -> bool:
             if failure(work) is not None:
                 tf.io.gfile.remove(storage.join(work.out, _FAILED))
             return name == MANIFEST
-    there = [name for name in tf.io.gfile.listdir(work.out) if name != ".lock"] if storage.exists(work.out) else []
-    if there:
+    if not _is_free(work.out):
         raise UserError(f"{work.out} is not empty; expected a new name or a corpus, choose another --out")
     storage.put(storage.join(work.out, _PLAN), json.dumps({"settings": settings}).encode())
     return False
+
+
+def _is_free(out: str) -> bool:
+    """Whether nothing is there but what a process leaves that was killed before it had the plan."""
+    if not storage.exists(out):
+        return True
+    there = {name.rstrip("/") for name in tf.io.gfile.listdir(out)} - {".lock"}
+    return not there or (
+        there == {"work"}
+        and all(name.endswith(storage.PART) for name in tf.io.gfile.listdir(storage.join(out, "work")))
+    )
 
 
 def _settings(work: Work) -> dict[str, Any]:
@@ -203,6 +213,8 @@ def finish(work: Work, source: str) -> dict[str, Any]:
         "shards": names,
         "sha256": sums,
     }
+    for place in (work.out, *(storage.join(work.out, name) for name in names)):
+        storage.sweep(place)
     storage.put(path, (json.dumps(said, indent=1) + "\n").encode())
     tf.io.gfile.rmtree(storage.join(work.out, "work"))
     return said

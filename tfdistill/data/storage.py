@@ -15,6 +15,8 @@ import tensorflow as tf
 
 from tfdistill.errors import UserError
 
+PART = ".part"  # ends the names of files that are being written
+
 
 def join(*names: str) -> str:
     return "/".join(name.rstrip("/") for name in names)
@@ -60,8 +62,9 @@ def get(path: str) -> bytes:
 
 
 def put(path: str, content: bytes) -> None:
-    """Write a file, whole or not at all. Raises UserError where it cannot be written."""
-    temporary = f"{path}.{hashlib.blake2b(content, digest_size=4).hexdigest()}.part"
+    """Write a file, whole or not at all; what a killed process leaves is for `sweep`. Raises UserError where it cannot be written."""
+    # Two processes may make the same part, if one was believed lost; on machines of their own they may have the same number.
+    temporary = f"{path}.{hashlib.blake2b(content, digest_size=4).hexdigest()}.{os.getpid()}{PART}"
     try:
         tf.io.gfile.makedirs(path.rpartition("/")[0])
         with tf.io.gfile.GFile(temporary, "wb") as file:
@@ -70,6 +73,13 @@ def put(path: str, content: bytes) -> None:
     except tf.errors.OpError as error:
         why = (error.message or type(error).__name__).splitlines()[-1][:200]
         raise UserError(f"cannot write {path}: {why}; free some room, or choose another --out") from error
+
+
+def sweep(directory: str) -> None:
+    """Remove what processes were writing in a directory when they were killed. No other may write there."""
+    for name in tf.io.gfile.listdir(directory):
+        if name.endswith(PART):
+            tf.io.gfile.remove(join(directory, name))
 
 
 @contextmanager
