@@ -101,7 +101,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "trim_command": ("compress", *_MODELS, "load", "predict"),
     "export_command": (*_MODELS, "load", "predict", "progress", "bench_command", *_SHIPPING),
     "bench_command": (*_MODELS, "load", "predict", "progress", *_SHIPPING),
-    "recipes": (*_TRAINING, "fill_mask"),
+    "recipes": (*_TRAINING, "fill_mask", "task_masked_lm"),
     "export.runtime": (),
     "export.bench": ("data", "export.runtime"),
     "export": (
