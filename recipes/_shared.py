@@ -181,12 +181,13 @@ def masked_word_augmentation(
     k: int = 15,
     glove: str | None = None,
     minutes: float = 3.0,
+    steps: int | None = None,
 ) -> Callable[[Split, int], Split]:
     """TinyBERT's augmentation by a masked LM and GloVe vectors: of the file `glove`, or those of the package.
 
     `source` is the masked LM's directory, or "teacher" for the one that `tfdistill.fill_mask.masked_lm_for` finds in the teacher's
-    directory or in that which it was made of; where there is none, it trains one on the texts for `minutes`. `p` and `k` as in
-    `tfdistill.data.mlm_augment`. Raises UserError for a directory without such a head, or no such file.
+    directory or in that which it was made of; where there is none, it trains one on the texts for `minutes` or `steps`. `p` and
+    `k` as in `tfdistill.data.mlm_augment`. Raises UserError for a directory without such a head, or no such file.
     """
     from tfdistill.data.glove import load_glove
     from tfdistill.data.mlm_augment import Finder, tinybert_split
@@ -197,6 +198,7 @@ def masked_word_augmentation(
     model = None if source == TEACHER else load_masked_lm(source)
 
     def find(split: Split) -> Finder:
-        return finder(model or load_masked_lm(masked_lm_for(teacher, split, minutes=minutes)), load_glove(glove), k=k)
+        asked = model or load_masked_lm(masked_lm_for(teacher, split, minutes=minutes, steps=steps))
+        return finder(asked, load_glove(glove), k=k)
 
     return tinybert_split(copies, find, p)

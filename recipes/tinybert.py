@@ -35,6 +35,7 @@ from tfdistill import losses
 from tfdistill.data.augment import augment_split
 from tfdistill.data.reading import Data
 from tfdistill.data.textdata import Split
+from tfdistill.fill_mask import own_masked_lm
 from tfdistill.match import Match
 from tfdistill.models.text import TextModel
 from tfdistill.recipe import Recipe, cross_entropy_term
@@ -50,6 +51,7 @@ from tfdistill.recipes._shared import (
     pretrained_teacher,
 )
 from tfdistill.stages import Stage
+from tfdistill.task_masked_lm import BY_THE_CLOCK, DEBUG_STEPS
 
 # Copies are those of the authors' code, which says them for each task.
 TASKS = {
@@ -87,6 +89,7 @@ class Settings(GeneralSettings):
         "made of, else one trained on the task's texts; without it: masks and n-grams",
     )
     mlm_minutes: float = Field(3.0, gt=0, description="how long mlm=teacher trains a masked LM where there is none")
+    mlm_steps: int | None = Field(None, ge=1, description="steps in their place, which are the same on every machine")
     p_replace: float = Field(0.4, ge=0, le=1, description="p_t, share of words exchanged in augmented texts, with mlm")
     candidates: int = Field(15, ge=1, description="K, words that each of them is chosen from")
     glove: str | None = Field(
@@ -98,9 +101,15 @@ class Settings(GeneralSettings):
     def _what_is_set_is_read(self) -> Self:
         self.only_with(self.copies > 0, "copies above 0", *OF_COPIES)
         self.only_with(self.mlm is not None, "mlm=hf:DIR or mlm=teacher", "p_replace", "candidates", "glove")
-        self.only_with(self.mlm == TEACHER, "mlm=teacher", "mlm_minutes")
+        self.only_with(self.mlm == TEACHER, "mlm=teacher", "mlm_minutes", "mlm_steps")
+        self.only_with(self.mlm_steps is None, "no mlm_steps", "mlm_minutes")
         self.only_with(self.intermediate_epochs > 0, "intermediate_epochs above 0", "intermediate_learning_rate")
         return self
+
+    def for_debug(self) -> Self:
+        """With few steps of a masked LM, too."""
+        small = super().for_debug()
+        return small.model_copy(update={"mlm_steps": DEBUG_STEPS}) if small.mlm == TEACHER else small
 
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
@@ -141,6 +150,7 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
         data=data,
         stages=general_stages_only(stages) if settings.general_only else tuple(stages),
         augment=None if settings.general_only else augmentation(settings, teacher),
+        breaks=() if settings.general_only else breaks(settings, teacher),
         max_length=settings.max_length if "max_length" in settings.model_fields_set or not data.is_pair else 128,
     )
 
@@ -173,4 +183,11 @@ def augmentation(settings: Settings, teacher: TextModel) -> Callable[[Split, int
         k=settings.candidates,
         glove=settings.glove,
         minutes=settings.mlm_minutes,
+        steps=settings.mlm_steps,
     )
+
+
+def breaks(settings: Settings, teacher: TextModel) -> tuple[str, ...]:
+    """Why another machine may augment other texts."""
+    trains = settings.copies and settings.mlm == TEACHER and own_masked_lm(teacher) is None
+    return (BY_THE_CLOCK,) if trains and settings.mlm_steps is None else ()

@@ -302,9 +302,27 @@ def test_tinybert_takes_the_masked_lm_that_the_teacher_has_or_was_made_of(tmp_pa
     assert "of which the teacher was made" in capsys.readouterr().err
     made = make("tinybert", data(), ["mlm=teacher", "copies=1", "p_replace=1"], asked)
     assert made.augment(Split(["b c d e"], None, np.array([1])), 3).texts  # and the recipe asks for it
+    assert made.breaks == ()
     (tmp_path / "pretrained").rename(tmp_path / "elsewhere")
     assert fill_mask.masked_lm_for(asked, texts) == "trained"
     assert fill_mask.masked_lm_for(shallow, texts) == "trained"
+    (reason,) = make("tinybert", data(), ["mlm=teacher", "copies=1"], shallow).breaks
+    assert "trained by the clock" in reason
+    assert make("tinybert", data(), ["mlm=teacher", "copies=1", "mlm_steps=9"], shallow).breaks == ()
+
+
+def test_tinybert_trains_its_masked_lm_in_few_steps_to_debug(tmp_path, shallow, monkeypatch):
+    asked = []
+    monkeypatch.setattr(fill_mask, "masked_lm_of_task", lambda *_, **more: asked.append(more) or tmp_path / "mlm")
+    save(teacher(head="masked_lm", layers=1), tmp_path / "mlm")
+    module = find("tinybert")
+    chosen = parse_settings(module.Settings, ["mlm=teacher", "student=layers", "max_length=12"])
+    (tmp_path / "vectors.txt").write_text("b 1 0\n", "utf-8")
+    for settings in (chosen, chosen.for_debug()):
+        settings = settings.model_copy(update={"glove": str(tmp_path / "vectors.txt")})
+        module.recipe(shallow, data(), settings).augment(data().splits["train"], 3)
+    assert [(each["minutes"], each["steps"]) for each in asked] == [(3.0, None), (3.0, task_masked_lm.DEBUG_STEPS)]
+    assert module.Settings().for_debug() == module.Settings()
 
 
 # --- MobileBERT -----------------------------------------------------------------------------------------------------
@@ -398,6 +416,8 @@ GENERAL = ["general_epochs=2", "general_only=true", "general_teacher=hf:X", "meg
             ["glove=X", "candidates=9", "p_replace=0.2"],
             "p_replace, candidates, glove do .* mlm=hf:DIR or mlm=teacher with them",
         ),
+        ("tinybert", ["mlm=hf:X", "mlm_steps=9"], "mlm_steps does nothing here; expected mlm=teacher"),
+        ("tinybert", ["mlm=teacher", "mlm_steps=9", "mlm_minutes=1"], "mlm_minutes .* no mlm_steps"),
         ("tinybert", ["intermediate_epochs=0", "intermediate_learning_rate=1e-4"], "intermediate_epochs above 0"),
         *[("xtremedistil", [f"{each}=1"], f"{each} .* version=joint") for each in ("hard_weight", "soft_weight")],
         *[
