@@ -10,14 +10,19 @@ matched to layer without projections. Schedules: "auxiliary" (all losses togethe
 Teacher: an IB-BERT, whose embeddings, pooler and heads the student starts from; of another transformer only the word-piece table is
 taken (by SVD) and the embeddings are trained with the first layer. With `text` the schedule runs on plain text, against
 `general_teacher`, a model for pre-training (MLM and next sentence) or masked LM, and the student is fine-tuned on the task, as in the
-paper (`soft_weight=0` for labels alone, as there); so is `student=hf:DIR`, the student of such a run. Without either the schedule runs
-on the task; `transfer_epochs` above 0 runs it there in any case. LN₀ has no parameters. Weights 100, 5000, 5 are the authors' code's,
-as are LAMB, weight decay 0.01 and clipping at 1 in pre-training.
+paper; so is `student=hf:DIR`, the student of such a run. λ is 0 in this fine-tuning, labels alone as in the paper, unless
+`soft_weight` is set. Without either the schedule runs on the task, with λ 1/2; `transfer_epochs` above 0 runs it there in any case.
+LN₀ has no parameters. Weights 100, 5000, 5 are the authors' code's, as are LAMB, weight decay 0.01 and clipping at 1 in pre-training.
 
 Idea:      thin layers with a wide body, so that every layer can copy its teacher's
-Command:   tfdistill train mobilebert --teacher IB_BERT_TEACHER --data tfds:glue/mrpc --out RUN
+Command:   tfdistill finetune hf:IB_BERT --task glue/mrpc --out TEACHER
+           tfdistill train mobilebert --teacher TEACHER --task glue/mrpc --out GENERAL --set general_only=true --set text=WIKIPEDIA
+               --set general_teacher=hf:IB_BERT
+           tfdistill train mobilebert --teacher TEACHER --task glue/mrpc --out RUN --set student=hf:GENERAL/student
+           or on the task alone, which is not in the paper: tfdistill train mobilebert --teacher TEACHER --data DATA --out RUN
 Published: test, 25.3M: GLUE 77.7 (BERT-base 78.3), MRPC 88.8, SQuAD 1.1 dev 82.9/90.0, Pixel 4 62 ms (342 ms)
            TINY, 15.1M: GLUE 75.8, SQuAD 1.1 dev 81.4/88.6, Pixel 4 40 ms
+           These belong to the general stage with fine-tuning after it; none is known of the task alone.
 Cost:      a forward of a teacher twelve times as large in each step; 24·10K and 500K steps of 2048 sequences in the paper.
 """
 
@@ -68,7 +73,12 @@ class Settings(SegmentedTextSettings):
     transfer_learning_rate: float = Field(
         1e-3, gt=0, description="peak learning rate of the transfer of layers on the task"
     )
-    soft_weight: float = Field(0.5, ge=0, le=1, description="λ, the share of the soft targets on the task")
+    soft_weight: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="λ, the share of the soft targets on the task; 0.5 where the schedule runs on it, 0 after a general stage",
+    )
     temperature: float = Field(1.0, gt=0, description="T on the task")
     general_learning_rate: float = Field(1.5e-3, gt=0, description="peak learning rate on plain text")
     learning_rate: float = Field(1e-4, gt=0, description="peak learning rate of the predictions on the task")
@@ -81,6 +91,14 @@ class Settings(SegmentedTextSettings):
             return float(self.text is None and not self.student.startswith("hf:"))
         return self.transfer_epochs
 
+    @property
+    def soft_share(self) -> float:
+        """λ. After the general stage the paper fine-tunes on labels."""
+        if self.soft_weight is None:
+            only_tuned = (self.text is not None or self.student.startswith("hf:")) and not self.task_transfer
+            return 0.0 if only_tuned else 0.5
+        return self.soft_weight
+
     @model_validator(mode="after")
     def _what_is_set_is_read(self) -> Self:
         epochs = ("transfer_epochs", "general_transfer_epochs", "transfer_learning_rate")
@@ -89,6 +107,7 @@ class Settings(SegmentedTextSettings):
         self.only_with(self.task_transfer > 0, "transfer_epochs above 0", "transfer_learning_rate")
         every = ("schedule", "lower_rate", "feature_weight", "attention_weight")
         self.only_with(self.task_transfer > 0 or self.text is not None, "transfer_epochs above 0", *every)
+        self.only_with(self.soft_share > 0, "soft_weight above 0", "temperature")
         self.only_with(not self.student.startswith("hf:"), "student=mobilebert or mobilebert_tiny", "bottleneck")
         return self
 
@@ -103,7 +122,7 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
     if settings.text is not None:
         stages = general_stages(student, settings)
         copied = True
-    predictions = soft_and_hard_terms(data.task, settings.soft_weight, settings.temperature)
+    predictions = soft_and_hard_terms(data.task, settings.soft_share, settings.temperature)
     base = settings.stage("task", predictions)
     if settings.task_transfer:
         epochs, rate = settings.task_transfer, settings.transfer_learning_rate

@@ -343,19 +343,21 @@ def thin(ib_bert, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("settings", "stages"),
+    ("settings", "stages", "share"),
     [
-        (["schedule=joint"], ["task: transfer", "task"]),
-        (["transfer_epochs=0"], ["task"]),
-        (["student=hf:DIR"], ["task"]),
-        (["student=hf:DIR", "transfer_epochs=2"], ["task: transfer, layer 1", "task: transfer, layer 2", "task"]),
+        (["schedule=joint"], ["task: transfer", "task"], 0.5),
+        (["transfer_epochs=0"], ["task"], 0.5),
+        (["student=hf:DIR"], ["task"], 0.0),  # as in the paper
+        (["student=hf:DIR", "soft_weight=0.25"], ["task"], 0.25),
+        (["student=hf:DIR", "transfer_epochs=2"], ["task: transfer, layer 1", "task: transfer, layer 2", "task"], 0.5),
     ],
 )
-def test_mobilebert_transfers_layers_on_the_task_where_no_general_stage_did(settings, stages, ib_bert, thin):
+def test_mobilebert_transfers_layers_on_the_task_where_no_general_stage_did(settings, stages, share, ib_bert, thin):
     settings = [setting.replace("DIR", str(thin)) for setting in settings]
     recipe = make("mobilebert", data(), settings, ib_bert)
     assert [stage.name for stage in recipe.stages] == stages
-    assert [term.name for term in recipe.stages[-1].terms] == ["soft_kl", "hard_labels"]
+    weights = {term.name: term.weight for term in recipe.stages[-1].terms}
+    assert weights == {name: weight for name, weight in (("soft_kl", share), ("hard_labels", 1 - share)) if weight}
     assert recipe.stages[0].epochs == {"task: transfer": 2, "task": 3, "task: transfer, layer 1": 2}[stages[0]]
 
 
@@ -438,6 +440,8 @@ GENERAL = ["general_epochs=2", "general_only=true", "general_teacher=hf:X", "meg
         ("mobilebert", ["student=hf:X", "transfer_learning_rate=1e-4"], "transfer_epochs above 0"),
         ("mobilebert", ["student=hf:X", "feature_weight=2"], "feature_weight .* transfer_epochs above 0"),
         ("mobilebert", ["student=hf:X", "schedule=auxiliary"], "schedule .* transfer_epochs above 0"),
+        ("mobilebert", ["student=hf:X", "temperature=3"], "temperature .* soft_weight above 0"),
+        ("mobilebert", ["text=X", "temperature=3"], "temperature .* soft_weight above 0"),
         ("pkd", ["alpha=0", "temperature=3"], "alpha above 0"),
         ("pkd", ["beta=0", "mapping=last"], "beta above 0"),
         ("privileged", ["soft_weight=0", "temperature=3"], "soft_weight above 0"),
