@@ -2,6 +2,9 @@
 
     importance of a neuron = Σ over its weights of E|w·∂L/∂w|   (first-order Taylor), or Σ|w| (magnitude)
 
+L is the mean loss of a batch of `batch_size` rows and E the mean over batches, not over examples: gradients of opposite sign cancel
+within a batch, and one backward does for all its rows. `batch_size=1` is the formula example by example, and trains so too.
+
 Between parts of the fine-tuning the least important neurons go, in equal steps down to the target: queries and keys by
 pairs, values with the rows of the attention output that read them, the feed-forward layers, the pooler. Pruned neurons are
 zeros that get no gradient; they are cut out of the shapes at the end. `hidden` narrows the residual stream, into which
