@@ -4,6 +4,8 @@
         --general text=demo:plain-text general_teacher=hf:MLM megabytes=0.2
 
 Weighted terms, over all trainable variables, on the first batch of 32 rows. Students and settings are those of recipes.py.
+`privileged` is among them if the data has columns text_extra (see variants.py), stages on plain text with --general, and
+MobileBERT's pre-training distillation with --bottleneck. `--only` takes some; other results that are there stay.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import keras
 
-from recipes import CELLS
+from recipes import CELLS, EXTRA
 from tfdistill.data.sources import load_data
 from tfdistill.files import atomic_write
 from tfdistill.load import load
@@ -23,9 +25,12 @@ from tfdistill.recipe import parse_settings
 from tfdistill.recipes import find
 from tfdistill.runner import train
 
+GENERAL_ONLY = ("general_only=true", "general_length=64", "general_batch_size=32")
 MORE = {
     "xtremedistil, joint": ("xtremedistil", ("version=joint",)),
     "mobilebert, all at once": ("mobilebert", ("schedule=auxiliary",)),
+    "tinybert, general stage": ("tinybert", (*GENERAL_ONLY, "copies=0")),
+    "mobilebert, general stages": ("mobilebert", GENERAL_ONLY),
 }
 
 
@@ -43,6 +48,8 @@ def main() -> None:
     parser.add_argument("data", help="directory with train, dev and test")
     parser.add_argument("--teacher", required=True, help="hf:DIR of the fine-tuned teacher")
     parser.add_argument("--general", nargs="+", default=[], help="settings of general stages: text=… general_teacher=…")
+    parser.add_argument("--bottleneck", help="hf:DIR of an IB-BERT with heads for masked words and next sentences")
+    parser.add_argument("--only", nargs="+", choices=[*CELLS, *EXTRA, *MORE], help="some of them")
     parser.add_argument("--rows", type=int, default=256)
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--table", type=Path)
@@ -51,13 +58,22 @@ def main() -> None:
     data = load_data(options.data, label_names=teacher.label_names)
     splits = {name: split.take(range(min(options.rows, len(split)))) for name, split in data.splits.items()}
     data = replace(data, splits={name: splits[name] for name in ("train", "dev")})
-    wanted = {name: (name, cell.settings) for name, cell in CELLS.items()} | MORE
+    wanted = {name: (name, tuple(cell.settings)) for name, cell in (CELLS | EXTRA).items()} | MORE
     found: dict[str, dict[str, dict[str, float]]] = {}
+    if options.only and options.results.is_file():
+        found = json.loads(options.results.read_text("utf-8"))
     for label, (name, settings) in wanted.items():
-        if name in CELLS and CELLS[name].general and not options.general:
+        on_text = label.endswith(("general stage", "general stages")) or (label in CELLS and CELLS[label].general)
+        more = options.general if on_text else []
+        if name == "mobilebert" and on_text and options.bottleneck:
+            more = [*(m for m in more if not m.startswith("general_teacher")), f"general_teacher={options.bottleneck}"]
+        if options.only and label not in options.only:
+            continue
+        if (on_text and not more) or (label == "mobilebert, general stages" and not options.bottleneck):
+            continue
+        if name == "privileged" and not data.splits["train"].texts_extra:
             continue
         module = find(name)
-        more = options.general if name in CELLS and CELLS[name].general and label == name else []
         keras.utils.set_random_seed(1)
         made = module.recipe(teacher, data, parse_settings(module.Settings, [*settings, *more]))
         found[label] = train(made, seed=1, max_steps=1, gradient_norms=True, score_test=False).gradient_norms

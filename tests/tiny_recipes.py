@@ -10,6 +10,7 @@ import numpy as np
 
 from tfdistill.data.textdata import Split, TextData
 from tfdistill.data.tokenize import Tokenizer
+from tfdistill.load import save
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.mobilebert import MobileBertConfig
 from tfdistill.models.text import TextModel
@@ -126,3 +127,22 @@ def write_text(path: Path) -> Path:
         lines += [" ".join(rng.choice(list("abcdefgh"), 9)).capitalize() + "." for _ in range(4)] + [""]
     path.write_text("\n".join(lines) + "\n", "utf-8")
     return path
+
+
+def dualtrain_settings(place: Path, text: Path) -> list[str]:
+    save(teacher(head="masked_lm", layers=2), place / "general")
+    options = [f"text={text}", f"general_teacher=hf:{place / 'general'}", "width=8", "vocab_size=24"]
+    return [*options, "general_length=16", "general_batch_size=4", "general_epochs=1"]
+
+
+def without_chance(recipe, optimizer: str):
+    """Without dropout, and with an optimizer that does not make much of what is next to nothing."""
+    for model in (recipe.student, *(stage.student for stage in recipe.stages if stage.student is not None)):
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.Dropout):
+                layer.rate = 0.0
+    stages = [
+        replace(stage, optimizer=optimizer, learning_rate=0.05 if optimizer == "sgd" else 1e-4)
+        for stage in recipe.stages
+    ]
+    return replace(recipe, stages=tuple(stages))

@@ -12,7 +12,19 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from helpers import mirrored
-from tiny_recipes import SMALL, TINY, bottleneck_teacher, data, make, split, teacher, with_extra, write_text
+from tiny_recipes import (
+    SMALL,
+    TINY,
+    bottleneck_teacher,
+    data,
+    dualtrain_settings,
+    make,
+    split,
+    teacher,
+    with_extra,
+    without_chance,
+    write_text,
+)
 
 from tfdistill import finetune, runner
 from tfdistill.asking import ask_teacher
@@ -95,19 +107,6 @@ def test_other_heads(name, task, tmp_path):
 def test_pairs(name, settings, tmp_path):
     run(make(name, data(pair=True), settings), tmp_path / "run", debug=True)
     assert load(tmp_path / "run" / "student") is not None
-
-
-def without_chance(recipe, optimizer: str):
-    """Without dropout, and with an optimizer that does not make much of what is next to nothing."""
-    for model in (recipe.student, *(stage.student for stage in recipe.stages if stage.student is not None)):
-        for layer in model._flatten_layers():
-            if isinstance(layer, keras.layers.Dropout):
-                layer.rate = 0.0
-    stages = [
-        replace(stage, optimizer=optimizer, learning_rate=0.05 if optimizer == "sgd" else 1e-4)
-        for stage in recipe.stages
-    ]
-    return replace(recipe, stages=tuple(stages))
 
 
 @pytest.mark.parametrize(
@@ -428,12 +427,6 @@ def test_xtremedistil_stages():
         "representation",
         "pseudo_labels",
     ]
-
-
-def dualtrain_settings(place: Path, text: Path) -> list[str]:
-    save(teacher(head="masked_lm", layers=2), place / "general")
-    options = [f"text={text}", f"general_teacher=hf:{place / 'general'}", "width=8", "vocab_size=24"]
-    return [*options, "general_length=16", "general_batch_size=4", "general_epochs=1"]
 
 
 def test_dualtrain_gives_a_narrow_student_with_its_own_vocabulary(tmp_path, text_file):

@@ -1,0 +1,46 @@
+"""Every recipe for a few steps, for test_devices.py: devices.py STRATEGY OUT TEXT. The chief writes OUT/NAME.npz: weights and losses.
+
+Dropout is off and the optimizer SGD, so that what is left between devices is the order of sums.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+from tiny_recipes import SMALL, data, dualtrain_settings, make, teacher, without_chance
+
+from tfdistill.runner import train
+from tfdistill.strategy import is_chief, training_on
+
+STEPS = 3
+
+
+def cases(place: Path, text: Path) -> dict[str, tuple[str, list[str]]]:
+    """Name: (recipe, settings). Those with a stage on plain text have it."""
+    place.mkdir(parents=True, exist_ok=True)
+    dualtrain = dualtrain_settings(place, text)  # writes the masked LM "general"
+    general = [f"text={text}", f"general_teacher=hf:{place / 'general'}", "general_length=16", "general_batch_size=8"]
+    made = {name: (name, ["rate=0"] if name == "layerdrop" else []) for name in SMALL}
+    made["tinybert"] = ("tinybert", [*general, "copies=0"])
+    made["distilbert"] = ("distilbert", [*general, "kl_on=masked"])
+    made["dualtrain_sharedproj"] = ("dualtrain_sharedproj", [*dualtrain, "mixed_epochs=1"])
+    return made
+
+
+def main(spec: str, out: Path, text: Path) -> None:
+    with training_on(spec):
+        for number, (name, (recipe, settings)) in enumerate(cases(out / f"models-{is_chief():d}", text).items()):
+            keras.utils.set_random_seed(1)
+            made = without_chance(make(recipe, data(36), settings, teacher(layers=2)), "sgd")
+            result = train(made, seed=1, max_steps=STEPS)
+            losses = [point["loss"] for point in result.curve if "loss" in point]
+            if is_chief():
+                np.savez(out / f"{name}.npz", *result.student.get_weights(), losses=losses)
+                print(f"{number + 1}: {name}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
