@@ -434,6 +434,14 @@ def test_a_run_killed_at_its_first_write_begins_again(tmp_path, monkeypatch):
         run(make(), out, seed=1)
 
 
+def test_what_the_clock_decides_is_noted(tmp_path, monkeypatch):
+    monkeypatch.setattr("tfdistill.run_directory.train", lambda *args, **options: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(make(breaks=("its masked LM was trained by the clock",)), tmp_path / "run")
+    said = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))["reproducible"]
+    assert said["bit_for_bit"] is False and "its masked LM was trained by the clock" in said["breaks"]
+
+
 def test_run_json_is_the_last_that_goes(tmp_path, monkeypatch):
     for name in ("run.json", "a", "z"):
         (tmp_path / name).touch()

@@ -92,7 +92,7 @@ def run(
             "execution": recipe.execution.as_data(),
             "weights": _weights(recipe),
             "versions": versions(),
-            "reproducible": reproducible(),
+            "reproducible": reproducible(recipe.breaks),
         }
         head = json.loads(json.dumps(head))
         if former is None:
