@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,16 +24,10 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from training import NAMES, contender
 
 from tfdistill.files import atomic_write
 
-PEER = Path(__file__).with_name("torch_peer.py")
-NAMES = {
-    "tfdistill": "tfdistill",
-    "bf16": "tfdistill in bf16",
-    "keras": "keras.distillation",
-    "pytorch": "PyTorch loop",
-}
 LENGTH, WARM_UP, RATE, TEMPERATURE = 64, 5, 1e-4, 2.0
 
 
@@ -99,16 +92,10 @@ def one(name: str, directory: Path) -> None:
     print(json.dumps({"step_seconds": np.diff(ends).tolist()}))
 
 
-def contender(name: str, directory: Path, python: Path, threads: int) -> float:
-    """Median seconds of a step. Raises SystemExit with the last line of a process that failed."""
-    command = [sys.executable, __file__, "--one", name, str(directory)]
-    if name == "pytorch":
-        command = [str(python), str(PEER), str(directory), "--threads", str(threads)]
-    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_NUM_INTRAOP_THREADS": str(threads)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        raise SystemExit(f"{name} failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
-    return statistics.median(json.loads(done.stdout.strip().splitlines()[-1])["step_seconds"][WARM_UP:])
+def seconds(name: str, directory: Path, python: Path, threads: int) -> float:
+    """Median of a contender's steps."""
+    told = contender(name, directory, python, threads, __file__, TF_NUM_INTRAOP_THREADS=str(threads))
+    return statistics.median(told["step_seconds"][WARM_UP:])
 
 
 def main() -> None:
@@ -131,8 +118,8 @@ def main() -> None:
         prepare_directory(Path(scratch), options.steps * options.batch_size, options.batch_size)
         for repeat in range(options.repeats):
             for name in NAMES:
-                seconds = contender(name, Path(scratch), options.python, options.threads)
-                found[name].append(options.batch_size / seconds)
+                step = seconds(name, Path(scratch), options.python, options.threads)
+                found[name].append(options.batch_size / step)
                 print(
                     f"{repeat + 1}/{options.repeats} {NAMES[name]}: {found[name][-1]:.1f} examples/s", file=sys.stderr
                 )

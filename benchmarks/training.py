@@ -163,18 +163,21 @@ def one(name: str, directory: Path) -> None:
     print(json.dumps({"curve": curve, "peak_memory_mb": peak}))
 
 
-def contender(name: str, directory: Path, python: Path, threads: int) -> dict[str, Any]:
-    """What a contender's process prints last. Raises SystemExit with its last line of error."""
-    command = [sys.executable, __file__, "--one", name, str(directory)]
+def contender(
+    name: str, directory: Path, python: Path, threads: int, script: str = __file__, **environment: str
+) -> dict[str, Any]:
+    """What a contender's process prints last, of PyTorch's peer or of `script --one NAME DIRECTORY`.
+
+    Raises SystemExit with its last line of error.
+    """
+    command = [sys.executable, script, "--one", name, str(directory)]
     if name == "pytorch":
         command = [str(python), str(PEER), str(directory), "--threads", str(threads)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "KERAS_BACKEND": "tensorflow"}
-    )
+    given = {**os.environ, "KERAS_BACKEND": "tensorflow", **environment}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=given)
     if done.returncode:
         raise SystemExit(f"{name} failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
-    told = json.loads(done.stdout.strip().splitlines()[-1])
-    return {name: told[name] for name in ("curve", "peak_memory_mb")}
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def main() -> None:
@@ -216,7 +219,8 @@ def main() -> None:
             examples = len(rows["labels"]) * options.epochs
         for repeat in range(options.repeats):
             for name in names:
-                found[name].append(contender(name, directory, options.python, options.threads))
+                told = contender(name, directory, options.python, options.threads)
+                found[name].append({key: told[key] for key in ("curve", "peak_memory_mb")})
                 print(f"{repeat + 1}/{options.repeats} {NAMES[name]}: {found[name][-1]['curve'][-1]}", file=sys.stderr)
     report = {
         "settings": {**settings, "rows": options.rows, "examples": examples, "accuracy": options.accuracy},

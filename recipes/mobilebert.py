@@ -88,15 +88,19 @@ class Settings(SegmentedTextSettings):
     def task_transfer(self) -> float:
         """Epochs of the transfer for each layer on the task; 0 for none."""
         if self.transfer_epochs is None:
-            return float(self.text is None and not self.student.startswith("hf:"))
+            return float(not self.after_general)
         return self.transfer_epochs
+
+    @property
+    def after_general(self) -> bool:
+        """Whether a general stage comes before the task, in this run or in that of `student`."""
+        return self.text is not None or self.student.startswith("hf:")
 
     @property
     def soft_share(self) -> float:
         """λ. After the general stage the paper fine-tunes on labels."""
         if self.soft_weight is None:
-            only_tuned = (self.text is not None or self.student.startswith("hf:")) and not self.task_transfer
-            return 0.0 if only_tuned else 0.5
+            return 0.0 if self.after_general and not self.task_transfer else 0.5
         return self.soft_weight
 
     @model_validator(mode="after")
