@@ -8,8 +8,8 @@ The general stage runs on plain text (`text`) against `general_teacher`, a model
 of the tokens, of these 80 % masked and 10 % random, rare pieces more often (exponent 0.7). KL and cosine are means over all
 real tokens; `kl_on=masked` takes the masked ones only, which saves most of the output layer. Without `text` the fine-tuned
 teacher's own layers are fine-tuned, or `student=hf:DIR`, the student of an earlier run with `general_only`.
-`initialization=random` is what the paper's table 4 holds against the teacher's layers. Two things differ from the paper: a step is
-one batch of 250 in place of 50 accumulated batches of 5, and Adam's ε is 1e-7 in place of 1e-6, which no setting changes.
+`initialization=random` is what the paper's table 4 holds against the teacher's layers. A step of the general stage is one batch of
+250, where the paper accumulates 50 batches of 5.
 
 Idea:      every second layer, three losses on plain text, then ordinary fine-tuning
 Command:   tfdistill train distilbert --teacher TEACHER --data tfds:glue/mrpc --out RUN --set text=DIR --set general_teacher=hf:BERT
@@ -103,6 +103,7 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
                 batch_size=settings.general_batch_size,
                 warmup=0.05,
                 clip_norm=5.0,
+                epsilon=1e-6,
                 source=plain_text(settings, general, student, masking, every_position=settings.kl_on == "all"),
                 teacher=general,
                 student=language_model,

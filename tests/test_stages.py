@@ -154,6 +154,16 @@ def test_adamw_is_keras_adamw():
     np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize(("epsilon", "moved"), [(None, 0.024026), (1e-6, 0.0030653)])
+def test_adams_epsilon(epsilon, moved):
+    """A first step is rate·g / (|g| + ε/√(1 - β₂)), the ε̂ of Kingma and Ba, section 2: here 0.1·g / (g + 31.6·ε), g = 1e-6."""
+    weight = keras.Variable([0.0], name="kernel")
+    optimizer = make_optimizer("adam", WarmupLinear(0.1, 0, 10**9), epsilon=epsilon)
+    optimizer.build([weight])
+    optimizer.apply([tf.constant([1e-6])])
+    np.testing.assert_allclose(weight.numpy(), [-moved], rtol=1e-3)
+
+
 def test_biases_and_norms_do_not_decay():
     variables = [keras.Variable([1.0], name=name) for name in ("kernel", "bias", "gamma", "beta")]
     optimizer = make_optimizer("adamw", WarmupLinear(0.1, 0, 10**9), weight_decay=0.5)

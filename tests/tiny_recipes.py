@@ -135,6 +135,16 @@ def dualtrain_settings(place: Path, text: Path) -> list[str]:
     return [*options, "general_length=16", "general_batch_size=4", "general_epochs=1"]
 
 
+def with_general_stage(name: str, place: Path, text: Path) -> list[str]:
+    """Settings of a recipe that begins on plain text."""
+    dualtrain = dualtrain_settings(place, text)  # writes the masked LM "general"
+    if name == "dualtrain_sharedproj":
+        return [*dualtrain, "mixed_epochs=1"]
+    general = [f"text={text}", f"general_teacher=hf:{place / 'general'}", "general_length=16", "general_batch_size=8"]
+    own = {"tinybert": ["copies=0"], "distilbert": ["kl_on=masked"]}
+    return [*general, *own.get(name, [])]
+
+
 def without_chance(recipe, optimizer: str):
     """Without dropout, and with an optimizer that does not make much of what is next to nothing."""
     for model in (recipe.student, *(stage.student for stage in recipe.stages if stage.student is not None)):

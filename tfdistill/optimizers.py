@@ -143,6 +143,7 @@ def make_optimizer(
     *,
     weight_decay: float | None = None,
     clip_norm: float | None = None,
+    epsilon: float | None = None,
     scaled: bool = False,
     static: bool = False,
     **options: Any,
@@ -150,6 +151,7 @@ def make_optimizer(
     """An optimizer by name. Raises UserError for an unknown one.
 
     Args:
+        epsilon: of Adam, if not Keras' own 1e-7.
         scaled: with a loss scale, as fp16 needs.
         static: without shapes that depend on the data, as XLA needs.
     """
@@ -160,4 +162,5 @@ def make_optimizer(
     optimizer.scaled = scaled
     if isinstance(optimizer, FusedAdam):
         optimizer.static = static
+        optimizer.epsilon = optimizer.epsilon if epsilon is None else epsilon
     return optimizer

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 import keras
 import tensorflow as tf
 
-from tfdistill.data.batching import Buckets, Examples, dataset, steps_per_epoch
+from tfdistill.data.batching import Buckets, Examples, dataset
 from tfdistill.distiller import Distiller
 from tfdistill.errors import DivergedError, UserError
 from tfdistill.execution import Execution
@@ -61,6 +61,7 @@ class Stage:
         terms: what is summed into the loss.
         epochs: passes over the training rows; a fraction is allowed.
         learning_rate: peak; it rises over `warmup` of the steps and falls to zero linearly.
+        epsilon: Adam's ε; None takes Keras' 1e-7.
         clip_norm: global gradient norm; None clips nothing.
         micro_batches: parts of a batch that are computed one after the other, to save memory.
         freeze: parts of the student that stay as they are: "encoder", "embeddings", "word_embeddings", "layer_1" and so on,
@@ -90,6 +91,7 @@ class Stage:
     optimizer: str = "adamw"
     warmup: float = 0.1
     weight_decay: float | None = None
+    epsilon: float | None = None
     clip_norm: float | None = 1.0
     micro_batches: int = 1
     freeze: tuple[str, ...] = ()
@@ -247,7 +249,7 @@ def _without_weight(term: Any) -> Any:
 
 def share_a_step(one: Stage, other: Stage) -> bool:
     """Whether two stages differ only in what can change without another compilation."""
-    same = ("optimizer", "weight_decay", "clip_norm", "micro_batches", "train_teacher")
+    same = ("optimizer", "weight_decay", "epsilon", "clip_norm", "micro_batches", "train_teacher")
     return (
         all(getattr(one, name) == getattr(other, name) for name in same)
         and one.teacher is other.teacher
@@ -361,7 +363,8 @@ class Trainer:
         steps = steps or stage.steps(len(data))
         rounds = stage.rounds(steps)
         each = math.ceil(steps / rounds)
-        passes = math.ceil(rounds * each / steps_per_epoch(len(data), stage.batch_size))
+        # A source's batches run on over the end of a pass, so that its passes may have a part of a step.
+        passes = math.ceil(rounds * each * stage.batch_size / len(data))
 
         def batches(first_step: int = 0) -> tf.data.Dataset:
             return _batches(data, stage.batch_size, seed, passes, first_step, self.execution.buckets)
@@ -496,6 +499,7 @@ class Trainer:
             stage.optimizer,
             self._schedule,
             weight_decay=stage.weight_decay,
+            epsilon=stage.epsilon,
             clip_norm=stage.clip_norm,
             **self.execution.for_optimizer,
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from tiny_recipes import SMALL, data, dualtrain_settings, make, teacher, without_chance
+from tiny_recipes import SMALL, data, make, teacher, with_general_stage, without_chance
 
 from tfdistill.runner import train
 from tfdistill.strategy import is_chief, training_on
@@ -21,12 +21,9 @@ STEPS = 3
 def cases(place: Path, text: Path) -> dict[str, tuple[str, list[str]]]:
     """Name: (recipe, settings). Those with a stage on plain text have it."""
     place.mkdir(parents=True, exist_ok=True)
-    dualtrain = dualtrain_settings(place, text)  # writes the masked LM "general"
-    general = [f"text={text}", f"general_teacher=hf:{place / 'general'}", "general_length=16", "general_batch_size=8"]
     made = {name: (name, ["rate=0"] if name == "layerdrop" else []) for name in SMALL}
-    made["tinybert"] = ("tinybert", [*general, "copies=0"])
-    made["distilbert"] = ("distilbert", [*general, "kl_on=masked"])
-    made["dualtrain_sharedproj"] = ("dualtrain_sharedproj", [*dualtrain, "mixed_epochs=1"])
+    for name in ("tinybert", "distilbert", "dualtrain_sharedproj"):
+        made[name] = (name, with_general_stage(name, place, text))
     return made
 
 

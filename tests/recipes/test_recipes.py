@@ -22,6 +22,7 @@ from tiny_recipes import (
     split,
     teacher,
     with_extra,
+    with_general_stage,
     without_chance,
     write_text,
 )
@@ -30,7 +31,6 @@ from tfdistill import finetune, runner
 from tfdistill.asking import ask_teacher
 from tfdistill.data.batching import dataset
 from tfdistill.data.tokenize import Tokenizer
-from tfdistill.distiller import Distiller
 from tfdistill.errors import UserError
 from tfdistill.execution import Execution
 from tfdistill.export.bundle import export_bundle
@@ -141,37 +141,29 @@ def test_two_devices_train_as_one(name, optimizer, tmp_path, text_file):
             np.testing.assert_allclose(one, two, atol=1e-5)
 
 
+ON_TEXT = ("tinybert", "distilbert", "mobilebert", "dualtrain_sharedproj")
+
+
 @pytest.mark.parametrize(
-    "name", [name if name == "soft_targets" else pytest.param(name, marks=pytest.mark.slow) for name in SMALL]
+    ("name", "on_text"),
+    [
+        *(pytest.param(name, False, marks=() if name == "soft_targets" else pytest.mark.slow) for name in SMALL),
+        *(pytest.param(name, True, marks=pytest.mark.slow) for name in ON_TEXT),
+    ],
 )
-def test_a_step_compiled_by_xla_trains_as_a_plain_one(name):
-    """The whole step, in batches of one width. Weights agree to 1e-5 with SGD."""
-    found = []
+def test_a_step_compiled_by_xla_trains_as_a_plain_one(name, on_text, tmp_path, text_file):
+    """The whole step, in batches of one width, on labelled texts or with the stages on plain text. Weights agree to 1e-5 with SGD."""
+    found, settings = [], ["rate=0"] if name == "layerdrop" else []
+    if on_text:
+        settings = with_general_stage(name, tmp_path, text_file)
     for execution in (Execution(), Execution(jit=True, buckets=(12,))):
         keras.utils.set_random_seed(1)
-        recipe = without_chance(make(name, data(36), ["rate=0"] if name == "layerdrop" else []), "sgd")
+        recipe = without_chance(make(name, data(36), settings, teacher(layers=2) if on_text else None), "sgd")
         result = train(replace(recipe, execution=execution), seed=1, max_steps=3)
         found.append((result.student.get_weights(), [point["loss"] for point in result.curve if "loss" in point]))
     np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-4, atol=1e-5)
     for one, two in zip(found[0][0], found[1][0], strict=True):
         np.testing.assert_allclose(one, two, atol=1e-5)
-
-
-SPEED = {
-    "soft_targets": ["epochs=40", "learning_rate=5e-3"],
-    "privileged": ["epochs=40", "learning_rate=5e-3", "temperature=1"],
-    "pkd": ["epochs=60", "learning_rate=5e-3", "beta=1", "temperature=2"],
-    "tinybert": ["intermediate_epochs=60", "intermediate_learning_rate=1e-2", "epochs=40", "learning_rate=5e-3"],
-    "distilbert": ["epochs=40", "learning_rate=5e-3"],
-    "mobilebert": ["schedule=auxiliary", "epochs=60", "learning_rate=1e-2"],
-    "xtremedistil": ["version=joint", "epochs=60", "learning_rate=1e-2", "patience=100"],
-    "bilstm": ["epochs=60", "learning_rate=1e-2"],
-    "layerdrop": ["epochs=60", "learning_rate=5e-3", "rate=0.1", "soft_weight=0.5"],
-    "head_pruning": ["epochs=40", "learning_rate=5e-3", "soft_weight=0.5", "share=0.5", "step=0.25"],
-    "neuron_pruning": ["epochs=40", "learning_rate=5e-3", "steps=1"],
-    "quantization_aware": ["epochs=40", "learning_rate=5e-3"],
-    "dualtrain_sharedproj": ["epochs=40", "learning_rate=5e-3"],
-}
 
 
 # --- what each is about ---------------------------------------------------------------------------------------------
@@ -495,16 +487,6 @@ def test_the_baseline_takes_as_many_steps_on_labels():
 # --- learning -------------------------------------------------------------------------------------------------------
 
 
-def loss_of(recipe, distiller: Distiller | None = None) -> float:
-    """The loss of the last stage on all training rows, of the student as it stands, with new projections or those of `distiller`."""
-    stage = recipe.stages[-1]
-    examples = _Run(recipe, prepare(recipe, 0), None).examples(stage)
-    if distiller is None:
-        distiller = Distiller(recipe.student, stage.teacher or recipe.teacher, stage.terms)
-        distiller.compile("sgd")
-    return distiller.evaluate(dataset(examples, 16, shuffle=False), verbose=0, return_dict=True)["loss"]
-
-
 def test_the_search_leaves_the_student_as_it_was_and_its_trainer_changes_nothing():
     made = find("soft_targets").recipe(
         teacher(), data(), parse_settings(find("soft_targets").Settings, ["max_length=12", "batch_size=8"])
@@ -537,38 +519,3 @@ def test_of_equal_scores_the_lower_loss_wins(monkeypatch):
     monkeypatch.setattr(runner, "train", trained)
     made = make("soft_targets", data(), [])
     assert list(search_learning_rate(made, list(losses), seed=0, steps=1)) == [1e-3, 1e-2, 1e-4]
-
-
-@pytest.fixture(scope="module")
-def taught() -> TextModel:
-    """A teacher that knows its 64 training texts by heart."""
-    model = teacher()
-    settings = finetune.Settings(epochs=40, learning_rate=5e-3, batch_size=16, max_length=12, evaluations=2)
-    result = train(finetune.recipe(model, data(64), settings), seed=0)
-    assert result.curve[-1]["loss"] < 0.01
-    return model
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", list(SPEED))
-def test_overfits_64_examples(name, taught, tmp_path, text_file):
-    text = data(64)
-    more = ["copies=0"] if "copies" in find(name).Settings.model_fields else []
-    if name == "dualtrain_sharedproj":
-        more = dualtrain_settings(tmp_path, text_file)
-    recipe = make(name, text, [*SPEED[name], *more], taught)
-    recipe = replace(recipe, stages=tuple(replace(stage, keep_best=False) for stage in recipe.stages))
-    if recipe.student.family != "bilstm":
-        reset(recipe.student)  # not from the teacher's layers, which know the texts already
-    first = loss_of(recipe)
-    trainer = Trainer(recipe.student, recipe.stages)
-    train(recipe, seed=0, score_test=False, trainer=trainer)
-    assert loss_of(recipe, trainer.distiller) < 0.05 * first
-
-
-def reset(student: TextModel) -> None:
-    """Random weights, as large as those of the teacher."""
-    rng = np.random.default_rng(0)
-    for variable in student.trainable_variables:
-        if variable.name == "kernel":
-            variable.assign(0.2 * rng.normal(size=variable.shape))

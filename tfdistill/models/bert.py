@@ -10,7 +10,16 @@ import keras
 from keras import ops
 
 from tfdistill.errors import UserError
-from tfdistill.models.layers import ACTIVATIONS, MASKED_SCORE, Composite, Dropout, Linear, attend, initializer
+from tfdistill.models.layers import (
+    ACTIVATIONS,
+    MASKED_SCORE,
+    Composite,
+    Dropout,
+    Embedding,
+    Linear,
+    attend,
+    initializer,
+)
 
 # --- config ---------------------------------------------------------------------------------------------------------
 
@@ -63,9 +72,9 @@ class BertEmbeddings(Composite):
     def __init__(self, config: Any, **kwargs: Any):
         super().__init__(**kwargs)
 
-        def table(rows: int, name: str) -> keras.layers.Embedding:
+        def table(rows: int, name: str) -> Embedding:
             init = initializer(config.initializer_range)
-            return keras.layers.Embedding(rows, config.hidden_size, init, dtype=self.dtype_policy, name=name)
+            return Embedding(rows, config.hidden_size, init, dtype=self.dtype_policy, name=name)
 
         self.word = table(config.vocab_size, "word")
         self.position = table(config.max_position_embeddings, "position")
@@ -154,7 +163,7 @@ class BertEncoder(Composite):
             )
 
     @property
-    def embedding(self) -> keras.layers.Embedding:
+    def embedding(self) -> Embedding:
         """The word-piece table; every encoder has it under this name."""
         return self.embeddings.word
 

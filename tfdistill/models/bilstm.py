@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from tfdistill.errors import UserError
-from tfdistill.models.layers import Composite, Dropout
+from tfdistill.models.layers import Composite, Dropout, Embedding
 from tfdistill.models.lstm import LSTM
 
 POOLINGS = ("last", "max")
@@ -70,7 +70,7 @@ class BiLSTMEncoder(Composite):
         if config.pair and not pooler:
             raise UserError("a siamese BiLSTM (pair=True) has no states for each token; use pair=False for this task")
         self.config, self.has_pooled = config, pooler
-        self.embedding = keras.layers.Embedding(
+        self.embedding = Embedding(
             config.vocab_size, config.embedding_size, "uniform", dtype=self.dtype_policy, name="embedding"
         )
 

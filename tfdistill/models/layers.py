@@ -64,6 +64,14 @@ class Dropout(keras.layers.Dropout):
 
 
 @keras.saving.register_keras_serializable(package="tfdistill")
+class Embedding(keras.layers.Embedding):
+    """Keras' Embedding, but only the rows asked for are read. Keras reads the table first: a copy of all of it in each step."""
+
+    def call(self, inputs: Any) -> Any:
+        return ops.cast(tf.gather(self._embeddings.value, ops.cast(inputs, "int32")), self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable(package="tfdistill")
 class Linear(keras.layers.Dense):
     """Dense over the last axis as one two-dimensional product: one kernel in TFLite, and no batched gradient."""
 

@@ -10,7 +10,7 @@ from keras import ops
 
 from tfdistill.errors import UserError
 from tfdistill.models.bert import BertEncoder, check_transformer
-from tfdistill.models.layers import ACTIVATIONS, Composite, Dropout, Linear, NoNorm, attend, initializer
+from tfdistill.models.layers import ACTIVATIONS, Composite, Dropout, Embedding, Linear, NoNorm, attend, initializer
 
 NORMALIZATIONS = ("no_norm", "layer_norm")
 
@@ -124,9 +124,9 @@ class MobileBertEmbeddings(Composite):
         super().__init__(**kwargs)
         self.trigram = config.trigram_input
 
-        def table(rows: int, width: int, name: str) -> keras.layers.Embedding:
+        def table(rows: int, width: int, name: str) -> Embedding:
             init = initializer(config.initializer_range)
-            return keras.layers.Embedding(rows, width, init, dtype=self.dtype_policy, name=name)
+            return Embedding(rows, width, init, dtype=self.dtype_policy, name=name)
 
         self.word = table(config.vocab_size, config.embedding_size, "word")
         self.position = table(config.max_position_embeddings, config.hidden_size, "position")

@@ -11,7 +11,16 @@ from keras import ops
 
 from tfdistill.errors import UserError
 from tfdistill.models.bert import BertEmbeddings, BertEncoder
-from tfdistill.models.layers import ACTIVATIONS, MASKED_SCORE, Composite, Dropout, Linear, attend, initializer
+from tfdistill.models.layers import (
+    ACTIVATIONS,
+    MASKED_SCORE,
+    Composite,
+    Dropout,
+    Embedding,
+    Linear,
+    attend,
+    initializer,
+)
 
 # --- config ---------------------------------------------------------------------------------------------------------
 
@@ -123,9 +132,9 @@ class FactorisedEmbeddings(Composite):
     def __init__(self, config: PrunedBertConfig, **kwargs: Any):
         super().__init__(**kwargs)
 
-        def table(rows: int, width: int | None, name: str) -> keras.layers.Embedding:
+        def table(rows: int, width: int | None, name: str) -> Embedding:
             init = initializer(config.initializer_range)
-            return keras.layers.Embedding(rows, width, init, dtype=self.dtype_policy, name=name)
+            return Embedding(rows, width, init, dtype=self.dtype_policy, name=name)
 
         self.word = table(config.vocab_size, config.embedding_size, "word")
         self.word_projection = keras.layers.Dense(
