@@ -1,4 +1,5 @@
-"""One distillation step with a live teacher, 32 rows of 64 pieces, in tfdistill, keras.distillation and a plain PyTorch loop:
+"""One distillation step with a live teacher, 32 rows of 64 pieces, in tfdistill, keras.distillation (with our models, and with
+keras-hub's) and a plain PyTorch loop:
 
     make fidelity  # once, for its environment with PyTorch and transformers
     python benchmarks/live_step.py --out benchmarks/results/live_step.json
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from keras_hub_peer import as_keras_hub
 from rich.console import Console
 from rich.table import Table
 from training import NAMES, contender
@@ -79,7 +81,9 @@ def one(name: str, directory: Path) -> None:
             float(next(iter((logs or {"loss": 0.0}).values())))  # waits for the step
             ends.append(time.monotonic())
 
-    if name == "keras":
+    if name.startswith("keras"):
+        if name == "keras_hub":
+            teacher, student = as_keras_hub(teacher), as_keras_hub(student)
         distiller = TheirDistiller(teacher, student, LogitsDistillation(TEMPERATURE), student_loss_weight=0.5)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         distiller.compile(keras.optimizers.AdamW(RATE, weight_decay=0.01, global_clipnorm=1.0), loss=loss)

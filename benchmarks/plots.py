@@ -14,7 +14,14 @@ import matplotlib
 from matplotlib import pyplot
 
 RESULTS = Path(__file__).with_name("results")
-WORDS = {"tfdistill": "tfdistill", "bf16": "tfdistill, bf16", "keras": "keras.distillation", "torch": "PyTorch"}
+WORDS = {
+    "tfdistill": "tfdistill",
+    "bf16": "tfdistill, bf16",
+    "keras": "keras.distillation, our models",
+    "keras_hub": "keras.distillation, keras-hub",
+    "pytorch": "PyTorch",
+    "torch": "PyTorch",
+}
 
 
 def training(axes: Any, said: dict[str, Any]) -> None:

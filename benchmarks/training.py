@@ -6,7 +6,8 @@
 
 Same teacher, student (three of its layers), texts (real movie snippets), batch size, number of steps and learning rate for all. What
 differs is what each one does by itself: tfdistill asks the teacher once and sorts rows of like length together; keras.distillation
-gets rows padded to --length, as `fit` takes arrays; PyTorch pads to the longest row of each batch. Timed is everything from models and
+gets rows padded to --length, as `fit` takes arrays, once with our models and once with keras-hub's, which is what a Keras user has
+without us; PyTorch pads to the longest row of each batch. Timed is everything from models and
 ids in memory to the last scoring of dev, tracing and the teacher's work included. Each runs in a process of its own, all by turns,
 --repeats times; medians are compared. `--rows 320 --epochs 1 --repeats 1` tries it out.
 
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from keras_hub_peer import as_keras_hub
 from rich.console import Console
 from rich.table import Table
 
@@ -39,7 +41,8 @@ PEER = Path(__file__).with_name("torch_peer.py")
 NAMES = {
     "tfdistill": "tfdistill",
     "bf16": "tfdistill --precision bf16",
-    "keras": "keras.distillation",
+    "keras": "keras.distillation, our models",
+    "keras_hub": "keras.distillation, keras-hub's models",
     "pytorch": "PyTorch loop",
 }
 
@@ -108,8 +111,8 @@ def tfdistill_run(directory: Path, said: dict[str, Any], precision: str = "float
     return scored[-said["epochs"] :]  # of the last stage, as the others
 
 
-def keras_run(directory: Path, said: dict[str, Any]) -> list[list[float]]:
-    """keras.distillation.Distiller on padded arrays, with its own loss for logits."""
+def keras_run(directory: Path, said: dict[str, Any], hub: bool = False) -> list[list[float]]:
+    """keras.distillation.Distiller on padded arrays, with its own loss for logits; models of keras-hub, if asked for."""
     import keras
     from keras.distillation import Distiller, LogitsDistillation
 
@@ -117,6 +120,8 @@ def keras_run(directory: Path, said: dict[str, Any]) -> list[list[float]]:
 
     keras.utils.set_random_seed(1)
     teacher, student = (load(str(directory / name)) for name in ("teacher", "student"))
+    if hub:
+        teacher, student = as_keras_hub(teacher), as_keras_hub(student)
     (x, y), dev = (_padded(directory / f"{name}.npz", said["length"]) for name in ("train", "dev"))
     steps = -(-len(y) // said["batch_size"]) * said["epochs"]
     warm = max(1, steps // 10)
@@ -156,9 +161,13 @@ def one(name: str, directory: Path) -> None:
 
     import_tensorflow()
     said = json.loads((directory / "settings.json").read_text("utf-8"))
-    curve = {"tfdistill": tfdistill_run, "bf16": partial(tfdistill_run, precision="bf16"), "keras": keras_run}[name](
-        directory, said
-    )
+    runs = {
+        "tfdistill": tfdistill_run,
+        "bf16": partial(tfdistill_run, precision="bf16"),
+        "keras": keras_run,
+        "keras_hub": partial(keras_run, hub=True),
+    }
+    curve = runs[name](directory, said)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"curve": curve, "peak_memory_mb": peak}))
 
@@ -206,8 +215,8 @@ def main() -> None:
     if options.one:
         one(options.one[0], Path(options.one[1]))
         return
-    names = options.only or [name for name in NAMES if options.recipe == "soft_targets" or name != "keras"]
-    if options.recipe == "tinybert" and "keras" in names:
+    names = options.only or [name for name in NAMES if options.recipe == "soft_targets" or not name.startswith("keras")]
+    if options.recipe == "tinybert" and any(name.startswith("keras") for name in names):
         raise SystemExit("--only keras --recipe tinybert: keras.distillation sums no list of layers; leave keras out")
     settings = {name: getattr(options, name) for name in ("recipe", "epochs", "length", "batch_size", "learning_rate")}
     settings |= {"temperature": 2.0, "soft_weight": 0.5}

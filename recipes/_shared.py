@@ -180,7 +180,7 @@ def masked_word_augmentation(
     p: float = 0.4,
     k: int = 15,
     glove: str | None = None,
-    minutes: float = 3.0,
+    minutes: float | None = None,
     steps: int | None = None,
 ) -> Callable[[Split, int], Split]:
     """TinyBERT's augmentation by a masked LM and GloVe vectors: of the file `glove`, or those of the package.

@@ -51,7 +51,7 @@ from tfdistill.recipes._shared import (
     pretrained_teacher,
 )
 from tfdistill.stages import Stage
-from tfdistill.task_masked_lm import BY_THE_CLOCK, DEBUG_STEPS
+from tfdistill.task_masked_lm import BY_THE_CLOCK, DEBUG_STEPS, MINUTES
 
 # Copies are those of the authors' code, which says them for each task.
 TASKS = {
@@ -88,7 +88,7 @@ class Settings(GeneralSettings):
         description="masked LM for the augmentation of the paper: hf:DIR, or teacher: the teacher's own or that of the model it was "
         "made of, else one trained on the task's texts; without it: masks and n-grams",
     )
-    mlm_minutes: float = Field(3.0, gt=0, description="how long mlm=teacher trains a masked LM where there is none")
+    mlm_minutes: float = Field(MINUTES, gt=0, description="how long mlm=teacher trains a masked LM where there is none")
     mlm_steps: int | None = Field(None, ge=1, description="steps in their place, which are the same on every machine")
     p_replace: float = Field(0.4, ge=0, le=1, description="p_t, share of words exchanged in augmented texts, with mlm")
     candidates: int = Field(15, ge=1, description="K, words that each of them is chosen from")

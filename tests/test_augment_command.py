@@ -305,6 +305,7 @@ def test_command_tinybert(tfdistill, folder, tmp_path, masked_lm):
         (["--p-mask", "2", "--p-pos", "0"], "p_mask=2.0"),
         (["--ngram", "3", "2", "--p-pos", "0"], "ngram=(3, 2)"),
         (["--tagger", "/nowhere/tagger.json"], "/nowhere/tagger.json"),
+        (["--mlm-minutes", "1", "--mlm-steps", "2"], "--mlm-minutes and --mlm-steps were given; expected one"),
     ],
 )
 def test_mistakes(tfdistill, folder, tmp_path, words, message):
@@ -316,11 +317,11 @@ def test_mistakes(tfdistill, folder, tmp_path, words, message):
 def test_a_teacher_without_a_head_gets_one_of_the_tasks_text(tfdistill, folder, tmp_path, masked_lm, monkeypatch):
     monkeypatch.setenv("TFDISTILL_CACHE", str(tmp_path / "cache"))
     words = ["augment", "--data", folder, "--method", "tinybert", "--teacher", masked_lm / "tiny_classification"]
-    words += ["--glove", "none", "--copies", 2, "--k", 2, "--mlm-minutes", 0.02]
+    words += ["--glove", "none", "--copies", 2, "--k", 2, "--mlm-steps", 3]
     code, _, error = tfdistill(*words, "--out", tmp_path / "out")
     assert code == 0 and "the teacher has no masked LM; one is trained" in error, error
     (run,) = (tmp_path / "cache" / "masked-lm").glob("*/run")
-    assert json.loads((run / "run.json").read_text("utf-8"))["steps"] > 0
+    assert json.loads((run / "run.json").read_text("utf-8"))["steps"] == 3
     code, _, error = tfdistill(*words, "--out", tmp_path / "again")  # not trained twice
     assert code == 0 and "one is trained" not in error and "of them new" in one_line(error)
     assert contents(tmp_path / "again") == contents(tmp_path / "out")

@@ -33,7 +33,7 @@ from tfdistill.recipe import Recipe, parse_settings
 from tfdistill.recipes import find
 from tfdistill.reproducible import reproducible
 from tfdistill.run_directory import run
-from tfdistill.stopping import exits_on_signals
+from tfdistill.stopping import asked, exits_on_signals, heard, noted, raise_if_asked
 from tfdistill.watch import Watch
 
 TINY = Path(__file__).parent / "models" / "tiny_bert"
@@ -668,6 +668,25 @@ def test_ctrl_c_stays_ignored_where_it_was(ctrl_c):
     with exits_on_signals():
         os.kill(os.getpid(), signal.SIGINT)
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_that_is_only_noted_waits_for_the_end(ctrl_c, number, expected):
+    """What workers that stop together need. What an error after it is taken for does not wait."""
+    reached = []
+    with pytest.raises(expected), exits_on_signals(), noted():
+        assert not asked()
+        os.kill(os.getpid(), number)
+        raise_if_asked()
+        assert asked()
+        reached.append("end")
+    assert reached == ["end"] and not asked()
+    with pytest.raises(expected), exits_on_signals(), noted(), heard():
+        os.kill(os.getpid(), number)
+        raise ValueError("what native code made of it")
+    with pytest.raises(expected), exits_on_signals(), noted():
+        os.kill(os.getpid(), number)
+        raise_if_asked(now=True)
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -254,6 +257,40 @@ def test_two_workers_give_one_devices_student_even_if_each_is_killed(words, tmp_
     assert losses[1] == losses[2]
     noted = json.loads((tmp_path / "killed" / "run.json").read_text("utf-8"))["reproducible"]
     assert (noted["strategy"], noted["replicas"], noted["bit_for_bit"]) == ("multiworker", 2, True)
+
+
+@pytest.mark.slow
+def test_what_is_done_is_saved_when_one_of_two_workers_is_told_to_stop(words, tmp_path):
+    """SIGTERM to the other worker, then to the chief: both stop at one step, between scorings, and go on from there."""
+    words = [*words, "--set", "epochs=80", "--set", "evaluations=2", "--checkpoint-seconds", "600"]
+
+    def run(name: str, victim: int | None, until: Callable[[], bool]) -> None:
+        logs = [tmp_path / f"{name}-{number}.log" for number in (0, 1)]
+        ports, end = free_ports(2), time.monotonic() + 300
+        running = [worker([*words, "--out", str(tmp_path / name)], number, ports, logs[number]) for number in (0, 1)]
+        while not until():
+            assert time.monotonic() < end and all(each.poll() is None for each in running), logs[0].read_text("utf-8")
+            time.sleep(0.05)
+        asked = time.monotonic()
+        if victim is not None:
+            running[victim].send_signal(signal.SIGTERM)
+        codes = [each.wait(300) for each in running]
+        expected = [0, 0] if victim is None else [143 if number == victim else 75 for number in (0, 1)]
+        assert codes == expected, [log.read_text("utf-8")[-3000:] for log in logs]
+        assert victim is None or time.monotonic() - asked < 15
+
+    def told() -> str:
+        return (tmp_path / "told-0.log").read_text("utf-8")
+
+    run("whole", None, lambda: True)
+    run("told", 1, lambda: (tmp_path / "told" / "log.jsonl").is_file())  # the scoring at half of it
+    run("told", 0, lambda: "going on from step" in told())
+    run("told", None, lambda: True)
+    steps = [int(said) for said in re.findall(r"going on from step (\d+) of", told())]
+    assert len(steps) == 2 and 500 < steps[0] < steps[1] < 1000, told()
+    assert "another worker was told to stop" in told()
+    ours, theirs = weights(tmp_path / "told"), weights(tmp_path / "whole")
+    assert all(np.array_equal(ours[key], theirs[key]) for key in theirs)
 
 
 @pytest.mark.slow

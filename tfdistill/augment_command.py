@@ -337,7 +337,8 @@ def tinybert_plan(
     seed: int,
     mlm: str | None = None,
     teacher: str | None = None,
-    minutes: float = 3.0,
+    minutes: float | None = None,
+    steps: int | None = None,
     glove: str | None = None,
     p: float = 0.4,
     k: int = 15,
@@ -348,7 +349,7 @@ def tinybert_plan(
         split: whose texts a masked LM is trained on where there is none.
         mlm: a directory with a masked-language-model head; or
         teacher: one that may have such a head, or was fine-tuned from one that has; else it is trained on top of its encoder for
-        `minutes`.
+        `minutes`, by default three, or `steps`.
         glove: a GloVe text file, "none", or None for the package's.
         p: probability that a word is exchanged.
         k: candidates of each word.
@@ -364,7 +365,7 @@ def tinybert_plan(
         raise UserError(
             "--method tinybert needs a masked language model; give --mlm DIR, or --teacher DIR to train one on top of it"
         )
-    source = mlm or masked_lm_for(load(student_directory(str(teacher))), split, minutes=minutes, seed=seed)
+    source = mlm or masked_lm_for(load(student_directory(str(teacher))), split, minutes=minutes, steps=steps, seed=seed)
     model = load_masked_lm(source)
     find = finder(model, None if glove == "none" else load_glove(glove), k=k)
     settings = {
@@ -423,11 +424,17 @@ def augment(
         typer.Option("--teacher", help="tinybert: a directory; its masked LM, that of its origin, or one trained"),
     ] = None,
     mlm_minutes: Annotated[
-        float,
+        float | None,
         typer.Option(
-            "--mlm-minutes", min=0.01, help="tinybert: how long to train a masked LM, for a teacher without one"
+            "--mlm-minutes",
+            min=0.01,
+            help="tinybert: how long to train a masked LM, for a teacher without one; 3 by default",
         ),
-    ] = 3.0,
+    ] = None,
+    mlm_steps: Annotated[
+        int | None,
+        typer.Option("--mlm-steps", min=1, help="tinybert: steps in their place, which are the same on every machine"),
+    ] = None,
     mlm: Annotated[str | None, typer.Option("--mlm", help="tinybert: a directory with a masked LM")] = None,
     glove: Annotated[
         str | None, typer.Option("--glove", help="tinybert: a GloVe text file, or none; else GloVe 6B 50d is fetched")
@@ -447,6 +454,8 @@ def augment(
 
     if method not in ("tang", "tinybert"):
         raise UserError(f"--method {method}: expected tang or tinybert")
+    if mlm_minutes is not None and mlm_steps is not None:
+        raise UserError("--mlm-minutes and --mlm-steps were given; expected one of them")
     if file_format not in ("jsonl", "tsv"):
         raise UserError(f"--format {file_format}: expected jsonl or tsv")
     text = load_data(data)
@@ -472,6 +481,7 @@ def augment(
             mlm=mlm,
             teacher=teacher,
             minutes=mlm_minutes,
+            steps=mlm_steps,
             glove=glove,
             p=p,
             k=k,

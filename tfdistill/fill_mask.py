@@ -18,7 +18,7 @@ from tfdistill.load import load, recipe_of
 from tfdistill.models.names import head_names
 from tfdistill.models.text import TextModel
 from tfdistill.progress import say
-from tfdistill.task_masked_lm import MINUTES, masked_lm_of_task
+from tfdistill.task_masked_lm import masked_lm_of_task
 
 TASKS = ("masked_lm", "pretraining")
 
@@ -77,7 +77,7 @@ def has_masked_lm(source: str | os.PathLike) -> bool:
 
 
 def masked_lm_for(
-    teacher: TextModel, split: Split, *, minutes: float = MINUTES, steps: int | None = None, seed: int = 1
+    teacher: TextModel, split: Split, *, minutes: float | None = None, steps: int | None = None, seed: int = 1
 ) -> Path:
     """The directory of the masked LM that goes with a teacher: `own_masked_lm`, if it has one; else one trained on the texts of
     `split`, for so many minutes or `steps`.

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,13 +29,13 @@ from tfdistill.prepare import Prepared, aligned, encode_for, prepare, take
 from tfdistill.progress import say, task
 from tfdistill.recipe import Recipe, with_learning_rate
 from tfdistill.stages import Pause, Stage, TakenUp, Trainer, assign, copy_encoder
-from tfdistill.stopping import heard
-from tfdistill.strategy import chief_says, several_workers
+from tfdistill.stopping import asked, heard, noted, raise_if_asked
+from tfdistill.strategy import WorkerLost, chief_says, is_chief, meet, over_workers, several_workers
 from tfdistill.teacher_cache import TeacherCache
 from tfdistill.value_range import check_range
 from tfdistill.watch import Progress, Watch
 
-_ASKED_EACH = 50  # steps between questions whether a checkpoint is due
+_ASKED_EACH, _MOST_STEPS = 2.0, 50  # seconds, and steps at most, between questions of workers to each other
 
 
 @dataclass
@@ -248,11 +249,36 @@ class _Run:
         return any(stage.train_teacher and stage.teacher is None for stage in self.recipe.stages)
 
     def save_if_due(self, watch: Watch) -> None:
-        # Between workers asking takes as long as a step.
-        if self.checkpoints is None or (several_workers() and watch.step % _ASKED_EACH):
+        if self.checkpoints is None:
             return
-        if chief_says(self.checkpoints.due):
+        if several_workers():
+            self._agree(watch)
+        elif self.checkpoints.due:
             self.save(watch)
+
+    def _agree(self, watch: Watch) -> None:
+        """Between workers: whether a checkpoint is due, and whether one of them was told to stop, for then all stop at this step.
+
+        Raises SystemExit in a worker that was told, WorkerLost in the others.
+        """
+        if watch.step < watch.next_question:  # asking takes as long as a step
+            return
+        assert self.checkpoints is not None
+        now, pause = time.monotonic(), 1
+        if watch.question is not None:
+            step, then = watch.question
+            pause = min(_MOST_STEPS, max(1, round(_ASKED_EACH * (watch.step - step) / (now - then))))
+        chief = is_chief()
+        due, ending, pause_ = over_workers(float(chief and self.checkpoints.due), float(asked()), float(chief * pause))
+        watch.question, watch.next_question = (watch.step, now), watch.step + int(pause_)
+        if due or ending:
+            self.save(watch)
+        if ending:
+            meet()  # until the chief has written
+            raise_if_asked(now=True)
+            raise WorkerLost(
+                "another worker was told to stop, and all have saved; start the same command again on all of them to go on from here"
+            )
 
     def scored(self, watch: Watch) -> None:
         """After a scoring: a checkpoint, and the student as it stands; without them where the last ones are seconds old."""
@@ -382,7 +408,8 @@ def train(
                 watch.advance = advance
                 advance(watch.step)
                 try:
-                    with heard():
+                    agree = several_workers() and checkpoints is not None
+                    with heard(), noted() if agree else nullcontext():
                         trainer.train(
                             number,
                             recipe.teacher,

@@ -12,6 +12,7 @@ from typing import Any
 GRACE = 9.0
 _LATE = b"tfdistill: still busy 9 s after SIGTERM, stopped at once; the last checkpoint that was written holds\n"
 _asked: int | None = None  # the signal that has come
+_noted_only = False  # inside `noted`
 
 
 @contextmanager
@@ -59,12 +60,35 @@ def exits_on_signals(grace: float = GRACE) -> Iterator[None]:
         os.close(writer)
 
 
-def raise_if_asked() -> None:
-    """Raises what the signal that has come asks for, SystemExit or KeyboardInterrupt; nothing if none has."""
+def raise_if_asked(now: bool = False) -> None:
+    """Raises what the signal that has come asks for, SystemExit or KeyboardInterrupt; nothing if none has, or inside `noted` unless
+    `now`."""
+    if _noted_only and not now:
+        return
     if _asked == signal.SIGINT:
         raise KeyboardInterrupt
     if _asked is not None:
         raise SystemExit(128 + _asked)
+
+
+def asked() -> bool:
+    """Whether a signal has come."""
+    return _asked is not None
+
+
+@contextmanager
+def noted() -> Iterator[None]:
+    """Inside the block a signal raises nothing by itself, `asked` says that it has come; at the end of the block it is raised.
+
+    For workers that train together: they have to stop at the same step.
+    """
+    global _noted_only
+    _noted_only = True
+    try:
+        yield
+    finally:
+        _noted_only = False
+    raise_if_asked()
 
 
 @contextmanager
@@ -73,7 +97,7 @@ def heard() -> Iterator[None]:
     try:
         yield
     except Exception:
-        raise_if_asked()
+        raise_if_asked(now=True)
         raise
 
 

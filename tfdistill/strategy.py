@@ -116,7 +116,12 @@ def is_chief() -> bool:
 
 def chief_says(flag: bool) -> bool:
     """The chief's `flag`, for all workers; each has to call this."""
-    return flag if not several_workers() else bool(_over_workers(tf.constant(float(flag and is_chief()))).numpy() > 0)
+    return flag if not several_workers() else over_workers(float(flag and is_chief()))[0] > 0
+
+
+def over_workers(*values: float) -> list[float]:
+    """The sum of each value over all workers; each has to call this, and waits for the others."""
+    return [float(value) for value in _over_workers(tf.constant(values)).numpy()]
 
 
 @tf.function(autograph=False)

@@ -35,14 +35,15 @@ _LONGEST, _BATCH = 128, 16  # word pieces of a sequence, sequences in a step
 
 
 def masked_lm_of_task(
-    teacher: TextModel, split: Split, *, minutes: float = MINUTES, steps: int | None = None, seed: int = 1
+    teacher: TextModel, split: Split, *, minutes: float | None = None, steps: int | None = None, seed: int = 1
 ) -> Path:
     """The directory of a masked LM with the teacher's encoder, trained on the texts of `split` with a new head, for so many minutes
-    or, where they are given, `steps`. While another process trains the same one, it is waited for.
+    (by default three) or, where they are given, `steps`. While another process trains the same one, it is waited for.
 
     Raises UserError for a BiLSTM, for a split with next to no text, and where several devices train: one is to make the texts before.
     """
     lines = list(_lines(split))
+    minutes = MINUTES if minutes is None else minutes
     duration = Duration(minutes=minutes) if steps is None else Duration(steps=steps)
     length = f"{minutes:g}" if steps is None else f"{steps} steps"
     digest = hashlib.sha256("\n".join([fingerprint(teacher), f"{length} {seed}", *lines]).encode())

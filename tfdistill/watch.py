@@ -61,6 +61,8 @@ class Watch(keras.callbacks.Callback):
         self.advance: Callable[..., Any] = lambda *_, **__: None
         self.progress = Progress(entries=len(run.lines))
         self.step = 0
+        self.question: tuple[int, float] | None = None  # step and time at which workers agreed last
+        self.next_question = 0  # the step at which they do again
         self.live = False  # whether steps, metrics and scorings agree, so that a checkpoint may be taken
 
     @property
