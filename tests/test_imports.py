@@ -57,7 +57,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "files": (),
     "quiet": (),
     "stopping": (),
-    "strategy": (),
+    "strategy": ("stopping",),
     "progress": (),
     "losses": (),
     "features": (),

@@ -271,13 +271,14 @@ def test_what_is_done_is_saved_when_one_of_two_workers_is_told_to_stop(words, tm
         while not until():
             assert time.monotonic() < end and all(each.poll() is None for each in running), logs[0].read_text("utf-8")
             time.sleep(0.05)
-        asked = time.monotonic()
         if victim is not None:
+            asked = time.monotonic()
             running[victim].send_signal(signal.SIGTERM)
+            running[victim].wait(300)
+            assert time.monotonic() - asked < 15  # ten, and what a busy machine adds
         codes = [each.wait(300) for each in running]
         expected = [0, 0] if victim is None else [143 if number == victim else 75 for number in (0, 1)]
         assert codes == expected, [log.read_text("utf-8")[-3000:] for log in logs]
-        assert victim is None or time.monotonic() - asked < 15
 
     def told() -> str:
         return (tmp_path / "told-0.log").read_text("utf-8")
@@ -287,7 +288,7 @@ def test_what_is_done_is_saved_when_one_of_two_workers_is_told_to_stop(words, tm
     run("told", 0, lambda: "going on from step" in told())
     run("told", None, lambda: True)
     steps = [int(said) for said in re.findall(r"going on from step (\d+) of", told())]
-    assert len(steps) == 2 and 500 < steps[0] < steps[1] < 1000, told()
+    assert len(steps) == 2 and 500 < steps[0] <= steps[1] < 1000, told()
     assert "another worker was told to stop" in told()
     ours, theirs = weights(tmp_path / "told"), weights(tmp_path / "whole")
     assert all(np.array_equal(ours[key], theirs[key]) for key in theirs)

@@ -71,6 +71,12 @@ def raise_if_asked(now: bool = False) -> None:
         raise SystemExit(128 + _asked)
 
 
+def take_back() -> None:
+    """Hear of SIGTERM again: TensorFlow puts a handler of its own in the place of Python's when workers meet, and it stops nothing."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
+
+
 def asked() -> bool:
     """Whether a signal has come."""
     return _asked is not None

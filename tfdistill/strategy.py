@@ -16,6 +16,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfdistill.errors import UserError
+from tfdistill.stopping import take_back
 
 EXPECTED = "one, mirrored, mirrored:N, multiworker, tpu or tpu:NAME"
 
@@ -45,7 +46,9 @@ def make_strategy(spec: str) -> tf.distribute.Strategy:
     if kind == "multiworker" and not value:
         _check_config()
         try:
-            return tf.distribute.MultiWorkerMirroredStrategy()
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
+            take_back()
+            return strategy
         except tf.errors.OpError as error:
             if not _told_of_a_loss(error):
                 raise
