@@ -64,6 +64,7 @@ def test_cut_equals_zeroed_and_compact_finds_it(make):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_zeros_stay_zero_in_training():
     model = tiny_bert(dropout=0.2)
     zero(model, mixed(model))

@@ -81,6 +81,7 @@ def test_pruned_matrices_have_the_share_of_zeros_and_the_smallest_go():
             np.testing.assert_array_equal(now, before[name])
 
 
+@pytest.mark.slow
 def test_clustered_matrices_have_few_values_and_zip_smaller():
     model = bilstm()
     rows = TOKENIZER.encode(TEXTS, max_length=16)

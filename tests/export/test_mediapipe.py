@@ -70,8 +70,8 @@ def model_of(family: str, lower_case: bool = True, task: str = "classification")
     ("family", "quantize"),
     [
         ("bert", "fp32"),
-        ("bert", "dynamic_int8"),
-        ("distilbert", "fp32"),
+        pytest.param("bert", "dynamic_int8", marks=pytest.mark.slow),
+        pytest.param("distilbert", "fp32", marks=pytest.mark.slow),
         ("mobilebert", "fp32"),
         ("bilstm", "dynamic_int8"),
     ],

@@ -51,6 +51,7 @@ RUN_BY_SLOW = (
     "soft_targets",
     "bilstm",
     "privileged",
+    "pkd",
     "mobilebert",
     "xtremedistil",
     "layerdrop",
@@ -92,7 +93,7 @@ def test_docstring_says_paper_idea_command_score_and_cost(name):
         ("soft_targets", "multilabel"),
         pytest.param("soft_targets", "regression", marks=pytest.mark.slow),
         pytest.param("privileged", "multilabel", marks=pytest.mark.slow),
-        ("tinybert", "regression"),
+        pytest.param("tinybert", "regression", marks=pytest.mark.slow),
     ],
 )
 def test_other_heads(name, task, tmp_path):
@@ -147,10 +148,11 @@ ON_TEXT = ("tinybert", "distilbert", "mobilebert", "dualtrain_sharedproj")
 @pytest.mark.parametrize(
     ("name", "on_text"),
     [
-        *(pytest.param(name, False, marks=() if name == "soft_targets" else pytest.mark.slow) for name in SMALL),
-        *(pytest.param(name, True, marks=pytest.mark.slow) for name in ON_TEXT),
+        *(pytest.param(name, False) for name in SMALL),
+        *(pytest.param(name, True) for name in ON_TEXT),
     ],
 )
+@pytest.mark.slow
 def test_a_step_compiled_by_xla_trains_as_a_plain_one(name, on_text, tmp_path, text_file):
     """The whole step, in batches of one width, on labelled texts or with the stages on plain text. Weights agree to 1e-5 with SGD."""
     found, settings = [], ["rate=0"] if name == "layerdrop" else []
