@@ -6,15 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from tfdistill.models.text import TextModel, dummy_inputs
 
-
-def as_keras_hub(model: TextModel) -> Any:
-    """A `BertTextClassifier` that gives the logits of `model`, a BERT, but for its GELU, which is the tanh form.
+def as_keras_hub(model: Any) -> Any:
+    """A `BertTextClassifier` that gives the logits of `model`, a `TextModel` of a BERT, but for its GELU, which is the tanh form.
 
     Raises SystemExit where the logits are further apart than that explains.
     """
+    # Here, and not above: who only starts contenders needs no TensorFlow, and a contender quiets it first.
     import keras_hub
+
+    from tfdistill.models.hub import paired_weights
+    from tfdistill.models.text import dummy_inputs
 
     config = model.config
     backbone = keras_hub.models.BertBackbone(
@@ -28,34 +30,9 @@ def as_keras_hub(model: TextModel) -> Any:
         num_segments=config.type_vocab_size,
     )
     made = keras_hub.models.BertTextClassifier(backbone, model.num_outputs, dropout=config.head_dropout(model.task))
-    encoder = model.encoder
-    tables = (
-        (backbone.token_embedding.embeddings, encoder.embeddings.word),
-        (backbone.get_layer("position_embedding").position_embeddings, encoder.embeddings.position),
-        (backbone.get_layer("segment_embedding").embeddings, encoder.embeddings.token_type),
-    )
-    for theirs, ours in tables:
-        theirs.assign(ours.embeddings)
-    pairs = [
-        (backbone.get_layer("embeddings_layer_norm"), encoder.embeddings.norm),
-        (backbone.get_layer("pooled_dense"), encoder.pooler),
-        (made.output_dense, model.head),
-    ]
-    for theirs, ours in zip(backbone.transformer_layers, encoder.blocks, strict=True):
-        attention = theirs._self_attention_layer
-        pairs += [
-            (attention._query_dense, ours.query),
-            (attention._key_dense, ours.key),
-            (attention._value_dense, ours.value),
-            (attention._output_dense, ours.attention_output),
-            (theirs._self_attention_layer_norm, ours.attention_norm),
-            (theirs._feedforward_intermediate_dense, ours.intermediate),
-            (theirs._feedforward_output_dense, ours.output_dense),
-            (theirs._feedforward_layer_norm, ours.output_norm),
-        ]
-    for theirs, ours in pairs:
-        for variable, value in zip(theirs.weights, ours.get_weights(), strict=True):
-            variable.assign(np.reshape(value, variable.shape))
+    pairs = [*paired_weights(model.encoder, backbone), *zip(model.head.weights, made.output_dense.weights, strict=True)]
+    for ours, theirs in pairs:
+        theirs.assign(np.reshape(ours, theirs.shape))
     inputs = dummy_inputs(2, 8)
     apart = float(np.abs(np.asarray(made(inputs)) - np.asarray(model(inputs))).max())
     if apart > 0.05:

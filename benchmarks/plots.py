@@ -12,23 +12,16 @@ from typing import Any
 
 import matplotlib
 from matplotlib import pyplot
+from training import NAMES
 
 RESULTS = Path(__file__).with_name("results")
-WORDS = {
-    "tfdistill": "tfdistill",
-    "bf16": "tfdistill, bf16",
-    "keras": "keras.distillation, our models",
-    "keras_hub": "keras.distillation, keras-hub",
-    "pytorch": "PyTorch",
-    "torch": "PyTorch",
-}
 
 
 def training(axes: Any, said: dict[str, Any]) -> None:
     for name, runs in said["runs"].items():
         for number, run in enumerate(runs):
             seconds, scores = zip(*run["curve"], strict=True)
-            label = WORDS.get(name, name) if number == 0 else None
+            label = NAMES[name] if number == 0 else None
             axes.plot(
                 seconds,
                 [100 * score for score in scores],

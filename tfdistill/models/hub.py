@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+import numpy as np
 
 from tfdistill.data.tokenize import Tokenizer
 from tfdistill.errors import UserError, optional
@@ -43,36 +45,37 @@ def load_preset(
         type_vocab_size=backbone.num_segments,
     )
     model = TextModel(config, num_outputs, task, label_names)
-    encoder = model.encoder
-    encoder.embeddings.word.embeddings.assign(backbone.token_embedding.embeddings)
-    encoder.embeddings.position.embeddings.assign(backbone.get_layer("position_embedding").position_embeddings)
-    encoder.embeddings.token_type.embeddings.assign(backbone.get_layer("segment_embedding").embeddings)
-    _copy_norm(encoder.embeddings.norm, backbone.get_layer("embeddings_layer_norm"))
-    for block, theirs in zip(encoder.blocks, backbone.transformer_layers, strict=True):
-        attention = theirs._self_attention_layer
-        for ours, dense in (
-            (block.query, attention._query_dense),
-            (block.key, attention._key_dense),
-            (block.value, attention._value_dense),
-            (block.attention_output, attention._output_dense),
-            (block.intermediate, theirs._feedforward_intermediate_dense),
-            (block.output_dense, theirs._feedforward_output_dense),
-        ):
-            _copy_dense(ours, dense)
-        _copy_norm(block.attention_norm, theirs._self_attention_layer_norm)
-        _copy_norm(block.output_norm, theirs._feedforward_layer_norm)
-    if encoder.pooler is not None:
-        _copy_dense(encoder.pooler, backbone.get_layer("pooled_dense"))
+    for ours, theirs in paired_weights(model.encoder, backbone):
+        ours.assign(np.reshape(theirs, ours.shape))
     model.tokenizer = Tokenizer(tokenizer.get_vocabulary(), lower_case=tokenizer.lowercase)
     return model
 
 
-def _copy_dense(ours: Any, theirs: Any) -> None:
-    # Their kernels keep heads as an axis of their own; the order of the numbers is the same.
-    ours.kernel.assign(theirs.kernel.numpy().reshape(ours.kernel.shape))
-    ours.bias.assign(theirs.bias.numpy().reshape(ours.bias.shape))
+def paired_weights(encoder: Any, backbone: Any) -> Iterator[tuple[Any, Any]]:
+    """(our weight, theirs) of a `BertEncoder` and a `BertBackbone` of the same sizes.
 
-
-def _copy_norm(ours: Any, theirs: Any) -> None:
-    ours.gamma.assign(theirs.gamma)
-    ours.beta.assign(theirs.beta)
+    Their kernels keep heads as an axis of their own; the order of the numbers is the same.
+    """
+    embeddings = encoder.embeddings
+    pairs = [
+        (embeddings.word, backbone.token_embedding),
+        (embeddings.position, backbone.get_layer("position_embedding")),
+        (embeddings.token_type, backbone.get_layer("segment_embedding")),
+        (embeddings.norm, backbone.get_layer("embeddings_layer_norm")),
+    ]
+    for block, theirs in zip(encoder.blocks, backbone.transformer_layers, strict=True):
+        attention = theirs._self_attention_layer
+        pairs += [
+            (block.query, attention._query_dense),
+            (block.key, attention._key_dense),
+            (block.value, attention._value_dense),
+            (block.attention_output, attention._output_dense),
+            (block.attention_norm, theirs._self_attention_layer_norm),
+            (block.intermediate, theirs._feedforward_intermediate_dense),
+            (block.output_dense, theirs._feedforward_output_dense),
+            (block.output_norm, theirs._feedforward_layer_norm),
+        ]
+    if encoder.pooler is not None:
+        pairs.append((encoder.pooler, backbone.get_layer("pooled_dense")))
+    for ours, theirs in pairs:
+        yield from zip(ours.weights, theirs.weights, strict=True)
