@@ -11,7 +11,7 @@ distance of the hidden states of the matched layers (TinyBERT's equation 8, widt
 
 Idea:      the student learns the teacher's softened class probabilities
 Command:   tfdistill train soft_targets --teacher TEACHER --data demo:movie-snippets --out RUN
-Published: speech recognition and MNIST only; this library's own numbers stand in the README.
+Published: speech recognition and MNIST only; this library's own numbers stand in docs/results.md.
 Cost:      one teacher forward over the training texts, then half the teacher's cost a step for half its layers.
 """
 
