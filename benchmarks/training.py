@@ -7,7 +7,8 @@
 Same teacher, student (three of its layers), texts (real movie snippets), batch size, number of steps and learning rate for all. What
 differs is what each one does by itself: tfdistill asks the teacher once and sorts rows of like length together; keras.distillation
 gets rows padded to --length, as `fit` takes arrays, once with our models and once with keras-hub's, which is what a Keras user has
-without us; PyTorch pads to the longest row of each batch. Timed is everything from models and
+without us; PyTorch pads to the longest row of each batch. Our Adam moves the rows of the word-piece table that a batch reads, the
+others' AdamW all of it (`live_step.py` says what that is worth). Timed is everything from models and
 ids in memory to the last scoring of dev, tracing and the teacher's work included. Each runs in a process of its own, all by turns,
 --repeats times; medians are compared. `--rows 320 --epochs 1 --repeats 1` tries it out.
 
@@ -117,6 +118,7 @@ def keras_run(directory: Path, said: dict[str, Any], hub: bool = False) -> list[
     from keras.distillation import Distiller, LogitsDistillation
 
     from tfdistill.load import load
+    from tfdistill.optimizers import WarmupLinear
 
     keras.utils.set_random_seed(1)
     teacher, student = (load(str(directory / name)) for name in ("teacher", "student"))
@@ -125,7 +127,7 @@ def keras_run(directory: Path, said: dict[str, Any], hub: bool = False) -> list[
     (x, y), dev = (_padded(directory / f"{name}.npz", said["length"]) for name in ("train", "dev"))
     steps = -(-len(y) // said["batch_size"]) * said["epochs"]
     warm = max(1, steps // 10)
-    rate = keras.optimizers.schedules.PolynomialDecay(said["learning_rate"], steps - warm, 0.0)
+    rate = WarmupLinear(said["learning_rate"], warm, steps)
     distiller = Distiller(
         teacher, student, LogitsDistillation(said["temperature"]), student_loss_weight=1 - said["soft_weight"]
     )

@@ -6,13 +6,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from pydantic import Field, model_validator
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
+from tfdistill.checkpoint import PROJECTIONS, groups_of
 from tfdistill.data.masking import Masking
 from tfdistill.data.sequences import TextExamples
 from tfdistill.data.shards import PREFIX, read_text
 from tfdistill.data.textdata import Split
 from tfdistill.errors import UserError
+from tfdistill.files import student_directory
 from tfdistill.load import load
 from tfdistill.mapping import Pairs, bottom, explicit, top, uniform
 from tfdistill.models import presets
@@ -52,6 +57,20 @@ def make_student(
             )
         return load(choice, num_outputs=teacher.num_outputs, task=teacher.task, label_names=teacher.label_names)
     return presets.student(choice, like=teacher, dropout=dropout, **sizes)
+
+
+def read_projections(student: str) -> dict[str, list[np.ndarray]]:
+    """The maps between widths that the run learned which made the student hf:DIR, by their keys; none where it has none.
+
+    Raises UserError for a file that is damaged.
+    """
+    path = student_directory(student) / PROJECTIONS
+    if not path.is_file():
+        return {}
+    try:
+        return groups_of(load_file(path))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"cannot read {path} ({error}); delete it to start with new maps between the widths") from error
 
 
 def layer_pairs(mapping: str, student: int, teacher: int) -> Pairs:

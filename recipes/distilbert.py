@@ -68,7 +68,9 @@ class Settings(SegmentedTextSettings):
         general, task = self.text is not None, self.distil_finetuning
         self.only_with(general, PLAIN_TEXT, "kl_weight", "mlm_weight", "cosine_weight", "kl_on", "smoothing")
         self.only_with(task, "distil_finetuning=true", "soft_weight")
-        self.only_with(general or task, f"{PLAIN_TEXT} or distil_finetuning=true", "temperature")
+        soft = (general and self.kl_weight > 0) or (task and self.soft_weight > 0)
+        self.only_with(soft, f"{PLAIN_TEXT} and kl_weight above 0, or distil_finetuning=true", "temperature")
+        self.only_with(general and self.kl_weight > 0, "kl_weight above 0", "kl_on")
         self.only_with(self.student == "layers", "student=layers", "initialization")
         return self
 
@@ -104,6 +106,7 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
                 warmup=0.05,
                 clip_norm=5.0,
                 epsilon=1e-6,
+                weight_decay=settings.weight_decay or 0.0,
                 source=plain_text(settings, general, student, masking, every_position=settings.kl_on == "all"),
                 teacher=general,
                 student=language_model,

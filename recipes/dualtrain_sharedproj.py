@@ -97,6 +97,7 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
     common: dict[str, Any] = {
         "learning_rate": settings.general_learning_rate,
         "batch_size": settings.general_batch_size,
+        "weight_decay": settings.weight_decay,
         "source": MixedSequences(
             sequences,
             general.tokenizer,

@@ -1,7 +1,7 @@
 """MobileBERT (Sun, Yu, Song, Liu, Yang and Zhou 2020, "MobileBERT: a Compact Task-Agnostic BERT for Resource-Limited Devices").
 
     each layer:   100·MSE(LN₀(H_s), LN₀(H_t)) + 5000·(mean_s - mean_t)² + 5·|var_s - var_t|  +  CE(σ(A_t), σ(A_s))
-    plain text:   ½·MLM + ½·CE(σ(z_t), σ(z_s)) at the masked positions, + next sentence
+    plain text:   ½·MLM + ½·CE(σ(z_t), σ(z_s)) at the masked positions, + next sentence (where the teacher has its head)
     task:         (1 - λ)·CE(y, σ(z_s)) + λ·T²·KL(σ(z_t/T) ‖ σ(z_s/T))
 
 The student is deep and thin: as many layers and heads as the teacher, the same width between layers, a bottleneck inside. So layer is
@@ -41,6 +41,7 @@ from tfdistill.mapping import uniform
 from tfdistill.match import HardLabels, Match, Term
 from tfdistill.models import presets
 from tfdistill.models.text import TextModel
+from tfdistill.progress import say
 from tfdistill.recipe import Recipe, soft_and_hard_terms
 from tfdistill.recipes._shared import (
     SegmentedTextSettings,
@@ -184,6 +185,8 @@ def general_stages(student: TextModel, settings: Settings) -> tuple[Stage, ...]:
     if general.task not in ("pretraining", "masked_lm"):
         raise UserError(f"{settings.general_teacher} is a {general.task} model; expected pretraining or masked_lm")
     pairs = general.task == "pretraining"
+    if not pairs:
+        say(f"no next-sentence prediction: {settings.general_teacher} is a masked LM, and the student gets its heads")
     learner, copied = thin_student(general, settings)
     copy_encoder(learner, student)
     predictions: tuple[Term, ...] = (
@@ -199,6 +202,7 @@ def general_stages(student: TextModel, settings: Settings) -> tuple[Stage, ...]:
         learning_rate=settings.general_learning_rate,
         batch_size=settings.general_batch_size,
         optimizer="lamb",
+        weight_decay=settings.weight_decay,
         source=plain_text(settings, general, student, Masking(whole_words=settings.whole_words), next_sentence=pairs),
         teacher=general,
         student=learner,

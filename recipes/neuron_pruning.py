@@ -29,6 +29,7 @@ from tfdistill.compress.neurons import Widths, neuron_importance, prune_neurons
 from tfdistill.data.batching import dataset
 from tfdistill.data.reading import Data, read_split
 from tfdistill.models.text import TextModel
+from tfdistill.prepare import some_rows
 from tfdistill.recipe import Recipe
 from tfdistill.recipes._pruning import (
     PruneNeurons,
@@ -80,7 +81,7 @@ def _widths(model: TextModel, settings: Settings) -> list[Widths]:
 def _narrowed(student: TextModel, data: Data, settings: Settings) -> TextModel:
     """The student with a narrower residual stream."""
     split = data.splits["train"]
-    split = split.take(range(min(len(split), settings.importance_rows or len(split))))
+    split = split.take(some_rows(len(split), settings.importance_rows))
     rows = read_split(data, split, student.tokenizer, settings.max_length)
     batches = dataset(rows.examples, settings.batch_size, shuffle=False)
     importance = neuron_importance(student, batches, task_loss(data.task), settings.measure)

@@ -21,6 +21,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from tfdistill.data.textdata import TextData
+from tfdistill.load import max_length_of
 from tfdistill.match import HardLabels
 from tfdistill.models.text import TextModel
 from tfdistill.recipe import Recipe, cross_entropy_term
@@ -33,6 +34,12 @@ class Settings(CommonSettings):
     num_layers: int | None = Field(None, ge=1, description="layers of the student; half the teacher's by default")
     temperature: float = Field(2.0, gt=0, description="T, of the teacher alone")
     soft_weight: float = Field(0.5, ge=0, le=1, description="λ, the share of the soft targets")
+    teacher_max_length: int | None = Field(
+        None,
+        ge=5,
+        le=512,
+        description="word pieces that the teacher reads; by default as many as it was fine-tuned with",
+    )
 
     @model_validator(mode="after")
     def _temperature_of_soft_targets(self) -> Self:
@@ -52,4 +59,6 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
         data=data,
         stages=(stage,),
         privileged=True,
+        teacher_max_length=settings.teacher_max_length
+        or max_length_of(getattr(teacher, "loaded_from", None) or "", settings.max_length),
     )

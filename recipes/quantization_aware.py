@@ -18,14 +18,13 @@ from __future__ import annotations
 
 from typing import Self
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from tfdistill.data.batching import Examples, dataset
 from tfdistill.data.reading import Data, read_split
 from tfdistill.models.quantized import QuantizationAware
 from tfdistill.models.text import TextModel
-from tfdistill.prepare import take
+from tfdistill.prepare import some_rows, take
 from tfdistill.recipe import Recipe, soft_and_hard_terms
 from tfdistill.recipe import Settings as CommonSettings
 
@@ -47,8 +46,8 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
     settings = settings or Settings()
     student = QuantizationAware.of(teacher)
     encoded = read_split(data, data.splits["train"], student.tokenizer, settings.max_length).encoded
-    first = take(Examples(encoded), np.arange(min(settings.calibration_rows, len(encoded))))
-    student.calibrate(batch["student"] for batch in dataset(first, settings.batch_size, shuffle=False))
+    some = take(Examples(encoded), some_rows(len(encoded), settings.calibration_rows))
+    student.calibrate(batch["student"] for batch in dataset(some, settings.batch_size, shuffle=False))
     terms = soft_and_hard_terms(data.task, settings.soft_weight, settings.temperature)
     return settings.recipe(
         "quantization_aware",

@@ -23,7 +23,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from tfdistill import losses, mapping
-from tfdistill.checkpoint import fingerprint
+from tfdistill.checkpoint import identity
 from tfdistill.data.reading import Data
 from tfdistill.data.shards import LabelledTexts
 from tfdistill.match import HardLabels, Match
@@ -50,6 +50,8 @@ class Settings(CommonSettings):
     def _what_is_set_is_read(self) -> Self:
         self.only_with(not self.pretrain_on_soft_targets, "pretrain_on_soft_targets=false", "soft_weight")
         self.only_with(self.labelled is not None, "labelled=DIR", "labelled_epochs")
+        soft = self.soft_weight > 0 or self.pretrain_on_soft_targets or self.labelled is not None
+        self.only_with(soft, "soft_weight above 0", "temperature")
         return self
 
 
@@ -64,7 +66,7 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
     stages = []
     if settings.labelled is not None:
         texts = LabelledTexts(
-            Path(settings.labelled), student.tokenizer, student.num_outputs, teacher=fingerprint(teacher)
+            Path(settings.labelled), student.tokenizer, student.num_outputs, teacher=identity(teacher)
         )
         soft = soft_and_hard_terms(data.task, 1.0, settings.temperature)
         stages.append(settings.stage("labelled texts", soft, source=texts, epochs=settings.labelled_epochs))

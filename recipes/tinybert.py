@@ -5,14 +5,15 @@
 
 Task distillation on augmented data: the first loss (`intermediate_epochs`), then the second (`epochs`). With `text` the general
 stage goes before: the first loss on plain text, against the pre-trained teacher `general_teacher`; `general_only` ends there, and
-`student=hf:DIR` takes the student of such a run. A is before mask and softmax and compared over real queries and keys, so that
-padding changes nothing (the authors average over padding too). W is linear and one for each layer; `projection=shared` takes one
-for all, "identity" none. Of the published settings these depend on the task (`--task` sets them): intermediate_epochs 10 for
-MNLI, QQP, QNLI and 50 for CoLA; copies 30 for CoLA, MRPC, RTE and 10 for MNLI, QQP; STS-B has copies 0; the learning_rate is the
-best of {1e-5, 2e-5, 3e-5} on dev. `mlm` makes the paper's augmented texts: words exchanged for what a masked LM puts in their
-place, or for neighbours in GloVe (the authors': 840B with 300 numbers, a file that `glove` takes). `--task` sets mlm=teacher: the head
-of the directory that the teacher was fine-tuned from (hf:BERT, as in the paper), or one trained on the task's texts where that has
-none. Without `mlm`, the default on any other data, words are masked and n-grams kept.
+`student=hf:DIR` takes the student of such a run, with its maps W. A preset takes the teacher's number of heads where its width
+allows. A is before mask and softmax and compared over real queries and keys, so that padding changes nothing (the authors average
+over padding too). W is linear and one for each layer; `projection=shared` takes one for all, "identity" none. Of the published
+settings these depend on the task (`--task` sets them): intermediate_epochs 10 for MNLI, QQP, QNLI and 50 for CoLA; copies 30 for
+CoLA, MRPC, RTE and 10 for MNLI, QQP; STS-B has copies 0; the learning_rate is the best of {1e-5, 2e-5, 3e-5} on dev. `mlm` makes
+the paper's augmented texts: words exchanged for what a masked LM puts in their place, or for neighbours in GloVe (the authors':
+840B with 300 numbers, a file that `glove` takes). `--task` sets mlm=teacher: the head of the directory that the teacher was
+fine-tuned from (hf:BERT, as in the paper), or one trained on the task's texts where that has none. Without `mlm`, the default on
+any other data, words are masked and n-grams kept.
 
 Idea:      embeddings, attention, hidden states and predictions, in two stages, on augmented data
 Command:   tfdistill finetune hf:BERT --task glue/mrpc --out TEACHER
@@ -27,7 +28,7 @@ Cost:      one teacher forward in each step of the intermediate stage; 20 epochs
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -35,9 +36,12 @@ from tfdistill import losses
 from tfdistill.data.augment import augment_split
 from tfdistill.data.reading import Data
 from tfdistill.data.textdata import Split
+from tfdistill.errors import UserError
 from tfdistill.fill_mask import own_masked_lm
 from tfdistill.match import Match
+from tfdistill.models import presets
 from tfdistill.models.text import TextModel
+from tfdistill.progress import say
 from tfdistill.recipe import Recipe, cross_entropy_term
 from tfdistill.recipes._shared import (
     STUDENT,
@@ -49,6 +53,7 @@ from tfdistill.recipes._shared import (
     masked_word_augmentation,
     plain_text,
     pretrained_teacher,
+    read_projections,
 )
 from tfdistill.stages import Stage
 from tfdistill.task_masked_lm import BY_THE_CLOCK, DEBUG_STEPS, MINUTES
@@ -104,6 +109,9 @@ class Settings(GeneralSettings):
         self.only_with(self.mlm == TEACHER, "mlm=teacher", "mlm_minutes", "mlm_steps")
         self.only_with(self.mlm_steps is None, "no mlm_steps", "mlm_minutes")
         self.only_with(self.intermediate_epochs > 0, "intermediate_epochs above 0", "intermediate_learning_rate")
+        layered = ("mapping", "projection", "embedding_weight", "hidden_weight", "attention_weight")
+        transformer = self.intermediate_epochs > 0 or self.text is not None
+        self.only_with(transformer, "intermediate_epochs above 0 or plain text", *layered)
         return self
 
     def for_debug(self) -> Self:
@@ -114,10 +122,13 @@ class Settings(GeneralSettings):
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     settings = settings or Settings()
-    student = make_student(teacher, settings.student, settings.num_layers)
+    student = make_student(teacher, settings.student, settings.num_layers, **_heads(teacher, settings))
+    if settings.intermediate_epochs and not settings.general_only:
+        _require_heads(student, teacher, settings)
     stages = []
     if settings.text is not None:
         general = pretrained_teacher(settings)
+        _require_heads(student, general, settings)
         stages.append(
             Stage(
                 "general",
@@ -125,6 +136,7 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
                 epochs=settings.general_epochs,
                 learning_rate=settings.general_learning_rate,
                 batch_size=settings.general_batch_size,
+                weight_decay=settings.weight_decay,
                 source=plain_text(settings, general, student),
                 teacher=general,
                 keep_best=False,
@@ -152,7 +164,30 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
         augment=None if settings.general_only else augmentation(settings, teacher),
         breaks=() if settings.general_only else breaks(settings, teacher),
         max_length=settings.max_length if "max_length" in settings.model_fields_set or not data.is_pair else 128,
+        projections=read_projections(settings.student) if settings.student.startswith("hf:") else {},
     )
+
+
+def _heads(teacher: TextModel, settings: Settings) -> dict[str, Any]:
+    """The teacher's number of heads for a preset that has another one, where that divides its width: heads are compared one to one."""
+    if settings.student == "layers" or settings.student.startswith("hf:") or not settings.attention_weight:
+        return {}
+    theirs, sizes = getattr(teacher.config, "num_attention_heads", None), presets.config(settings.student)
+    ours = getattr(sizes, "num_attention_heads", None)
+    if ours is None or theirs is None or ours == theirs or sizes.hidden_size % theirs:
+        return {}
+    say(f"the student has {theirs} attention heads, as the teacher, in place of the {ours} of {settings.student}")
+    return {"num_attention_heads": theirs}
+
+
+def _require_heads(student: TextModel, teacher: TextModel, settings: Settings) -> None:
+    """Raises UserError where the attention scores of both cannot be compared."""
+    ours, theirs = (getattr(model.config, "num_attention_heads", None) for model in (student, teacher))
+    if settings.attention_weight and ours != theirs:
+        raise UserError(
+            f"the student has {ours or 'no'} attention heads, the teacher {theirs or 'none'}, whose scores are compared one to one; "
+            "expected as many: student=layers or another student, or --set attention_weight=0"
+        )
 
 
 def transformer_terms(student: TextModel, teacher: TextModel, settings: Settings) -> tuple[Match, ...]:

@@ -1,7 +1,7 @@
 """XtremeDistil (Mukherjee and Awadallah 2020, "XtremeDistil: Multi-stage Distillation for Massive Multilingual Models"; first version
 2019, "Distilling BERT into Simple Neural Networks with Unlabeled Transfer Data").
 
-    joint:  CE(y, σ(z_s)) + CE(σ(z_t), σ(z_s)) + representation,  on labelled and unlabelled text together
+    joint:  CE(y, σ(z_s)) + KL(σ(z_t) ‖ σ(z_s)) + representation,  on labelled and unlabelled text together
     staged: 1 representation, on all text     KL(σ(h_t) ‖ σ(GELU(W·r_s + b))) with the teacher's [CLS] state of one layer
             2 logits, on all text             ½·‖z_s - logit(p_t)‖²,  logit(p) = log(p/(1 - p)), p_t = σ(z_t)
             3 labels, on labelled text        CE(y, σ(z_s))
@@ -65,6 +65,8 @@ class Settings(CommonSettings):
         weights = ("hard_weight", "soft_weight", "representation_weight", "pseudo_labels")
         self.only_with(self.version == "joint", "version=joint", *weights)
         self.only_with(self.version == "staged", "version=staged", "logit_target")
+        represents = self.version == "staged" or self.representation_weight > 0
+        self.only_with(represents, "representation_weight above 0", "layer", "representation")
         return self
 
 

@@ -32,8 +32,9 @@ from tfdistill.models.text import TextModel
 from tfdistill.recipe import Recipe, parse_settings
 from tfdistill.recipes import find
 from tfdistill.reproducible import reproducible
-from tfdistill.run_directory import run
+from tfdistill.run_directory import _follow, _head, run
 from tfdistill.stopping import asked, exits_on_signals, heard, noted, raise_if_asked
+from tfdistill.teacher_cache import TeacherCache
 from tfdistill.watch import Watch
 
 TINY = Path(__file__).parent / "models" / "tiny_bert"
@@ -373,6 +374,14 @@ def test_another_recipe_is_refused_with_the_difference(half, change, options, to
     with pytest.raises(UserError, match=f"holds another run: .*{told}.*or --force to replace it"):
         run(make(**change()), half, **{"seed": 1, **options})
     assert sorted(half.rglob("*")) == before
+
+
+def test_a_worker_with_another_command_than_the_first_ones_ends(half):
+    own = _head(make(), 1, False, TeacherCache())
+    with pytest.raises(
+        UserError, match="another run than the first one: seed is 2, there 1; expected the same command"
+    ):
+        _follow(make(), half, {**own, "seed": 2}, 2, False, False, TeacherCache())
 
 
 def test_other_weights_of_teachers_or_another_config_are_another_run(tmp_path, monkeypatch):

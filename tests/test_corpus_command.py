@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfdistill import corpus_steps, losses
-from tfdistill.checkpoint import fingerprint
+from tfdistill.checkpoint import identity
 from tfdistill.corpus_command import make
 from tfdistill.corpus_steps import Work, spans_of
 from tfdistill.data import checked, storage
@@ -247,14 +247,14 @@ def test_texts_come_with_the_teachers_logits(tmp_path, teacher):
 
 def test_logits_of_another_teacher_are_refused(tmp_path, teacher):
     corpus = labelled(tmp_path)
-    mine = LabelledTexts(corpus, teacher.tokenizer, 2, teacher=fingerprint(teacher))
+    mine = LabelledTexts(corpus, teacher.tokenizer, 2, teacher=identity(teacher))
     teacher.set_weights([weight + 1 for weight in teacher.get_weights()])
     with pytest.raises(UserError, match=r"has the logits of another teacher .*expected those of this run's"):
-        LabelledTexts(corpus, teacher.tokenizer, 2, teacher=fingerprint(teacher))
+        LabelledTexts(corpus, teacher.tokenizer, 2, teacher=identity(teacher))
     save(teacher, tmp_path / "other")
     shutil.rmtree(corpus)
     other = labelled(tmp_path, teacher=str(tmp_path / "other"))
-    theirs = LabelledTexts(other, teacher.tokenizer, 2, teacher=fingerprint(teacher))
+    theirs = LabelledTexts(other, teacher.tokenizer, 2, teacher=identity(teacher))
     # A run that learns from one of them is another than a run that learns from the other, as many texts as they are.
     stages = [stage_as_data(Stage("labelled", (HardLabels(),), source=texts))["source"] for texts in (mine, theirs)]
     assert len(mine) == len(theirs) and stages[0] != stages[1] and stages[0].startswith(f"{len(mine)} sequences ")
@@ -536,3 +536,56 @@ def test_a_full_disk_is_one_line_and_what_is_done_stays(tmp_path, vocabulary, tf
     assert not (tmp_path / "corpus" / "manifest.json").exists()
     assert tfdistill(*words)[0] == 0
     check(tmp_path / "corpus")
+
+
+def test_a_corpus_that_is_cut_elsewhere_is_another_one(tmp_path, vocabulary):
+    """With as many shards: sentences are numbered by shard, so that what was done for other ones would drop the wrong ones."""
+    text = write_text(tmp_path / "a.txt")
+    cuts = {size: spans_of(str(text), size) for size in range(1500, 1700, 20)}
+    sizes = [size for size, cut in cuts.items() if len(cut) == len(cuts[1500]) and cut != cuts[1500]]
+    work = Work(str(tmp_path / "corpus"), vocabulary, cuts[1500], held_out=0.1)
+    assert not corpus_steps.begin(work)
+    corpus_steps.run_part(work.as_text(), "hashes", 0)
+    with pytest.raises(UserError, match="another corpus, with other shards"):
+        made(tmp_path, vocabulary, text, sizes[0])
+    check(made(tmp_path, vocabulary, text))
+
+
+@pytest.mark.parametrize(
+    ("step", "content"),
+    [("hashes", b""), ("hashes", b"\x93NUMPY\x01"), ("repeats", b""), ("shards", b"{"), ("shards", b"{}")],
+)
+def test_damaged_work_is_made_again(tmp_path, vocabulary, step, content):
+    text = write_text(tmp_path / "a.txt")
+    work = Work(str(tmp_path / "corpus"), vocabulary, spans_of(str(text), 1500), held_out=0.1)
+    assert not corpus_steps.begin(work)
+    for each in corpus_steps.STEPS:
+        for part in range(work.parts(each)):
+            corpus_steps.run_part(work.as_text(), each, part)
+    whole = made(tmp_path, vocabulary, text, out="other")
+    after = {"hashes": ("repeats", "shards"), "repeats": ("shards",), "shards": ()}[step]
+    for each in after:
+        for part in range(work.parts(each)):
+            Path(work.done(each, part)).unlink()
+    Path(work.done(step, 0)).write_bytes(content)
+    with pytest.raises(UserError, match="was damaged and is removed; run the same command again"):
+        make(work, str(text))
+    make(work, str(text))
+    sums = [json.loads((place / "manifest.json").read_text())["sha256"] for place in (tmp_path / "corpus", whole)]
+    assert sums[0] == sums[1]
+
+
+def test_what_a_process_left_that_was_killed_after_the_manifest_goes(tmp_path, vocabulary):
+    text = write_text(tmp_path / "a.txt", 5)
+    corpus = made(tmp_path, vocabulary, text)
+    (corpus / "work").mkdir()
+    (corpus / "work" / "hashes-00000.npy").write_bytes(b"")
+    made(tmp_path, vocabulary, text)
+    assert not (corpus / "work").exists()
+
+
+def test_what_is_for_rows_alone_is_refused_without(tmp_path, vocabulary, tfdistill):
+    text = write_text(tmp_path / "a.txt", 5)
+    words = ["corpus", text, "--out", tmp_path / "corpus", "--tokenizer", vocabulary, "--max-length", 32]
+    code, _, told = tfdistill(*words)
+    assert code == 2 and "expected --rows with them" in told

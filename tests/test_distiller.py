@@ -11,6 +11,7 @@ from tfdistill.batch import split_rows
 from tfdistill.distiller import Distiller
 from tfdistill.errors import DivergedError, UserError
 from tfdistill.match import HardLabels, Match
+from tfdistill.optimizers import WarmupLinear, make_optimizer
 
 X, Y = inputs(), np.random.default_rng(1).integers(0, 3, 22)
 WEIGHTS = np.random.default_rng(2).random(22).astype("float32")
@@ -134,6 +135,41 @@ def test_micro_batches_give_the_whole_batchs_step(parts):
         np.testing.assert_allclose(a, b, atol=1e-5)
     for name, values in one.items():
         np.testing.assert_allclose(values, two[name], atol=1e-5, err_msg=name)
+
+
+def test_micro_batches_clip_and_move_rows_as_the_whole_batch_does():
+    """Adam moves the rows of a table that a batch reads, and the norm counts each use of a row by itself."""
+    made = []
+    for parts in (1, 3):
+        adam = make_optimizer("adamw", WarmupLinear(0.02, 0, 10**9), clip_norm=0.05)
+        made.append(make(optimizer=adam, micro_batches=parts))
+        made[-1].fit(X, Y, batch_size=6, epochs=2, shuffle=False, verbose=0)
+    for variable, other in zip(*(distiller.student.trainable_variables for distiller in made), strict=True):
+        np.testing.assert_allclose(other.numpy(), variable.numpy(), atol=2e-5, err_msg=variable.path)
+
+
+def test_terms_on_parameters_count_once_in_micro_batches():
+    class Small:
+        """½·Σ s² of a scale that nothing else reads."""
+
+        name, weight, on_parameters = "small", 1.0, True
+        student_features = teacher_features = frozenset()
+
+        def make_projections(self, student, teacher):
+            class Scale(keras.layers.Layer):
+                def build(self, shape=None):
+                    self.scale = self.add_weight(shape=(2,), initializer="ones", name="scale")
+
+            layer = Scale()
+            layer.build()
+            return {"small": layer}
+
+        def __call__(self, step):
+            return 0.5 * tf.reduce_sum(tf.square(tf.convert_to_tensor(step.projections["small"].scale)))
+
+    distiller = make([HardLabels(), Small()], micro_batches=2)
+    distiller.fit(X, Y, batch_size=22, verbose=0)
+    np.testing.assert_allclose(distiller.projections["small"].scale.numpy(), [0.9, 0.9], rtol=1e-6)
 
 
 def test_counting_the_parts_keeps_no_forward_pass():

@@ -10,12 +10,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from safetensors.numpy import load_file
 
 from tfdistill import run_directory
 from tfdistill.data.tokenize import Tokenizer
 from tfdistill.errors import UserError
-from tfdistill.execution import Execution, make_execution
+from tfdistill.execution import Execution, make_execution, precision_for
 from tfdistill.load import save
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.text import TextModel
@@ -74,6 +75,7 @@ def call(tmp_path, tfdistill):
     return train
 
 
+@pytest.mark.slow
 def test_a_run_in_bf16_with_buckets(tmp_path, call):
     out = tmp_path / "run"
     code, told = call("--out", out, "--precision", "bf16", "--buckets", "8,12")
@@ -95,6 +97,7 @@ def weights(out: Path) -> dict[str, np.ndarray]:
     return load_file(out / "student" / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_micro_batches_give_the_whole_batchs_result(tmp_path, call):
     """Of 40 rows in batches of 8, three parts of 2 or 3 rows."""
     losses = {}
@@ -155,3 +158,22 @@ def test_micro_batches_on_two_devices_give_the_whole_batchs_result(tmp_path, cal
     one, whole, parted = (weights(tmp_path / name) for name in ("one", "1", "2"))
     assert max(np.abs(whole[key] - parted[key]).max() for key in whole) < 1e-4
     assert max(np.abs(one[key] - parted[key]).max() for key in one) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("gpus", "strategy", "asked", "given"),
+    [
+        ([], "one", "auto", "float32"),
+        ([], "tpu:NAME", "auto", "bf16"),
+        ([(8, 0), (9, 0)], "mirrored", "auto", "bf16"),
+        ([(8, 0), (7, 5)], "mirrored", "auto", "float32"),
+        ([None], "one", "auto", "float32"),
+        ([(9, 0)], "one", "float32", "float32"),
+        ([], "one", "bf16", "bf16"),
+    ],
+)
+def test_auto_precision_is_bf16_where_the_devices_have_it(gpus, strategy, asked, given, monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+    details = {gpu: {} if gpu is None else {"compute_capability": gpu} for gpu in gpus}
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", details.get)
+    assert precision_for(asked, strategy) == given

@@ -16,6 +16,8 @@ from safetensors.numpy import load_file
 
 from tfdistill import cli
 from tfdistill import pretrain as module
+from tfdistill.corpus_command import make
+from tfdistill.corpus_steps import Work, spans_of
 from tfdistill.data.corpus import PlainText
 from tfdistill.data.masking import Masking
 from tfdistill.data.tokenize import Tokenizer
@@ -65,9 +67,11 @@ def tokenizer(tmp_path: Path) -> Tokenizer:
     return made
 
 
-def small(tokenizer: Tokenizer, task: str = "masked_lm", dropout: float = 0.0, preset: str = "bert_base") -> TextModel:
+def small(
+    tokenizer: Tokenizer, task: str = "masked_lm", dropout: float = 0.0, preset: str = "bert_base", heads: int = 2
+) -> TextModel:
     rates = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
-    return presets.new(preset, tokenizer=tokenizer, task=task, **SMALL, **rates)
+    return presets.new(preset, tokenizer=tokenizer, task=task, **{**SMALL, "num_attention_heads": heads}, **rates)
 
 
 def test_it_learns_and_writes_a_run_directory(tmp_path: Path, text: str, tokenizer: Tokenizer) -> None:
@@ -480,6 +484,28 @@ def test_config_values() -> None:
 def test_debug_takes_a_few_steps(tmp_path: Path, text: str, tokenizer: Tokenizer) -> None:
     result = pretrain(small(tokenizer), text, tmp_path / "run", settings=SETTINGS, debug=True)
     assert result.steps == 3
+    head = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))
+    # Words of as many pieces in other places, heads of another size with the same weights: other text, another model.
+    words = Path(text).read_text("utf-8")
+    Path(text).write_text(words.replace("wk wl", "wl wk"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"holds another run: .*corpus\.fingerprint is"):
+        pretrain(small(tokenizer), text, tmp_path / "run", settings=SETTINGS, debug=True)
+    Path(text).write_text(words, encoding="utf-8")
+    other = small(tokenizer, heads=4)
+    assert head["config"]["num_attention_heads"] == 2
+    with pytest.raises(UserError, match=r"holds another run: config\.num_attention_heads is 4, there 2"):
+        pretrain(other, text, tmp_path / "run", settings=SETTINGS, debug=True)
+
+
+def test_a_corpus_in_shards_has_its_held_out_part(tmp_path: Path, text: str, tokenizer: Tokenizer) -> None:
+    tokenizer.save(tmp_path / "vocabulary")
+    work = Work(str(tmp_path / "corpus"), str(tmp_path / "vocabulary"), spans_of(text, 10**4), held_out=0.1)
+    make(work, text)
+    settings = Settings(length=24, batch_size=8)
+    corpus = f"corpus:{tmp_path / 'corpus'}"
+    assert pretrain(small(tokenizer), corpus, tmp_path / "run", settings=settings, debug=True).steps == 3
+    with pytest.raises(UserError, match=r"held_out is 0\.1 for corpus:.* has its held-out part already"):
+        pretrain(small(tokenizer), corpus, tmp_path / "other", settings=SETTINGS, debug=True)
 
 
 # --- the command ----------------------------------------------------------------------------------------------------

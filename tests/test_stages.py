@@ -146,7 +146,7 @@ def test_adamw_is_keras_adamw():
     start, gradients = rng.normal(size=(3, 2)), rng.normal(size=(5, 3, 2)).astype("float32")
     ours, theirs = (keras.Variable(start, name=name) for name in ("kernel", "kernel"))
     optimizer = make_optimizer("adamw", WarmupLinear(0.1, 0, 10**9))
-    reference = keras.optimizers.AdamW(0.1)
+    reference = keras.optimizers.AdamW(0.1, weight_decay=0.01)
     optimizer.build([ours])
     for gradient in gradients:
         optimizer.apply([tf.constant(gradient)], [ours])
@@ -170,6 +170,31 @@ def test_biases_and_norms_do_not_decay():
     optimizer.build(variables)
     optimizer.apply([tf.zeros(1)] * 4, variables)
     assert [v.numpy()[0] for v in variables] == pytest.approx([0.95, 1.0, 1.0, 1.0])
+
+
+def test_lambs_first_step():
+    """r = [1, 1] + 0.1·[3, 4], ‖x‖ = 5, ‖r‖ = 1.910497; 0.1·5/1.910497·r = [0.340226, 0.366397]. A bias has no decay."""
+    variables = [keras.Variable([3.0, 4.0], name=name) for name in ("kernel", "bias")]
+    optimizer = make_optimizer("lamb", WarmupLinear(0.1, 0, 10**9), weight_decay=0.1)
+    optimizer.build(variables)
+    optimizer.apply([tf.ones(2)] * 2, variables)
+    np.testing.assert_allclose(variables[0].numpy(), [2.659774, 3.633603], rtol=1e-5)
+    np.testing.assert_allclose(variables[1].numpy(), [3 - 0.353553, 4 - 0.353553], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["lamb", "adadelta"])
+def test_rows_that_are_read_twice_count_once(name):
+    moved = []
+    for sparse in (False, True):
+        table = keras.Variable(np.arange(1.0, 7.0, dtype="float32").reshape(3, 2), name="embeddings")
+        optimizer = make_optimizer(name, WarmupLinear(0.1, 0, 10**9))
+        optimizer.build([table])
+        for _ in range(3):
+            rows = tf.IndexedSlices(tf.constant([[1.0, 2.0], [3.0, -1.0], [0.5, 0.5]]), tf.constant([2, 2, 0]), [3, 2])
+            whole = tf.constant([[0.5, 0.5], [0.0, 0.0], [4.0, 1.0]])
+            optimizer.apply([rows if sparse else whole], [table])
+        moved.append(table.numpy())
+    np.testing.assert_allclose(moved[1], moved[0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", list(OPTIMIZERS))
@@ -232,6 +257,12 @@ def test_shared_and_separate_projections():
     for project, count in (("fit", 2), ("shared", 1)):
         match = Match(losses.hidden_mse, on="hidden_states", layers=((1, 1), (2, 2)), project=project)
         assert len(match.make_projections(student, teacher)) == count
+
+
+def test_a_layer_that_learns_from_two_has_two_maps():
+    match = Match(losses.hidden_mse, on="hidden_states", layers=((1, 1), (1, 2), (2, 2)), project="fit", name="h")
+    made = match.make_projections(tiny_bert(2), tiny_bert(2, width=12))
+    assert sorted(made) == ["h_1_1", "h_1_2", "h_2"]
 
 
 def test_a_gelu_projection_reaches_the_teachers_cls_state():

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import keras
@@ -21,6 +21,7 @@ import pytest
 import tensorflow as tf
 from safetensors.numpy import load_file
 
+from tfdistill import runner
 from tfdistill.data.tokenize import Tokenizer
 from tfdistill.errors import UserError
 from tfdistill.load import save
@@ -100,6 +101,17 @@ def test_only_what_another_start_can_mend_ends_with_try_again(error, lost, monke
     monkeypatch.setattr("tfdistill.strategy.several_workers", lambda: False)
     with pytest.raises(type(error)), training_on("one"):
         raise error
+
+
+@pytest.mark.parametrize(("chief", "others", "lost"), [((1, 50), 0, False), ((1, 40), 1, True), ((1, 50), 1, True)])
+def test_workers_that_found_different_checkpoints_start_again(chief, others, lost, monkeypatch):
+    """Each compares its own with the chief's, and all end where one differs."""
+    left = runner._Left(1, 50, None, None)
+    monkeypatch.setattr(runner, "several_workers", lambda: True)
+    monkeypatch.setattr(runner, "of_the_chief", lambda *mine: list(map(float, chief)))
+    monkeypatch.setattr(runner, "over_workers", lambda value: [value + others])
+    with pytest.raises(WorkerLost, match="found different checkpoints") if lost else nullcontext():
+        runner._require_the_chiefs(left)
 
 
 @pytest.mark.parametrize(("code", "lost"), [("DeadlineExceeded", True), ("InvalidArgument", False)])
@@ -190,6 +202,7 @@ def test_the_supervisor_starts_again_what_may_go_on(restarts, command, code, sta
     assert told.count("starting again") == starts - 1
 
 
+@pytest.mark.slow
 def test_the_supervisor_hands_sigterm_on():
     process = supervised(3, "trap 'echo asked; kill $!; exit 143' TERM; sleep 20 & echo on; wait; exit 7")
     assert process.stdout.readline() == "on\n"

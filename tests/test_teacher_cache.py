@@ -262,6 +262,8 @@ def test_what_does_not_fit_is_refused(tmp_path):
     store = RowStore(tmp_path, "k", np.array([3, 1]), column, "bfloat16")
     store.write(store.parts[0], [[np.full((2, 4, 2), 1e5, "float32")]])
     assert float(store.read(np.array([0]))[0][0, 0, 0]) == pytest.approx(1e5, rel=2e-3)
+    with pytest.raises(UserError, match="--cache-format bf16 does nothing with --teacher-cache logits"):
+        TeacherCache("logits", "bf16")
     for options, named in ((("some",), "--teacher-cache some"), (("all", "fp8"), "--cache-format fp8")):
         with pytest.raises(UserError, match=f"{named}: expected"):
             TeacherCache(*options)

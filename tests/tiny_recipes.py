@@ -101,20 +101,23 @@ SMALL: dict[str, list[str]] = {
 }
 
 
-def with_extra(text: TextData) -> TextData:
-    """The extra column gives the class away."""
+def with_extra(text: TextData, keep: bool = False) -> TextData:
+    """The extra column gives the class away. `keep`: a split that has one keeps it."""
 
     def extra(each: Split) -> tuple[list[str]]:
         return ([NAMES[int(y)] for y in each.known_labels.reshape(len(each), -1)[:, -1]],)
 
-    splits = {name: replace(each, texts_extra=extra(each)) for name, each in text.splits.items()}
+    splits = {
+        name: each if keep and each.texts_extra else replace(each, texts_extra=extra(each))
+        for name, each in text.splits.items()
+    }
     return replace(text, splits=splits)
 
 
 def make(name: str, text: TextData, settings: list[str], model: TextModel | None = None):
     module = find(name)
     if name == "privileged":
-        text = with_extra(text)
+        text = with_extra(text, keep=True)
     chosen = parse_settings(module.Settings, [*SMALL.get(name, []), "max_length=12", "batch_size=16", *settings])
     return module.recipe(model or teacher(text.task), text, chosen)
 

@@ -16,6 +16,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from tfdistill.files import atomic_directory, atomic_write, require_writable, sh
 from tfdistill.progress import say
 
 FORMAT = 1
+PROJECTIONS = "projections.safetensors"  # beside a student: the maps between widths that were learned with it
 LOCK = ".lock"
 _STATE, _ARRAYS, _ASIDE = "state.json", "arrays.safetensors", ".aside"
 # Of a file that is not there or is none; all other errors of the system say nothing about what is in the file.
@@ -243,6 +245,12 @@ def fingerprint(model: Any) -> str:
         digest.update(value.tobytes())
     digest.update(getattr(getattr(model, "tokenizer", None), "fingerprint", "").encode())
     return digest.hexdigest()
+
+
+def identity(model: Any) -> str:
+    """SHA-256 over all that decides what a model says: its `fingerprint`, and dropout rates and whatever else is in its config."""
+    said = json.dumps(asdict(model.config), sort_keys=True, default=str)
+    return hashlib.sha256(f"{fingerprint(model)} {said}".encode()).hexdigest()
 
 
 # --- a run directory for one process --------------------------------------------------------------------------------

@@ -65,7 +65,11 @@ CheckpointOption = Annotated[
 ]
 PrecisionOption = Annotated[
     str,
-    typer.Option("--precision", help="of matrix products: float32, bf16 or fp16; weights and losses stay in float32"),
+    typer.Option(
+        "--precision",
+        help="of matrix products: float32, bf16, fp16, or auto, bf16 on TPUs and GPUs that have it; weights and losses stay in "
+        "float32",
+    ),
 ]
 JitOption = Annotated[bool, typer.Option("--jit", help="compile the training step with XLA")]
 BucketsOption = Annotated[
@@ -147,7 +151,7 @@ def finetune(
     checkpoint_seconds: CheckpointOption = 300.0,
     keep_checkpoints: KeepOption = 2,
     strategy: StrategyOption = "one",
-    precision: PrecisionOption = "float32",
+    precision: PrecisionOption = "auto",
     jit: JitOption = False,
     buckets: BucketsOption = None,
     micro_batches: MicroBatchesOption = 1,
@@ -160,7 +164,7 @@ def finetune(
 
     from tfdistill import finetune as module
     from tfdistill.data.reading import load_any
-    from tfdistill.execution import make_execution, set_precision
+    from tfdistill.execution import make_execution, precision_for, set_precision
     from tfdistill.recipe import parse_settings
     from tfdistill.run_directory import run
     from tfdistill.strategy import training_on
@@ -168,8 +172,8 @@ def finetune(
 
     data, settings = data_and_settings(task, data, settings or [], module)
     chosen = parse_settings(module.Settings, settings)
-    execution = make_execution(precision, jit, buckets, micro_batches)
-    set_precision(precision)
+    execution = make_execution(precision_for(precision, strategy), jit, buckets, micro_batches)
+    set_precision(execution.precision)
     with training_on(strategy):
         text = load_any(data)
         keras.utils.set_random_seed(seed)
@@ -219,7 +223,7 @@ def pretrain(
     resume: ResumeOption = False,
     checkpoint_seconds: CheckpointOption = 300.0,
     keep_checkpoints: KeepOption = 2,
-    precision: PrecisionOption = "float32",
+    precision: PrecisionOption = "auto",
     jit: JitOption = False,
     strategy: StrategyOption = "one",
 ) -> None:
@@ -230,7 +234,7 @@ def pretrain(
     import keras
 
     from tfdistill import pretrain as module
-    from tfdistill.execution import make_execution, set_precision
+    from tfdistill.execution import make_execution, precision_for, set_precision
     from tfdistill.masked_lm import make_model
     from tfdistill.recipe import parse_settings
     from tfdistill.strategy import training_on
@@ -240,8 +244,9 @@ def pretrain(
             f"--strategy {strategy}: pre-training runs on the devices of one machine; expected one, mirrored or tpu"
         )
     chosen = parse_settings(module.Settings, settings or [])
-    duration, execution = module.Duration(steps, epochs, minutes), make_execution(precision, jit, "none")
-    set_precision(precision)
+    duration = module.Duration(steps, epochs, minutes)
+    execution = make_execution(precision_for(precision, strategy), jit, "none")
+    set_precision(execution.precision)
     with training_on(strategy):
         keras.utils.set_random_seed(seed)
         made, trained_before = make_model(
@@ -296,7 +301,7 @@ def train(
     checkpoint_seconds: CheckpointOption = 300.0,
     keep_checkpoints: KeepOption = 2,
     strategy: StrategyOption = "one",
-    precision: PrecisionOption = "float32",
+    precision: PrecisionOption = "auto",
     jit: JitOption = False,
     buckets: BucketsOption = None,
     micro_batches: MicroBatchesOption = 1,
@@ -328,7 +333,7 @@ def train(
     import keras
 
     from tfdistill.data.reading import load_any
-    from tfdistill.execution import make_execution, set_precision
+    from tfdistill.execution import make_execution, precision_for, set_precision
     from tfdistill.recipe import on_labels_alone, parse_settings
     from tfdistill.recipes import find
     from tfdistill.run_directory import run
@@ -336,11 +341,15 @@ def train(
     from tfdistill.tasks import data_and_settings
     from tfdistill.teacher_cache import TeacherCache
 
+    if on_labels and (len(teachers) > 1 or teacher_weights):
+        raise UserError(
+            "--on-labels asks no teacher, and one is enough to make the student of; expected one --teacher and no --teacher-weight"
+        )
     module, kept = find(recipe), TeacherCache(teacher_cache, cache_format)
     data, settings = data_and_settings(task, data, settings or [], module)
     chosen = parse_settings(module.Settings, settings)
-    execution = make_execution(precision, jit, buckets, micro_batches)
-    set_precision(precision)
+    execution = make_execution(precision_for(precision, strategy), jit, buckets, micro_batches)
+    set_precision(execution.precision)
     with training_on(strategy):
         keras.utils.set_random_seed(seed)
         teacher_model, *others = [_load_model(_student_of(each)) for each in teachers]

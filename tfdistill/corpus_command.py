@@ -46,7 +46,9 @@ def corpus(
     copies: Annotated[
         int, typer.Option(min=0, help="with --rows: augmented copies of each text (masking, n-grams)")
     ] = 0,
-    max_length: Annotated[int, typer.Option(min=4, help="with --rows: word pieces of a text")] = 64,
+    max_length: Annotated[
+        int | None, typer.Option(min=4, help="with --rows: word pieces of a text; 64 if it is not set")
+    ] = None,
     held_out: Annotated[float, typer.Option(min=0, max=0.99, help="share of the documents kept from training")] = 0.02,
     least_characters: Annotated[int, typer.Option(min=0, help="shorter documents are left out")] = 20,
     least_letters: Annotated[
@@ -68,8 +70,8 @@ def corpus(
     Training reads it as `--text corpus:CORPUS` (pretrain) or `--set text=corpus:CORPUS` (general stages), and one with
     `--rows --teacher` as `--set labelled=CORPUS` (soft_targets). What follows `--` goes to Apache Beam.
     """
-    if not rows and (teacher is not None or copies):
-        raise UserError("--teacher and --copies are for texts one by one; expected --rows with them")
+    if not rows and (teacher is not None or copies or max_length is not None):
+        raise UserError("--teacher, --copies and --max-length are for texts one by one; expected --rows with them")
     if runner != "local" and runner not in RUNNERS:
         raise UserError(f"--runner {runner} is unknown; expected local, {', '.join(RUNNERS)}")
     if context.args and runner == "local":
@@ -85,7 +87,7 @@ def corpus(
         held_out=held_out,
         seed=seed,
         rows=rows,
-        max_length=max_length,
+        max_length=64 if max_length is None else max_length,
         copies=copies,
         teacher=None if teacher is None else _directory(teacher),
         least_characters=least_characters,
@@ -190,14 +192,17 @@ def _watched(work: Any, step: str, left: list[int], advance: Any) -> Iterator[No
 
 def part_of(said: str, step: str, part: int) -> None:
     """One part, in whatever process. What a user can mend is written down for the one that waits; nothing else is caught."""
+    from tensorflow.errors import OpError
+
     from tfdistill.corpus_steps import Work, note_failure, run_part
 
     try:
         run_part(said, step, part)
     except UserError as error:
         note_failure(Work.from_text(said), str(error))
-    except OSError as error:
-        why = f"{error.strerror or error}{f', {error.filename}' if error.filename else ''}"
+    except (OSError, OpError) as error:
+        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        why += f", {error.filename}" if getattr(error, "filename", None) else ""
         note_failure(
             Work.from_text(said), f"{step}, part {part}: {why}; free some room, then run the same command again"
         )
@@ -214,7 +219,7 @@ def _with_processes(said: str, step: str, parts: list[int], workers: int) -> Non
     except BrokenProcessPool as error:
         raise UserError(
             f"a process of the step '{step}' was killed, perhaps for want of memory; run the same command again with fewer "
-            "--workers or a smaller --shard-mb: what is done stays"
+            "--workers: what is done stays (or delete it, and take a smaller --shard-mb)"
         ) from error
 
 

@@ -18,6 +18,7 @@ import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,7 +27,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfdistill.checkpoint import fingerprint
+from tfdistill.checkpoint import identity
 from tfdistill.data import storage
 from tfdistill.data.augment import augment_tang
 from tfdistill.data.corpus import CorpusWriter, Part, is_held_out
@@ -142,14 +143,20 @@ def _settings(work: Work) -> dict[str, Any]:
     """What decides about the content. Of each file also what is in it: one that was edited is another text."""
     said = {key: value for key, value in json.loads(work.as_text()).items() if key not in ("out", "spans", "tokenizer")}
     files = sorted({span.path for span in work.spans})
-    teacher = None if work.teacher is None else fingerprint(model_of(work.teacher))
+    teacher = None if work.teacher is None else identity(model_of(work.teacher))
     return {
         **said,
         "vocabulary": _tokenizer(work.tokenizer).fingerprint,
         "teacher": teacher,
         "files": [[name, *_content(name)] for name in files],
-        "shards": len(work.spans),
+        "shards": [len(work.spans), _cuts(work)],
     }
+
+
+def _cuts(work: Work) -> str:
+    """Where the text is cut into shards: steps number sentences by it."""
+    said = json.dumps([asdict(span) for span in work.spans])
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 def _content(path: str) -> list[Any]:
@@ -173,12 +180,26 @@ def _settings_there(work: Work, name: str) -> dict[str, Any]:
         raise UserError(f"{work.out} is damaged ({name}: {error}); delete it and make it again") from error
 
 
+@contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """For reading what a step wrote. A damaged file is removed, so that the same command makes it again; UserError says so."""
+    try:
+        yield
+    except (ValueError, EOFError, KeyError, TypeError) as error:
+        tf.io.gfile.remove(path)
+        raise UserError(
+            f"{path} was damaged and is removed; run the same command again, which makes it again"
+        ) from error
+
+
 def is_done(work: Work, step: str, part: int) -> bool:
     return storage.exists(work.done(step, part))
 
 
 def note_failure(work: Work, message: str) -> None:
-    storage.put(storage.join(work.out, _FAILED), message.encode())
+    """The first one stays: others may come of it."""
+    if failure(work) is None:
+        storage.put(storage.join(work.out, _FAILED), message.encode())
 
 
 def failure(work: Work) -> str | None:
@@ -191,14 +212,16 @@ def finish(work: Work, source: str) -> dict[str, Any]:
     """Write the manifest over all shards and remove what only the steps needed. Raises UserError for a text with nothing in it."""
     path = storage.join(work.out, MANIFEST)
     if storage.exists(path):
+        _remove_work(work)
         return dict(json.loads(storage.get(path)))
     totals: Counter[str] = Counter()
     sums: dict[str, str] = {}
     names = [_shard_name(part) for part in range(len(work.spans))]
     for part in range(len(work.spans)):
-        done = json.loads(storage.get(work.done("shards", part)))
-        totals.update({key: value for key, value in done["about"].items() if isinstance(value, int)})
-        sums |= done["sha256"]
+        with _readable(work.done("shards", part)):
+            done = json.loads(storage.get(work.done("shards", part)))
+            totals.update({key: value for key, value in done["about"].items() if isinstance(value, int)})
+            sums |= done["sha256"]
     if not totals["train_tokens"]:
         raise UserError(
             f"{source} has no text to train on; expected sentences in UTF-8, or lower --least-characters and --least-letters"
@@ -216,8 +239,15 @@ def finish(work: Work, source: str) -> dict[str, Any]:
     for place in (work.out, *(storage.join(work.out, name) for name in names)):
         storage.sweep(place)
     storage.put(path, (json.dumps(said, indent=1) + "\n").encode())
-    tf.io.gfile.rmtree(storage.join(work.out, "work"))
+    _remove_work(work)
     return said
+
+
+def _remove_work(work: Work) -> None:
+    """What only the steps needed. A process that is killed after the manifest leaves it to the next."""
+    place = storage.join(work.out, "work")
+    if storage.exists(place):
+        tf.io.gfile.rmtree(place)
 
 
 def run_part(said: str, step: str, part: int) -> None:
@@ -281,7 +311,8 @@ def _repeated(work: Work, part: int) -> np.ndarray:
 
 def _slice(path: str, low: int, high: int) -> np.ndarray:
     """The rows of a sorted file whose first value is in [low, high). Of a file of this machine only these are read."""
-    rows = np.load(io.BytesIO(storage.get(path))) if "://" in path else np.load(path, mmap_mode="r")
+    with _readable(path):
+        rows = np.load(io.BytesIO(storage.get(path))) if "://" in path else np.load(path, mmap_mode="r")
     keys = rows if rows.ndim == 1 else rows[:, 0]
     ends = [len(keys) if value >= 1 << 64 else int(np.searchsorted(keys, np.uint64(value))) for value in (low, high)]
     return np.array(rows[ends[0] : ends[1]])

@@ -14,6 +14,7 @@ from tfdistill.batch import cached_features, part, split_rows, unpack
 from tfdistill.errors import DivergedError, UserError
 from tfdistill.features import Features, features_of
 from tfdistill.match import HardLabels, Step, Term
+from tfdistill.optimizers import positions_once
 from tfdistill.strategy import by_one_replica
 
 
@@ -56,7 +57,13 @@ def _rows(inputs: Any) -> Any:
 
 
 def _plus(one: Any, other: Any) -> Any:
-    return None if one is None else tf.convert_to_tensor(one) + tf.convert_to_tensor(other)
+    """The sum of the gradients of two parts. None is that of a variable which a part does not reach; rows of tables stay rows."""
+    if one is None or other is None:
+        return other if one is None else one
+    if isinstance(one, tf.IndexedSlices) and isinstance(other, tf.IndexedSlices):
+        values, rows = (tf.concat([getattr(each, name) for each in (one, other)], 0) for name in ("values", "indices"))
+        return tf.IndexedSlices(values, rows, one.dense_shape)
+    return tf.convert_to_tensor(one) + tf.convert_to_tensor(other)
 
 
 class Distiller(keras.Model):
@@ -283,6 +290,8 @@ class Distiller(keras.Model):
             total, examples = total + loss, examples + rows
             self._track_terms(told)
             logs = self._logs(micro_batch, logits)
+        if len(parts) > 1:
+            gradients = positions_once(gradients, variables)
         pairs = [pair for pair in zip(gradients, variables, strict=True) if pair[0] is not None]
         self.optimizer.apply_gradients(pairs)
         self._track(total, examples)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from tfdistill.data.batching import Buckets
 from tfdistill.errors import UserError
@@ -50,7 +51,7 @@ def make_execution(
     Raises UserError for an unknown precision, or buckets that are no numbers.
     """
     if precision not in POLICIES:
-        raise UserError(f"--precision {precision} is unknown; expected {', '.join(POLICIES)}")
+        raise UserError(f"--precision {precision} is unknown; expected auto, {', '.join(POLICIES)}")
     if buckets is None:
         buckets = "auto" if jit else "none"
     if buckets in ("auto", "none"):
@@ -60,6 +61,20 @@ def make_execution(
     except ValueError as error:
         raise UserError(f"--buckets {buckets}: expected auto, none or word pieces such as 16,32,64") from error
     return Execution(precision, jit, widths, micro_batches)
+
+
+def precision_for(asked: str, strategy: str = "one") -> str:
+    """What "auto" means here: bf16 on a TPU and on GPUs that compute in it (compute capability 8 or more, all of them), else float32.
+
+    On CPUs it depends on the processor whether bf16 is faster, so that it has to be asked for. Other words stay as they are.
+    """
+    if asked != "auto":
+        return asked
+    if strategy.startswith("tpu"):
+        return "bf16"
+    gpus = tf.config.list_physical_devices("GPU")
+    able = [tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))[0] >= 8 for gpu in gpus]
+    return "bf16" if gpus and all(able) else "float32"
 
 
 def set_precision(precision: str) -> None:

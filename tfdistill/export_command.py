@@ -102,8 +102,10 @@ def export(
     if data is not None:
         from tfdistill.data.reading import read_split
         from tfdistill.data.textdata import TextData
+        from tfdistill.export.convert import CALIBRATION_ROWS
         from tfdistill.load import data_for
         from tfdistill.predict import measure
+        from tfdistill.prepare import some_rows
 
         read = data_for(loaded, model, data)
         for name, needed in (("train", calibrated), ("dev", golden_from_data)):
@@ -117,7 +119,8 @@ def export(
         for name in measured.keys() & read.splits.keys():
             measured[name] = measure(loaded, read, name, max_length=sizes[-1])
         if calibrated:
-            calibration = read_split(read, read.splits["train"], loaded.tokenizer, sizes[-1]).encoded
+            rows = read_split(read, read.splits["train"], loaded.tokenizer, sizes[-1]).encoded
+            calibration = rows.take(some_rows(len(rows), CALIBRATION_ROWS))
     try:
         path = export_bundle(
             loaded,

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tfdistill.errors import UserError
@@ -66,6 +66,7 @@ def atomic_write(path: str | os.PathLike, content: bytes | str, advice: str = "c
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+        _flush_names(path.parent)
     except BaseException as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
@@ -73,6 +74,16 @@ def atomic_write(path: str | os.PathLike, content: bytes | str, advice: str = "c
             raise UserError(f"cannot write {path}: {error.strerror}; free some room or {advice}") from error
         raise
     return path
+
+
+def _flush_names(directory: Path) -> None:
+    """Let a renamed file have its new name after a power cut too. File systems that cannot do that for a directory are left alone."""
+    with suppress(OSError):
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @contextmanager
@@ -107,6 +118,7 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             os.replace(temporary, path)
+        _flush_names(path.parent)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; free some room or choose another --out") from error
     finally:

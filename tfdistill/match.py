@@ -129,8 +129,11 @@ class Match:
         """The layer pairs; one of zeros, which nobody reads, for features without layers."""
         return self.layers or ((0, 0),)
 
-    def projection_key(self, student_layer: int) -> str:
-        return f"{self.name}_{'shared' if self.project == 'shared' else student_layer}"
+    def projection_key(self, student_layer: int, teacher_layer: int) -> str:
+        if self.project == "shared":
+            return f"{self.name}_shared"
+        several = sum(layer == student_layer for layer, _ in self.pairs()) > 1
+        return f"{self.name}_{student_layer}" + (f"_{teacher_layer}" if several else "")
 
     def make_projections(self, student: Any, teacher: Any) -> Projections:
         """The trainable maps from the student's width to the teacher's, by their key. Raises UserError for unknown widths."""
@@ -145,7 +148,7 @@ class Match:
                 f"the term '{self.name}' projects {self.on}, whose width is known for models of tfdistill.models only"
             )
         projections: Projections = {}
-        for key in dict.fromkeys(self.projection_key(student_layer) for student_layer, _ in self.pairs()):
+        for key in dict.fromkeys(self.projection_key(*pair) for pair in self.pairs()):
             gelu = self.project == "gelu"
             projection = keras.layers.Dense(
                 widths[1], "gelu" if gelu else None, use_bias=gelu, name=f"projection_{key}"
@@ -186,7 +189,7 @@ class Match:
             )
             if words is not None:
                 ours, theirs = words.student(ours), words.teacher(theirs)
-            key = self.projection_key(student_layer)
+            key = self.projection_key(student_layer, teacher_layer)
             if key in step.projections:
                 ours = step.projections[key](ours)
             value = self.loss(ours, theirs, **options)

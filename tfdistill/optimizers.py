@@ -41,6 +41,7 @@ class Gated:
     decay nor count in the gradient norm. `decay` is decoupled weight decay, as in AdamW (Loshchilov and Hutter 2019).
     """
 
+    decay_apart: bool = True  # False for optimizers whose own step has it
     gated: bool = True  # False leaves the factors out: a step without them is smaller and faster
     decay: float = 0.0
     factors: Any = None
@@ -75,9 +76,12 @@ class Gated:
         rate = tf.cast(learning_rate, tf.float32)
         if self.gated:
             rate *= self._factor(variable)
-        if self.decay and self.decays[self._get_variable_index(variable)]:  # type: ignore[attr-defined]
+        if self.decay_apart and self.decays_variable(variable):
             self.assign_sub(variable, variable * tf.cast(self.decay * rate, variable.dtype))  # type: ignore[attr-defined]
         super().update_step(gradient, variable, rate)  # type: ignore[misc]
+
+    def decays_variable(self, variable: Any) -> bool:
+        return bool(self.decay) and self.decays[self._get_variable_index(variable)]  # type: ignore[attr-defined]
 
     def _clip_gradients(self, grads: list[Any]) -> list[Any]:
         # Keras writes the norm as a square and a sum, and so goes twice over all gradients.
@@ -89,18 +93,22 @@ class Gated:
         return tf.convert_to_tensor(self.factors)[self._get_variable_index(variable)]  # type: ignore[attr-defined]
 
 
-def _over_replicas(gradients: list[Any], variables: list[Any]) -> list[Any]:
-    """The sums of the replicas' gradients.
+def positions_once(gradients: list[Any], variables: list[Any]) -> list[Any]:
+    """Gradients that were put together of parts of a batch, as the whole batch has them.
 
     In the norm that clips, each use of a table's row counts by itself, as in BERT's own code. A position is used once in a batch, but
-    once by each replica: these are added up.
+    once by each part: these are added up.
     """
+    return [_rows_once(g) if "position" in v.path else g for g, v in zip(gradients, variables, strict=True)]
+
+
+def _over_replicas(gradients: list[Any], variables: list[Any]) -> list[Any]:
+    """The sums of the replicas' gradients."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return list(gradients)
     summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, [g for g in gradients if g is not None]))
-    whole = [None if gradient is None else next(summed) for gradient in gradients]
-    return [_rows_once(g) if "position" in v.path else g for g, v in zip(whole, variables, strict=True)]
+    return positions_once([None if gradient is None else next(summed) for gradient in gradients], variables)
 
 
 def _rows_once(gradient: Any) -> Any:
@@ -118,12 +126,45 @@ class SGD(LossScaled, Gated, keras.optimizers.SGD):
     """Stochastic gradient descent."""
 
 
-class Adadelta(LossScaled, Gated, keras.optimizers.Adadelta):
+def _dense(gradient: Any, variable: Any) -> Any:
+    """A table's gradient with each row's uses added up. Keras squares them one by one."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, variable.shape[0])
+
+
+class _DenseAdadelta(keras.optimizers.Adadelta):
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        super().update_step(_dense(gradient, variable), variable, learning_rate)
+
+
+class Adadelta(LossScaled, Gated, _DenseAdadelta):
     """Zeiler 2012."""
 
 
-class Lamb(LossScaled, Gated, keras.optimizers.Lamb):
-    """You et al. 2020."""
+class _DecayingLamb(keras.optimizers.Lamb):
+    """With weight decay inside the trust ratio, which Keras' has not."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        index, kind = self._get_variable_index(variable), variable.dtype
+        m, v = self._momentums[index], self._velocities[index]
+        gradient, rate = tf.cast(_dense(gradient, variable), kind), tf.cast(learning_rate, kind)
+        step = tf.cast(self.iterations.value, kind) + 1
+        self.assign(m, self.beta_1 * m + (1 - self.beta_1) * gradient)
+        self.assign(v, self.beta_2 * v + (1 - self.beta_2) * tf.square(gradient))
+        first, second = m / (1 - tf.pow(self.beta_1, step)), v / (1 - tf.pow(self.beta_2, step))
+        update = first / (tf.sqrt(second) + self.epsilon)
+        if self.decays_variable(variable):
+            update += self.decay * variable
+        size, change = tf.norm(tf.convert_to_tensor(variable)), tf.norm(update)
+        ratio = tf.where((size > 0) & (change > 0), size / tf.where(change > 0, change, 1.0), 1.0)
+        self.assign_sub(variable, ratio * rate * update)
+
+
+class Lamb(LossScaled, Gated, _DecayingLamb):
+    """You et al. 2020, algorithm 2: each variable x moves by lr·‖x‖/‖r‖·r with r = m̂/(√v̂ + ε) + λ·x."""
+
+    decay_apart = False
 
 
 OPTIMIZERS: dict[str, Callable[..., Any]] = {
@@ -133,8 +174,8 @@ OPTIMIZERS: dict[str, Callable[..., Any]] = {
     "adadelta": lambda **options: Adadelta(rho=0.95, **options),
     "lamb": Lamb,
 }
-# Decay where a stage names none: Keras' own for AdamW, the paper's for LAMB.
-DECAY = {"adamw": 0.004, "lamb": 0.01}
+# Decay where a stage names none: that of BERT's own optimizer, and of LAMB's paper.
+DECAY = {"adamw": 0.01, "lamb": 0.01}
 
 
 def make_optimizer(

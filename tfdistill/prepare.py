@@ -31,6 +31,7 @@ class Prepared:
     labels: np.ndarray | None
     dev: Rows
     max_length: int
+    teacher_max_length: int | None = None
     teacher_logits: np.ndarray | None = None
     token_labels: np.ndarray | None = None
     read_by_teachers: dict[tuple[str, bool], Encoded] = field(default_factory=dict)
@@ -46,7 +47,9 @@ class Prepared:
                 "student with the teacher's vocabulary"
             )
         if key not in self.read_by_teachers:
-            self.read_by_teachers[key] = encode_for(teacher, self.texts, self.max_length, privileged)
+            self.read_by_teachers[key] = encode_for(
+                teacher, self.texts, self.teacher_max_length or self.max_length, privileged
+            )
         return self.read_by_teachers[key]
 
     def first(self, count: int) -> Prepared:
@@ -101,7 +104,13 @@ def prepare(recipe: Recipe, seed: int) -> Prepared:
         labels=texts.labels,
         dev=read_dev,
         max_length=recipe.max_length,
+        teacher_max_length=recipe.teacher_max_length,
     )
+
+
+def some_rows(count: int, wanted: int | None) -> np.ndarray:
+    """Numbers of at most `wanted` of `count` rows, drawn by a seed: the first rows of a file may all be of one class."""
+    return np.sort(np.random.default_rng(0).permutation(count)[:wanted])
 
 
 def take(examples: Examples, rows: np.ndarray) -> Examples:

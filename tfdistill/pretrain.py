@@ -26,7 +26,7 @@ from tfdistill.checkpoint import Checkpoints, clear
 from tfdistill.data.corpus import Corpus
 from tfdistill.data.masking import Masking
 from tfdistill.data.sequences import TextExamples
-from tfdistill.data.shards import ShardedCorpus, read_text, require_text
+from tfdistill.data.shards import PREFIX, ShardedCorpus, read_text, require_text
 from tfdistill.data.tokenize import Tokenizer
 from tfdistill.distiller import Distiller
 from tfdistill.errors import UserError
@@ -166,7 +166,12 @@ def pretrain(
     """
     settings, duration, out = settings or Settings(), duration or Duration(), Path(out)
     execution = execution or Execution()
-    if debug:
+    if text.startswith(PREFIX):
+        if "held_out" in settings.model_fields_set:
+            raise UserError(
+                f"held_out is {settings.held_out:g} for {text}, which has its held-out part already; leave it out"
+            )
+    elif debug:
         settings = settings.model_copy(update={"megabytes": min(settings.megabytes or 1.0, 1.0), "held_out": 0.2})
     if model.task != TASKS[objective]:
         raise UserError(f"the model's task is {model.task}; expected {TASKS[objective]} for the objective {objective}")
@@ -193,6 +198,7 @@ def pretrain(
     head: dict[str, Any] = {
         "recipe": "pretrain",
         "model": named or model.family,
+        "config": asdict(model.config),
         "objective": objective,
         "text": text,
         "settings": {**settings.model_dump(exclude=unset), "learning_rate": rate},
@@ -202,7 +208,7 @@ def pretrain(
         "vocabulary": model.tokenizer.fingerprint,
         "max_length": settings.length,
         "execution": execution.as_data(),
-        "corpus": corpus.about,
+        "corpus": {**corpus.about, "fingerprint": corpus.fingerprint},
         "sequences": len(train),
         "duration": {name: value for name, value in asdict(duration).items() if value is not None},
         "versions": versions(),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tfdistill import losses
@@ -30,6 +31,11 @@ class Settings(BaseModel):
     max_length: int = Field(64, ge=5, le=512, description="word pieces of an example, [CLS] and [SEP] included")
     evaluations: int = Field(4, ge=1, description="how often the dev split is scored; the best student is kept")
     copies: int = Field(0, ge=0, description="augmented copies of each training text")
+    weight_decay: float | None = Field(
+        None,
+        ge=0,
+        description="decoupled weight decay; 0.01, as in BERT, with AdamW and LAMB, else 0. Biases, norms and tables have none",
+    )
 
     @model_validator(mode="after")
     def _layers_of_the_teacher(self) -> Self:
@@ -43,9 +49,9 @@ class Settings(BaseModel):
 
     def only_with(self, condition: bool, needed: str, *names: str) -> None:
         """For validators. Raises ValueError where `condition` is not met and some of the settings `names`, which are read only
-        with `needed`, were given; none and false count as left out."""
+        with `needed`, were given; none, false and 0 count as left out."""
         given = [name for name in names if name in self.model_fields_set]
-        given = [name for name in given if getattr(self, name) is not None and getattr(self, name) is not False]
+        given = [name for name in given if getattr(self, name)]
         if given and not condition:
             does, it = ("does", "it") if len(given) == 1 else ("do", "them")
             raise ValueError(f"{', '.join(given)} {does} nothing here; expected {needed} with {it}, or leave {it} out")
@@ -55,11 +61,12 @@ class Settings(BaseModel):
         return self
 
     def stage(self, name: str, terms: tuple[Term, ...], **other: Any) -> Stage:
-        """A stage with the epochs, learning rate, batch size and evaluations of these settings, and `other` values.
+        """A stage with the epochs, learning rate, batch size, evaluations and weight decay of these settings, and `other` values.
 
         It trains on the rows without a label too where a term asks the teacher, which needs none; labels skip these rows.
         """
-        own = {key: getattr(self, key) for key in ("epochs", "learning_rate", "batch_size", "evaluations")}
+        names = ("epochs", "learning_rate", "batch_size", "evaluations", "weight_decay")
+        own = {key: getattr(self, key) for key in names}
         own["rows"] = "all" if any(term.teacher_features for term in terms) else "labelled"
         return Stage(name, terms, **{**own, **other})
 
@@ -120,12 +127,14 @@ class Recipe:
         stages: in the order they run.
         augment: makes new training texts of the train split: (split, seed) -> new rows. Their labels are their sources'.
         max_length: word pieces.
+        teacher_max_length: those that the teacher of a privileged run reads; None reads as many as the student.
         settings: what the recipe was made with, for run.json.
         privileged: the teacher reads the extra columns of the data, which the student never sees.
         other_teachers: their logits are averaged with the teacher's; other features are the first teacher's.
         teacher_weights: one for each teacher, the first included; None weighs them alike.
         execution: how steps are computed.
         breaks: why the same command may give another student, for run.json; see `tfdistill.reproducible`.
+        projections: what the maps between widths start from, by their keys in `Distiller.projections`; others start at random.
         cut: makes smaller students of the trained one, by name, as pruning does. The first is the run's student.
     """
 
@@ -143,6 +152,8 @@ class Recipe:
     cut: Callable[[TextModel], Mapping[str, TextModel]] | None = None
     execution: Execution = field(default_factory=Execution)
     breaks: tuple[str, ...] = ()
+    projections: Mapping[str, list[np.ndarray]] = field(default_factory=dict)
+    teacher_max_length: int | None = None
 
     @property
     def teachers(self) -> tuple[TextModel, ...]:
@@ -172,6 +183,12 @@ class Recipe:
             )
         if self.privileged and not getattr(self.data.splits["train"], "texts_extra", ()):
             raise UserError(f"{self.data.name} has no column text_extra for the teacher; add it, or use soft_targets")
+        unlabelled = self.data.splits.get("unlabelled")
+        if self.privileged and unlabelled is not None and not getattr(unlabelled, "texts_extra", ()):
+            raise UserError(
+                f"the unlabelled rows of {self.data.name} have no column text_extra, without which the teacher cannot say anything of "
+                "them; add it, or leave these rows out"
+            )
         for stage in self.stages:
             if self.execution.micro_batches > stage.batch_size:
                 raise UserError(

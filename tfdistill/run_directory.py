@@ -11,16 +11,17 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from safetensors.numpy import save as save_arrays
+
 from tfdistill.asking import reasons
-from tfdistill.checkpoint import LOCK, Checkpoints, clear, fingerprint, is_left_over, locked, sweep
+from tfdistill.checkpoint import LOCK, PROJECTIONS, Checkpoints, arrays_of, clear, identity, is_left_over, locked, sweep
 from tfdistill.errors import UserError
 from tfdistill.files import atomic_write, require_new
 from tfdistill.models.hf import load_directory, save_directory
-from tfdistill.models.text import TextModel
 from tfdistill.progress import say
 from tfdistill.recipe import Recipe
 from tfdistill.reproducible import reproducible, versions
@@ -76,25 +77,10 @@ def run(
     out, teacher_cache = Path(out), teacher_cache or TeacherCache()
     reasons(recipe, teacher_cache)
     one_of(force, resume)
+    head = _head(recipe, seed, debug, teacher_cache)
     if not is_chief():
-        return _follow(recipe, out, seed, debug, gradient_norms, teacher_cache)
+        return _follow(recipe, out, head, seed, debug, gradient_norms, teacher_cache)
     with opened(out, force, resume) as former:
-        head: dict[str, Any] = {
-            "recipe": recipe.name,
-            "settings": recipe.settings,
-            "stages": [stage_as_data(stage) for stage in recipe.stages],
-            "data": {"name": recipe.data.name, "fingerprint": recipe.data.fingerprint},
-            "max_length": recipe.max_length,
-            "seed": seed,
-            "debug": debug,
-            **({"teacher_cache": teacher_cache.name} if recipe.teachers else {}),
-            **({"teacher_weights": _teacher_weights(recipe)} if recipe.other_teachers else {}),
-            "execution": recipe.execution.as_data(),
-            "weights": _weights(recipe),
-            "versions": versions(),
-            "reproducible": reproducible(recipe.breaks),
-        }
-        head = json.loads(json.dumps(head))
         if former is None:
             clear(out)
         else:
@@ -148,6 +134,8 @@ def _run(
         note(state=f"failed: {error}")
         raise
     save_directory(result.student, out / "student", recipe=head)
+    if result.projections:
+        atomic_write(out / "student" / PROJECTIONS, save_arrays(arrays_of(result.projections)))
     for name, other in list(result.cut.items())[1:]:
         save_directory(other.student, out / f"student-{name}", recipe=head)
     note(
@@ -163,15 +151,49 @@ def _run(
     return result
 
 
+def _head(recipe: Recipe, seed: int, debug: bool, teacher_cache: TeacherCache) -> dict[str, Any]:
+    """What run.json says of a run before it begins."""
+    head: dict[str, Any] = {
+        "recipe": recipe.name,
+        "settings": recipe.settings,
+        "stages": [stage_as_data(stage) for stage in recipe.stages],
+        "data": {"name": recipe.data.name, "fingerprint": recipe.data.fingerprint},
+        "max_length": recipe.max_length,
+        "seed": seed,
+        "debug": debug,
+        **({"teacher_cache": teacher_cache.name} if recipe.teachers else {}),
+        **({"teacher_weights": _teacher_weights(recipe)} if recipe.other_teachers else {}),
+        "execution": recipe.execution.as_data(),
+        "weights": _weights(recipe),
+        "versions": versions(),
+        "reproducible": reproducible(recipe.breaks),
+    }
+    return dict(json.loads(json.dumps(head)))
+
+
 def _follow(
-    recipe: Recipe, out: Path, seed: int, debug: bool, gradient_norms: bool, teacher_cache: TeacherCache
+    recipe: Recipe,
+    out: Path,
+    own: dict[str, Any],
+    seed: int,
+    debug: bool,
+    gradient_norms: bool,
+    teacher_cache: TeacherCache,
 ) -> Result:
-    """What the other workers do: the chief's training, from its checkpoint, without writing anything."""
+    """What the other workers do: the chief's training, from its checkpoint, without writing anything.
+
+    Raises UserError where this worker was given another recipe than the chief.
+    """
     meet()
     head = _read(out)
     if head["state"] == "done":
         return _finished(recipe, out, head)
     head = {key: value for key, value in head.items() if key not in ("state", "went_on_from")}
+    other = _differences(_same(own), _same(head))
+    if other:
+        raise UserError(
+            f"this worker was given another run than the first one: {'; '.join(other[:3])}; expected the same command on all workers"
+        )
     return train(
         _debug(recipe) if debug else recipe,
         seed=seed,
@@ -348,19 +370,13 @@ def _weights(recipe: Recipe) -> dict[str, Any]:
     teachers = [*recipe.teachers, *(stage.teacher for stage in recipe.stages if stage.teacher is not None)]
     different = {id(teacher): teacher for teacher in teachers if id(teacher) not in trained}
     return {
-        "student": _fingerprint(recipe.student),
-        "teachers": [_fingerprint(teacher) for teacher in different.values()],
+        "student": identity(recipe.student),
+        "teachers": [identity(teacher) for teacher in different.values()],
     }
 
 
 def _teacher_weights(recipe: Recipe) -> list[float]:
     return list(recipe.teacher_weights or [1.0] * len(recipe.teachers))
-
-
-def _fingerprint(model: TextModel) -> str:
-    """Of its weights, and of dropout rates and whatever else is in its config."""
-    said = json.dumps(asdict(model.config), sort_keys=True, default=str)
-    return hashlib.sha256(f"{fingerprint(model)} {said}".encode()).hexdigest()
 
 
 def stage_as_data(stage: Stage) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from tfdistill.progress import say, task
 from tfdistill.recipe import Recipe, with_learning_rate
 from tfdistill.stages import Pause, Stage, TakenUp, Trainer, assign, copy_encoder
 from tfdistill.stopping import asked, heard, noted, raise_if_asked
-from tfdistill.strategy import WorkerLost, chief_says, is_chief, meet, over_workers, several_workers
+from tfdistill.strategy import WorkerLost, chief_says, is_chief, meet, of_the_chief, over_workers, several_workers
 from tfdistill.teacher_cache import TeacherCache
 from tfdistill.value_range import check_range
 from tfdistill.watch import Progress, Watch
@@ -42,7 +42,7 @@ _ASKED_EACH, _MOST_STEPS = 2.0, 50  # seconds, and steps at most, between questi
 class Result:
     """What a run gave. `curve` has one point for each scoring: step, loss, dev score; `scores` a dict for each split;
     `test_logits` (n, C) are in the order of the test split, None where it was not scored; `gradient_norms`, where asked for,
-    the norm of each term's gradient at the first step of each stage."""
+    the norm of each term's gradient at the first step of each stage; `projections` the maps between widths that were learned."""
 
     student: TextModel
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -54,6 +54,7 @@ class Result:
     seconds: float = 0.0
     gradient_norms: dict[str, dict[str, float]] = field(default_factory=dict)
     cut: dict[str, Cut] = field(default_factory=dict)
+    projections: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
 
 @dataclass
@@ -143,7 +144,7 @@ class _Run:
 
         def read(teacher: TextModel) -> Encoded:
             assert isinstance(self.dev, Split)
-            return encode_for(teacher, self.dev, recipe.max_length, recipe.privileged)
+            return encode_for(teacher, self.dev, recipe.teacher_max_length or recipe.max_length, recipe.privileged)
 
         teacher, rows = stage.teacher or recipe.teacher, self.prepared.dev
         examples = rows.examples
@@ -340,6 +341,18 @@ class _Left:
     taken_up: TakenUp | None
 
 
+def _require_the_chiefs(left: _Left | None) -> None:
+    """Between workers. Raises WorkerLost in all of them where one took up another checkpoint than the first worker."""
+    if not several_workers():
+        return
+    mine = (-1.0, -1.0) if left is None else (float(left.stage), float(left.step))
+    if over_workers(float(tuple(of_the_chief(*mine)) != mine))[0]:
+        raise WorkerLost(
+            "the workers found different checkpoints, as when a shared disk shows a new file late; start the same command again on "
+            "all of them"
+        )
+
+
 def train(
     recipe: Recipe,
     *,
@@ -376,11 +389,14 @@ def train(
     student = recipe.student
     trainer = trainer or Trainer(student, recipe.stages, recipe.execution)
     trainer.begin(recipe.stages)
+    if recipe.projections:
+        trainer.projections = dict(recipe.projections)
     run = _Run(recipe, prepared, out, trainer, checkpoints, started, teacher_cache)
     result = Result(student, curve=run.curve, rows=len(prepared.train), learning_rate=recipe.stages[-1].learning_rate)
     if recipe.teacher is not None and any(stage.reads_teacher for stage in recipe.stages):
         run.range_of(recipe.teacher, "teacher")
     left = run.take_up()
+    _require_the_chiefs(left)
     for number, stage in enumerate(recipe.stages):
         if left is not None and number < left.stage:
             continue
@@ -428,7 +444,7 @@ def train(
             watch.restore()
             if stage.student is not None:
                 copy_encoder(stage.student, student)
-    result.gradient_norms = run.norms
+    result.gradient_norms, result.projections = run.norms, trainer.projections
     result.scores = {"dev": watch.progress.scores or run.dev_scores(student)}
     if score_test:
         scores, result.test_logits = run.test_scores(student)

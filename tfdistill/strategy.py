@@ -124,11 +124,18 @@ def chief_says(flag: bool) -> bool:
 
 def over_workers(*values: float) -> list[float]:
     """The sum of each value over all workers; each has to call this, and waits for the others."""
-    return [float(value) for value in _over_workers(tf.constant(values)).numpy()]
+    return [float(value) for value in _over_workers(tf.constant(values, tf.float64)).numpy()]
+
+
+def of_the_chief(*values: float) -> list[float]:
+    """The chief's values, for all workers; each has to call this."""
+    if not several_workers():
+        return list(values)
+    return over_workers(*(value if is_chief() else 0.0 for value in values))
 
 
 @tf.function(autograph=False)
-def _over_workers(value: tf.Tensor) -> tf.Tensor:
+def _over_workers(value: tf.Tensor) -> tf.Tensor:  # float64: scores stay what they are
     strategy = tf.distribute.get_strategy()
     return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: tf.identity(value)), axis=None)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from tfdistill.checkpoint import fingerprint
+from tfdistill.checkpoint import identity
 from tfdistill.data.registry import alone, cache_folder
 from tfdistill.data.textdata import Split
 from tfdistill.errors import UserError
@@ -46,7 +46,7 @@ def masked_lm_of_task(
     minutes = MINUTES if minutes is None else minutes
     duration = Duration(minutes=minutes) if steps is None else Duration(steps=steps)
     length = f"{minutes:g}" if steps is None else f"{steps} steps"
-    digest = hashlib.sha256("\n".join([fingerprint(teacher), f"{length} {seed}", *lines]).encode())
+    digest = hashlib.sha256("\n".join([identity(teacher), f"{length} {seed}", *lines]).encode())
     out = cache_folder(FOLDER) / digest.hexdigest()[:16]
     if (out / DONE).is_file():
         return out / "run" / "student"

@@ -65,6 +65,11 @@ class TeacherCache:
             raise UserError(f"{OPTION} {level}: expected {', '.join(LEVELS)}")
         if format not in FORMATS:
             raise UserError(f"--cache-format {format}: expected {' or '.join(FORMATS)}")
+        if format != "fp16" and level in ("off", "logits"):
+            raise UserError(
+                f"--cache-format {format} does nothing with {OPTION} {level}: logits are kept in 32 bits; expected {OPTION} cls or "
+                "all with it, or leave it out"
+            )
         self.level, self.format = level, format
         self._open: dict[str, RowStore] = {}
 

@@ -68,6 +68,7 @@ def test_the_twin_says_what_the_model_says(task, sizes, tmp_path, monkeypatch):
     assert loss == pytest.approx(expected, abs=2e-5)
 
 
+@pytest.mark.slow
 def test_pruned_matrices_have_the_share_of_zeros_and_the_smallest_go():
     model = bilstm()
     before, after, _ = run(model, Compression("prune", sparsity=0.4, steps=60, learning_rate=0.0))

@@ -47,7 +47,7 @@ def test_no_duplicates():
     assert set(made.texts) <= {"[MASK]", "[MASK] b", "a [MASK]", "[MASK] [MASK]", "a"}
 
 
-def test_pairs_change_independently():
+def test_pairs():
     made = augment_tang(TEXTS, PAIRS, copies=10, seed=1)
     assert len(made.texts_b) == len(made.texts)
     pairs = list(zip(made.texts, made.texts_b, strict=True))
@@ -62,12 +62,28 @@ def test_pairs_change_independently():
     assert any(text != text_b for text, text_b in zip(same.texts, same.texts_b, strict=True))
 
 
+def test_pairs_change_by_turns():
+    """The first text, the second one, both, and so on (Tang et al. 2019, section 3.3)."""
+    made = augment_tang(TEXTS, PAIRS, copies=9, seed=1, p_mask=0.5)
+    for text, text_b, source, copy in zip(made.texts, made.texts_b, made.source, made.copy, strict=True):
+        assert text == TEXTS[source] or copy % 3 != 1
+        assert text_b == PAIRS[source] or copy % 3 != 0
+    changed = [text != TEXTS[source] for text, source in zip(made.texts, made.source, strict=True)]
+    assert 0.6 < np.mean(changed) < 0.72  # both in a third of them, the first alone in another
+
+
+def _is_made(text: str, own: str, alone: str, stays: bool) -> bool:
+    return text == (own if stays else alone)
+
+
 def test_any_copy_can_be_made_alone():
     made = augment_tang(TEXTS, PAIRS, copies=6, seed=7, p_mask=0.3, ngram=(2, 6), mask="<m>")
     options = {"seed": 7, "p_mask": 0.3, "ngram": (2, 6), "mask": "<m>"}
     for text, text_b, source, copy in zip(made.texts, made.texts_b, made.source, made.copy, strict=True):
-        assert tang_copy(TEXTS[source], index=int(source), copy=int(copy), **options) == text
-        assert tang_copy(PAIRS[source], index=int(source), copy=int(copy), second=True, **options) == text_b
+        first = tang_copy(TEXTS[source], index=int(source), copy=int(copy), **options)
+        second = tang_copy(PAIRS[source], index=int(source), copy=int(copy), second=True, **options)
+        assert _is_made(text, TEXTS[source], first, copy % 3 == 1)
+        assert _is_made(text_b, PAIRS[source], second, copy % 3 == 0)
 
 
 def test_other_examples_do_not_count():
@@ -194,8 +210,9 @@ def test_pos_copies_can_be_made_alone():
     made = augment_tang(TAGGED, TAGGED[::-1], copies=6, **options)
     for text, text_b, source, copy in zip(made.texts, made.texts_b, made.source, made.copy, strict=True):
         index = {"index": int(source), "copy": int(copy)}
-        assert tang_copy(TAGGED[source], **index, **options) == text
-        assert tang_copy(TAGGED[::-1][source], second=True, **index, **options) == text_b
+        second = tang_copy(TAGGED[::-1][source], second=True, **index, **options)
+        assert _is_made(text, TAGGED[source], tang_copy(TAGGED[source], **index, **options), copy % 3 == 1)
+        assert _is_made(text_b, TAGGED[::-1][source], second, copy % 3 == 0)
 
 
 def test_a_part_equals_the_whole():

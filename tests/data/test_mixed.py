@@ -85,3 +85,18 @@ def test_the_same_numbers_give_the_same_batch(sequences, teacher):
     assert len(batches) == -(-len(one) // 4) and batches[0]["teacher"]["token_ids"].shape == (4, 48)
     (last,) = one.dataset(4, seed=1, epochs=1, first_step=len(batches) - 1)
     np.testing.assert_array_equal(last["teacher"]["token_ids"], batches[-1]["teacher"]["token_ids"])
+
+
+def test_each_worker_reads_its_part_and_an_epoch_may_end_within_a_batch(sequences, teacher):
+    source = MixedSequences(sequences, teacher, learn_vocabulary(sequences, teacher, 30), 48)
+    size = len(source) - 2
+    whole = list(source.dataset(size, seed=1, epochs=2))
+    parts = [list(source.dataset(size, seed=1, epochs=2, worker=(n, 2))) for n in range(2)]
+    for batch, *halves in zip(whole, *parts, strict=True):
+        for group, values in batch.items():
+            for name, value in values.items():
+                np.testing.assert_array_equal(np.concatenate([half[group][name] for half in halves]), value)
+    # The second batch begins with the last two rows of the first epoch, and goes on with the first ones of the second.
+    order = np.random.default_rng([1, 1]).permutation(len(source))
+    new = source.batch(order[: size - 2], seed=1, epoch=1)["student"]["token_ids"]
+    np.testing.assert_array_equal(whole[1]["student"]["token_ids"][2:], new)

@@ -87,10 +87,20 @@ def test_properties(first, second):
     assert exact_match(first, second) <= f1(first, second)
 
 
+def test_questions_without_a_prediction(capsys):
+    """The official script of 1.1 counts them as wrong, that of 2.0 leaves them out."""
+    answers = {"one": ["Paris"], "two": ["Rome"]}
+    assert squad_scores({"one": "Paris"}, answers) == {"f1": 0.5, "exact_match": 0.5}
+    assert "1 of 2 questions have no prediction, such as 'two', and count as wrong" in capsys.readouterr().err
+    scores = squad_scores({"one": "Paris"}, answers, version_2=True)
+    assert (scores["f1"], scores["exact_match"], scores["f1_answerable"]) == (1.0, 1.0, 1.0)
+    assert "do not count" in capsys.readouterr().err
+
+
 def test_refuses():
     with pytest.raises(UserError, match="got no questions"):
         squad_scores({}, {})
-    with pytest.raises(UserError, match="1 of 2 questions have no prediction, such as 'two'"):
-        squad_scores({"one": "x"}, {"one": ["x"], "two": ["y"]})
+    with pytest.raises(UserError, match="none of 2 questions has a prediction, such as 'one'"):
+        squad_scores({"three": "x"}, {"one": ["x"], "two": ["y"]})
     with pytest.raises(UserError, match=r"question 'one' has no answer; expected one in SQuAD 1\.1"):
         squad_scores({"one": "x"}, {"one": []}, version_2=False)

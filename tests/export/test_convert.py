@@ -123,6 +123,7 @@ def test_what_is_said_of_a_file_is_so(converted):
             assert counted == {"TRANSPOSE": 2, "RESHAPE": 2 + 2 + 2, "SPLIT": 1, "STRIDED_SLICE": 1}
 
 
+@pytest.mark.slow
 def test_one_product_for_query_key_and_value_gives_the_same_numbers(tmp_path):
     """To the bit, with int8 weights too: they have a scale for each output."""
     model, rows = random_model(BERT), corpus()[0]
@@ -184,7 +185,9 @@ def test_a_file_of_another_length_is_refused(larger):
 VOCABULARY = 5000
 
 
-@pytest.fixture(scope="module", params=["bert", "bilstm", pytest.param("tokens", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module", params=["bert", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bilstm", "tokens"))]
+)
 def several(request, tmp_path_factory):
     """A model, and its files for rows of 4, 7 and 12 tokens."""
     task, config = "classification", CONFIGS.get(request.param, BERT)

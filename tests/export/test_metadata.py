@@ -207,6 +207,7 @@ def test_what_is_read_back(plain):
     assert content == with_metadata(plain, b"a\nb\n", b"x\n", card=dict.fromkeys(CARD, "é"), task="classification")
 
 
+@pytest.mark.slow
 def test_weights_that_lie_behind_the_flatbuffer_are_kept(tmp_path):
     """AI Edge Quantizer writes them there where they are larger than 256 kB, as those of all real models are."""
     model = model_of(dataclasses.replace(BERT, vocab_size=20000), "classification", 3, spread=0.2)

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_recipes import NAMES, SMALL, bottleneck_teacher, data, make, split, teacher, write_text
+from tiny_recipes import NAMES, SMALL, bottleneck_teacher, data, make, split, teacher, with_extra, write_text
 
 from tfdistill import fill_mask, losses, pretrain, run_directory, task_masked_lm
 from tfdistill.data.textdata import Split
@@ -27,6 +27,8 @@ from tfdistill.models.hf import save_directory
 from tfdistill.models.presets import reduced_table, student_from_layers
 from tfdistill.models.pruned import PrunedBertConfig
 from tfdistill.models.text import TextModel
+from tfdistill.optimizers import WarmupLinear, make_optimizer
+from tfdistill.prepare import prepare, some_rows
 from tfdistill.recipe import parse_settings
 from tfdistill.recipes import find, names
 from tfdistill.runner import train
@@ -431,7 +433,12 @@ GENERAL = ["general_epochs=2", "general_only=true", "general_teacher=hf:X", "meg
         ("soft_targets", ["soft_weight=0.2", "pretrain_on_soft_targets=true"], "soft_weight does nothing here"),
         ("soft_targets", ["labelled_epochs=2"], "labelled=DIR"),
         ("distilbert", ["soft_weight=0.2"], "soft_weight .* distil_finetuning=true"),
-        ("distilbert", ["temperature=3"], "text=DIR, or distil_finetuning=true"),
+        ("distilbert", ["temperature=3"], "text=DIR, and kl_weight above 0, or distil_finetuning=true"),
+        ("distilbert", ["text=X", "kl_weight=0", "temperature=3"], "temperature .* kl_weight above 0"),
+        ("distilbert", ["text=X", "kl_weight=0", "kl_on=masked"], "kl_on .* kl_weight above 0"),
+        ("soft_targets", ["soft_weight=0", "temperature=3"], "temperature .* soft_weight above 0"),
+        ("tinybert", ["intermediate_epochs=0", "mapping=top"], "mapping .* intermediate_epochs above 0 or plain text"),
+        ("xtremedistil", ["version=joint", "representation_weight=0", "layer=1"], "layer .* representation_weight"),
         ("distilbert", ["kl_on=masked"], "kl_on .* plain text"),
         ("distilbert", ["initialization=random", "student=distilbert"], "initialization .* student=layers"),
         ("distilbert", ["whole_words=true"], "whole_words .* plain text"),
@@ -601,3 +608,92 @@ def test_every_recipe_takes_every_family_or_says_why_not(name, ib_bert):
                 make(name, data(), settings, asked)
         else:
             assert make(name, data(), settings, asked).student.count_params() > 0
+
+
+# --- what the papers' settings are ----------------------------------------------------------------------------------
+
+
+def test_weight_decay_is_berts_unless_it_is_set(shallow):
+    """0.01 with AdamW, as in BERT, PKD and TinyBERT; none with Adam or Adadelta, none in DistilBERT's general stage."""
+    decays = {
+        name: make_optimizer(name, WarmupLinear(1.0, 0, 1)).decay
+        for name in ("adamw", "lamb", "adam", "sgd", "adadelta")
+    }
+    assert decays == {"adamw": 0.01, "lamb": 0.01, "adam": 0.0, "sgd": 0.0, "adadelta": 0.0}
+    for settings, decay in (([], None), (["weight_decay=0.1"], 0.1)):
+        assert [stage.weight_decay for stage in make("tinybert", data(), settings, shallow).stages] == [decay] * 2
+
+
+# --- attention heads ------------------------------------------------------------------------------------------------
+
+
+def test_tinybert_has_the_teachers_heads_or_says_at_once_what_to_do(capsys):
+    """12 in the preset, 2 in the teacher."""
+    model = teacher()
+    student = make("tinybert", data(), ["student=tinybert_4l_312", "copies=0"], model).student
+    assert student.config.num_attention_heads == 2 and "the student has 2 attention heads" in capsys.readouterr().err
+    student = make("tinybert", data(), ["student=tinybert_4l_312", "copies=0", "attention_weight=0"], model).student
+    assert student.config.num_attention_heads == 12
+    many = TextModel(replace(model.config, num_attention_heads=16, hidden_size=32), 2, "classification", NAMES)
+    many.tokenizer = model.tokenizer
+    with pytest.raises(UserError, match=r"12 attention heads, the teacher 16.* --set attention_weight=0"):
+        make("tinybert", data(), ["student=tinybert_4l_312"], many)
+
+
+# --- maps between widths --------------------------------------------------------------------------------------------
+
+
+def test_tinyberts_maps_go_on_with_its_student(tmp_path, shallow):
+    settings = ["projection=per_layer", "intermediate_epochs=1", "epochs=1", "copies=0"]
+    first = run_directory.run(make("tinybert", data(), settings, shallow), tmp_path / "one", debug=True)
+    assert first.projections
+    again = make("tinybert", data(), [*settings, f"student=hf:{tmp_path / 'one' / 'student'}"], shallow)
+    assert again.projections.keys() == first.projections.keys()
+    still = tuple(replace(stage, learning_rate=1e-9) for stage in again.stages)
+    second = run_directory.run(replace(again, stages=still), tmp_path / "two", debug=True)
+    for key, (kernel,) in first.projections.items():
+        np.testing.assert_allclose(second.projections[key][0], kernel, atol=1e-5, err_msg=key)
+    file = tmp_path / "one" / "student" / "projections.safetensors"
+    file.write_bytes(file.read_bytes()[:20])
+    with pytest.raises(UserError, match=r"cannot read .*projections\.safetensors .*; delete it to start with new maps"):
+        make("tinybert", data(), [*settings, f"student=hf:{tmp_path / 'one' / 'student'}"], shallow)
+
+
+# --- privileged information -----------------------------------------------------------------------------------------
+
+
+def test_unlabelled_rows_of_privileged_need_the_extra_columns_too(shallow):
+    text = with_extra(data(unlabelled=replace(split(16, 7), labels=None, texts_extra=(["yes"] * 16,))), keep=True)
+    result = train(make("privileged", text, [], shallow), seed=0, max_steps=2)
+    assert result.rows == 48
+    without = replace(text, splits={**text.splits, "unlabelled": replace(split(16, 7), labels=None)})
+    with pytest.raises(UserError, match="the unlabelled rows of letters have no column text_extra"):
+        find("privileged").recipe(shallow, without)
+
+
+def test_a_privileged_teacher_reads_as_much_as_it_was_finetuned_with(tmp_path, shallow):
+    save(shallow, tmp_path / "teacher")
+    (tmp_path / "teacher" / "recipe.json").write_text('{"max_length": 20}')
+    lengths = []
+    for model, settings in (
+        (shallow, []),
+        (load(tmp_path / "teacher"), []),
+        (load(tmp_path / "teacher"), ["teacher_max_length=16"]),
+    ):
+        recipe = make("privileged", data(), ["max_length=6", *settings], model)
+        prepared = prepare(recipe, 0)
+        assert prepared.train.lengths.max() <= 6
+        lengths.append(recipe.teacher_max_length)
+        assert prepared.read_by(model, recipe.student, True).lengths.max() <= recipe.teacher_max_length
+    assert lengths == [6, 20, 16]
+
+
+# --- rows that stand for all ----------------------------------------------------------------------------------------
+
+
+def test_some_rows_are_drawn_from_all():
+    """Files may be sorted by class."""
+    rows = some_rows(1000, 100)
+    assert len(set(rows)) == 100 and rows[0] < 100 and rows[-1] > 900 and (np.diff(rows) > 0).all()
+    np.testing.assert_array_equal(rows, some_rows(1000, 100))
+    assert len(some_rows(5, 100)) == len(some_rows(5, None)) == 5

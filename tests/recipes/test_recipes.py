@@ -57,6 +57,7 @@ RUN_BY_SLOW = (
     "layerdrop",
     "head_pruning",
     "neuron_pruning",
+    "quantization_aware",
 )
 
 
@@ -489,6 +490,7 @@ def test_the_baseline_takes_as_many_steps_on_labels():
 # --- learning -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_search_leaves_the_student_as_it_was_and_its_trainer_changes_nothing():
     made = find("soft_targets").recipe(
         teacher(), data(), parse_settings(find("soft_targets").Settings, ["max_length=12", "batch_size=8"])

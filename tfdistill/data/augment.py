@@ -156,11 +156,12 @@ def augment_tang(
     def copy(text: str, stream: Stream) -> str:
         return method.copy(*words[text], stream, tags.get(text, ()), pieces)
 
-    return make_copies(texts, texts_b, copy, copies=copies, seed=seed, first=first)
+    return make_copies(texts, texts_b, copy, copies=copies, seed=seed, first=first, by_turns=True)
 
 
 def tang_copy(text: str, *, seed: int, index: int, copy: int, second: bool = False, **options: Any) -> str:
-    """Copy `copy` of example `index` alone, as `augment_tang` makes it. `second`: the text is the second of a pair."""
+    """Copy `copy` of example `index` alone, as `augment_tang` makes it where that changes this text. `second`: the text is the second
+    of a pair."""
     method, (words, spaced) = Tang(**options), spaced_words(text)
     tags = [] if method.pos is None else method.pos.tags(words)
     pieces = {} if method.pieces is None else method.pieces(words)
@@ -175,8 +176,12 @@ def make_copies(
     copies: int,
     seed: int,
     first: int = 0,
+    by_turns: bool = False,
 ) -> Augmented:
     """`copy` of every text, `copies` times, less what equals one of the texts or an earlier row.
+
+    `by_turns`: of the copies of a pair the first changes its first text, the next the second one, the next both, and so on, as in Tang
+    et al. 2019, section 3.3; else all change both.
 
     Raises ValueError when an argument is out of range.
     """
@@ -191,8 +196,11 @@ def make_copies(
     rows: list[tuple[int, int]] = []
     for i, text in enumerate(texts):
         for number in range(copies):
-            new = copy(text, Stream(seed, first + i, number, FIRST))
-            new_b = None if texts_b is None else copy(texts_b[i], Stream(seed, first + i, number, SECOND))
+            turn = number % 3 if by_turns and texts_b is not None else 2
+            new = text if turn == 1 else copy(text, Stream(seed, first + i, number, FIRST))
+            new_b = None if texts_b is None else texts_b[i]
+            if new_b is not None and turn != 0:
+                new_b = copy(new_b, Stream(seed, first + i, number, SECOND))
             key = row_key(new, new_b)
             if key in seen:
                 continue

@@ -150,25 +150,37 @@ class MixedSequences:
         inputs["masked_positions"] = made["masked_positions"]
         return inputs, {name: made[name] for name in ("masked_labels", "masked_weights")}
 
-    def dataset(self, batch_size: int, *, seed: int = 0, epochs: int = 1, first_step: int = 0) -> tf.data.Dataset:
+    def dataset(
+        self,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        epochs: int = 1,
+        first_step: int = 0,
+        worker: tuple[int, int] = (0, 1),
+    ) -> tf.data.Dataset:
         """Batches of `epochs` epochs, each of `batch_size` rows in an order that depends on (seed, epoch); `first_step` leaves out
-        as many from the start."""
+        as many from the start. `worker`: see `TextExamples.dataset`."""
         count = len(self)
+        size = batch_size // worker[1] if batch_size % worker[1] == 0 else None
         template = self.batch(np.zeros(1, np.int64), seed=seed, epoch=0)
         names = [(group, name) for group, values in template.items() for name in values]
 
         def make(step: np.ndarray) -> list[np.ndarray]:
             places = np.arange(int(step) * batch_size, (int(step) + 1) * batch_size)
-            epoch = int(places[0] // count)
-            order = np.random.default_rng([seed, epoch]).permutation(count)
-            made: Any = self.batch(order[places % count], seed=seed, epoch=epoch)
-            return [made[group][name] for group, name in names]
+            places = np.array_split(places, worker[1])[worker[0]]
+            parts: list[Any] = []
+            for epoch in np.unique(places // count):
+                order = np.random.default_rng([seed, int(epoch)]).permutation(count)
+                rows = order[places[places // count == epoch] % count]
+                parts.append(self.batch(rows, seed=seed, epoch=int(epoch)))
+            return [np.concatenate([part[group][name] for part in parts]) for group, name in names]
 
         def batch(step: tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
             kinds = [tf.as_dtype(template[group][name].dtype) for group, name in names]
             made: dict[str, dict[str, tf.Tensor]] = {group: {} for group in template}
             for (group, name), value in zip(names, tf.numpy_function(make, [step], kinds), strict=True):
-                value.set_shape((batch_size, *template[group][name].shape[1:]))
+                value.set_shape((size, *template[group][name].shape[1:]))
                 made[group][name] = value
             return made
 

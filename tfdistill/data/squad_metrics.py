@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from tfdistill.errors import UserError
+from tfdistill.progress import say
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)  # ASCII's alone, as in the official rules
@@ -48,18 +49,20 @@ def squad_scores(
             when there is a question without an answer.
 
     Raises:
-        UserError: no questions, or a question without a prediction.
+        UserError: no questions, or no prediction for any of them.
     """
     if not answers:
         raise UserError("got no questions; expected at least one")
-    missing = [question for question in answers if question not in predictions]
-    if missing:
-        raise UserError(
-            f"{len(missing)} of {len(answers)} questions have no prediction, such as '{missing[0]}'; "
-            'expected one for each, "" where there is no answer'
-        )
     if version_2 is None:
         version_2 = not all(answers.values())
+    missing = [question for question in answers if question not in predictions]
+    if missing:
+        counts = "do not count, by the rules of SQuAD 2.0" if version_2 else "count as wrong, by the rules of SQuAD 1.1"
+        say(f"{len(missing)} of {len(answers)} questions have no prediction, such as '{missing[0]}', and {counts}")
+    if len(missing) == len(answers):
+        raise UserError(
+            f"none of {len(answers)} questions has a prediction, such as '{missing[0]}'; expected their ids"
+        )
     found: dict[str, tuple[float, float]] = {}
     answerable: dict[str, bool] = {}
     for question, right in answers.items():
@@ -67,12 +70,16 @@ def squad_scores(
             raise UserError(f"question '{question}' has no answer; expected one in SQuAD 1.1: score it by 2.0's rules")
         # An answer that is nothing but articles and punctuation is none in SQuAD 2.0.
         kept = [answer for answer in right if normalize_answer(answer)] or [""] if version_2 else right
+        answerable[question] = bool(right)
+        if question in missing:
+            if not version_2:
+                found[question] = (0.0, 0.0)
+            continue
         said = predictions[question]
         found[question] = (
             max(f1(said, answer, no_answer=version_2) for answer in kept),
             max(exact_match(said, answer) for answer in kept),
         )
-        answerable[question] = bool(right)
 
     def means(questions: Sequence[str], end: str) -> dict[str, float]:
         names = ("f1" + end, "exact_match" + end)

@@ -69,7 +69,14 @@ def put(path: str, content: bytes) -> None:
         tf.io.gfile.makedirs(path.rpartition("/")[0])
         with tf.io.gfile.GFile(temporary, "wb") as file:
             file.write(content)
+        if "://" not in path:
+            with open(temporary, "rb") as written:
+                os.fsync(
+                    written.fileno()
+                )  # a name without its content would be taken for a finished part after a power cut
         tf.io.gfile.rename(temporary, path, overwrite=True)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; free some room, or choose another --out") from error
     except tf.errors.OpError as error:
         why = (error.message or type(error).__name__).splitlines()[-1][:200]
         raise UserError(f"cannot write {path}: {why}; free some room, or choose another --out") from error
