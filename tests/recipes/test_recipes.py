@@ -118,7 +118,10 @@ def test_pairs(name, settings, tmp_path):
             pytest.param(name, "sgd", marks=() if name == "soft_targets" else pytest.mark.slow, id=f"{name}-sgd")
             for name in (*SMALL, "dualtrain_sharedproj")
         ),
-        pytest.param("soft_targets", "adamw", marks=pytest.mark.slow, id="soft_targets-adamw"),
+        *(
+            pytest.param(name, "adamw", marks=pytest.mark.slow, id=f"{name}-adamw")
+            for name in (*SMALL, "dualtrain_sharedproj")
+        ),
     ],
 )
 def test_two_devices_train_as_one(name, optimizer, tmp_path, text_file):
@@ -165,8 +168,9 @@ def test_a_step_compiled_by_xla_trains_as_a_plain_one(name, on_text, tmp_path, t
         result = train(replace(recipe, execution=execution), seed=1, max_steps=3)
         found.append((result.student.get_weights(), [point["loss"] for point in result.curve if "loss" in point]))
     np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-4, atol=1e-5)
+    rounded = name == "quantization_aware"  # a last digit may decide whether a value is rounded up or down
     for one, two in zip(found[0][0], found[1][0], strict=True):
-        np.testing.assert_allclose(one, two, atol=1e-5)
+        np.testing.assert_allclose(one, two, atol=1e-4 if rounded else 1e-5)
 
 
 # --- what each is about ---------------------------------------------------------------------------------------------
