@@ -70,7 +70,6 @@ class Settings(SegmentedTextSettings):
         self.only_with(task, "distil_finetuning=true", "soft_weight")
         soft = (general and self.kl_weight > 0) or (task and self.soft_weight > 0)
         self.only_with(soft, f"{PLAIN_TEXT} and kl_weight above 0, or distil_finetuning=true", "temperature")
-        self.only_with(general and self.kl_weight > 0, "kl_weight above 0", "kl_on")
         self.only_with(self.student == "layers", "student=layers", "initialization")
         return self
 

@@ -26,10 +26,9 @@ from pydantic import Field, model_validator
 
 from tfdistill.compress.cut import sizes_of
 from tfdistill.compress.neurons import Widths, neuron_importance, prune_neurons
-from tfdistill.data.batching import dataset
+from tfdistill.data.batching import dataset, some_rows
 from tfdistill.data.reading import Data, read_split
 from tfdistill.models.text import TextModel
-from tfdistill.prepare import some_rows
 from tfdistill.recipe import Recipe
 from tfdistill.recipes._pruning import (
     PruneNeurons,

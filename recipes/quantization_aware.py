@@ -20,11 +20,11 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from tfdistill.data.batching import Examples, dataset
+from tfdistill.data.batching import Examples, dataset, some_rows
 from tfdistill.data.reading import Data, read_split
 from tfdistill.models.quantized import QuantizationAware
 from tfdistill.models.text import TextModel
-from tfdistill.prepare import some_rows, take
+from tfdistill.prepare import take
 from tfdistill.recipe import Recipe, soft_and_hard_terms
 from tfdistill.recipe import Settings as CommonSettings
 

@@ -74,7 +74,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "value_range": (*_MODELS, "features"),
     "optimizers": ("adam", "loss_scale"),
     "parameters": (*_METHOD, "match"),
-    "distiller": (*_METHOD, "match", "batch", "strategy"),
+    "distiller": (*_METHOD, "match", "batch", "optimizers", "strategy"),
     "execution": ("data.batching",),
     "stages": (*_METHOD, *_MODELS, "match", "optimizers", "distiller", "execution", "strategy"),
     "checkpoint": ("progress",),

@@ -341,10 +341,6 @@ def train(
     from tfdistill.tasks import data_and_settings
     from tfdistill.teacher_cache import TeacherCache
 
-    if on_labels and (len(teachers) > 1 or teacher_weights):
-        raise UserError(
-            "--on-labels asks no teacher, and one is enough to make the student of; expected one --teacher and no --teacher-weight"
-        )
     module, kept = find(recipe), TeacherCache(teacher_cache, cache_format)
     data, settings = data_and_settings(task, data, settings or [], module)
     chosen = parse_settings(module.Settings, settings)

@@ -100,12 +100,12 @@ def export(
     if golden_from_data and data is None:
         raise UserError("--golden-from-data takes texts of --data and got none; expected --data")
     if data is not None:
+        from tfdistill.data.batching import some_rows
         from tfdistill.data.reading import read_split
         from tfdistill.data.textdata import TextData
         from tfdistill.export.convert import CALIBRATION_ROWS
         from tfdistill.load import data_for
         from tfdistill.predict import measure
-        from tfdistill.prepare import some_rows
 
         read = data_for(loaded, model, data)
         for name, needed in (("train", calibrated), ("dev", golden_from_data)):

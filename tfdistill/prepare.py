@@ -108,11 +108,6 @@ def prepare(recipe: Recipe, seed: int) -> Prepared:
     )
 
 
-def some_rows(count: int, wanted: int | None) -> np.ndarray:
-    """Numbers of at most `wanted` of `count` rows, drawn by a seed: the first rows of a file may all be of one class."""
-    return np.sort(np.random.default_rng(0).permutation(count)[:wanted])
-
-
 def take(examples: Examples, rows: np.ndarray) -> Examples:
     """Some of the rows, in that order."""
     ids, tags = examples.student, examples.token_labels

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tiny_recipes import NAMES, SMALL, bottleneck_teacher, data, make, split, teacher, with_extra, write_text
 
 from tfdistill import fill_mask, losses, pretrain, run_directory, task_masked_lm
+from tfdistill.data.batching import some_rows
 from tfdistill.data.textdata import Split
 from tfdistill.errors import UserError
 from tfdistill.features import Features
@@ -28,7 +29,7 @@ from tfdistill.models.presets import reduced_table, student_from_layers
 from tfdistill.models.pruned import PrunedBertConfig
 from tfdistill.models.text import TextModel
 from tfdistill.optimizers import WarmupLinear, make_optimizer
-from tfdistill.prepare import prepare, some_rows
+from tfdistill.prepare import prepare
 from tfdistill.recipe import parse_settings
 from tfdistill.recipes import find, names
 from tfdistill.runner import train
@@ -435,7 +436,6 @@ GENERAL = ["general_epochs=2", "general_only=true", "general_teacher=hf:X", "meg
         ("distilbert", ["soft_weight=0.2"], "soft_weight .* distil_finetuning=true"),
         ("distilbert", ["temperature=3"], "text=DIR, and kl_weight above 0, or distil_finetuning=true"),
         ("distilbert", ["text=X", "kl_weight=0", "temperature=3"], "temperature .* kl_weight above 0"),
-        ("distilbert", ["text=X", "kl_weight=0", "kl_on=masked"], "kl_on .* kl_weight above 0"),
         ("soft_targets", ["soft_weight=0", "temperature=3"], "temperature .* soft_weight above 0"),
         ("tinybert", ["intermediate_epochs=0", "mapping=top"], "mapping .* intermediate_epochs above 0 or plain text"),
         ("xtremedistil", ["version=joint", "representation_weight=0", "layer=1"], "layer .* representation_weight"),

@@ -262,3 +262,8 @@ def ready(batches: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.autotune.enabled = False
     return batches.prefetch(4).with_options(options)
+
+
+def some_rows(count: int, wanted: int | None) -> np.ndarray:
+    """Numbers of at most `wanted` of `count` rows, drawn by a seed: the first rows of a file may all be of one class."""
+    return np.sort(np.random.default_rng(0).permutation(count)[:wanted])
