@@ -73,8 +73,8 @@ slow: venv ## the tests that take long: trainings until a loss is small, exports
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 torture: venv ## 5,000 bundles damaged in random ways: each must be refused in one line; runs killed 20 times: the same student
-	MUTATIONS=5000 $(BIN)/python -m pytest tests/export/test_mutations.py $(ARGS)
-	KILLS=20 STAGES=3 $(BIN)/python -m pytest -s tests/test_checkpoint.py -k killed $(ARGS)
+	MUTATIONS=5000 $(BIN)/python -m pytest tests/export/bundle/test_mutations.py $(ARGS)
+	KILLS=20 STAGES=3 $(BIN)/python -m pytest -s tests/training/test_checkpoint.py -k killed $(ARGS)
 
 $(FIDELITY)/.installed: tests/fidelity/requirements.txt
 	@set -e; $(find_python); rm -rf $(FIDELITY); $$python -m venv $(FIDELITY)
@@ -104,7 +104,7 @@ $(BEAM)/.installed: pyproject.toml
 	@touch $@
 
 beam: $(BEAM)/.installed ## tfdistill corpus with Apache Beam, in an environment of its own: the same shards as without?
-	$(BEAM)/bin/python -m pytest -p no:warnings tests/test_corpus_command.py -k beam $(ARGS)
+	$(BEAM)/bin/python -m pytest -p no:warnings tests/commands/test_corpus.py -k beam $(ARGS)
 
 web-tools:
 	@for tool in node npm; do \

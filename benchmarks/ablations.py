@@ -211,7 +211,7 @@ def table(found: dict[str, list[tuple[int, float, float]]]) -> str:
 
 def make_narrow(teacher: str, out: Path) -> None:
     """A BERT as deep and as large as the thin student of the recipe mobilebert, its table of word pieces begun in the same way."""
-    from tfdistill.load import load, save
+    from tfdistill.models.load import load, save
     from tfdistill.models import presets
 
     like = load(teacher)

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from tfdistill.files import atomic_write
-from tfdistill.quiet import import_tensorflow
+from tfdistill.system.files import atomic_write
+from tfdistill.system.tensorflow_import import import_tensorflow
 
 CANDIDATES = 15
 
@@ -41,12 +41,12 @@ def main() -> None:
     import tensorflow as tf
 
     from tfdistill.data.demo import minilm_directory
-    from tfdistill.data.mlm_augment import Finder
-    from tfdistill.data.sources import load_data
-    from tfdistill.data.tokenize import Tokenizer
-    from tfdistill.fill_mask import fill_mask
+    from tfdistill.augment.tinybert import Finder
+    from tfdistill.data.text_sources import load_data
+    from tfdistill.text.tokenizer import Tokenizer
+    from tfdistill.training.word_candidates import fill_mask
     from tfdistill.models.bert import BertConfig
-    from tfdistill.models.text import TextModel
+    from tfdistill.models.text_model import TextModel
 
     config = BertConfig(
         hidden_size=options.width,

@@ -21,16 +21,16 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from tfdistill import finetune
-from tfdistill.checkpoint import Checkpoints
-from tfdistill.data.textdata import Split, TextData
-from tfdistill.data.tokenize import Tokenizer
-from tfdistill.files import atomic_write
+from tfdistill.recipes import finetune
+from tfdistill.training.checkpoint import Checkpoints
+from tfdistill.data.splits import Split, TextData
+from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.system.files import atomic_write
 from tfdistill.models.bert import BertConfig
-from tfdistill.models.text import TextModel
-from tfdistill.recipe import Recipe
-from tfdistill.runner import prepare, train
-from tfdistill.stages import Trainer
+from tfdistill.models.text_model import TextModel
+from tfdistill.training.recipe import Recipe
+from tfdistill.training.runner import prepare, train
+from tfdistill.training.trainer import Trainer
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 

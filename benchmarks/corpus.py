@@ -25,13 +25,13 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from tfdistill.files import atomic_write
-from tfdistill.progress import task
+from tfdistill.system.files import atomic_write
+from tfdistill.system.console import task
 
 
 def write_text(path: Path, megabytes: float, one_a_line: bool) -> None:
     """So much text, in documents of the demo's lengths; with `one_a_line` each sentence by itself."""
-    from tfdistill.data.plain_text import documents, sentences, text_files
+    from tfdistill.corpora.plain_text import documents, sentences, text_files
 
     texts = [sentences(document) for file in text_files("demo:plain-text") for document in documents(file)]
     left, rng, again = megabytes * 1e6, np.random.default_rng(0), 0

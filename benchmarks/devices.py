@@ -39,7 +39,7 @@ LENGTH = 64
 
 def run(way: str, batch_size: int, steps: int) -> None:
     """Train and print the examples a second, the first steps not counted."""
-    from tfdistill.quiet import import_tensorflow
+    from tfdistill.system.tensorflow_import import import_tensorflow
 
     import_tensorflow(use=False)
     spec, _, _, precision, jit = WAYS[way]
@@ -47,13 +47,13 @@ def run(way: str, batch_size: int, steps: int) -> None:
     import numpy as np
 
     from tfdistill.data.batching import Examples
-    from tfdistill.data.tokenize import Encoded
-    from tfdistill.execution import Execution, set_precision
+    from tfdistill.text.tokenizer import Encoded
+    from tfdistill.training.execution import Execution, set_precision
     from tfdistill.models import presets
-    from tfdistill.models.text import TextModel
-    from tfdistill.recipe import soft_and_hard_terms
-    from tfdistill.stages import Stage, Trainer
-    from tfdistill.strategy import training_on
+    from tfdistill.models.text_model import TextModel
+    from tfdistill.training.recipe import soft_and_hard_terms
+    from tfdistill.training.trainer import Stage, Trainer
+    from tfdistill.system.devices import training_on
 
     rows = batch_size * steps * 2
     ids = np.random.default_rng(0).integers(1000, 30000, rows * LENGTH).astype("int32")
@@ -116,7 +116,7 @@ def main() -> None:
             found[way].append(measure(way, options.batch_size, options.steps))
             print(f"{repeat + 1}/{options.repeats} {way}: {found[way][-1]:.1f} examples/s", file=sys.stderr)
     if options.out:
-        from tfdistill.files import atomic_write
+        from tfdistill.system.files import atomic_write
 
         report = {
             "batch_size": options.batch_size,

@@ -18,12 +18,12 @@ from pathlib import Path
 import keras
 
 from recipes import CELLS, EXTRA
-from tfdistill.data.sources import load_data
-from tfdistill.files import atomic_write
-from tfdistill.load import load
-from tfdistill.recipe import parse_settings
+from tfdistill.data.text_sources import load_data
+from tfdistill.system.files import atomic_write
+from tfdistill.models.load import load
+from tfdistill.training.recipe import parse_settings
 from tfdistill.recipes import find
-from tfdistill.runner import train
+from tfdistill.training.runner import train
 
 GENERAL_ONLY = ("general_only=true", "general_length=64", "general_batch_size=32")
 MORE = {

@@ -21,14 +21,14 @@ from rich.console import Console
 from rich.table import Table
 
 from tfdistill.export.bench.host import bench_file, machine
-from tfdistill.export.jobs import Job, run_jobs
-from tfdistill.export.modes import MODES, TF
-from tfdistill.export.runtime import Rows, TFLiteModel, operators, read_file
-from tfdistill.files import atomic_write
-from tfdistill.load import load
+from tfdistill.export.convert.jobs import Job, run_jobs
+from tfdistill.export.convert.modes import MODES, TF
+from tfdistill.export.tflite.runtime import Rows, TFLiteModel, operators, read_file
+from tfdistill.system.files import atomic_write
+from tfdistill.models.load import load
 from tfdistill.models.hf import write_model
-from tfdistill.models.text import TextModel
-from tfdistill.progress import task
+from tfdistill.models.text_model import TextModel
+from tfdistill.system.console import task
 
 KINDS = {"apart": False, "together": True}
 COUNTED = ("FULLY_CONNECTED", "TRANSPOSE", "RESHAPE", "SPLIT")

@@ -23,16 +23,16 @@ from rich.console import Console
 from rich.table import Table
 
 from tfdistill.data.batching import Examples, dataset
-from tfdistill.data.masking import Masking
-from tfdistill.data.shards import read_text
-from tfdistill.data.tokenize import Encoded
-from tfdistill.distiller import Distiller
+from tfdistill.corpora.masking import Masking
+from tfdistill.corpora.shards import read_text
+from tfdistill.text.tokenizer import Encoded
+from tfdistill.distill.distiller import Distiller
 from tfdistill.export.bench.host import machine
-from tfdistill.files import atomic_write
-from tfdistill.load import load
-from tfdistill.match import HardLabels
+from tfdistill.system.files import atomic_write
+from tfdistill.models.load import load
+from tfdistill.distill.match import HardLabels
 from tfdistill.models import presets
-from tfdistill.optimizers import WarmupLinear, make_optimizer
+from tfdistill.optim.optimizers import WarmupLinear, make_optimizer
 
 LENGTH, FIRST = 64, 5
 TASKS = {"rows": "classification", "masked text": "masked_lm"}

@@ -16,7 +16,7 @@ def as_keras_hub(model: Any) -> Any:
     import keras_hub
 
     from tfdistill.models.hub import paired_weights
-    from tfdistill.models.text import dummy_inputs
+    from tfdistill.models.text_model import dummy_inputs
 
     config = model.config
     backbone = keras_hub.models.BertBackbone(

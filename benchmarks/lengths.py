@@ -24,14 +24,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tfdistill.bench_command import numbers
-from tfdistill.data.reading import read_split, scores_of
+from tfdistill.commands.bench import numbers
+from tfdistill.data.dataset import read_split, scores_of
 from tfdistill.export.bench.host import machine
-from tfdistill.export.convert import convert_models
-from tfdistill.export.runtime import TFLiteModel
-from tfdistill.files import atomic_write
-from tfdistill.load import data_for, load
-from tfdistill.progress import task
+from tfdistill.export.convert.convert import convert_models
+from tfdistill.export.tflite.runtime import TFLiteModel
+from tfdistill.system.files import atomic_write
+from tfdistill.models.load import data_for, load
+from tfdistill.system.console import task
 
 SETS = ("16,32,64", "16,24,32,48,64", "16,24,32,40,48,64", "16,20,24,28,32,40,48,64", "16,32,64,128")
 

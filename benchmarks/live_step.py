@@ -30,7 +30,7 @@ from rich.table import Table
 from training import NAMES as OTHERS
 from training import contender
 
-from tfdistill.files import atomic_write
+from tfdistill.system.files import atomic_write
 
 NAMES = {**OTHERS, "dense": "tfdistill, every row"}
 LENGTH, WARM_UP, RATE, TEMPERATURE = 64, 5, 1e-4, 2.0
@@ -38,10 +38,10 @@ LENGTH, WARM_UP, RATE, TEMPERATURE = 64, 5, 1e-4, 2.0
 
 def prepare_directory(directory: Path, rows: int, batch_size: int) -> None:
     """Models, rows and settings, as torch_peer.py reads them."""
-    from tfdistill.quiet import import_tensorflow
+    from tfdistill.system.tensorflow_import import import_tensorflow
 
     import_tensorflow()
-    from tfdistill.load import load, save
+    from tfdistill.models.load import load, save
     from tfdistill.models.presets import student_from_layers
 
     teacher = load("demo:minilm", num_outputs=2)
@@ -59,7 +59,7 @@ def prepare_directory(directory: Path, rows: int, batch_size: int) -> None:
 
 def one(name: str, directory: Path) -> None:
     """Train with a contender in this process and print its steps' seconds."""
-    from tfdistill.quiet import import_tensorflow
+    from tfdistill.system.tensorflow_import import import_tensorflow
 
     import_tensorflow()
     import keras
@@ -67,9 +67,9 @@ def one(name: str, directory: Path) -> None:
     from keras.distillation import LogitsDistillation
 
     from tfdistill import Distiller, HardLabels, Match, losses
-    from tfdistill.execution import set_precision
-    from tfdistill.load import load
-    from tfdistill.optimizers import WarmupLinear, make_optimizer
+    from tfdistill.training.execution import set_precision
+    from tfdistill.models.load import load
+    from tfdistill.optim.optimizers import WarmupLinear, make_optimizer
 
     said = json.loads((directory / "settings.json").read_text("utf-8"))
     set_precision("bf16" if name == "bf16" else "float32")

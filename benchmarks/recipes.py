@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tfdistill.files import atomic_write
+from tfdistill.system.files import atomic_write
 
 SEARCH_STEPS, FIRST_SEED = 160, 1
 TRANSFORMER, SMALL, THIN = (1e-4, 3e-4), (1e-3, 3e-3), (3e-4, 1e-3)
@@ -100,16 +100,16 @@ def run_cell(
     """
     import keras
 
-    from tfdistill.asking import ask_teacher
-    from tfdistill.data.sources import load_data
+    from tfdistill.training.teacher_outputs import ask_teacher
+    from tfdistill.data.text_sources import load_data
     from tfdistill.errors import DivergedError
-    from tfdistill.execution import Execution, set_precision
-    from tfdistill.load import load, save
-    from tfdistill.progress import say
-    from tfdistill.quickstart import Trained, both_ways
-    from tfdistill.recipe import Recipe, parse_settings
+    from tfdistill.training.execution import Execution, set_precision
+    from tfdistill.models.load import load, save
+    from tfdistill.system.console import say
+    from tfdistill.commands.quickstart import Trained, both_ways
+    from tfdistill.training.recipe import Recipe, parse_settings
     from tfdistill.recipes import find
-    from tfdistill.runner import prepare
+    from tfdistill.training.runner import prepare
 
     set_precision(precision)
     started, module, settings = time.monotonic(), find(name), list(cell.settings)

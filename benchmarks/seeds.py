@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tfdistill.files import atomic_write
+from tfdistill.system.files import atomic_write
 
 
 def accuracies(report: dict[str, Any]) -> dict[str, float]:
@@ -44,7 +44,7 @@ def train_only(seed: int, directory: Path) -> None:
     """Write a report of the accuracies alone: no files are made of the models."""
     import time
 
-    from tfdistill.quickstart import Plan, train_all
+    from tfdistill.commands.quickstart import Plan, train_all
 
     started = time.monotonic()
     _, lowest, trained, _ = train_all(Plan(), seed)

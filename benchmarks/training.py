@@ -36,7 +36,7 @@ from keras_hub_peer import as_keras_hub
 from rich.console import Console
 from rich.table import Table
 
-from tfdistill.files import atomic_write
+from tfdistill.system.files import atomic_write
 
 PEER = Path(__file__).with_name("torch_peer.py")
 NAMES = {
@@ -52,10 +52,10 @@ def prepare_directory(
     teacher: str, student: str | None, data: str, out: Path, settings: dict[str, Any], rows: int | None
 ) -> None:
     """Teacher and student as directories, tokenized texts, and the settings."""
-    from tfdistill.load import data_for, load, save
-    from tfdistill.mapping import uniform
+    from tfdistill.models.load import data_for, load, save
+    from tfdistill.distill.mapping import uniform
     from tfdistill.models.presets import student_from_layers
-    from tfdistill.predict import encode
+    from tfdistill.models.predict import encode
 
     model = load(teacher)
     text = data_for(model, teacher, data)
@@ -82,12 +82,12 @@ def tfdistill_run(directory: Path, said: dict[str, Any], precision: str = "float
     """The recipe, as `tfdistill train` runs it."""
     from dataclasses import replace
 
-    from tfdistill.execution import set_precision
-    from tfdistill.load import data_for, load
-    from tfdistill.prepare import prepare
-    from tfdistill.recipe import parse_settings
+    from tfdistill.training.execution import set_precision
+    from tfdistill.models.load import data_for, load
+    from tfdistill.training.rows import prepare
+    from tfdistill.training.recipe import parse_settings
     from tfdistill.recipes import find
-    from tfdistill.runner import train
+    from tfdistill.training.runner import train
 
     set_precision(precision)
     teacher = load(str(directory / "teacher"))
@@ -117,8 +117,8 @@ def keras_run(directory: Path, said: dict[str, Any], hub: bool = False) -> list[
     import keras
     from keras.distillation import Distiller, LogitsDistillation
 
-    from tfdistill.load import load
-    from tfdistill.optimizers import WarmupLinear
+    from tfdistill.models.load import load
+    from tfdistill.optim.optimizers import WarmupLinear
 
     keras.utils.set_random_seed(1)
     teacher, student = (load(str(directory / name)) for name in ("teacher", "student"))
@@ -149,8 +149,8 @@ def keras_run(directory: Path, said: dict[str, Any], hub: bool = False) -> list[
 
 
 def _padded(path: Path, length: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    from tfdistill.data.tokenize import Encoded
-    from tfdistill.export.convert import padded
+    from tfdistill.text.tokenizer import Encoded
+    from tfdistill.export.convert.convert import padded
 
     with np.load(path) as rows:
         encoded = Encoded(rows["ids"], rows["segments"], rows["offsets"])
@@ -159,7 +159,7 @@ def _padded(path: Path, length: int) -> tuple[dict[str, np.ndarray], np.ndarray]
 
 def one(name: str, directory: Path) -> None:
     """Run a contender in this process and print a line of JSON."""
-    from tfdistill.quiet import import_tensorflow
+    from tfdistill.system.tensorflow_import import import_tensorflow
 
     import_tensorflow()
     said = json.loads((directory / "settings.json").read_text("utf-8"))

@@ -13,14 +13,14 @@ import string
 
 import numpy as np
 
-from tfdistill.quiet import import_tensorflow
+from tfdistill.system.tensorflow_import import import_tensorflow
 
 import_tensorflow()
 
-from tfdistill.data.tokenize import Tokenizer  # noqa: E402
-from tfdistill.export.bundle import export_bundle  # noqa: E402
+from tfdistill.text.tokenizer import Tokenizer  # noqa: E402
+from tfdistill.export.bundle.bundle import export_bundle  # noqa: E402
 from tfdistill.models import presets  # noqa: E402
-from tfdistill.models.text import TextModel  # noqa: E402
+from tfdistill.models.text_model import TextModel  # noqa: E402
 
 LETTERS = string.ascii_lowercase + string.digits
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *string.punctuation, "film", "good", "bad", "##ing"]

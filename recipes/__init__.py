@@ -1,4 +1,4 @@
-"""One module per paper. Each has `Settings` and `recipe(teacher, data, settings) -> tfdistill.recipe.Recipe`."""
+"""One module per paper. Each has `Settings` and `recipe(teacher, data, settings) -> tfdistill.training.recipe.Recipe`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from types import ModuleType
 
-from tfdistill.data.textdata import nearest
+from tfdistill.data.splits import nearest
 from tfdistill.errors import UserError
 
 

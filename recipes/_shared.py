@@ -11,19 +11,19 @@ from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from tfdistill.checkpoint import PROJECTIONS, groups_of
-from tfdistill.data.masking import Masking
-from tfdistill.data.sequences import TextExamples
-from tfdistill.data.shards import PREFIX, read_text
-from tfdistill.data.textdata import Split
+from tfdistill.training.checkpoint import PROJECTIONS, groups_of
+from tfdistill.corpora.masking import Masking
+from tfdistill.corpora.sequences import TextExamples
+from tfdistill.corpora.shards import PREFIX, read_text
+from tfdistill.data.splits import Split
 from tfdistill.errors import UserError
-from tfdistill.files import student_directory
-from tfdistill.load import load
-from tfdistill.mapping import Pairs, bottom, explicit, top, uniform
+from tfdistill.system.files import student_directory
+from tfdistill.models.load import load
+from tfdistill.distill.mapping import Pairs, bottom, explicit, top, uniform
 from tfdistill.models import presets
-from tfdistill.models.text import TextModel
-from tfdistill.recipe import Settings
-from tfdistill.stages import Stage
+from tfdistill.models.text_model import TextModel
+from tfdistill.training.recipe import Settings
+from tfdistill.training.trainer import Stage
 
 STUDENT = "'layers' (cut from the teacher), a preset, or hf:DIR (a directory, such as a generally distilled student)"
 
@@ -204,13 +204,13 @@ def masked_word_augmentation(
 ) -> Callable[[Split, int], Split]:
     """TinyBERT's augmentation by a masked LM and GloVe vectors: of the file `glove`, or those of the package.
 
-    `source` is the masked LM's directory, or "teacher" for the one that `tfdistill.fill_mask.masked_lm_for` finds in the teacher's
+    `source` is the masked LM's directory, or "teacher" for the one that `tfdistill.training.word_candidates.masked_lm_for` finds in the teacher's
     directory or in that which it was made of; where there is none, it trains one on the texts for `minutes` or `steps`. `p` and
-    `k` as in `tfdistill.data.mlm_augment`. Raises UserError for a directory without such a head, or no such file.
+    `k` as in `tfdistill.augment.tinybert`. Raises UserError for a directory without such a head, or no such file.
     """
-    from tfdistill.data.glove import load_glove
-    from tfdistill.data.mlm_augment import Finder, tinybert_split
-    from tfdistill.fill_mask import finder, load_masked_lm, masked_lm_for
+    from tfdistill.augment.glove import load_glove
+    from tfdistill.augment.tinybert import Finder, tinybert_split
+    from tfdistill.training.word_candidates import finder, load_masked_lm, masked_lm_for
 
     if glove is not None and not Path(glove).expanduser().is_file():
         raise UserError(f"no file at glove={glove}; expected a GloVe text file, a word and its numbers on each line")

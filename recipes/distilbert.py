@@ -24,14 +24,14 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tfdistill import losses
-from tfdistill.data.masking import Masking
-from tfdistill.data.reading import Data
-from tfdistill.mapping import alternate
-from tfdistill.match import HardLabels, Match, Term
+from tfdistill.distill import losses
+from tfdistill.corpora.masking import Masking
+from tfdistill.data.dataset import Data
+from tfdistill.distill.mapping import alternate
+from tfdistill.distill.match import HardLabels, Match, Term
 from tfdistill.models.presets import resembling, student_from_layers
-from tfdistill.models.text import TextModel
-from tfdistill.recipe import Recipe, soft_and_hard_terms
+from tfdistill.models.text_model import TextModel
+from tfdistill.training.recipe import Recipe, soft_and_hard_terms
 from tfdistill.recipes._shared import (
     PLAIN_TEXT,
     STUDENT,
@@ -41,7 +41,7 @@ from tfdistill.recipes._shared import (
     plain_text,
     pretrained_teacher,
 )
-from tfdistill.stages import Stage, copy_encoder
+from tfdistill.training.trainer import Stage, copy_encoder
 
 
 class Settings(SegmentedTextSettings):

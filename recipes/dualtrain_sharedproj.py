@@ -29,17 +29,17 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from tfdistill.data.masking import Masking, require_words
-from tfdistill.data.mixed import MixedSequences, learn_vocabulary
-from tfdistill.data.textdata import TextData
+from tfdistill.corpora.masking import Masking, require_words
+from tfdistill.corpora.two_vocabularies import MixedSequences, learn_vocabulary
+from tfdistill.data.splits import TextData
 from tfdistill.errors import UserError
-from tfdistill.match import HardLabels
+from tfdistill.distill.match import HardLabels
 from tfdistill.models import presets
-from tfdistill.models.text import TextModel
-from tfdistill.parameters import SharedProjection, TeacherMaskedLM
-from tfdistill.recipe import Recipe
+from tfdistill.models.text_model import TextModel
+from tfdistill.distill.parameter_terms import SharedProjection, TeacherMaskedLM
+from tfdistill.training.recipe import Recipe
 from tfdistill.recipes._shared import MaskedTextSettings, make_student, plain_text, pretrained_teacher
-from tfdistill.stages import Stage, copy_encoder
+from tfdistill.training.trainer import Stage, copy_encoder
 
 
 class Settings(MaskedTextSettings):

@@ -19,9 +19,9 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from tfdistill.data.reading import Data
-from tfdistill.models.text import TextModel
-from tfdistill.recipe import Recipe
+from tfdistill.data.dataset import Data
+from tfdistill.models.text_model import TextModel
+from tfdistill.training.recipe import Recipe
 from tfdistill.recipes._pruning import PruneHeads, PruningSettings, compacted, whole_student
 
 

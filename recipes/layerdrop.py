@@ -19,10 +19,10 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from tfdistill.compress.layerdrop import keep_layers, layers_at_depth, layers_at_rate, with_layerdrop
-from tfdistill.data.reading import Data
+from tfdistill.data.dataset import Data
 from tfdistill.errors import UserError
-from tfdistill.models.text import TextModel
-from tfdistill.recipe import Recipe
+from tfdistill.models.text_model import TextModel
+from tfdistill.training.recipe import Recipe
 from tfdistill.recipes._pruning import PruningSettings, integers, whole_student
 
 

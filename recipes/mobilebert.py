@@ -33,16 +33,16 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tfdistill import losses
-from tfdistill.data.masking import Masking
-from tfdistill.data.reading import Data
+from tfdistill.distill import losses
+from tfdistill.corpora.masking import Masking
+from tfdistill.data.dataset import Data
 from tfdistill.errors import UserError
-from tfdistill.mapping import uniform
-from tfdistill.match import HardLabels, Match, Term
+from tfdistill.distill.mapping import uniform
+from tfdistill.distill.match import HardLabels, Match, Term
 from tfdistill.models import presets
-from tfdistill.models.text import TextModel
-from tfdistill.progress import say
-from tfdistill.recipe import Recipe, soft_and_hard_terms
+from tfdistill.models.text_model import TextModel
+from tfdistill.system.console import say
+from tfdistill.training.recipe import Recipe, soft_and_hard_terms
 from tfdistill.recipes._shared import (
     SegmentedTextSettings,
     general_stages_only,
@@ -50,7 +50,7 @@ from tfdistill.recipes._shared import (
     plain_text,
     pretrained_teacher,
 )
-from tfdistill.stages import Stage, copy_encoder, progressive
+from tfdistill.training.trainer import Stage, copy_encoder, progressive
 
 
 class Settings(SegmentedTextSettings):

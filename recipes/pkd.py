@@ -20,12 +20,12 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tfdistill import losses, mapping
-from tfdistill.data.reading import Data
-from tfdistill.match import Match
-from tfdistill.models.text import TextModel
-from tfdistill.recipe import Recipe, soft_and_hard_terms
-from tfdistill.recipe import Settings as CommonSettings
+from tfdistill.distill import losses, mapping
+from tfdistill.data.dataset import Data
+from tfdistill.distill.match import Match
+from tfdistill.models.text_model import TextModel
+from tfdistill.training.recipe import Recipe, soft_and_hard_terms
+from tfdistill.training.recipe import Settings as CommonSettings
 from tfdistill.recipes._shared import STUDENT, make_student
 
 

@@ -20,12 +20,12 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from tfdistill.data.textdata import TextData
-from tfdistill.load import max_length_of
-from tfdistill.match import HardLabels
-from tfdistill.models.text import TextModel
-from tfdistill.recipe import Recipe, cross_entropy_term
-from tfdistill.recipe import Settings as CommonSettings
+from tfdistill.data.splits import TextData
+from tfdistill.models.load import max_length_of
+from tfdistill.distill.match import HardLabels
+from tfdistill.models.text_model import TextModel
+from tfdistill.training.recipe import Recipe, cross_entropy_term
+from tfdistill.training.recipe import Settings as CommonSettings
 from tfdistill.recipes._shared import STUDENT, make_student
 
 

@@ -21,12 +21,12 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from tfdistill.data.batching import Examples, dataset, some_rows
-from tfdistill.data.reading import Data, read_split
-from tfdistill.models.quantized import QuantizationAware
-from tfdistill.models.text import TextModel
-from tfdistill.prepare import take
-from tfdistill.recipe import Recipe, soft_and_hard_terms
-from tfdistill.recipe import Settings as CommonSettings
+from tfdistill.data.dataset import Data, read_split
+from tfdistill.models.quantization_aware import QuantizationAware
+from tfdistill.models.text_model import TextModel
+from tfdistill.training.rows import take
+from tfdistill.training.recipe import Recipe, soft_and_hard_terms
+from tfdistill.training.recipe import Settings as CommonSettings
 
 
 class Settings(CommonSettings):

@@ -22,14 +22,14 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from tfdistill import losses, mapping
-from tfdistill.checkpoint import identity
-from tfdistill.data.reading import Data
-from tfdistill.data.shards import LabelledTexts
-from tfdistill.match import HardLabels, Match
-from tfdistill.models.text import TextModel
-from tfdistill.recipe import Recipe, soft_and_hard_terms
-from tfdistill.recipe import Settings as CommonSettings
+from tfdistill.distill import losses, mapping
+from tfdistill.training.checkpoint import identity
+from tfdistill.data.dataset import Data
+from tfdistill.corpora.shards import LabelledTexts
+from tfdistill.distill.match import HardLabels, Match
+from tfdistill.models.text_model import TextModel
+from tfdistill.training.recipe import Recipe, soft_and_hard_terms
+from tfdistill.training.recipe import Settings as CommonSettings
 from tfdistill.recipes._shared import STUDENT, make_student
 
 

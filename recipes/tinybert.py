@@ -32,17 +32,17 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tfdistill import losses
-from tfdistill.data.augment import augment_split
-from tfdistill.data.reading import Data
-from tfdistill.data.textdata import Split
+from tfdistill.distill import losses
+from tfdistill.augment.tang import augment_split
+from tfdistill.data.dataset import Data
+from tfdistill.data.splits import Split
 from tfdistill.errors import UserError
-from tfdistill.fill_mask import own_masked_lm
-from tfdistill.match import Match
+from tfdistill.training.word_candidates import own_masked_lm
+from tfdistill.distill.match import Match
 from tfdistill.models import presets
-from tfdistill.models.text import TextModel
-from tfdistill.progress import say
-from tfdistill.recipe import Recipe, cross_entropy_term
+from tfdistill.models.text_model import TextModel
+from tfdistill.system.console import say
+from tfdistill.training.recipe import Recipe, cross_entropy_term
 from tfdistill.recipes._shared import (
     STUDENT,
     TEACHER,
@@ -55,8 +55,8 @@ from tfdistill.recipes._shared import (
     pretrained_teacher,
     read_projections,
 )
-from tfdistill.stages import Stage
-from tfdistill.task_masked_lm import BY_THE_CLOCK, DEBUG_STEPS, MINUTES
+from tfdistill.training.trainer import Stage
+from tfdistill.training.task_masked_lm import BY_THE_CLOCK, DEBUG_STEPS, MINUTES
 
 # Copies are those of the authors' code, which says them for each task.
 TASKS = {

@@ -27,15 +27,15 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tfdistill import losses
-from tfdistill.data.textdata import PER_TOKEN, TextData
+from tfdistill.distill import losses
+from tfdistill.data.splits import PER_TOKEN, TextData
 from tfdistill.errors import UserError
-from tfdistill.match import HardLabels, Match, PseudoLabels, Term
+from tfdistill.distill.match import HardLabels, Match, PseudoLabels, Term
 from tfdistill.models.presets import bilstm
-from tfdistill.models.text import TextModel
-from tfdistill.recipe import Recipe, soft_term
-from tfdistill.recipe import Settings as CommonSettings
-from tfdistill.stages import Stage, gradual_unfreezing
+from tfdistill.models.text_model import TextModel
+from tfdistill.training.recipe import Recipe, soft_term
+from tfdistill.training.recipe import Settings as CommonSettings
+from tfdistill.training.trainer import Stage, gradual_unfreezing
 
 
 class Settings(CommonSettings):

@@ -16,7 +16,7 @@ def trained(name: str, settings: list[str]) -> tuple[list[np.ndarray], list[floa
     """(the student's weights, the losses) after four steps of each stage, with SGD and without dropout."""
     from tiny_recipes import data, make, without_chance
 
-    from tfdistill.runner import train
+    from tfdistill.training.runner import train
 
     keras.utils.set_random_seed(1)
     result = train(without_chance(make(name, data(36), settings), "sgd"), seed=1, max_steps=4)
@@ -24,7 +24,7 @@ def trained(name: str, settings: list[str]) -> tuple[list[np.ndarray], list[floa
 
 
 def main(out: Path, name: str, settings: list[str]) -> None:
-    from tfdistill.strategy import is_chief, training_on
+    from tfdistill.system.devices import is_chief, training_on
 
     with training_on("multiworker"):
         weights, losses = trained(name, settings)

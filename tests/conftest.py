@@ -63,7 +63,7 @@ def own_teacher_caches(tmp_path_factory) -> Iterator[None]:
     if not find_spec("tensorflow"):
         yield
         return
-    from tfdistill import teacher_cache
+    from tfdistill.training import teacher_cache
 
     place = tmp_path_factory.mktemp("teacher-caches")
     with pytest.MonkeyPatch.context() as patch:
@@ -74,7 +74,7 @@ def own_teacher_caches(tmp_path_factory) -> Iterator[None]:
 @pytest.fixture
 def tfdistill(monkeypatch, capsys):
     """Run the command in this process; returns (exit code, stdout, stderr)."""
-    from tfdistill import cli
+    from tfdistill.commands import app as cli
 
     def call(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["tfdistill", *map(str, words)])

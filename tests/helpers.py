@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
-from tfdistill.models.text import TextModel
-from tfdistill.strategy import make_strategy
+from tfdistill.models.text_model import TextModel
+from tfdistill.system.devices import make_strategy
 
 
 def mirrored() -> tf.distribute.Strategy:

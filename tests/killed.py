@@ -116,7 +116,7 @@ def command(argv: list[str], at_call: int = 0, where: str = "", at_stage: int = 
     os.replace = counted
     import tensorflow as tf
 
-    from tfdistill import cli
+    from tfdistill.commands import app as cli
 
     # Tiny graphs run for milliseconds, and Grappler works on each for a second.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
@@ -178,12 +178,12 @@ def outcome(out: Path) -> str:
 def main(root: Path, kills: int, seed: int, stages: int) -> None:
     import tensorflow  # noqa: F401  # no operation yet: a fork would inherit its threads' locks, not the threads
 
-    import tfdistill.augment_command
-    import tfdistill.cli
-    import tfdistill.data.sources
-    import tfdistill.pretrain
+    import tfdistill.commands.augment
+    import tfdistill.commands.app
+    import tfdistill.data.text_sources
+    import tfdistill.training.pretrain
     import tfdistill.recipes.tinybert
-    import tfdistill.run_directory  # noqa: F401
+    import tfdistill.training.run_directory  # noqa: F401
 
     prepare(root)
     out, log, caches = root / "run", root / "log.txt", 0

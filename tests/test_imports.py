@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = {"tfdistill": ROOT / "tfdistill", "tfdistill.export": ROOT / "export", "tfdistill.recipes": ROOT / "recipes"}
 
 # Every module may import these, and the modules of its own row.
-EVERYWHERE = ("tfdistill.errors", "tfdistill.files")
+EVERYWHERE = ("tfdistill.errors", "tfdistill.system.files")
 
 _METHOD = ("losses", "features", "mapping")
 _MODELS = ("models", "data")
@@ -142,9 +142,9 @@ EXCEPTIONS: set[tuple[str, str]] = set()
 WITHOUT_TENSORFLOW = (
     "tfdistill",
     "tfdistill.errors",
-    "tfdistill.files",
-    "tfdistill.cache_command",
-    "tfdistill.compare",
+    "tfdistill.system.files",
+    "tfdistill.commands.cache",
+    "tfdistill.commands.compare",
     "tfdistill.export.bench",
     "tfdistill.export.verify",
 )
@@ -268,31 +268,31 @@ def test_imports_where_tensorflow_is_not_installed(module: str) -> None:
 BELOW: Sources = {
     "tfdistill": ("", True),
     "tfdistill.losses": ("import tensorflow", False),
-    "tfdistill.distiller": ("from tfdistill.losses import kl", False),
+    "tfdistill.distill.distiller": ("from tfdistill.losses import kl", False),
     "tfdistill.data": ("", True),
-    "tfdistill.data.tokenize": ("from tfdistill.errors import UserError", False),
-    "tfdistill.data.metrics": ("from tfdistill.data import tokenize", False),
+    "tfdistill.text.tokenizer": ("from tfdistill.errors import UserError", False),
+    "tfdistill.metrics.scores": ("from tfdistill.data import tokenize", False),
     "tfdistill.export": ("", True),
     "tfdistill.export.bench": ("", True),
     "tfdistill.export.bench.host": ("from . import report", False),
-    "tfdistill.export.bench.report": ("def late():\n    import tensorflow", False),
-    "tfdistill.export.verify": ("from tfdistill.data.tokenize import load", False),
+    "tfdistill.export.bench.report.quickstart_page": ("def late():\n    import tensorflow", False),
+    "tfdistill.export.verify": ("from tfdistill.text.tokenizer import load", False),
 }
 
 
 @pytest.mark.parametrize(
     ("module", "source", "expected"),
     [
-        ("tfdistill.losses", "import tfdistill.distiller", "tfdistill.losses:1 imports tfdistill.distiller"),
-        ("tfdistill.losses", "from tfdistill import distiller", "tfdistill.losses:1 imports tfdistill.distiller"),
-        ("tfdistill.losses", "from . import distiller", "tfdistill.losses:1 imports tfdistill.distiller"),
+        ("tfdistill.losses", "import tfdistill.distill.distiller", "tfdistill.losses:1 imports tfdistill.distill.distiller"),
+        ("tfdistill.losses", "from tfdistill import distiller", "tfdistill.losses:1 imports tfdistill.distill.distiller"),
+        ("tfdistill.losses", "from . import distiller", "tfdistill.losses:1 imports tfdistill.distill.distiller"),
         ("tfdistill.losses", "from tfdistill import Distiller", "tfdistill.losses:1 imports tfdistill"),
         (
             "tfdistill.losses",
             "def f():\n  from tfdistill import distiller",
-            "tfdistill.losses:2 imports tfdistill.distiller",
+            "tfdistill.losses:2 imports tfdistill.distill.distiller",
         ),
-        ("tfdistill.data.tokenize", "from ..losses import kl", "tfdistill.data.tokenize:1 imports tfdistill.losses"),
+        ("tfdistill.text.tokenizer", "from ..losses import kl", "tfdistill.text.tokenizer:1 imports tfdistill.losses"),
         (
             "tfdistill.export.bench.host",
             "from .. import verify",
@@ -300,10 +300,10 @@ BELOW: Sources = {
         ),
         (
             "tfdistill.export.verify",
-            "import tfdistill.data.masking",
-            "tfdistill.export.verify:1 imports tfdistill.data.masking",
+            "import tfdistill.corpora.masking",
+            "tfdistill.export.verify:1 imports tfdistill.corpora.masking",
         ),
-        ("tfdistill.export.verify", "import tfdistill.runner", "tfdistill.export.verify:1 imports tfdistill.runner"),
+        ("tfdistill.export.verify", "import tfdistill.training.runner", "tfdistill.export.verify:1 imports tfdistill.training.runner"),
         ("tfdistill.helpers", "", "tfdistill.helpers is in no row of LAYERS"),
     ],
 )
@@ -320,8 +320,8 @@ def test_checker_finds_an_upward_import(module: str, source: str, expected: str)
             "tfdistill.export.verify: tfdistill.export.verify imports keras.ops",
         ),
         (
-            {"tfdistill.data.tokenize": ("try:\n  import tensorflow as tf\nexcept ImportError: pass", False)},
-            "tfdistill.export.verify: tfdistill.data.tokenize imports tensorflow",
+            {"tfdistill.text.tokenizer": ("try:\n  import tensorflow as tf\nexcept ImportError: pass", False)},
+            "tfdistill.export.verify: tfdistill.text.tokenizer imports tensorflow",
         ),
         ({"tfdistill.data": ("import tf_keras", True)}, "tfdistill.export.verify: tfdistill.data imports tf_keras"),
     ],

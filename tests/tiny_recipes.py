@@ -8,13 +8,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from tfdistill.data.textdata import Split, TextData
-from tfdistill.data.tokenize import Tokenizer
-from tfdistill.load import save
+from tfdistill.data.splits import Split, TextData
+from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.models.load import save
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.mobilebert import MobileBertConfig
-from tfdistill.models.text import TextModel
-from tfdistill.recipe import parse_settings
+from tfdistill.models.text_model import TextModel
+from tfdistill.training.recipe import parse_settings
 from tfdistill.recipes import find
 
 TINY = Path(__file__).parent / "models" / "tiny_bert"

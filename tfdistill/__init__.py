@@ -9,36 +9,36 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tfdistill import losses, mapping
-    from tfdistill.data.sources import load_data
-    from tfdistill.data.tokenize import Tokenizer
-    from tfdistill.distiller import Distiller
+    from tfdistill.distill import losses, mapping
+    from tfdistill.data.text_sources import load_data
+    from tfdistill.text.tokenizer import Tokenizer
+    from tfdistill.distill.distiller import Distiller
     from tfdistill.errors import UserError
-    from tfdistill.features import Features
-    from tfdistill.load import load, save
-    from tfdistill.match import HardLabels, Match
+    from tfdistill.distill.features import Features
+    from tfdistill.models.load import load, save
+    from tfdistill.distill.match import HardLabels, Match
     from tfdistill.models import presets
-    from tfdistill.models.text import TextModel
-    from tfdistill.recipe import Recipe
-    from tfdistill.run_directory import run
-    from tfdistill.stages import Stage
+    from tfdistill.models.text_model import TextModel
+    from tfdistill.training.recipe import Recipe
+    from tfdistill.training.run_directory import run
+    from tfdistill.training.trainer import Stage
 
 _HOMES = {
-    "Distiller": "tfdistill.distiller",
-    "Features": "tfdistill.features",
-    "HardLabels": "tfdistill.match",
-    "Match": "tfdistill.match",
-    "Recipe": "tfdistill.recipe",
-    "Stage": "tfdistill.stages",
-    "TextModel": "tfdistill.models.text",
-    "Tokenizer": "tfdistill.data.tokenize",
+    "Distiller": "tfdistill.distill.distiller",
+    "Features": "tfdistill.distill.features",
+    "HardLabels": "tfdistill.distill.match",
+    "Match": "tfdistill.distill.match",
+    "Recipe": "tfdistill.training.recipe",
+    "Stage": "tfdistill.training.trainer",
+    "TextModel": "tfdistill.models.text_model",
+    "Tokenizer": "tfdistill.text.tokenizer",
     "UserError": "tfdistill.errors",
     "load": "tfdistill.load",
-    "load_data": "tfdistill.data.sources",
+    "load_data": "tfdistill.data.text_sources",
     "losses": "tfdistill.losses",
     "mapping": "tfdistill.mapping",
     "presets": "tfdistill.models.presets",
-    "run": "tfdistill.run_directory",
+    "run": "tfdistill.training.run_directory",
     "save": "tfdistill.load",
 }
 

@@ -1,6 +1,6 @@
 """`python -m tfdistill` is the command `tfdistill`."""
 
-from tfdistill.cli import main
+from tfdistill.commands.app import main
 
 if __name__ == "__main__":
     main()

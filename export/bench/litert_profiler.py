@@ -24,7 +24,7 @@ from tfdistill.errors import UserError
 from tfdistill.export.bench.host import row_of, signature_for
 from tfdistill.export.bench.profile import BUILT_IN, DELEGATE
 from tfdistill.export.bench.stateful import alone, has_state, without_state
-from tfdistill.export.runtime import INPUTS
+from tfdistill.export.tflite.runtime import INPUTS
 
 _CPU = 1
 _READ_WRITE = 2

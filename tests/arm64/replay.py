@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tfdistill.errors import UserError
-from tfdistill.export.runtime import TFLiteModel
+from tfdistill.export.tflite.runtime import TFLiteModel
 
 
 def replay(bundle: Path) -> bool:

@@ -71,7 +71,7 @@ def test_pruned_is_smaller_and_equals_masked():
     assert model.count_params() - small.count_params() == 3 * (8 * 4 + 4) + 4 * 8
     gates = [np.ones((22, 2), "float32") for _ in range(2)]
     gates[0][:, 0] = 0.0
-    from tfdistill.compress.cut import cut, everything
+    from tfdistill.compress.structured import cut, everything
 
     masked = cut(model, everything(model), uneven=True)({**inputs(), "head_gates": tuple(gates)})
     np.testing.assert_allclose(small(inputs()), masked, atol=1e-5)
@@ -87,7 +87,7 @@ def test_pruning_stops_where_the_score_falls():
     )
     assert [step.removed for step in steps] == [(), ((1, 0),), ((1, 0), (2, 0))]
     only_first = prune_heads(tiny_bert(layers=2), [(1, 0)]).config
-    from tfdistill.compress.cut import compact
+    from tfdistill.compress.structured import compact
 
     assert compact(model).config == only_first
 

@@ -4,7 +4,7 @@ import tensorflow as tf
 from helpers import inputs, tiny_bert
 
 from tfdistill import losses
-from tfdistill.compress.cut import compact
+from tfdistill.compress.structured import compact
 from tfdistill.compress.neurons import (
     Widths,
     choose,

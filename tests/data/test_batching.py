@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfdistill.data.batching import Examples, dataset, plan, steps_per_epoch, widths_of
-from tfdistill.data.tokenize import Encoded
+from tfdistill.text.tokenizer import Encoded
 from tfdistill.errors import UserError
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from tfdistill.data.batching import Examples, dataset
 from tfdistill.data.conll import TaggedSplit, load_conll, scores_of, tagged_rows, tags_from_logits
-from tfdistill.data.tokenize import Tokenizer
+from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
 
 TRAIN = """-DOCSTART- -X- -X- O

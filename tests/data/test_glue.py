@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfdistill.data import glue, tfds_source
-from tfdistill.data.sources import load_data
+from tfdistill.data import glue, tfds as tfds_source
+from tfdistill.data.text_sources import load_data
 from tfdistill.errors import UserError
 
 MNLI = "index\tpromptID\tgenre\tsentence1\tsentence2\tlabel1\tgold_label\n"

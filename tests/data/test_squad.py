@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tfdistill.data.squad import Answer, Question, load_squad, windows
 from tfdistill.data.squad_answers import predict_answers, scores_of
-from tfdistill.data.tokenize import Tokenizer
+from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
 
 WORDS = ["who", "lives", "in", "paris", "anna", "bert", "and", "19", "##90", "##s", ".", "?", *"abcdefgh"]

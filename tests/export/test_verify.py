@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tfdistill.data.tokenize import Tokenizer
+from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
-from tfdistill.export.bundle import export_bundle
+from tfdistill.export.bundle.bundle import export_bundle
 from tfdistill.export.verify import main, verify_bundle
-from tfdistill.export.word_pieces import word_pieces
+from tfdistill.export.bundle.word_pieces import word_pieces
 from tfdistill.models.bert import BertConfig
-from tfdistill.models.text import TextModel
+from tfdistill.models.text_model import TextModel
 
 ROOT = Path(__file__).parents[2]
 VECTORS = json.loads((ROOT / "tests" / "data" / "vectors" / "bert_tokenizer.json").read_text("utf-8"))
@@ -106,7 +106,7 @@ def test_rows_too_short_for_a_pair(tmp_path):
 
 def test_pairs_in_golden_vectors(tmp_path):
     """A model of single texts may be given the user's pairs, and then all of golden.json has second texts."""
-    from tfdistill.data.textdata import Split
+    from tfdistill.data.splits import Split
 
     model = TextModel(BertConfig(len(PIECES), 8, 1, 2, 16, max_position_embeddings=8, initializer_range=0.5), 2)
     model.tokenizer = Tokenizer(PIECES)

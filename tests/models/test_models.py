@@ -95,7 +95,7 @@ def test_bilstm_embedding_keeps_the_geometry_of_the_teachers_table():
 
 def test_hub_preset_gives_our_encoder_their_weights(tmp_path):
     keras_hub = pytest.importorskip("keras_hub")
-    from tfdistill.load import load
+    from tfdistill.models.load import load
 
     backbone = keras_hub.models.BertBackbone(37, 2, 2, 8, 16, max_sequence_length=16)
     for weight in backbone.weights:

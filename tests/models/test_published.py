@@ -7,7 +7,7 @@ import pytest
 from fidelity.published import COUNTS, SIZES
 
 from tfdistill.models import presets
-from tfdistill.models.text import TextModel
+from tfdistill.models.text_model import TextModel
 
 
 def count(name: str, task: str) -> int:

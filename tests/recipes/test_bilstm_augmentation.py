@@ -3,14 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tfdistill.data.augment import augment_tang
-from tfdistill.data.pos import PosTable
-from tfdistill.data.textdata import Split, TextData
-from tfdistill.data.tokenize import Tokenizer
+from tfdistill.augment.tang import augment_tang
+from tfdistill.augment.parts_of_speech import PosTable
+from tfdistill.data.splits import Split, TextData
+from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
 from tfdistill.models.bert import BertConfig
-from tfdistill.models.text import TextModel
-from tfdistill.recipe import parse_settings
+from tfdistill.models.text_model import TextModel
+from tfdistill.training.recipe import parse_settings
 from tfdistill.recipes import bilstm
 
 TEXTS = ["playing the film again", "a book of the play", "film and book and play"] * 2

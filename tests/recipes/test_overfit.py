@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from tiny_recipes import data, dualtrain_settings, make, teacher, write_text
 
-from tfdistill import finetune
+from tfdistill.recipes import finetune
 from tfdistill.data.batching import dataset
-from tfdistill.distiller import Distiller
-from tfdistill.models.text import TextModel
-from tfdistill.pretrain import Duration, pretrain
-from tfdistill.pretrain import Settings as PretrainSettings
+from tfdistill.distill.distiller import Distiller
+from tfdistill.models.text_model import TextModel
+from tfdistill.training.pretrain import Duration, pretrain
+from tfdistill.training.pretrain import Settings as PretrainSettings
 from tfdistill.recipes import find
-from tfdistill.runner import _Run, prepare, train
-from tfdistill.stages import Trainer
+from tfdistill.training.runner import _Run, prepare, train
+from tfdistill.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 

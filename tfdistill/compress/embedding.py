@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from tfdistill.compress.cut import cut, everything, like, sizes_of
+from tfdistill.compress.structured import cut, everything, like, sizes_of
 from tfdistill.errors import UserError
 from tfdistill.models.heads import TASKS
-from tfdistill.models.text import TextModel
+from tfdistill.models.text_model import TextModel
 
 
 def factorise_embedding(model: TextModel, size: int) -> tuple[TextModel, float]:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfdistill.compress.cut import Kept, cut, everything, sizes_of, zero
-from tfdistill.compress.gradients import Batches, TaskLoss, mean_absolute
+from tfdistill.compress.structured import Kept, cut, everything, sizes_of, zero
+from tfdistill.compress.importance import Batches, TaskLoss, mean_absolute
 from tfdistill.errors import UserError
-from tfdistill.models.text import TextModel
+from tfdistill.models.text_model import TextModel
 
 # (layer from 1, head from 0)
 Head = tuple[int, int]

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tfdistill.compress.cut import cut, everything
+from tfdistill.compress.structured import cut, everything
 from tfdistill.errors import UserError
-from tfdistill.models.text import TextModel
+from tfdistill.models.text_model import TextModel
 
 
 def layers_at_rate(num_layers: int, rate: float) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """Neuron pruning: narrower queries, keys, values, feed-forward layers and poolers, and a narrower residual stream.
 
 Neurons are ranked by first-order Taylor expansion, Σ E|w·∂L/∂w| over the weights of a neuron (Molchanov et al. 2017), or by
-magnitude, Σ|w|, and the lowest are removed in steps during fine-tuning. See `tfdistill.compress.cut` for what can be cut.
+magnitude, Σ|w|, and the lowest are removed in steps during fine-tuning. See `tfdistill.compress.structured` for what can be cut.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tfdistill.compress.cut import Kept, cut, everything, sizes_of, zero
-from tfdistill.compress.gradients import Batches, TaskLoss, weight_saliency
+from tfdistill.compress.structured import Kept, cut, everything, sizes_of, zero
+from tfdistill.compress.importance import Batches, TaskLoss, weight_saliency
 from tfdistill.errors import UserError
 from tfdistill.models.heads import TASKS
-from tfdistill.models.text import TextModel
+from tfdistill.models.text_model import TextModel
 
 Measure = Literal["taylor", "magnitude"]
 

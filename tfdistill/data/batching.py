@@ -9,8 +9,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import tensorflow as tf
 
-from tfdistill.data.alignment import NO_WORD
-from tfdistill.data.tokenize import Encoded
+from tfdistill.text.alignment import NO_WORD
+from tfdistill.text.tokenizer import Encoded
 from tfdistill.errors import UserError
 
 # Examples are sorted by length within this many batches: enough to leave little padding, few enough to mix well.
@@ -22,7 +22,7 @@ NO_LABEL = -100  # of tokens
 
 
 class Stored(Protocol):
-    """Features of the teacher that are read from disk (`tfdistill.data.row_store`)."""
+    """Features of the teacher that are read from disk (`tfdistill.training.row_store`)."""
 
     @property
     def dtype(self) -> str: ...

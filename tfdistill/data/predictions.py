@@ -8,10 +8,10 @@ import numpy as np
 
 from tfdistill.data import conll
 from tfdistill.data.conll import TaggedData, TaggedSplit
-from tfdistill.data.metrics import softmax
-from tfdistill.data.reading import AnySplit, Data, Rows, answers_in
+from tfdistill.metrics.scores import softmax
+from tfdistill.data.dataset import AnySplit, Data, Rows, answers_in
 from tfdistill.data.squad import QuestionData, QuestionSplit
-from tfdistill.data.textdata import Split
+from tfdistill.data.splits import Split
 
 
 def predictions_of(data: Data, split: AnySplit, rows: Rows, logits: np.ndarray) -> list[dict[str, Any]]:
@@ -21,7 +21,7 @@ def predictions_of(data: Data, split: AnySplit, rows: Rows, logits: np.ndarray) 
     id, answers, predicted, no_answer_score (none where it is no number), and n_best with text, score and probability.
 
     Args:
-        rows, logits: as `tfdistill.data.reading.scores_of` takes them.
+        rows, logits: as `tfdistill.data.dataset.scores_of` takes them.
     """
     if isinstance(data, TaggedData):
         assert isinstance(split, TaggedSplit)

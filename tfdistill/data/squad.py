@@ -16,10 +16,10 @@ from urllib.parse import parse_qsl
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tfdistill.data.offsets import Pieces, pieces_with_offsets
-from tfdistill.data.tables import decoded
-from tfdistill.data.textdata import listing
-from tfdistill.data.tokenize import Encoded, Tokenizer
+from tfdistill.text.offsets import Pieces, pieces_with_offsets
+from tfdistill.data.table_files import decoded
+from tfdistill.data.splits import listing
+from tfdistill.text.tokenizer import Encoded, Tokenizer
 from tfdistill.errors import UserError
 
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfdistill.data.metrics import softmax
+from tfdistill.metrics.scores import softmax
 from tfdistill.data.squad import Question, Windows
-from tfdistill.data.squad_metrics import squad_scores
+from tfdistill.metrics.squad import squad_scores
 from tfdistill.errors import UserError
 
 

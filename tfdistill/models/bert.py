@@ -96,7 +96,7 @@ class BertLayer(Composite):
     With `first_only` it reads all positions and computes the first alone: (B, 1, H) and (B, A, 1, L).
     """
 
-    attention_quantizer: Any = None  # of `tfdistill.models.quantized`
+    attention_quantizer: Any = None  # of `tfdistill.models.quantization_aware`
 
     def __init__(self, config: Any, **kwargs: Any):
         super().__init__(**kwargs)
@@ -139,7 +139,7 @@ class BertEncoder(Composite):
 
     Called with a dict of int32 (B, L): `token_ids`, `padding_mask` and, optionally, `segment_ids`.
     Returns those of `pooled`, `embeddings`, `hidden_states`, `attention_scores` that `want` names, as in
-    `tfdistill.features.Features`. DistilBERT's is this class with another config.
+    `tfdistill.distill.features.Features`. DistilBERT's is this class with another config.
     """
 
     embeddings_class: type = BertEmbeddings

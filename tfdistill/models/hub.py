@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tfdistill.data.tokenize import Tokenizer
+from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError, optional
 from tfdistill.models.bert import BertConfig
-from tfdistill.models.text import TextModel
+from tfdistill.models.text_model import TextModel
 
 
 def load_preset(

@@ -75,7 +75,7 @@ class Embedding(keras.layers.Embedding):
 class Linear(keras.layers.Dense):
     """Dense over the last axis as one two-dimensional product: one kernel in TFLite, and no batched gradient."""
 
-    quantizer: Any = None  # of `tfdistill.models.quantized`, set before the first call
+    quantizer: Any = None  # of `tfdistill.models.quantization_aware`, set before the first call
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         shape = ops.shape(inputs)

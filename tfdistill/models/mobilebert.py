@@ -181,7 +181,7 @@ class FeedForward(Composite):
 class MobileBertLayer(Composite):
     """One layer. Returns (hidden state (B, L, body), attention scores (B, A, L, L) before mask and softmax)."""
 
-    attention_quantizer: Any = None  # of `tfdistill.models.quantized`
+    attention_quantizer: Any = None  # of `tfdistill.models.quantization_aware`
 
     def __init__(self, config: MobileBertConfig, **kwargs: Any):
         super().__init__(**kwargs)

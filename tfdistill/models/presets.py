@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from tfdistill import mapping
+from tfdistill.distill import mapping
 from tfdistill.errors import UserError
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.distilbert import DistilBertConfig
 from tfdistill.models.heads import TASKS
 from tfdistill.models.mobilebert import MobileBertConfig
-from tfdistill.models.pruned import PER_LAYER
-from tfdistill.models.text import TextModel
+from tfdistill.models.pruned_bert import PER_LAYER
+from tfdistill.models.text_model import TextModel
 
 # Beside each the parameters that its paper gives. All speak of the English uncased vocabulary of 30,522 pieces.
 PRESETS: dict[str, Any] = {

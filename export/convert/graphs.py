@@ -1,0 +1,129 @@
+"""Lean inference graphs of our models for the TFLite converter, built from the tensors of a student directory.
+
+They compute what `tfdistill.models` computes for one row of a fixed length, and nothing else: every dense layer is one
+two-dimensional product, the scale of attention lies in the query's weights, the last layer of a classifier computes the
+[CLS] row alone, padding needs no mask inside the LSTM.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfdistill.export.convert.lstm_graphs import bilstm
+from tfdistill.export.convert.graph_parts import Parts, Tensors
+from tfdistill.export.tflite.runtime import INPUTS, LOGITS, PROBABILITIES, signature_name
+from tfdistill.export.convert.transformer_graphs import bert, distilbert, mobilebert
+
+# config.json's model_type → builder
+BUILDERS = {
+    "bert": bert,
+    "tfdistill_pruned_bert": bert,
+    "distilbert": distilbert,
+    "mobilebert": mobilebert,
+    "tfdistill_ib_bert": mobilebert,
+    "tfdistill_bilstm": bilstm,
+}
+# How an architecture's name ends → the head's tensors, and whether it reads the pooled state or every token's.
+HEADS = {
+    "ForSequenceClassification": ("classifier", True),
+    "ForNextSentencePrediction": ("cls.seq_relationship", True),
+    "ForTokenClassification": ("classifier", False),
+    "ForQuestionAnswering": ("qa_outputs", False),
+}
+
+
+def graph(
+    config: Mapping[str, Any],
+    tensors: Tensors,
+    lengths: Sequence[int],
+    table: str,
+    probabilities: bool = False,
+    *,
+    peaks: Mapping[str, np.ndarray] | None = None,
+    watch: Callable[[str, tf.Tensor], None] | None = None,
+    reorders: bool = True,
+    fuses: bool = False,
+) -> tf.Module:
+    """A module whose `forwards`, one for each length and by its signature's name, share their weights; `factors` as in `Parts`.
+
+    They take int32 [1, length] `token_ids`, `padding_mask`, `segment_ids` and give `logits`: [1, C], or [1, length, C] for
+    token classification and question answering.
+
+    Args:
+        config: config.json of a student directory.
+        tensors: its model.safetensors, by name.
+        lengths: tokens in a row.
+        table: how the word pieces are held, "float" or "int8" with a scale for each row.
+        probabilities: give `probabilities`, the softmax of the logits, in their place.
+        peaks: for static quantization, what `measure` gives.
+        watch, reorders, fuses: as for `Parts`.
+    """
+    name, pooled = next(
+        (head for ending, head in HEADS.items() if config["architectures"][0].endswith(ending)), ("classifier", True)
+    )
+    module, held = tf.Module(), dict[tuple[Any, ...], tf.Variable]()
+
+    def hold(value: np.ndarray) -> tf.Variable:
+        # What has the same content is one variable, so that the graphs of several lengths have their weights in common.
+        value = np.ascontiguousarray(value)
+        key = value.shape, value.dtype, hashlib.blake2b(value.tobytes()).digest()
+        if key not in held:
+            held[key] = tf.Variable(value, trainable=False)
+        return held[key]
+
+    if config["model_type"] == "tfdistill_bilstm":
+        tensors = {**tensors, "classifier.weight": tensors["head.kernel"].T, "classifier.bias": tensors["head.bias"]}
+    parts = Parts(tensors, table, hold, peaks, watch, reorders, fuses)
+
+    def function(length: int) -> tf.types.experimental.PolymorphicFunction:
+        encoder, head = BUILDERS[config["model_type"]](config, parts, length, pooled), parts.dense(name)
+
+        def forward(token_ids: tf.Tensor, padding_mask: tf.Tensor, segment_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+            logits = head(encoder(token_ids, padding_mask, segment_ids))
+            if probabilities:
+                return {PROBABILITIES: tf.nn.softmax(logits)}
+            return {LOGITS: logits if pooled else tf.reshape(logits, [1, *logits.shape])}
+
+        signature = [tf.TensorSpec([1, length], tf.int32, name=name) for name in INPUTS]
+        return tf.function(forward, input_signature=signature, autograph=False)
+
+    module.forwards = {signature_name(length, max(lengths)): function(length) for length in lengths}
+    module.held, module.factors = list(held.values()), parts.factors
+    return module
+
+
+def measure(
+    config: Mapping[str, Any], tensors: Tensors, length: int, rows: Iterable[Mapping[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """The largest magnitude of each channel (out,) that dense layers add to residual sums, by layer. A BiLSTM has none.
+
+    Args:
+        config, tensors: as for `graph`.
+        length: tokens in a row.
+        rows: calibration data, int32 (1, length) by input.
+    """
+    peaks: dict[str, np.ndarray] = {}
+    if config["model_type"] == "tfdistill_bilstm":
+        return peaks
+    found: dict[str, tf.Tensor] = {}
+
+    def watch(name: str, y: tf.Tensor) -> None:
+        found[name] = tf.reduce_max(tf.abs(y), axis=0)
+
+    forward = next(iter(graph(config, tensors, [length], "float", watch=watch).forwards.values())).python_function
+
+    def peaks_of(row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        forward(**row)
+        return dict(found)
+
+    traced = tf.function(peaks_of, autograph=False)
+    for row in rows:
+        of_row = traced({name: tf.constant(values) for name, values in row.items()})
+        for name, peak in of_row.items():
+            peaks[name] = np.maximum(peaks.get(name, 0.0), peak.numpy())
+    return peaks

@@ -1,0 +1,161 @@
+"""Hands conversions to worker processes, and says which one failed and how. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Lock
+from typing import IO
+
+from tfdistill.errors import UserError
+
+_SETTINGS = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "PYTHONWARNINGS": "ignore",
+    # The converter makes and drops copies of all weights; with glibc's defaults most of its time goes into page faults.
+    "MALLOC_MMAP_THRESHOLD_": str(2**32),
+    "MALLOC_TRIM_THRESHOLD_": str(2**33),
+    "MALLOC_TOP_PAD_": str(2**27),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """Files to be made of one student directory in one go.
+
+    Args:
+        number: which of the models it is.
+        place: the directory; the files go there, too, as `{mode}.tflite`.
+        lengths: tokens in a row, of each signature.
+        table: how the graph holds its word pieces, "float" or "int8".
+        modes: what makes each, a tool of `tfdistill.export.convert.modes`.
+        calibration: an .npz file of inputs (n, longest) for calibrated modes, otherwise None.
+        parameters: of the model.
+        probabilities: in place of logits.
+        text: for a file that takes text, `lower_case` and `pair` of `tfdistill.export.convert.text_graph.reads_text`.
+        fuses: one product for query, key and value; not where ranges are calibrated, since it would have one for all.
+    """
+
+    number: int
+    place: Path
+    lengths: tuple[int, ...]
+    table: str
+    modes: Mapping[str, str]
+    calibration: Path | None
+    parameters: int
+    probabilities: bool = False
+    text: Mapping[str, bool] | None = None
+    fuses: bool = True
+
+
+def run_jobs(jobs: Sequence[Job], workers: int, made: Callable[[Job, str], None]) -> None:
+    """Work off `jobs`, in that order, with up to `workers` processes at a time.
+
+    Args:
+        made: called with a job and a mode when that file is there, by one thread at a time.
+
+    Raises:
+        UserError: a converter failed, with its reason, or what `made` raises. The processes are ended then.
+    """
+    left: SimpleQueue[Job] = SimpleQueue()
+    for job in jobs:
+        left.put(job)
+    processes: list[subprocess.Popen[str]] = []
+    lock = Lock()
+
+    def work() -> None:
+        with tempfile.TemporaryFile() as log:
+            process = _start(log)
+            processes.append(process)
+            try:
+                while True:
+                    job = left.get_nowait()
+                    _one_job(process, job, log, partial(_locked, lock, made, job))
+            except Empty:
+                return
+            finally:
+                for pipe in (process.stdin, process.stdout):
+                    assert pipe is not None
+                    with suppress(BrokenPipeError):  # what was not read is of no interest any more
+                        pipe.close()
+
+    with ThreadPoolExecutor(max(1, min(workers, len(jobs)))) as pool:
+        futures = [pool.submit(work) for _ in range(max(1, min(workers, len(jobs))))]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+            for future in futures:
+                if future.done():
+                    future.result()
+        finally:
+            # After an error the others would go on for minutes; without one they have ended, or end with their input.
+            failed = any(not future.done() or future.exception() is not None for future in futures)
+            for process in processes:
+                if failed:
+                    process.kill()
+                process.wait()
+
+
+def _locked(lock: Lock, made: Callable[[Job, str], None], job: Job, mode: str) -> None:
+    with lock:
+        made(job, mode)
+
+
+def _start(log: IO[bytes]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "tfdistill.export.convert.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        env={**os.environ, **_SETTINGS},
+        text=True,
+    )
+
+
+def _one_job(process: subprocess.Popen[str], job: Job, log: IO[bytes], made: Callable[[str], None]) -> None:
+    assert process.stdin is not None and process.stdout is not None
+    asked = {
+        "directory": str(job.place),
+        "out": str(job.place),
+        "lengths": list(job.lengths),
+        "table": job.table,
+        "modes": dict(job.modes),
+        "probabilities": job.probabilities,
+        "text": None if job.text is None else dict(job.text),
+        "calibration": None if job.calibration is None else str(job.calibration),
+        "fuses": job.fuses,
+    }
+    left = list(job.modes)
+    try:
+        process.stdin.write(json.dumps(asked) + "\n")
+        process.stdin.flush()
+        for line in process.stdout:  # other lines are what libraries print
+            if line.strip() in left:
+                left.remove(line.strip())
+                made(line.strip())
+            if not left:
+                return
+    except BrokenPipeError:  # it has ended; its exit code says why
+        pass
+    code = process.wait()
+    if code < 0:
+        reason = f"was ended by {signal.Signals(-code).name}"
+    else:
+        log.seek(0)
+        lines = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
+        reason = f"failed: {lines[-1][:300] if lines else f'exit code {code}'}"
+    length = ", ".join(map(str, job.lengths))
+    raise UserError(
+        f"the TFLite converter {reason} (at {left[0]}, length {length}); try another quantization or length"
+    )

@@ -1,0 +1,57 @@
+"""A tokenizer in front of an inference graph, so that the file takes text. Its operators are TensorFlow Text's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfdistill.text.tokenizer import CLS, SEP, longest_first
+
+
+def reads_text(
+    forward: Callable[..., dict[str, tf.Tensor]], vocabulary: Sequence[str], length: int, lower_case: bool, pair: bool
+) -> tf.types.experimental.PolymorphicFunction:
+    """A function of `text`, string [1], and for pairs `text_b`, that gives what `forward` gives and the `token_ids` it read.
+
+    Args:
+        forward: takes int32 [1, length] `token_ids`, `padding_mask`, `segment_ids`.
+        vocabulary: word pieces, in the order of their ids.
+        length: tokens in a row; longer texts are cut as `tfdistill.text.tokenizer.Tokenizer` cuts them.
+        lower_case: make letters small and strip accents.
+        pair: whether there are two texts.
+    """
+    import tensorflow_text as tf_text
+
+    tokenizer = tf_text.FastBertTokenizer(
+        vocab=list(vocabulary), token_out_type=tf.int32, lower_case_nfd_strip_accents=lower_case
+    )
+    begin, end = (tf.constant([vocabulary.index(piece)], tf.int32) for piece in (CLS, SEP))
+
+    def pieces(text: tf.Tensor) -> tf.Tensor:
+        return tokenizer.tokenize(text).flat_values
+
+    def run(text: tf.Tensor, text_b: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        first = pieces(text)
+        if text_b is None:
+            parts = [begin, first[: length - 2], end]
+            size_of_first = None
+        else:
+            second = pieces(text_b)
+            keep = longest_first(tf.shape(first), tf.shape(second), length - 3)
+            first, second = first[: keep[0][0]], second[: keep[1][0]]
+            parts = [begin, first, end, second, end]
+            size_of_first = tf.size(first) + 2
+        row = tf.concat(parts, axis=0)
+        size, places = tf.size(row), tf.range(length)
+        ids = tf.reshape(tf.pad(row, [[0, length - size]]), [1, length])
+        mask = tf.reshape(tf.cast(places < size, tf.int32), [1, length])
+        segments = tf.zeros_like(mask)
+        if size_of_first is not None:
+            segments = mask * tf.reshape(tf.cast(places >= size_of_first, tf.int32), [1, length])
+        return {**forward(token_ids=ids, padding_mask=mask, segment_ids=segments), "token_ids": ids}
+
+    names = ("text", "text_b") if pair else ("text",)
+    signature: list[Any] = [tf.TensorSpec([1], tf.string, name=name) for name in names]
+    return tf.function(run, input_signature=signature, autograph=False)

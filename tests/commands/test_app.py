@@ -1,0 +1,430 @@
+"""The command line as a user types it: the whole way on tiny data, and one clear line for every error."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TINY = Path(__file__).parents[1] / "models" / "tiny_bert"
+LETTERS = "abcdefghijklmnop"
+
+
+def rows(count: int, seed: int, pair: bool = False) -> list[str]:
+    """Texts of letters; the class says whether 'a' is among them."""
+    rng = np.random.default_rng(seed)
+    lines = ["text\ttext_b\tlabel" if pair else "text\tlabel"]
+    for _ in range(count):
+        words = ["".join(rng.choice(list(LETTERS[1:]), rng.integers(1, 4))) for _ in range(rng.integers(1, 6))]
+        positive = rng.random() < 0.5
+        text = " ".join([*words, "a"] if positive else words)
+        lines.append(text + ("\tb c\t" if pair else "\t") + ("pos" if positive else "neg"))
+    return lines
+
+
+def write_data(directory: Path, pair: bool = False) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    for seed, (name, count) in enumerate({"train": 80, "dev": 20, "test": 20}.items()):
+        (directory / f"{name}.tsv").write_text("\n".join(rows(count, seed, pair)) + "\n", "utf-8")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """Data and a fine-tuned tiny teacher."""
+    from tfdistill.recipes import finetune
+    from tfdistill.data.text_sources import load_data
+    from tfdistill.models.hf import load_directory
+    from tfdistill.training.run_directory import run
+
+    root = tmp_path_factory.mktemp("work")
+    data = load_data(str(write_data(root / "data")))
+    settings = finetune.Settings(epochs=4, max_length=16, learning_rate=3e-3, batch_size=16, evaluations=2)
+    model = load_directory(TINY, num_outputs=2, label_names=data.label_names)
+    run(finetune.recipe(model, data, settings), root / "teacher", seed=1)
+    return root
+
+
+def test_run_directory_says_everything(work):
+    run = json.loads((work / "teacher" / "run.json").read_text("utf-8"))
+    assert run["state"] == "done" and run["seed"] == 1 and run["versions"]["keras"]
+    assert run["stages"][0]["terms"][0]["name"] == "hard_labels" and set(run["scores"]) == {"dev", "test"}
+    log = [json.loads(line) for line in (work / "teacher" / "log.jsonl").read_text("utf-8").splitlines()]
+    assert [entry["step"] for entry in log] == [10, 20] and all("dev_accuracy" in entry for entry in log)
+    assert {p.name for p in (work / "teacher" / "student").iterdir()} >= {
+        "config.json", "model.safetensors", "vocab.txt", "labels.txt", "recipe.json", "tokenizer_config.json"
+    }  # fmt: skip
+    assert not (work / "teacher" / "checkpoint").exists()
+
+
+def test_evaluate_gives_the_scores_that_count_for_the_data(tfdistill, tmp_path):
+    from tfdistill.models.hf import load_directory, save_directory
+
+    model = load_directory(TINY, num_outputs=2, label_names=("not_equivalent", "equivalent"))
+    save_directory(model, tmp_path / "model")
+    rows = "".join(f"{n % 2}\t{n}\t{n}\ta b\t{'b' * (n + 1)}\n" for n in range(6))
+    (tmp_path / "dev.tsv").write_text("Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n" + rows, "utf-8")
+    code, out, err = tfdistill(
+        "evaluate", tmp_path / "model", "--data", f"glue:mrpc:{tmp_path}", "--split", "dev", "--json"
+    )
+    assert code == 0, err
+    assert list(json.loads(out))[4:6] == ["f1", "accuracy"]  # GLUE's for MRPC
+
+
+# The quickstart's test trains and exports a BiLSTM too.
+@pytest.mark.parametrize("recipe", ["soft_targets", pytest.param("bilstm", marks=pytest.mark.slow)])
+def test_the_whole_way(work, tfdistill, tmp_path, recipe):
+    settings = {
+        "soft_targets": ["num_layers=1", "hidden_weight=1"],
+        "bilstm": ["copies=2", "embedding_size=8", "lstm_size=6"],
+    }[recipe]
+    options = [word for setting in [*settings, "epochs=2", "max_length=16"] for word in ("--set", setting)]
+    options += ["--teacher-cache", "all"]
+    run, bundle = tmp_path / "run", tmp_path / "bundle"
+    code, out, err = tfdistill(
+        "train", recipe, "--teacher", work / "teacher", "--data", work / "data", "--out", run, *options
+    )
+    assert code == 0, err
+    assert "accuracy" in out and "teacher cache: logits of" in err
+    assert json.loads((run / "run.json").read_text("utf-8"))["teacher_cache"] == "all fp16"
+    code, out, err = tfdistill("evaluate", run / "student", "--data", work / "data", "--split", "test", "--json")
+    scores = json.loads(out)
+    assert scores["rows"] == 20
+    assert scores["accuracy"] == pytest.approx(json.loads((run / "run.json").read_text())["scores"]["test"]["accuracy"])
+    code, out, err = tfdistill(
+        "export",
+        run / "student",
+        "--quantize",
+        "fp32",
+        "--out",
+        bundle,
+        "--data",
+        work / "data",
+        "--card",
+        "license=MIT",
+    )
+    assert code == 0, err
+    assert hashlib.sha256((bundle / "manifest.json").read_bytes()).hexdigest() in out
+    manifest = json.loads((bundle / "manifest.json").read_text("utf-8"))
+    assert manifest["model_card"]["license"] == "MIT" and manifest["model_card"]["author"] == "not stated"
+    assert manifest["length"] == 16 and manifest["parity"]["max_abs_difference"] < 1e-4
+    assert manifest["parity"]["argmax_agreement"] == 1.0
+    assert manifest["judged"] is True and manifest["max_drop"] == 1.0 and "not judged" not in out
+    assert manifest["parity_random"]["max_abs_difference"] < 1e-3
+    recipes = [json.loads((place / "recipe.json").read_text("utf-8")) for place in (run / "student", bundle)]
+    assert recipes[0] == recipes[1] and recipes[0]["recipe"] == recipe and "recipe.json" in manifest["files"]
+    assert "the file beside Keras" in out and "100.0 %" in out and f"{manifest['test']['accuracy']:.4f}" in out
+    assert "dev has 20 rows, and one of them weighs some 5.0 points; --max-drop 1 wants more rows" in out
+    assert list(manifest["latency"]["by_tokens"]) == ["16"] and tfdistill("bench", bundle, "--threads", "1,999")[0] == 2
+    assert manifest["latency"]["runs"] == 50 and manifest["latency"]["latency_ms"]["median"] > 0
+    assert set(manifest["delegates"]) == {"gpu", "nnapi", "core_ml"}
+    assert tfdistill("verify", bundle)[0] == 0
+    code, out, err = tfdistill("bench", bundle, "--runs", 5, "--json")
+    assert code == 0, err
+    assert json.loads(out)[str(bundle)]["latency_ms"]["median"] > 0
+    page = tmp_path / "report.html"
+    more = ["--profile", "--data", work / "data", "--model", run / "student", "--report", page]
+    code, out, err = tfdistill("bench", bundle, "--runs", 2, "--lengths", "16,3", "--json", *more)
+    assert code == 0, err
+    short, long = json.loads(out)[str(bundle)]
+    assert [(found["tokens"], found["length"]) for found in (short, long)] == [(3, 16), (16, 16)]
+    assert "profile" not in short and long["profile"]["tokens"] == 16
+    apart = short["disagreements"]
+    assert apart["rows"] == 20 and apart["differing"] == 0 and apart["max_difference"] < 1e-4
+    assert apart["accuracy"] == manifest["parity"]["accuracy"] and len(apart["worst"]) == 10
+    assert "0 of 20 texts get another answer" in page.read_text("utf-8")
+    code, out, err = tfdistill("bench", bundle, "--data", work / "data", "--model", work / "teacher" / "student")
+    assert code == 2 and "none of the files was made from" in err
+    file = bundle / "model.tflite"
+    code, out, err = tfdistill("bench", bundle, "--runs", 2, "--threads", "1,2", "--baseline", file, "--json")
+    assert code == 0, err
+    measured = json.loads(out)
+    assert list(measured) == [str(file), str(bundle)]
+    (bundle / "labels.txt").write_text("other\n")
+    code, out, err = tfdistill("bench", bundle, "--runs", 2)
+    assert code == 2 and "labels.txt has 6 bytes" in err
+    assert [found["threads"] for found in measured[str(bundle)]] == [1, 2]
+    assert [found["faster"] for found in measured[str(file)]] == [1.0, 1.0] and measured[str(bundle)][0]["faster"] > 0
+
+
+def test_a_file_without_data_is_said_to_be_unjudged(work, tfdistill, tmp_path):
+    code, out, err = tfdistill("export", student(work), "--quantize", "fp32", "--out", tmp_path / "bundle")
+    assert code == 0, err
+    assert (
+        "not judged: no --data was given, so it is unknown how many points the file loses; the manifest says so too"
+        in out
+    )
+    assert json.loads((tmp_path / "bundle" / "manifest.json").read_text("utf-8"))["judged"] is False
+    assert tfdistill("verify", tmp_path / "bundle")[0] == 0
+
+
+def test_a_file_that_loses_more_than_is_allowed_is_exit_code_3(work, tfdistill, tmp_path):
+    """fp32 loses nothing; -1 asks for a file that is a point better than Keras."""
+    words = ["export", student(work), "--quantize", "fp32", "--out", tmp_path / "bundle", "--data", work / "data"]
+    code, _, err = tfdistill(*words, "--max-drop", "-1")
+    assert (
+        code == 3
+        and "loses 0.0 points of accuracy on dev" in err
+        and "allowed are -1" in err
+        and "Traceback" not in err
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle.report.json"]
+    report = json.loads((tmp_path / "bundle.report.json").read_text("utf-8"))
+    assert report["max_drop"] == -1.0 and report["parity"]["drop"] == 0.0 and report["test"]["rows"] == 20
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nothing"], "tfdistill: No such command 'nothing'"),
+        (["export", "x"], "tfdistill: Missing option '--out'; see tfdistill export --help"),
+        (["export", "x", "--out", "y", "--length", "3"], "Invalid value for '--length'"),
+        (["verify", "a", "b"], "unexpected extra argument"),
+        (["recipes", "--nothing"], "No such option"),
+    ],
+)
+def test_wrong_options_are_one_line(tfdistill, words, message):
+    code, _, error = tfdistill(*words)
+    assert code == 2 and message in error and error.count("\n") == 1, error
+
+
+def test_no_command_shows_them_all(tfdistill):
+    code, out, error = tfdistill()
+    assert code == 2 and "quickstart" in out + error and "Traceback" not in error
+
+
+def test_export_refuses_before_it_measures(work, tfdistill, tmp_path, monkeypatch):
+    monkeypatch.setattr("tfdistill.models.predict.measure", None)
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "dev.tsv").write_bytes((work / "data" / "dev.tsv").read_bytes())
+    words = ["export", student(work), "--out", tmp_path / "bundle", "--data"]
+    for more, message in (
+        ([work / "data", "--quantize", "int7"], "did you mean 'int8'?"),
+        ([work / "data", "--quantize", "int8", "--text-in"], "cannot be int8"),
+        ([work / "data", "--length", "400"], "expected 1 to"),
+        ([tmp_path / "some", "--quantize", "int8"], "and no train; --quantize int8 is calibrated on it: add it"),
+    ):
+        code, _, err = tfdistill(*words, *more)
+        assert code == 2 and message in err and err.count("\n") == 1, err
+    code, _, err = tfdistill(*words[:-1], "--quantize", "int8")
+    assert code == 2 and "--quantize int8 measures ranges on training data and got none; expected --data DIR" in err
+    code, _, err = tfdistill(*words[:3], tmp_path, "--quantize", "fp32")
+    assert code == 2 and "expected a new name or the directory of a bundle" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["some"]
+
+
+def test_texts_of_the_data_go_into_golden_json_when_asked_for(work, tfdistill, tmp_path):
+    words = ["export", student(work), "--quantize", "fp32", "--out", tmp_path / "bundle", "--data", work / "data"]
+    code, _, err = tfdistill(*words, "--golden-from-data")
+    assert code == 0, err
+    vectors = json.loads((tmp_path / "bundle" / "golden.json").read_text("utf-8"))["vectors"]
+    dev = [line.split("\t")[0] for line in (work / "data" / "dev.tsv").read_text("utf-8").splitlines()[1:]]
+    assert len(dev) == 20 and [vector["text"] for vector in vectors[100:]] == dev
+    code, out, _ = tfdistill("verify", tmp_path / "bundle")
+    assert code == 0 and "golden vectors: 120 texts" in out
+
+
+def test_debug_runs_in_a_few_steps(work, tfdistill, tmp_path):
+    words = ["train", "soft_targets", "--teacher", work / "teacher", "--data", work / "data", "--out", tmp_path / "run"]
+    code, _, err = tfdistill(*words, "--debug", "--set", "num_layers=1")
+    assert code == 0, err
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert max(steps) == 3
+
+
+def test_labels_alone_is_the_same_run_without_the_teacher(work, tfdistill, tmp_path):
+    words = ["train", "bilstm", "--teacher", work / "teacher", "--data", work / "data", "--debug", "--on-labels"]
+    code, _, err = tfdistill(*words, "--out", tmp_path / "run", "--set", "embedding_size=8")
+    assert code == 0, err
+    stages = json.loads((tmp_path / "run" / "run.json").read_text())["stages"]
+    assert [term["name"] for term in stages[0]["terms"]] == ["hard_labels"]
+
+
+def test_same_seed_same_student(work, tmp_path):
+    from tfdistill.data.text_sources import load_data
+    from tfdistill.models.load import load
+    from tfdistill.recipes import bilstm
+    from tfdistill.training.runner import train
+
+    data, weights = load_data(str(work / "data")), []
+    for seed in (1, 1, 2):
+        teacher = load(work / "teacher" / "student")
+        import keras
+
+        keras.utils.set_random_seed(seed)
+        settings = bilstm.Settings(copies=1, epochs=1, max_length=16, embedding_size=8, evaluations=1)
+        weights.append(train(bilstm.recipe(teacher, data, settings), seed=seed).student.get_weights())
+    assert all(np.array_equal(a, b) for a, b in zip(weights[0], weights[1], strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(weights[0], weights[2], strict=True))
+
+
+# --- help -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "quickstart", "finetune", "pretrain", "train", "augment", "evaluate", "trim", "compare", "export", "verify", "bench",
+        "cache", "recipes", "doctor",
+    ],
+)  # fmt: skip
+def test_help_shows_an_example(tfdistill, verb):
+    code, out, _ = tfdistill(verb, "--help")
+    assert code == 0 and f"tfdistill {verb}" in out and "Example" in out
+
+
+def test_recipes_and_doctor(tfdistill):
+    code, out, _ = tfdistill("recipes")
+    assert code == 0 and "soft_targets" in out and "bilstm" in out
+    code, out, _ = tfdistill("recipes", "bilstm")
+    assert code == 0 and "Tang et al. 2019" in out and "lstm_size" in out
+    code, out, _ = tfdistill("doctor")
+    assert code == 0 and "tensorflow" in out and "CPU" in out
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------
+
+
+def student(work):
+    return work / "teacher" / "student"
+
+
+def train_words(work, *more):
+    return ["train", "soft_targets", "--teacher", work / "teacher", "--data", work / "data", *more]
+
+
+BAD = {
+    "teacher cache": (lambda w, t: train_words(w, "--out", t / "x", "--teacher-cache", "some"), "expected off, logits, cls, all"),
+    "unknown recipe": (lambda w, t: ["train", "soft_target", *train_words(w, "--out", t / "r")[2:]], "did you mean 'soft_targets'"),
+    "unknown setting": (lambda w, t: [*train_words(w, "--out", t / "r"), "--set", "epoch=2"], "did you mean 'epochs'"),
+    "setting without value": (lambda w, t: [*train_words(w, "--out", t / "r"), "--set", "epochs"], "expected key=value"),
+    "setting of wrong kind": (lambda w, t: [*train_words(w, "--out", t / "r"), "--set", "epochs=many"], "--set epochs=many"),
+    "setting out of range": (lambda w, t: [*train_words(w, "--out", t / "r"), "--set", "temperature=0"], "greater than 0"),
+    "unknown option": (lambda w, t: [*train_words(w, "--out", t / "r"), "--sed", "1"], "--seed"),
+    "unknown verb": (lambda w, t: ["trian"], "train"),
+    "no such data": (lambda w, t: ["evaluate", student(w), "--data", t / "nothing"], "nothing"),
+    "no such model": (lambda w, t: ["evaluate", t / "nothing", "--data", w / "data"], "no directory"),
+    "no such split": (lambda w, t: ["evaluate", student(w), "--data", w / "data", "--split", "tset"], "train, dev, test"),
+    "more layers than the teacher": (lambda w, t: [*train_words(w, "--out", t / "r"), "--set", "num_layers=9"], "9 student layers"),
+    "no such bundle": (lambda w, t: ["verify", t / "nothing"], "nothing"),
+    "bench without file": (lambda w, t: ["bench", t / "nothing"], "missing"),
+    "data without model": (lambda w, t: ["bench", student(w) / "config.json", "--data", w / "data"], "and --model work together"),
+    "report of another kind": (lambda w, t: ["bench", student(w) / "config.json", "--report", t / "r.pdf"], "ends in .html"),
+    "threads of letters": (lambda w, t: ["bench", t, "--threads", "two"], "--threads two: expected whole"),
+    "unknown mode": (lambda w, t: ["export", student(w), "--quantize", "int7", "--out", t / "b"], "int7"),
+    "lengths of letters": (lambda w, t: ["export", student(w), "--lengths", "16,x", "--out", t / "b"], "16,x: expected whole"),
+    "lengths out of range": (lambda w, t: ["export", student(w), "--lengths", "8,999", "--out", t / "b"], "length is 999; expected"),
+    "golden without data": (lambda w, t: ["export", student(w), "--golden-from-data", "--out", t / "b"], "expected --data"),
+    "max drop that is no number": (lambda w, t: ["export", student(w), "--max-drop", "nan", "--out", t / "b"], "max_drop is nan"),
+    "card of another field": (lambda w, t: ["export", student(w), "--card", "licence=x", "--out", t / "b"], "one of name, "),
+    "card without value": (lambda w, t: ["export", student(w), "--card", "author", "--out", t / "b"], "author: expected key=value"),
+    "two lengths": (lambda w, t: ["export", student(w), "--length", "8", "--lengths", "8", "--out", t / "b"], "one of them"),
+    "out is a file": (lambda w, t: [*train_words(w, "--out", w / "data" / "dev.tsv")], "not empty"),
+    "nothing to resume": (lambda w, t: train_words(w, "--out", t / "r", "--resume"), "holds no run to go on with"),
+    "resume and force": (lambda w, t: train_words(w, "--out", t / "r", "--resume", "--force"), "expected one of them"),
+    "out is in use": (lambda w, t: [*train_words(w, "--out", w / "data")], "not empty"),
+    "unknown demo": (lambda w, t: ["evaluate", student(w), "--data", "demo:movie"], "expected movie-snippets"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(work, tfdistill, tmp_path, case):
+    words, expected = BAD[case]
+    code, _, err = tfdistill(*words(work, tmp_path))
+    assert code == 2 and expected in err and "Traceback" not in err
+    assert not list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob("*.tflite"))
+
+
+DATA_ERRORS = {
+    "empty file": ("", "empty"),
+    "header only": ("text\tlabel\n", "dev.tsv"),
+    "missing column": ("txt\tlabel\nabc\tpos\n", "text"),
+    "unknown label": ("text\tlabel\nabc\tposs\n", "poss"),
+    "mixed kinds": ("text\tlabel\nabc\tpos\nabd\t1.5\n", "1.5"),
+    "not UTF-8": (b"text\tlabel\nab\xff\tpos\n", "UTF-8"),
+}
+
+
+@pytest.mark.parametrize("case", DATA_ERRORS)
+def test_bad_data_is_one_line_and_exit_code_2(work, tfdistill, tmp_path, case):
+    content, expected = DATA_ERRORS[case]
+    data = write_data(tmp_path / "data")
+    (data / "dev.tsv").write_bytes(content.encode() if isinstance(content, str) else content)
+    code, _, err = tfdistill(
+        "train", "soft_targets", "--teacher", work / "teacher", "--data", data, "--out", tmp_path / "run"
+    )
+    assert code == 2 and expected in err and len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_teacher_with_other_classes(work, tfdistill, tmp_path):
+    data = write_data(tmp_path / "data")
+    for file in data.iterdir():
+        file.write_text(file.read_text("utf-8").replace("\tneg", "\tnegative"), "utf-8")
+    code, _, err = tfdistill(
+        "train", "bilstm", "--teacher", work / "teacher", "--data", data, "--out", tmp_path / "run"
+    )
+    assert code == 2 and "'negative'" in err and not (tmp_path / "run").exists()
+
+
+def test_divergence_stops_with_step_and_term(work, tfdistill, tmp_path):
+    words = train_words(
+        work, "--out", tmp_path / "run", "--set", "learning_rate=1e30", "--set", "num_layers=1", "--set", "epochs=5"
+    )
+    code, _, err = tfdistill(*words)
+    assert code == 2 and "NaN or infinite at step" in err and "loss term 'hard_labels'" in err
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["state"].startswith("failed")
+    assert not (tmp_path / "run" / "student").exists()
+
+
+def test_interrupt_leaves_a_usable_checkpoint(work, tfdistill, tmp_path, monkeypatch):
+    from tfdistill.training import runner
+    from tfdistill.models.load import load
+
+    class Impatient(runner.Watch):
+        def on_train_batch_end(self, batch, logs=None):
+            super().on_train_batch_end(batch, logs)
+            if self.step == 2:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "Watch", Impatient)
+    code, _, err = tfdistill(*train_words(work, "--out", tmp_path / "run", "--set", "num_layers=1"))
+    assert code == 130 and "checkpoint" in err
+    assert load(tmp_path / "run" / "checkpoint").num_layers == 1
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "interrupted"
+
+
+def test_cased_vocabulary_with_lower_casing(work, tfdistill, tmp_path):
+    for file in TINY.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    vocabulary = (tmp_path / "vocab.txt").read_text("utf-8").replace("\na\n", "\nA\n")
+    (tmp_path / "vocab.txt").write_text(vocabulary, "utf-8")
+    code, _, err = tfdistill("evaluate", tmp_path, "--data", work / "data")
+    assert code == 2 and "do_lower_case" in err
+
+
+def test_other_backend_is_refused(tmp_path):
+    found = subprocess.run(
+        [sys.executable, "-m", "tfdistill.commands.app", "doctor"],
+        env={**os.environ, "KERAS_BACKEND": "jax"}, capture_output=True, text=True, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert found.returncode == 2 and "expected 'tensorflow'" in found.stderr and len(found.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_unwritable_directory(work, tfdistill, tmp_path):
+    tmp_path.chmod(0o500)
+    code, _, err = tfdistill(*train_words(work, "--out", tmp_path / "run"))
+    assert code == 2 and "cannot write" in err
+
+
+def test_out_below_a_file_is_refused(work, tfdistill, tmp_path):
+    (tmp_path / "file").write_text("x")
+    code, _, err = tfdistill(*train_words(work, "--out", tmp_path / "file" / "run"))
+    assert code == 2 and "cannot create" in err

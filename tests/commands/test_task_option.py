@@ -1,0 +1,86 @@
+"""--task: a task's data and a recipe's published settings for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tfdistill.recipes import finetune
+from tfdistill.commands import task_option as tasks
+from tfdistill.data import glue
+from tfdistill.errors import UserError
+from tfdistill.training.recipe import parse_settings
+from tfdistill.recipes import find, names
+from tfdistill.commands.task_option import data_and_settings
+
+
+def test_published_settings_come_before_ones_own(capsys):
+    tinybert = find("tinybert")
+    data, settings = data_and_settings("glue/cola", None, ["copies=2"], tinybert)
+    assert (data, settings) == ("tfds:glue/cola", ["intermediate_epochs=50", "copies=30", "mlm=teacher", "copies=2"])
+    chosen = parse_settings(tinybert.Settings, settings)
+    assert (chosen.intermediate_epochs, chosen.copies, chosen.mlm) == (50, 2, "teacher")
+    assert "published settings for glue/cola: intermediate_epochs=50, copies=30, mlm=teacher" in capsys.readouterr().err
+    assert data_and_settings("glue/sst2", "glue:sst2:DIR", [], find("pkd")) == ("glue:sst2:DIR", [])
+    assert data_and_settings(None, "DIR", ["epochs=1"], tinybert) == ("DIR", ["epochs=1"])
+
+
+@pytest.mark.parametrize("recipe", ["finetune", *names()])
+def test_all_published_settings_are_settings(recipe):
+    module = finetune if recipe == "finetune" else find(recipe)
+    for task, settings in getattr(module, "TASKS", {}).items():
+        assert task in glue.TASKS
+        parse_settings(module.Settings, settings)
+
+
+@pytest.mark.parametrize("task", glue.TASKS)
+def test_tinyberts_augmentation_is_the_papers_on_all_of_glue_but_stsb(task):
+    module = find("tinybert")
+    for more, copies in (([], True), (["copies=0"], False)):
+        chosen = parse_settings(module.Settings, data_and_settings(f"glue/{task}", None, more, module)[1])
+        assert bool(chosen.copies) == (copies and task != "stsb")
+        assert (chosen.mlm == "teacher") == bool(chosen.copies)
+    assert module.Settings().mlm is None
+
+
+@pytest.mark.parametrize("task", glue.TASKS)
+def test_a_bilstm_is_trained_as_in_its_paper(task):
+    module = find("bilstm")
+    chosen = parse_settings(module.Settings, data_and_settings(f"glue/{task}", None, [], module)[1])
+    assert (chosen.epochs, chosen.optimizer, chosen.learning_rate, chosen.p_pos) == (30, "adadelta", 1.0, 0.1)
+    assert (chosen.batch_size, chosen.dropout, chosen.lstm_size, chosen.dense_size) == (50, 0.1, 150, 200)
+    assert "copies" not in chosen.model_fields_set  # 10 for pairs, else 20
+    chosen = parse_settings(module.Settings, data_and_settings(f"glue/{task}", None, ["copies=0"], module)[1])
+    assert (chosen.copies, chosen.epochs, chosen.p_pos) == (0, 30, 0.0)
+
+
+@pytest.mark.parametrize("task", glue.TASKS)
+def test_a_teacher_is_finetuned_as_bert_was(task):
+    _, settings = data_and_settings(f"glue/{task}", None, [], finetune)
+    chosen = parse_settings(finetune.Settings, settings)
+    assert (chosen.batch_size, chosen.epochs, chosen.learning_rate, chosen.max_length) == (32, 3, 3e-5, 128)
+
+
+def test_the_commands_pass_their_recipe(tfdistill, monkeypatch):
+    asked = []
+
+    def remember(task, data, settings, recipe=None):
+        asked.append(recipe)
+        raise UserError("stopped here")
+
+    monkeypatch.setattr(tasks, "data_and_settings", remember)
+    assert tfdistill("finetune", "hf:X", "--task", "glue/mrpc", "--out", "OUT")[0] == 2
+    assert tfdistill("train", "tinybert", "--teacher", "X", "--task", "glue/mrpc", "--out", "OUT")[0] == 2
+    assert asked == [finetune, find("tinybert")]
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        (None, "neither --data nor --task"),
+        ("glue/mrcp", "did you mean 'mrpc'"),
+        ("squad", "expected glue/ and one of"),
+    ],
+)
+def test_others_are_refused(task, told):
+    with pytest.raises(UserError, match=told):
+        data_and_settings(task, None, [])

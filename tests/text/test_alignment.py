@@ -1,0 +1,112 @@
+"""Token losses between models that read different pieces: word by word."""
+
+from __future__ import annotations
+
+import hypothesis
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import strategies as st
+
+from tfdistill import losses
+from tfdistill.text.alignment import align_words
+from tfdistill.data.batching import Examples, dataset
+from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.errors import UserError
+from tfdistill.distill.features import Features
+from tfdistill.distill.match import Match, Step
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+PIECES = Tokenizer([*SPECIAL, "un", "##do", "it", "a", "b", "##b"])
+WHOLE = Tokenizer([*SPECIAL, "b", "bb", "undo", "it", "a", "bbb"])
+
+
+def words(texts, texts_b=None, length=16, other_length=16):
+    first, second = (
+        PIECES.encode(texts, texts_b, max_length=length),
+        WHOLE.encode(texts, texts_b, max_length=other_length),
+    )
+    return [part.words.tolist() for part in align_words(first, PIECES, second, WHOLE)]
+
+
+def test_pieces_of_one_word_have_one_number():
+    assert words(["undo it"]) == [[0, 1, 1, 2, -1], [0, 1, 2, -1]]
+    assert words(["a", "undo"]) == [[0, 1, -1, 0, 1, 1, -1], [0, 1, -1, 0, 1, -1]]
+    assert words(["undo"], ["it undo"]) == [[0, 1, 1, -1, 2, 3, 3, -1], [0, 1, -1, 2, 3, -1]]
+
+
+def test_words_that_one_of_them_was_cut_of_do_not_count():
+    assert words(["undo it a"], length=5) == [[0, 1, 1, 2, -1], [0, 1, 2, -1, -1]]
+    assert words(["undo it", "a"], ["a", "it"], length=5, other_length=16)[0] == [0, 1, -1, 2, -1, 0, 1, -1, 2, -1]
+
+
+def test_other_texts_are_refused():
+    first, second = PIECES.encode(["a"], max_length=8), WHOLE.encode(["a", "b"], max_length=8)
+    with pytest.raises(ValueError, match="got 1 and 2 rows"):
+        align_words(first, PIECES, second, WHOLE)
+
+
+@hypothesis.settings(max_examples=20)
+@hypothesis.given(
+    st.lists(st.lists(st.sampled_from(["undo", "it", "a", "bbb", "b", "zzz"]), max_size=6), min_size=1, max_size=4)
+)
+def test_both_number_the_same_words(texts):
+    found = align_words(
+        (first := PIECES.encode([" ".join(t) for t in texts], max_length=32)), PIECES,
+        WHOLE.encode([" ".join(t) for t in texts], max_length=32), WHOLE,
+    )  # fmt: skip
+    for row, text in enumerate(texts):
+        for part in found:
+            own = part.words[part.offsets[row] : part.offsets[row + 1]].tolist()
+            assert own[0] == 0 and own[-1] == -1
+            assert list(dict.fromkeys(own[1:-1])) == list(range(1, len(text) + 1)), (text, own)
+    assert found[0].take([0]).words.tolist() == found[0].words[: first.offsets[1]].tolist()
+
+
+def test_a_words_state_is_the_mean_of_its_pieces():
+    student = Features(
+        hidden_states=(tf.constant([[[1.0], [2.0], [4.0], [6.0], [9.0], [9.0]]]),), words=[[0, 1, 1, 2, -1, -1]]
+    )
+    teacher = Features(hidden_states=(tf.constant([[[1.5], [3.0], [4.0], [9.0]]]),), words=[[0, 1, 2, -1]])
+    step = Step(student, teacher)
+    # [CLS] 1 and 1.5, "undo" (2 + 4) / 2 and 3, "it" 6 and 4; no [SEP], no padding.
+    sums, counts = Match(losses.hidden_mse, on="hidden_states", layers=((1, 1),))(step)
+    np.testing.assert_allclose((sums, counts), [[0.25 + 0 + 4], [3]])
+
+
+def test_a_words_attention_is_the_mean_over_its_pieces():
+    scores = np.array([[0, 2, 4], [1, 3, 5], [7, 9, 11]], "float32")  # [CLS], un, ##do
+    student = Features(attention_scores=(tf.constant(scores[None, None]),), words=[[0, 1, 1]])
+    teacher = Features(attention_scores=(tf.constant([[[[1.0, 3.0], [4.0, 7.0]]]]),), words=[[0, 1]])
+    sums, counts = Match(losses.attention_mse, on="attention_scores", layers=((1, 1),))(Step(student, teacher))
+    # 0 and 1, (2 + 4) / 2 and 3, (1 + 7) / 2 and 4, (3 + 5 + 9 + 11) / 4 and 7; then no pair but these.
+    np.testing.assert_allclose((sums, counts), [[1.0], [4]])
+
+
+def test_one_piece_a_word_is_token_by_token_without_sep():
+    texts = ["it a", "a b b it a"]
+    encoded = PIECES.encode(texts, max_length=8)
+    batch = next(iter(dataset(Examples(*_parts(align_words(encoded, PIECES, encoded, PIECES))), 2, shuffle=False)))
+    states = tf.random.normal((2, *batch["student"]["token_ids"].shape[1:2], 3), seed=1)
+    other = tf.random.normal(states.shape, seed=2)
+    match = Match(losses.hidden_mse, on="hidden_states", layers=((1, 1),))
+    aligned = match(
+        Step(
+            Features(hidden_states=(states,), words=batch["student"]["words"]),
+            Features(hidden_states=(other,), words=batch["teacher"]["words"]),
+        )
+    )
+    real = batch["student"]["padding_mask"] * tf.cast(batch["student"]["token_ids"] != PIECES.sep_id, tf.int32)
+    plain = match(Step(Features(hidden_states=(states,), mask=real), Features(hidden_states=(other,))))
+    np.testing.assert_allclose(aligned, plain, rtol=1e-6)
+
+
+def _parts(pair):
+    return pair[0], None, pair[1]
+
+
+def test_labelled_tokens_cannot_be_compared_word_by_word():
+    features = Features(hidden_states=(tf.zeros((1, 2, 3)),), words=[[0, 1]])
+    match = Match(losses.hidden_mse, on="hidden_states", layers=((1, 1),), where="labelled")
+    with pytest.raises(UserError, match="different pieces"):
+        match(Step(features, features, labels=tf.zeros((1, 2), tf.int32)))

@@ -1,0 +1,319 @@
+"""Stages: what is held still, what is shared, how a stage ends."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import inputs, tiny_bert, tiny_bilstm
+
+from tfdistill import losses
+from tfdistill.data.batching import Examples
+from tfdistill.text.tokenizer import Encoded
+from tfdistill.errors import UserError
+from tfdistill.distill.match import HardLabels, Match
+from tfdistill.optim.optimizers import OPTIMIZERS, WarmupLinear, make_optimizer
+from tfdistill.training.trainer import Stage, Trainer, _batches, assign, copy_encoder, gradual_unfreezing, layers_of, parts_of, progressive
+
+ROWS = 24
+
+
+def examples(seed: int = 0) -> Examples:
+    batch = inputs(rows=ROWS, seed=seed)
+    lengths = batch["padding_mask"].sum(axis=1)
+    ids = np.concatenate([row[:n] for row, n in zip(batch["token_ids"], lengths, strict=True)])
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    labels = np.random.default_rng(1).integers(0, 3, ROWS)
+    return Examples(Encoded(ids.astype("int32"), np.zeros_like(ids, "int32"), offsets), labels)
+
+
+def weights_of(student) -> dict[str, list[np.ndarray]]:
+    return {
+        part: [np.array(w) for layer in layers_of(student, part) for w in layer.get_weights()]
+        for part in parts_of(student)
+    }
+
+
+def changed(before, after) -> set[str]:
+    return {
+        part for part in before if any(not np.array_equal(a, b) for a, b in zip(before[part], after[part], strict=True))
+    }
+
+
+def layer_terms(layers: int):
+    return [
+        (Match(losses.hidden_mse, on="hidden_states", layers=((n, n),), name=f"hidden_{n}"),)
+        for n in range(1, layers + 1)
+    ]
+
+
+# --- what is held still ---------------------------------------------------------------------------------------------
+
+
+def test_parts_from_the_bottom_up():
+    assert parts_of(tiny_bert(2)) == ("embeddings", "layer_1", "layer_2", "pooler", "head")
+    assert parts_of(tiny_bilstm(layers=2)) == ("embeddings", "layer_1", "layer_2", "pooler", "head")
+    with pytest.raises(UserError, match="expected 'encoder'"):
+        layers_of(tiny_bert(2), "layer_3")
+
+
+@pytest.mark.parametrize(
+    "optimizer", ["adamw", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sgd", "adadelta", "lamb"))]
+)
+def test_progressive_transfer_trains_one_layer_a_stage_and_compiles_once(optimizer):
+    student, teacher = tiny_bert(3), tiny_bert(3)
+    base = Stage("transfer", (), epochs=2, batch_size=8, learning_rate=0.05, optimizer=optimizer, evaluations=1)
+    trainer = Trainer(student, progressive(base, student, layer_terms(3)))
+    seen = set()
+    for number in range(3):
+        before = weights_of(student)
+        trainer.train(number, teacher, examples(), seed=number)
+        assert changed(before, weights_of(student)) == {f"layer_{number + 1}"}
+        seen.add(id(trainer.distiller))
+    assert len(seen) == 1
+    assert trainer.distiller.train_function is not None
+
+
+def test_layers_below_may_go_on_slowly():
+    student, teacher = tiny_bert(3), tiny_bert(3)
+    base = Stage("transfer", (), epochs=1, batch_size=8, learning_rate=0.05, optimizer="sgd", evaluations=1)
+    stages = progressive(base, student, layer_terms(3), lower_rate=0.01, embeddings=True)
+    trainer = Trainer(student, stages)
+    before = weights_of(student)
+    trainer.train(0, teacher, examples(), seed=0)
+    assert changed(before, weights_of(student)) == {"embeddings", "layer_1"}
+    before = weights_of(student)
+    trainer.train(1, teacher, examples(), seed=1)
+    after = weights_of(student)
+    assert changed(before, after) == {"embeddings", "layer_1", "layer_2"}
+    moved = {part: max(np.abs(a - b).max() for a, b in zip(before[part], after[part], strict=True)) for part in after}
+    assert moved["layer_1"] < 0.2 * moved["layer_2"]
+
+
+def test_gradual_unfreezing_goes_from_the_head_down():
+    student = tiny_bert(2)
+    stages = gradual_unfreezing(Stage("labels", (HardLabels(),), epochs=1, batch_size=8, evaluations=1), student)
+    assert [stage.freeze for stage in stages] == [
+        ("embeddings", "layer_1", "layer_2", "pooler"),
+        ("embeddings", "layer_1", "layer_2"),
+        ("embeddings", "layer_1"),
+        ("embeddings",),
+        (),
+    ]
+    trainer = Trainer(student, stages)
+    for number, stage in enumerate(stages):
+        before = weights_of(student)
+        trainer.train(number, None, examples(), seed=number)
+        assert changed(before, weights_of(student)) == set(parts_of(student)) - set(stage.freeze)
+    assert all(layer.trainable for part in parts_of(student) for layer in layers_of(student, part))
+
+
+def test_what_no_stage_trains_has_no_gradient():
+    student = tiny_bert(2)
+    stages = [Stage("one", (HardLabels(),), epochs=1, batch_size=8, freeze=("word_embeddings",), evaluations=1)]
+    trainer = Trainer(student, stages)
+    trainer.train(0, None, examples(), seed=0)
+    table = student.encoder.embedding.embeddings
+    assert trainer.distiller.optimizer.factors.shape[0] == len(trainer.distiller.trainable_variables) - 1
+    assert table.trainable
+
+
+def test_held_variables_do_not_count_in_the_gradient_norm():
+    kept, held = keras.Variable([1.0]), keras.Variable([1.0])
+    optimizer = make_optimizer("sgd", WarmupLinear(1.0, 0, 10**6), clip_norm=1.0)
+    optimizer.build([kept, held])
+    optimizer.factors.assign([1.0, 0.0])
+    optimizer.apply([tf.constant([0.5]), tf.constant([1000.0])], [kept, held])
+    assert kept.numpy() == pytest.approx([0.5], abs=1e-4) and held.numpy() == pytest.approx([1.0])
+
+
+# --- optimizers -----------------------------------------------------------------------------------------------------
+
+
+def test_adamw_is_keras_adamw():
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=(3, 2)), rng.normal(size=(5, 3, 2)).astype("float32")
+    ours, theirs = (keras.Variable(start, name=name) for name in ("kernel", "kernel"))
+    optimizer = make_optimizer("adamw", WarmupLinear(0.1, 0, 10**9))
+    reference = keras.optimizers.AdamW(0.1, weight_decay=0.01)
+    optimizer.build([ours])
+    for gradient in gradients:
+        optimizer.apply([tf.constant(gradient)], [ours])
+        reference.apply([tf.constant(gradient)], [theirs])
+    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(("epsilon", "moved"), [(None, 0.024026), (1e-6, 0.0030653)])
+def test_adams_epsilon(epsilon, moved):
+    """A first step is rate·g / (|g| + ε/√(1 - β₂)), the ε̂ of Kingma and Ba, section 2: here 0.1·g / (g + 31.6·ε), g = 1e-6."""
+    weight = keras.Variable([0.0], name="kernel")
+    optimizer = make_optimizer("adam", WarmupLinear(0.1, 0, 10**9), epsilon=epsilon)
+    optimizer.build([weight])
+    optimizer.apply([tf.constant([1e-6])])
+    np.testing.assert_allclose(weight.numpy(), [-moved], rtol=1e-3)
+
+
+def test_biases_and_norms_do_not_decay():
+    variables = [keras.Variable([1.0], name=name) for name in ("kernel", "bias", "gamma", "beta")]
+    optimizer = make_optimizer("adamw", WarmupLinear(0.1, 0, 10**9), weight_decay=0.5)
+    optimizer.build(variables)
+    optimizer.apply([tf.zeros(1)] * 4, variables)
+    assert [v.numpy()[0] for v in variables] == pytest.approx([0.95, 1.0, 1.0, 1.0])
+
+
+def test_lambs_first_step():
+    """r = [1, 1] + 0.1·[3, 4], ‖x‖ = 5, ‖r‖ = 1.910497; 0.1·5/1.910497·r = [0.340226, 0.366397]. A bias has no decay."""
+    variables = [keras.Variable([3.0, 4.0], name=name) for name in ("kernel", "bias")]
+    optimizer = make_optimizer("lamb", WarmupLinear(0.1, 0, 10**9), weight_decay=0.1)
+    optimizer.build(variables)
+    optimizer.apply([tf.ones(2)] * 2, variables)
+    np.testing.assert_allclose(variables[0].numpy(), [2.659774, 3.633603], rtol=1e-5)
+    np.testing.assert_allclose(variables[1].numpy(), [3 - 0.353553, 4 - 0.353553], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["lamb", "adadelta"])
+def test_rows_that_are_read_twice_count_once(name):
+    moved = []
+    for sparse in (False, True):
+        table = keras.Variable(np.arange(1.0, 7.0, dtype="float32").reshape(3, 2), name="embeddings")
+        optimizer = make_optimizer(name, WarmupLinear(0.1, 0, 10**9))
+        optimizer.build([table])
+        for _ in range(3):
+            rows = tf.IndexedSlices(tf.constant([[1.0, 2.0], [3.0, -1.0], [0.5, 0.5]]), tf.constant([2, 2, 0]), [3, 2])
+            whole = tf.constant([[0.5, 0.5], [0.0, 0.0], [4.0, 1.0]])
+            optimizer.apply([rows if sparse else whole], [table])
+        moved.append(table.numpy())
+    np.testing.assert_allclose(moved[1], moved[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_a_restarted_optimizer_is_a_new_one(name):
+    def steps(optimizer, variable, count):
+        for _ in range(count):
+            optimizer.apply([tf.constant([0.3])], [variable])
+        return variable.numpy()[0]
+
+    old, new = (make_optimizer(name, WarmupLinear(0.1, 2, 10)) for _ in range(2))
+    first, second = keras.Variable([1.0], name="kernel"), keras.Variable([1.0], name="kernel")
+    old.build([first])
+    new.build([second])
+    steps(old, first, 4)
+    first.assign([1.0])
+    old.restart()
+    assert steps(old, first, 4) == pytest.approx(steps(new, second, 4), rel=1e-6)
+
+
+def test_a_source_that_cannot_begin_later_is_skipped():
+    class Old:
+        def dataset(self, batch_size, *, seed=0, epochs=1):
+            return tf.data.Dataset.range(5)
+
+    assert [int(batch) for batch in _batches(Old(), 1, 0, 1, 3)] == [3, 4]
+
+
+def test_values_of_other_shapes_are_refused_and_change_nothing():
+    variables = [keras.Variable([1.0]), keras.Variable([2.0, 3.0])]
+    with pytest.raises(UserError, match="not those of this recipe"):
+        assign(variables, [np.zeros(1), np.zeros(3)], "models")
+    assert variables[0].numpy() == [1.0]
+
+
+def test_unknown_optimizer_is_refused():
+    with pytest.raises(UserError, match="adamx"):
+        make_optimizer("adamx", WarmupLinear(0.1, 0, 1))
+
+
+# --- stages one after the other -------------------------------------------------------------------------------------
+
+
+def test_projections_go_on_from_stage_to_stage():
+    student, teacher, other = tiny_bert(1), tiny_bert(1, width=12), tiny_bert(1, width=12)
+    term = Match(losses.hidden_mse, on="hidden_states", layers=((1, 1),), project="fit")
+    general = Stage("general", (term,), epochs=1, batch_size=8, evaluations=1, teacher=other)
+    task = Stage("task", (term,), epochs=1, batch_size=8, evaluations=1, learning_rate=1e-9)
+    trainer = Trainer(student, [general, task])
+    trainer.train(0, teacher, examples(), seed=0)
+    first = trainer.distiller
+    learned = {key: layer.get_weights()[0] for key, layer in first.projections.items()}
+    trainer.train(1, teacher, examples(), seed=1)
+    assert trainer.distiller is not first
+    for key, layer in trainer.distiller.projections.items():
+        np.testing.assert_allclose(layer.get_weights()[0], learned[key], atol=1e-6)
+
+
+def test_shared_and_separate_projections():
+    student, teacher = tiny_bert(2), tiny_bert(2, width=12)
+    for project, count in (("fit", 2), ("shared", 1)):
+        match = Match(losses.hidden_mse, on="hidden_states", layers=((1, 1), (2, 2)), project=project)
+        assert len(match.make_projections(student, teacher)) == count
+
+
+def test_a_layer_that_learns_from_two_has_two_maps():
+    match = Match(losses.hidden_mse, on="hidden_states", layers=((1, 1), (1, 2), (2, 2)), project="fit", name="h")
+    made = match.make_projections(tiny_bert(2), tiny_bert(2, width=12))
+    assert sorted(made) == ["h_1_1", "h_1_2", "h_2"]
+
+
+def test_a_gelu_projection_reaches_the_teachers_cls_state():
+    student, teacher = tiny_bilstm(), tiny_bert(2, width=12)
+    match = Match(
+        losses.representation_kl,
+        on="pooled",
+        teacher_on="hidden_states",
+        layers=((1, 2),),
+        project="gelu",
+    )
+    stage = Stage("representation", (match,), epochs=40, batch_size=24, learning_rate=0.02, evaluations=2, warmup=0.0)
+    history = Trainer(student, [stage]).train(0, teacher, examples(), seed=0)
+    assert history["loss"][-1] < history["loss"][0]
+
+
+def test_gradient_norms_are_of_each_weighted_term():
+    student, teacher = tiny_bert(1), tiny_bert(1)
+    terms = (Match(losses.soft_kl, weight=2.0), HardLabels(weight=0.0))
+    stage = Stage("s", terms, epochs=1, batch_size=8, evaluations=1)
+    found = Trainer(student, [stage]).train(0, teacher, examples(), seed=0, gradient_norms=True)["gradient_norms"]
+    assert found["soft_kl"] > 0 and found["hard_labels"] == 0.0
+
+
+def test_encoder_is_copied_between_heads():
+    source, target = tiny_bert(2), tiny_bert(2, outputs=5)
+    copy_encoder(source, target)
+    np.testing.assert_array_equal(source.encoder.blocks[1].query.kernel, target.encoder.blocks[1].query.kernel)
+    with pytest.raises(UserError, match="architecture"):
+        copy_encoder(tiny_bert(2, width=12), target)
+
+
+def test_a_trainer_that_begins_again_does_what_a_new_one_does():
+    teacher = tiny_bert(2)
+    terms = (Match(losses.logits_mse), HardLabels())
+    slow = [Stage("s", terms, epochs=1, batch_size=8, learning_rate=1e-3, evaluations=1, freeze=("word_embeddings",))]
+    fast = [replace(slow[0], learning_rate=1e-2)]
+    fresh, again = tiny_bert(2), tiny_bert(2)
+    again.set_weights(fresh.get_weights())
+    start = fresh.get_weights()
+
+    Trainer(fresh, fast).train(0, teacher, examples(), seed=1)
+    trainer = Trainer(again, slow)
+    trainer.train(0, teacher, examples(), seed=1)
+    compiled = trainer.distiller
+    again.set_weights(start)
+    trainer.begin(fast)
+    trainer.train(0, teacher, examples(), seed=1)
+
+    assert trainer.distiller is compiled
+    for one, other in zip(fresh.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("change", [{"freeze": ("layer_1",)}, {"clip_norm": None}, {"terms": (HardLabels(),)}])
+def test_a_trainer_that_begins_otherwise_compiles_again(change):
+    stage = Stage("s", (Match(losses.logits_mse), HardLabels()), epochs=1, batch_size=8, evaluations=1)
+    student, teacher = tiny_bert(1), tiny_bert(1)
+    trainer = Trainer(student, [stage])
+    trainer.train(0, teacher, examples(), seed=0)
+    before = trainer.distiller
+    trainer.begin([replace(stage, **change)])
+    trainer.train(0, teacher, examples(), seed=0)
+    assert trainer.distiller is not before

@@ -1,0 +1,247 @@
+"""Unlabelled text made from labelled text, for distillation.
+
+`augment_tang`: Tang et al. 2019, "Distilling Task-Specific Knowledge from BERT into Simple Neural Networks". Words are
+masked or exchanged for words of the same part of speech, then perhaps an n-gram of the text is kept.
+TinyBERT's augmentation is in `tfdistill.augment.tinybert`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from tfdistill.augment.parts_of_speech import PosTable, Tagger
+from tfdistill.data.splits import Split
+from tfdistill.text.words import spaced_words
+
+FIRST, SECOND = 0, 1  # which text of a pair, as part of the random stream's name
+_WORDS, _POS, _PIECES = 0, 1, 2  # what a stream is for
+
+PieceSplitter = Callable[[Iterable[str]], dict[str, list[str]]]
+"""The pieces of each of several words, as they are written: joined, they are the word again."""
+
+
+@dataclass(frozen=True, eq=False)
+class Augmented:
+    """New texts. Row r was made from example `source[r]` as its copy number `copy[r]`; both int64 (rows,)."""
+
+    texts: list[str]
+    texts_b: list[str] | None
+    source: np.ndarray
+    copy: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+@dataclass(frozen=True)
+class Tang:
+    """What `augment_tang` does to a text. The defaults are the paper's.
+
+    Args:
+        p_mask: probability that a word becomes `mask`.
+        p_pos: probability that a word is exchanged for one of the same part of speech, drawn by its frequency in the
+            training text; counts only with `pos`.
+        p_ng: probability that only n words in a row are kept, n drawn from `ngram` (both ends included).
+        pos: the words by part of speech. None: no word is exchanged.
+        pieces: None masks whole words. A splitter (see `word_pieces`) masks every piece of a word by itself; a word that was
+            exchanged is left alone. This is done on the text: play[MASK] is read as the pieces play and [MASK], but of
+            [MASK]ing the tokenizer reads the rest as the beginning of a word, ing and not ##ing.
+
+    Raises ValueError when a number is out of range.
+    """
+
+    p_mask: float = 0.1
+    p_pos: float = 0.1
+    p_ng: float = 0.25
+    ngram: tuple[int, int] = (1, 5)
+    mask: str = "[MASK]"
+    pos: PosTable | None = None
+    pieces: PieceSplitter | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("p_mask", "p_pos", "p_ng"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"got {name}={getattr(self, name)}; expected a probability from 0 to 1")
+        if self.pos is not None and self.p_mask + self.p_pos > 1:
+            raise ValueError(f"got p_mask={self.p_mask} and p_pos={self.p_pos}; expected at most 1 together")
+        if not 1 <= self.ngram[0] <= self.ngram[1]:
+            raise ValueError(f"got ngram={self.ngram}; expected (shortest, longest) with 1 <= shortest <= longest")
+
+    def copy(
+        self,
+        words: Sequence[str],
+        spaced: Sequence[bool],
+        stream: Stream,
+        tags: Sequence[str],
+        pieces: dict[str, list[str]],
+    ) -> str:
+        """One changed copy of a text, whose `spaced_words` are given; `tags` and `pieces` belong to them (empty where not used)."""
+        draws = stream.random(len(words) + 3, _WORDS)
+        changed = list(words)
+        exchanged = np.zeros(len(words), bool)
+        if self.pos is not None:
+            choices = stream.random(len(words), _POS)
+            exchanged = (self.p_mask <= draws[:-3]) & (draws[:-3] < self.p_mask + self.p_pos)
+            for place in np.flatnonzero(exchanged).tolist():
+                changed[place] = self.pos.draw(words[place], tags[place], float(choices[place]))
+        if self.pieces is None:
+            changed = [self.mask if draw < self.p_mask else word for draw, word in zip(draws, changed, strict=False)]
+        else:
+            numbers = iter(stream.random(sum(len(pieces[word]) for word in words), _PIECES))
+            for place, word in enumerate(words):
+                masked = [next(numbers) < self.p_mask for _ in pieces[word]]
+                if any(masked) and not exchanged[place]:
+                    parts = (self.mask if hide else part for hide, part in zip(masked, pieces[word], strict=True))
+                    changed[place] = "".join(parts)
+        keep, length, start = draws[len(words) :]
+        begin = 0
+        if keep < self.p_ng:
+            low, high = self.ngram
+            n = min(low + int(length * (high - low + 1)), len(changed))
+            begin = int(start * (len(changed) - n + 1))
+            changed = changed[begin : begin + n]
+        before = [" " if space else "" for space in spaced[begin : begin + len(changed)]]
+        return "".join(chain.from_iterable(zip(before, changed, strict=True))).strip()
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The random numbers of one copy of one text: the same ones whatever else is made."""
+
+    seed: int
+    index: int
+    copy: int
+    side: int = FIRST
+
+    def random(self, count: int, use: int = 0) -> np.ndarray:
+        """`count` numbers in [0, 1), float64; of each `use` others."""
+        # Philox is counter-based: another key, or another high word of the counter, is an independent stream.
+        counter = np.array([0, use, self.side, self.copy], dtype=np.uint64)
+        key = np.array([self.seed, self.index], dtype=np.uint64)
+        return np.random.Generator(np.random.Philox(key=key, counter=counter)).random(count)
+
+
+def augment_tang(
+    texts: Sequence[str],
+    texts_b: Sequence[str] | None = None,
+    *,
+    copies: int,
+    seed: int,
+    first: int = 0,
+    **options: Any,
+) -> Augmented:
+    """Up to `copies` new texts from each text; 20 for single texts and 10 for pairs in the paper.
+
+    Words are those of `tfdistill.text.words.spaced_words`. `options` are the fields of `Tang`, which says what happens to a word. The
+    texts of a pair are changed independently. Copy c of example i depends on (seed, i, c), its own text and the options
+    alone (`tang_copy` makes it again). What equals one of the given texts, or an earlier row, is left out; white space
+    does not count.
+
+    Args:
+        first: the number of the first example, when these are some of many.
+
+    Raises ValueError when an argument is out of range.
+    """
+    method = Tang(**options)
+    every = list(chain(texts, texts_b or []))
+    words = {text: spaced_words(text) for text in every}
+    tags = {} if method.pos is None else {text: method.pos.tags(words[text][0]) for text in words}
+    pieces = {} if method.pieces is None else method.pieces(chain.from_iterable(found for found, _ in words.values()))
+
+    def copy(text: str, stream: Stream) -> str:
+        return method.copy(*words[text], stream, tags.get(text, ()), pieces)
+
+    return make_copies(texts, texts_b, copy, copies=copies, seed=seed, first=first, by_turns=True)
+
+
+def tang_copy(text: str, *, seed: int, index: int, copy: int, second: bool = False, **options: Any) -> str:
+    """Copy `copy` of example `index` alone, as `augment_tang` makes it where that changes this text. `second`: the text is the second
+    of a pair."""
+    method, (words, spaced) = Tang(**options), spaced_words(text)
+    tags = [] if method.pos is None else method.pos.tags(words)
+    pieces = {} if method.pieces is None else method.pieces(words)
+    return method.copy(words, spaced, Stream(seed, index, copy, SECOND if second else FIRST), tags, pieces)
+
+
+def make_copies(
+    texts: Sequence[str],
+    texts_b: Sequence[str] | None,
+    copy: Callable[[str, Stream], str],
+    *,
+    copies: int,
+    seed: int,
+    first: int = 0,
+    by_turns: bool = False,
+) -> Augmented:
+    """`copy` of every text, `copies` times, less what equals one of the texts or an earlier row.
+
+    `by_turns`: of the copies of a pair the first changes its first text, the next the second one, the next both, and so on, as in Tang
+    et al. 2019, section 3.3; else all change both.
+
+    Raises ValueError when an argument is out of range.
+    """
+    if texts_b is not None and len(texts_b) != len(texts):
+        raise ValueError(f"got {len(texts_b)} texts_b; expected {len(texts)}, as many as texts")
+    if copies < 0:
+        raise ValueError(f"got copies={copies}; expected 0 or more")
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"got seed={seed}; expected 0 to 2**64 - 1")
+    seen = {row_key(text, None if texts_b is None else texts_b[i]) for i, text in enumerate(texts)}
+    made = Augmented([], None if texts_b is None else [], np.zeros(0, np.int64), np.zeros(0, np.int64))
+    rows: list[tuple[int, int]] = []
+    for i, text in enumerate(texts):
+        for number in range(copies):
+            turn = number % 3 if by_turns and texts_b is not None else 2
+            new = text if turn == 1 else copy(text, Stream(seed, first + i, number, FIRST))
+            new_b = None if texts_b is None else texts_b[i]
+            if new_b is not None and turn != 0:
+                new_b = copy(new_b, Stream(seed, first + i, number, SECOND))
+            key = row_key(new, new_b)
+            if key in seen:
+                continue
+            seen.add(key)
+            rows.append((first + i, number))
+            made.texts.append(new)
+            if made.texts_b is not None and new_b is not None:
+                made.texts_b.append(new_b)
+    source, number_of = np.array(rows, dtype=np.int64).reshape(-1, 2).T
+    return replace(made, source=source, copy=number_of)
+
+
+def row_key(text: str, text_b: str | None = None) -> str:
+    """What two rows that count as equal have in common: the words. \\n cannot occur in them, so a pair is one string."""
+    return " ".join(text.split()) + ("" if text_b is None else "\n" + " ".join(text_b.split()))
+
+
+def augmented_split(split: Split, made: Augmented, first: int = 0) -> Split:
+    """Rows made from `split`, each with its source's label and extra texts. `first` as in `augment_tang`."""
+    source = made.source - first
+    return Split(
+        made.texts,
+        made.texts_b,
+        None if split.labels is None else split.labels[source],
+        tuple([column[i] for i in source] for column in split.texts_extra),
+    )
+
+
+def augment_split(copies: int, *, tagger: Tagger | None = None, **options: Any) -> Callable[[Split, int], Split]:
+    """A function (split, seed) -> the augmented rows of `split`, each with its source's label.
+
+    Args:
+        tagger: parts of speech, such as `tfdistill.augment.parts_of_speech.default_tagger`. The words that take others' places are then
+            those of the split. None: no word is exchanged, whatever `p_pos`.
+        options: those of `augment_tang`.
+    """
+
+    def augment(split: Split, seed: int) -> Split:
+        chosen = dict(options)
+        if tagger is not None:
+            chosen["pos"] = PosTable.build(chain(split.texts, split.texts_b or []), tagger)
+        return augmented_split(split, augment_tang(split.texts, split.texts_b, copies=copies, seed=seed, **chosen))
+
+    return augment

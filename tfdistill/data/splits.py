@@ -1,0 +1,239 @@
+"""What every data source returns: texts, labels and the names of the classes. No file formats here."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from tfdistill.errors import UserError
+
+Task = Literal["classification", "regression", "multilabel"]
+TASKS: tuple[Task, ...] = ("classification", "regression", "multilabel")
+# Tasks of data of other kinds, whose logits are (rows, tokens, outputs).
+PER_TOKEN = ("token_classification", "question_answering")
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """ " (did you mean 'x'?)" for the closest of `choices`, or "" when none is close: a part of an error message."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f" (did you mean '{by_lower[found[0]]}'?)" if found else ""
+
+
+def listing(names: Iterable[str], limit: int = 10) -> str:
+    """The names with commas between them, at most `limit`, for error messages."""
+    names = list(names)
+    return ", ".join(names[:limit]) + (f", and {len(names) - limit} more" if len(names) > limit else "")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Examples of one split, all sequences of one length.
+
+    texts: the text, or the first of two. texts_b: the second text of each pair, or None.
+    labels: class numbers (n,) int64, targets (n,) float32 for regression, 0/1 (n, classes) float32 for multi-label data,
+        or None when the split has no labels. Single rows without a label, as `concatenate` makes them, have the class −1,
+        the target NaN, or −1 for every class.
+    texts_extra: further columns that only a teacher may read (privileged information); "" where a row has none.
+    """
+
+    texts: list[str]
+    texts_b: list[str] | None = None
+    labels: np.ndarray | None = None
+    texts_extra: tuple[list[str], ...] = ()
+
+    def __post_init__(self) -> None:
+        columns: list[tuple[str, Sequence[str] | np.ndarray | None]] = [
+            ("texts_b", self.texts_b),
+            ("labels", self.labels),
+            *(("texts_extra", column) for column in self.texts_extra),
+        ]
+        for name, values in columns:
+            if values is not None and len(values) != len(self.texts):
+                raise ValueError(f"{name} has {len(values)} entries; expected {len(self.texts)}, as many as texts")
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def known_labels(self) -> np.ndarray:
+        """The labels. Raises UserError when the split has none."""
+        if self.labels is None:
+            raise UserError("this split has no labels; expected a 'label' column, choose another split or add it")
+        return self.labels
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Which rows have a label, (n,) bool."""
+        if self.labels is None:
+            return np.zeros(len(self), bool)
+        known = self.labels >= 0 if self.labels.dtype.kind == "i" or self.labels.ndim == 2 else ~np.isnan(self.labels)
+        return np.asarray(known.all(axis=1) if known.ndim == 2 else known)
+
+    def with_extra(self) -> Split:
+        """What a teacher with privileged information reads: a pair of the text and of everything else, text_b first,
+        joined by spaces. Labels stay.
+
+        Raises UserError when the split has no extra texts.
+        """
+        if not self.texts_extra:
+            raise UserError("this split has no extra texts; expected a column text_extra (text_extra_2, …), add it")
+        columns = ([] if self.texts_b is None else [self.texts_b]) + list(self.texts_extra)
+        return Split(self.texts, [" ".join(filter(None, row)) for row in zip(*columns, strict=True)], self.labels)
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> Split:
+        """The examples at `indices`, in that order."""
+        indices = np.asarray(indices, dtype=np.int64)
+        return Split(
+            [self.texts[i] for i in indices],
+            None if self.texts_b is None else [self.texts_b[i] for i in indices],
+            None if self.labels is None else self.labels[indices],
+            tuple([column[i] for i in indices] for column in self.texts_extra),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class TextData:
+    """A data set. `label_names[i]` is the name of class i; None means regression.
+
+    multilabel: every example has any number of the classes.
+    metrics: names of the scores that count for this data (see `tfdistill.metrics.scores.score`), the one to select models
+        by first; empty for the usual ones of its task.
+    """
+
+    name: str
+    splits: dict[str, Split]
+    label_names: tuple[str, ...] | None
+    multilabel: bool = False
+    metrics: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> Task:
+        if self.label_names is None:
+            return "regression"
+        return "multilabel" if self.multilabel else "classification"
+
+    @property
+    def is_pair(self) -> bool:
+        return any(split.texts_b is not None for split in self.splits.values())
+
+    @property
+    def num_outputs(self) -> int:
+        """Width of the model's output: the number of classes, or 1 for regression."""
+        return 1 if self.label_names is None else len(self.label_names)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over class names, texts and labels, as hexadecimal text. Name and order of splits do not count."""
+        digest = hashlib.sha256()
+
+        def add(content: bytes) -> None:
+            digest.update(len(content).to_bytes(8, "little"))  # the length first: no two contents run together
+            digest.update(content)
+
+        for name in self.label_names or ():
+            add(name.encode())
+        for name in sorted(self.splits):
+            split = self.splits[name]
+            add(f"{name} {len(split)} {split.texts_b is not None} {split.labels is not None}".encode())
+            for text in split.texts + (split.texts_b or []):
+                add(text.encode("utf-8", "surrogatepass"))
+            for number, column in enumerate(split.texts_extra, start=1):
+                add(f"extra {number}".encode())
+                for text in column:
+                    add(text.encode("utf-8", "surrogatepass"))
+            if split.labels is not None:
+                kind = "<i8" if self.task == "classification" else "<f4"
+                add(np.ascontiguousarray(split.labels, dtype=kind).tobytes())
+        return digest.hexdigest()
+
+
+def concatenate(parts: Sequence[Split]) -> Split:
+    """The rows of all parts, one after the other; labels are None when no part has any.
+
+    Rows of a part without labels, such as the split "unlabelled", are marked: class −1, target NaN, or −1 for every
+    class of multi-label data. Where a part has fewer extra texts than another, "" stands.
+
+    Raises UserError when only some parts have a second text.
+    """
+    if len({part.texts_b is None for part in parts}) > 1:
+        raise UserError("got rows with and without text_b; expected a second text in all parts or in none")
+    known = [part.labels for part in parts if part.labels is not None]
+
+    def labels(part: Split) -> np.ndarray:
+        if part.labels is not None:
+            return part.labels
+        missing = np.nan if known[0].ndim == 1 and known[0].dtype.kind == "f" else -1
+        return np.full((len(part), *known[0].shape[1:]), missing, known[0].dtype)
+
+    def extra(part: Split, number: int) -> list[str]:
+        return part.texts_extra[number] if number < len(part.texts_extra) else [""] * len(part)
+
+    return Split(
+        [text for part in parts for text in part.texts],
+        None if not parts or parts[0].texts_b is None else [text for part in parts for text in part.texts_b or []],
+        np.concatenate([labels(part) for part in parts]) if known else None,
+        tuple(
+            [text for part in parts for text in extra(part, number)]
+            for number in range(max((len(part.texts_extra) for part in parts), default=0))
+        ),
+    )
+
+
+def random_split(split: Split, seed: int) -> dict[str, Split]:
+    """Cut one split into train, dev and test, 80/10/10: the first tenth of `default_rng(seed).permutation(n)`, rounded
+    down, is test, the next tenth dev, and the rest train.
+
+    Raises UserError with fewer than 10 examples.
+    """
+    count = len(split)
+    if count < 10:
+        raise UserError(
+            f"got {count} examples to split 80/10/10; expected at least 10: give more, or a file for each split"
+        )
+    order = np.random.default_rng(seed).permutation(count)
+    tenth = count // 10
+    parts = {"train": order[2 * tenth :], "dev": order[tenth : 2 * tenth], "test": order[:tenth]}
+    return {name: split.take(indices) for name, indices in parts.items()}
+
+
+def with_label_names(data: TextData, label_names: Sequence[str]) -> TextData:
+    """The same data with its classes numbered as in `label_names`, matched by name.
+
+    Raises UserError when the data has a class that is not in `label_names`, or is no classification.
+    """
+    names = tuple(label_names)
+    if data.label_names is None:
+        raise UserError(
+            f"{data.name} has numbers as targets (regression); expected the classes {listing(names)}: "
+            "use a regression teacher or other data"
+        )
+    for name in data.label_names:
+        if name not in names:
+            raise UserError(
+                f"{data.name} has the class '{name}'; expected one of {listing(names)}{nearest(name, names)}: "
+                "use data and model with the same classes"
+            )
+    if names == data.label_names:
+        return data
+    number = np.array([names.index(name) for name in data.label_names], dtype=np.int64)
+
+    def renumbered(labels: np.ndarray) -> np.ndarray:
+        if not data.multilabel:
+            return np.where(labels < 0, labels, number[labels])
+        moved = np.zeros((len(labels), len(names)), labels.dtype)
+        moved[:, number] = labels
+        moved[(labels < 0).any(axis=1)] = -1
+        return moved
+
+    splits = {
+        key: replace(split, labels=None if split.labels is None else renumbered(split.labels))
+        for key, split in data.splits.items()
+    }
+    return replace(data, splits=splits, label_names=names)

@@ -1,0 +1,145 @@
+"""Text from TensorFlow Datasets: all of GLUE (Wang et al. 2019), and other sets with one or two texts and one label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tfdistill.data import glue
+from tfdistill.data.splits import Split, TextData, listing, nearest
+from tfdistill.errors import UserError, optional
+
+# TFDS sorts features by name; these are the tasks' own text orders.
+_GLUE_TEXTS = {
+    "cola": ("sentence",),
+    "sst2": ("sentence",),
+    "mrpc": ("sentence1", "sentence2"),
+    "qqp": ("question1", "question2"),
+    "stsb": ("sentence1", "sentence2"),
+    "mnli": ("premise", "hypothesis"),
+    "mnli_matched": ("premise", "hypothesis"),
+    "mnli_mismatched": ("premise", "hypothesis"),
+    "qnli": ("question", "sentence"),
+    "rte": ("sentence1", "sentence2"),
+    "wnli": ("sentence1", "sentence2"),
+    "ax": ("premise", "hypothesis"),
+}
+_SPLITS = {
+    "train": "train",
+    "validation": "dev",
+    "validation_matched": "dev",
+    "test": "test",
+    "test_matched": "test",
+}
+
+
+def load(name: str, splits: Sequence[str] | None = None) -> TextData:
+    """The data set `name`, such as "glue/sst2". Fetched by TFDS into its own folder when it is not there yet.
+
+    validation is called dev; of MNLI, dev and test are the matched ones. Other splits are loaded when `splits` asks for
+    them by their own names. A split whose labels are all −1, as in GLUE's tests, has labels None. One text, or two, and
+    a class label, or a float target named `label`, must be among the features.
+
+    Raises MissingExtra without tensorflow_datasets; UserError for an unknown name or split, for features that do not
+    fit, and when the data can be neither read nor fetched.
+    """
+    tfds = optional("tensorflow_datasets", "tfds")
+    builder = _builder(tfds, name)
+    columns, label_column, label_names = _columns(tfds, name, builder.info.features)
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # whatever a data set's own script raises: no connection, no room, a moved file
+        raise _unreachable(name, error) from error
+    available = {_SPLITS.get(split, split): split for split in list(builder.info.splits) or _usual_splits(name)}
+    wanted = [split for split in ("train", "dev", "test") if split in available] if splits is None else list(splits)
+    for split in wanted:
+        if split not in available:
+            raise UserError(f"tfds:{name} has no split '{split}'; found {listing(available)}: ask for one of these")
+    loaded = {}
+    for split in wanted:
+        try:
+            loaded[split] = _read(tfds, builder, available[split], columns, label_column, label_names is None)
+        except Exception as error:
+            raise _unreachable(name, error) from error
+    for split, part in loaded.items():
+        if label_names is not None and part.labels is not None and part.labels.min(initial=0) < 0:
+            raise UserError(
+                f"tfds:{name} has examples without a label in its {split} split; expected all or none to have one"
+            )
+    task = name.partition("/")[2].partition(":")[0] if name.startswith("glue/") else ""
+    return TextData(f"tfds:{name}", loaded, label_names, metrics=glue.metrics(task))
+
+
+def _builder(tfds: Any, name: str) -> Any:
+    task = name.partition("/")[2].partition(":")[0]
+    if name.startswith("glue/") and task not in _GLUE_TEXTS:
+        raise UserError(
+            f"unknown GLUE task '{task}'; expected one of {listing(_GLUE_TEXTS, 12)}{nearest(task, _GLUE_TEXTS)}"
+        )
+    if name == "glue":
+        raise UserError(f"got tfds:glue without a task; expected tfds:glue/<task>, one of {listing(_GLUE_TEXTS, 12)}")
+    try:
+        return tfds.builder(name)
+    except ImportError as error:
+        raise _unreachable(name, error) from error
+    except Exception as error:
+        known = tfds.list_builders()
+        if name.partition("/")[0].partition(":")[0] in known:
+            raise _unreachable(name, error) from error
+        raise UserError(
+            f"TensorFlow Datasets has no '{name}'{nearest(name, known)}; expected a name such as glue/sst2: mend it"
+        ) from error
+
+
+def _usual_splits(name: str) -> list[str]:
+    """What a data set has whose own list is empty, as under `tfds.testing.mock_data`."""
+    task = name.partition("/")[2].partition(":")[0]
+    if name.startswith("glue/mnli"):
+        validation_and_test = ["validation_matched", "test_matched"] if task == "mnli" else ["validation", "test"]
+        return (["train"] if task == "mnli" else []) + validation_and_test
+    return ["test"] if task == "ax" else ["train", "validation", "test"]
+
+
+def _unreachable(name: str, error: Exception) -> UserError:
+    if isinstance(error, ModuleNotFoundError):
+        return UserError(
+            f"tfds:{name} needs the library {error.name}, which is not installed: pip install {error.name}"
+        )
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
+    return UserError(
+        f"cannot read or fetch tfds:{name} ({type(error).__name__}: {reason[:200]}); expected the data in its folder "
+        "or a connection to fetch it: look at TFDS_DATA_DIR or the connection, or give your own files"
+    )
+
+
+def _columns(tfds: Any, name: str, features: Any) -> tuple[tuple[str, ...], str, tuple[str, ...] | None]:
+    """Text columns, label column, and class names (None for regression)."""
+    found = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
+    texts = tuple(key for key, feature in found.items() if isinstance(feature, tfds.features.Text))
+    dataset, _, rest = name.partition("/")
+    if dataset == "glue":
+        texts = _GLUE_TEXTS[rest.partition(":")[0]]
+    classes = [key for key, feature in found.items() if isinstance(feature, tfds.features.ClassLabel)]
+    label = found.get("label")
+    is_float = label is not None and label.shape == () and np.issubdtype(label.np_dtype, np.floating)
+    if len(texts) not in (1, 2) or not (is_float or len(classes) == 1):
+        raise UserError(
+            f"tfds:{name} has the features {listing(found) or 'none'}; expected one or two texts, and one class label "
+            "or a float 'label': write what you need to .tsv files and give their directory"
+        )
+    if is_float:
+        return texts, "label", None
+    return texts, classes[0], tuple(found[classes[0]].names)
+
+
+def _read(tfds: Any, builder: Any, split: str, columns: tuple[str, ...], label_column: str, regression: bool) -> Split:
+    parts: list[list[str]] = [[] for _ in columns]
+    labels = []
+    for batch in tfds.as_numpy(builder.as_dataset(split=split, batch_size=1024, shuffle_files=False)):
+        for part, column in zip(parts, columns, strict=True):
+            part.extend(text.decode("utf-8") for text in batch[column])
+        labels.append(batch[label_column])
+    joined = np.concatenate(labels).astype(np.float32 if regression else np.int64) if labels else np.zeros(0, np.int64)
+    return Split(parts[0], parts[1] if len(parts) == 2 else None, None if (joined == -1).all() else joined)

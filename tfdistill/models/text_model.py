@@ -1,0 +1,157 @@
+"""`TextModel`: an encoder with a head, the one kind of model this library trains and exports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfdistill.errors import UserError
+from tfdistill.distill.features import NAMES, Features
+from tfdistill.models.bert import BertConfig, BertEncoder
+from tfdistill.models.bilstm import BiLSTMConfig, BiLSTMEncoder
+from tfdistill.models.distilbert import DistilBertConfig
+from tfdistill.models.heads import LinearHead, MaskedLMHead, outputs_of, task_of
+from tfdistill.models.layers import Dropout, initializer
+from tfdistill.models.mobilebert import MobileBertConfig, MobileBertEncoder
+from tfdistill.models.pruned_bert import PrunedBertConfig, PrunedBertEncoder
+
+ENCODERS: dict[str, tuple[type, type]] = {
+    "bert": (BertConfig, BertEncoder),
+    "distilbert": (DistilBertConfig, BertEncoder),
+    "mobilebert": (MobileBertConfig, MobileBertEncoder),
+    "bilstm": (BiLSTMConfig, BiLSTMEncoder),
+    "pruned_bert": (PrunedBertConfig, PrunedBertEncoder),
+}
+
+
+@keras.saving.register_keras_serializable(package="tfdistill")
+class TextModel(keras.Model):
+    """Encoder, dropout and a head, for one sentence or a pair.
+
+    Args:
+        config: of an encoder (a dict with the key "family" works too: what `get_config` gives).
+        num_outputs: size of the logits' last axis: classes, or 1 for regression. Leave it out where the task says it.
+        task: one of `tfdistill.models.heads.TASKS`.
+        label_names: class names, in the order of the logits.
+
+    Called with a dict of int32 (B, L) `token_ids`, `padding_mask`, `segment_ids`. Returns float32 logits, by task:
+        classification, multilabel, regression, next_sentence: (B, C).
+        token_classification: (B, L, C); what stands at padded positions says nothing.
+        question_answering: (B, L, 2), scores of each position as start and as end.
+        masked_lm, pretraining: (B, L, V); with an input `masked_positions` (B, K), (B, K, V) at these positions only.
+
+    Raises:
+        UserError: unknown task, one that the family has no head for, or numbers that do not fit it.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        num_outputs: int | None = None,
+        task: str = "classification",
+        label_names: Iterable[str] | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if isinstance(config, dict):
+            config = dict(config)
+            config = ENCODERS[config.pop("family")][0](**config)
+        self.family = next(name for name, (kind, _) in ENCODERS.items() if isinstance(config, kind))
+        self.config, self.task, self._task = config, task, task_of(task, self.family)
+        self.num_outputs = outputs_of(task, num_outputs, config.vocab_size)
+        self.label_names = None if label_names is None else tuple(label_names)
+        if self.label_names is not None and len(self.label_names) != self.num_outputs:
+            raise UserError(
+                f"{len(self.label_names)} label names for {self.num_outputs} outputs; expected one for each"
+            )
+        self.encoder = ENCODERS[self.family][1](
+            config, pooler=self._task.pooled, dtype=self.dtype_policy, name="encoder"
+        )
+        self.dropout = Dropout(config.head_dropout(task))
+        if self._task.over_vocabulary:
+            width = self.encoder.embedding.output_dim
+            self.head = MaskedLMHead(config, width, dtype=self.dtype_policy, name="head")
+        else:
+            self.head = LinearHead(self.num_outputs, self._initializer())
+        self.nsp_head = LinearHead(2, self._initializer(), "nsp_head") if task == "pretraining" else None
+        self.build(None)
+
+    def build(self, shape: Any) -> None:
+        """Makes all weights, also those that the logits do not need."""
+        self.features(dummy_inputs(), self.offers)
+
+    def _initializer(self) -> Any:
+        return "glorot_uniform" if self.family == "bilstm" else initializer(self.config.initializer_range)
+
+    # What a Match may ask for, and how wide it is.
+
+    @property
+    def num_layers(self) -> int:
+        """Layers that `hidden_states` has."""
+        return self.encoder.num_layers
+
+    @property
+    def offers(self) -> tuple[str, ...]:
+        """Features that `features` may be asked for."""
+        return ("logits", *(("nsp_logits",) if self.nsp_head is not None else ()), *self.encoder.offers)
+
+    def width(self, feature: str) -> int | None:
+        """Size of the last axis of a feature, or None if the model does not have it."""
+        if feature == "logits":
+            return self.num_outputs
+        if feature == "nsp_logits":
+            return None if self.nsp_head is None else 2
+        return self.encoder.width(feature)
+
+    def features(self, inputs: dict[str, Any], want: Iterable[str] = ("logits",), training: bool = False) -> Features:
+        """One forward pass. `want` names fields of `Features`; the others stay None, and what only they need is not computed.
+
+        Raises UserError for a feature this model does not have.
+        """
+        want, have = tuple(want), self.offers
+        for name in want:
+            if name not in NAMES:
+                raise UserError(f"feature '{name}' is unknown; expected one of {', '.join(NAMES)}")
+            if name not in have:
+                raise UserError(f"a {self.family} model for {self.task} has no {name}; match one of {', '.join(have)}")
+        needs = set(want) - {"logits", "nsp_logits"}
+        needs |= {self._task.reads} if "logits" in want else set()
+        needs |= {"pooled"} if "nsp_logits" in want else set()
+        said = self.encoder(inputs, want=sorted(needs), training=training)
+        values = {name: said[name] for name in want if name in said}
+        if "logits" in want:
+            values["logits"] = self._logits(said, inputs, training)
+        if "nsp_logits" in want and self.nsp_head is not None:
+            values["nsp_logits"] = self.nsp_head(said["pooled"])
+        return Features(mask=inputs["padding_mask"], words=inputs.get("words"), **values)
+
+    def _logits(self, said: dict[str, Any], inputs: dict[str, Any], training: bool) -> Any:
+        if self._task.over_vocabulary:
+            table = ops.convert_to_tensor(self.encoder.embedding.embeddings)
+            return self.head(said["hidden_states"][-1], table, positions=inputs.get("masked_positions"))
+        read = said["pooled"] if self._task.reads == "pooled" else said["hidden_states"][-1]
+        return self.head(self.dropout(read, training=training))
+
+    def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
+        return self.features(inputs, training=training).logits
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "config": {"family": self.family, **asdict(self.config)},
+            "num_outputs": self.num_outputs,
+            "task": self.task,
+            "label_names": self.label_names,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+        }
+
+
+def dummy_inputs(batch: int = 1, length: int = 4) -> dict[str, np.ndarray]:
+    """Valid inputs of the smallest kind, to build or trace a model with."""
+    ones = np.ones((batch, length), "int32")
+    return {"token_ids": ones * 0, "padding_mask": ones, "segment_ids": ones * 0}

@@ -1,0 +1,279 @@
+"""Arrays of a corpus on disk, read row by row from memory-mapped files.
+
+The rows lie in the order in which batches are read for prediction, the longest first, in shards of whole batches: a shard that is
+missing or damaged is made again alone, from the same batches, and so with the same bits. Padding is not stored. Where a row lies
+follows from the lengths of the rows; a shard is nothing but numbers with a seal behind them, the SHA-256 over the key of the store,
+the shard's number and these numbers. It is written to a temporary name, flushed and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+
+from tfdistill.data.batching import plan
+from tfdistill.cache.packages import alone
+from tfdistill.errors import UserError
+from tfdistill.system.files import atomic_write, require_writable
+
+DTYPES = {name: np.dtype(tf.as_dtype(name).as_numpy_dtype) for name in ("float32", "float16", "bfloat16")}
+ADVICE = "set TFDISTILL_CACHE to another folder"
+_SEAL = 32  # bytes
+_READ = 1 << 24  # bytes that are checked at a time
+
+
+@dataclass(frozen=True)
+class Column:
+    """One array of a store.
+
+    Args:
+        name: for instance "logits", or "hidden_states/2" for one layer.
+        per: a row has one value, or one for each "token", or each "pair" of tokens.
+        shape: of a value: (C,) classes, (H,) of a hidden state, (A,) heads of a pair.
+    """
+
+    name: str
+    per: Literal["row", "token", "pair"]
+    shape: tuple[int, ...]
+
+    def sizes(self, lengths: np.ndarray) -> np.ndarray:
+        """Numbers in each row, (n,) int64."""
+        return lengths.astype(np.int64) ** ("row", "token", "pair").index(self.per) * int(np.prod(self.shape))
+
+    def of_row(self, length: int) -> tuple[int, ...]:
+        """Shape of a row's value: `shape`, (L, *shape), or (A, L, L)."""
+        if self.per == "pair":
+            return (*self.shape, length, length)
+        return (length, *self.shape) if self.per == "token" else self.shape
+
+    @property
+    def batch_shape(self) -> tuple[int | None, ...]:
+        """Shape of a batch, with None for the numbers of rows and tokens."""
+        if self.per == "pair":
+            return (None, *self.shape, None, None)
+        return (None, None, *self.shape) if self.per == "token" else (None, *self.shape)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A shard: the rows `order[first:last]` of the store."""
+
+    number: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, eq=False)
+class RowStore:
+    """Columns of one dtype for all rows of a corpus.
+
+    Args:
+        directory: of the shards; made when the first is written.
+        key: of all that the numbers depend on; shards of another key are damaged ones.
+        lengths: tokens in each row, (n,).
+        dtype: one of `DTYPES`.
+        batch_size: rows that are predicted together.
+        shard_bytes, shard_rows: a shard ends with the batch that reaches one of them.
+        chosen: row numbers, where `take` took some; None for all.
+    """
+
+    directory: Path
+    key: str
+    lengths: np.ndarray
+    columns: tuple[Column, ...]
+    dtype: str
+    batch_size: int = 64
+    shard_bytes: int = 1 << 26
+    shard_rows: int = 1 << 12
+    chosen: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.lengths if self.chosen is None else self.chosen)
+
+    def take(self, rows: np.ndarray) -> RowStore:
+        """The `rows` as a store of their own, with the same files."""
+        taken = replace(self, chosen=rows if self.chosen is None else self.chosen[rows])
+        for name in ("order", "parts", "_starts", "_maps"):  # made once
+            object.__setattr__(taken, name, getattr(self, name))
+        return taken
+
+    # --- where everything lies
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """The rows as they lie in the shards, (n,)."""
+        return np.concatenate(plan(self.lengths, self.batch_size, seed=0, epoch=0, shuffle=False))
+
+    @cached_property
+    def _row_bytes(self) -> np.ndarray:
+        """Of each row, in order."""
+        numbers = sum(column.sizes(self.lengths[self.order]) for column in self.columns)
+        return numbers * DTYPES[self.dtype].itemsize
+
+    @cached_property
+    def parts(self) -> list[Part]:
+        """The shards, cut between batches."""
+        found: list[Part] = []
+        first = filled = 0
+        for start in range(0, len(self.order), self.batch_size):
+            stop = min(start + self.batch_size, len(self.order))
+            filled += int(self._row_bytes[start:stop].sum())
+            if filled >= self.shard_bytes or stop - first >= self.shard_rows or stop == len(self.order):
+                found.append(Part(len(found), first, stop))
+                first, filled = stop, 0
+        return found
+
+    def nbytes(self, part: Part | None = None) -> int:
+        """Bytes on disk, of one shard or of all."""
+        if part is None:
+            return sum(self.nbytes(each) for each in self.parts)
+        return int(self._row_bytes[part.first : part.last].sum()) + _SEAL
+
+    @cached_property
+    def _starts(self) -> tuple[np.ndarray, list[np.ndarray]]:
+        """(shard of each row, for each column where the row begins there, in numbers); by row number."""
+        shard = np.empty(len(self.order), np.int64)
+        starts = [np.empty(len(self.order), np.int64) for _ in self.columns]
+        for part in self.parts:
+            rows, begin = self.order[part.first : part.last], 0
+            shard[rows] = part.number
+            for column, places in zip(self.columns, starts, strict=True):
+                ends = begin + np.cumsum(column.sizes(self.lengths[rows]))
+                places[rows] = np.append(begin, ends[:-1])
+                begin = int(ends[-1])
+        return shard, starts
+
+    def path(self, part: Part) -> Path:
+        return self.directory / f"{part.number:05d}.rows"
+
+    # --- reading
+
+    def open(self) -> RowStore:
+        """Map all shards, which have to be whole; what becomes of the files later does no harm."""
+        assert self._maps
+        return self
+
+    @cached_property
+    def _maps(self) -> list[np.ndarray]:
+        """The numbers of each shard."""
+        kind = DTYPES[self.dtype]
+        return [
+            np.memmap(self.path(part), kind, mode="r", shape=((self.nbytes(part) - _SEAL) // kind.itemsize,))
+            for part in self.parts
+        ]
+
+    def read(self, rows: np.ndarray, width: int | None = None) -> list[np.ndarray]:
+        """The columns of some rows, each (batch, ...) with zeros behind a row's last token, `width` tokens wide, by default as
+        `batching.dataset` makes batches of these rows."""
+        rows = np.asarray(rows) if self.chosen is None else self.chosen[rows]
+        shard, starts = self._starts
+        shard, lengths = shard[rows], self.lengths[rows]
+        width = int(lengths.max(initial=1)) if width is None else int(width)
+        found = []
+        for column, places in zip(self.columns, starts, strict=True):
+            out = np.zeros((len(rows), *column.of_row(width)), DTYPES[self.dtype])
+            found.append(out)
+            if column.per == "row":
+                numbers = out.reshape(len(rows), -1)
+                for number in np.unique(shard):
+                    here = np.flatnonzero(shard == number)
+                    numbers[here] = self._maps[number][places[rows[here], None] + np.arange(numbers.shape[1])]
+                continue
+            for place, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+                shape, start = column.of_row(int(length)), int(places[row])
+                values = self._maps[shard[place]][start : start + int(np.prod(shape))]
+                out[place][tuple(map(slice, shape))] = values.reshape(shape)
+        return found
+
+    # --- whole or not
+
+    def broken(
+        self, parts: Sequence[Part] | None = None, advance: Callable[[int], Any] = lambda size: None
+    ) -> dict[Part, str]:
+        """The shards that cannot be read, each with the reason; "" for those that are not there."""
+        found = {}
+        for part in self.parts if parts is None else parts:
+            why = self._look(part)
+            if why is not None:
+                found[part] = why
+            advance(self.nbytes(part))
+        return found
+
+    def _look(self, part: Part) -> str | None:
+        path, seal = self.path(part), self._hash(part)
+        try:
+            with open(path, "rb") as file:
+                size, expected = path.stat().st_size, self.nbytes(part)
+                if size != expected:
+                    return f"{size} bytes, expected {expected}"
+                left = expected - _SEAL
+                while left:
+                    content = file.read(min(left, _READ))
+                    seal.update(content)
+                    left -= len(content)
+                return None if file.read() == seal.digest() else "another checksum"
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            return str(error.strerror or error)
+
+    def _hash(self, part: Part) -> Any:
+        return hashlib.sha256(f"{self.key} {part.number} ".encode())
+
+    def write(self, part: Part, batches: Iterable[Sequence[np.ndarray]]) -> None:
+        """Write a shard. `batches` give the columns of its rows, in order, some rows at a time and padded to any length.
+
+        Raises UserError for numbers that are not finite or do not fit the dtype, and where the file cannot be written.
+        """
+        kept: list[list[bytes]] = [[] for _ in self.columns]
+        lengths = iter(self.lengths[self.order[part.first : part.last]])
+        for batch in batches:
+            sizes = [int(next(lengths)) for _ in batch[0]]
+            for column, values, packed in zip(self.columns, batch, kept, strict=True):
+                if column.per == "row":
+                    packed.append(self._packed(column, values))
+                    continue
+                for row, size in zip(values, sizes, strict=True):
+                    packed.append(self._packed(column, row[tuple(map(slice, column.of_row(size)))]))
+        seal, content = self._hash(part), [piece for packed in kept for piece in packed]
+        for piece in content:
+            seal.update(piece)
+        whole = b"".join([*content, seal.digest()])
+        assert len(whole) == self.nbytes(part), "other rows than the shard has"
+        atomic_write(self.path(part), whole, ADVICE)
+
+    def _packed(self, column: Column, values: np.ndarray) -> bytes:
+        with np.errstate(over="ignore"):
+            packed = values.astype(DTYPES[self.dtype])
+        if not np.isfinite(packed).all():
+            if np.isnan(values).any():
+                raise UserError(f"the teacher's {column.name} are NaN; expected numbers, look at its weights")
+            raise UserError(
+                f"the teacher's {column.name} do not fit {self.dtype}; expected numbers that do: use --cache-format bf16"
+            )
+        return packed.tobytes()
+
+    # --- one process at a time
+
+    @contextmanager
+    def locked(self, waiting: Callable[[], Any]) -> Iterator[None]:
+        """Keep other processes from writing; if one does, `waiting` is called and it is waited for.
+
+        What a killed process left half written is removed. Raises UserError where nothing can be written.
+        """
+        require_writable(self.directory, ADVICE)
+        with alone(self.directory, waiting):
+            try:
+                for path in self.directory.glob(".*"):
+                    path.unlink()
+            except OSError as error:
+                raise UserError(f"cannot write in {self.directory}: {error.strerror}; {ADVICE}") from error
+            yield
