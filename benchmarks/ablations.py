@@ -211,8 +211,8 @@ def table(found: dict[str, list[tuple[int, float, float]]]) -> str:
 
 def make_narrow(teacher: str, out: Path) -> None:
     """A BERT as deep and as large as the thin student of the recipe mobilebert, its table of word pieces begun in the same way."""
-    from tfdistill.models.load import load, save
     from tfdistill.models import presets
+    from tfdistill.models.load import load, save
 
     like = load(teacher)
     sizes = {"hidden_size": NARROW, "intermediate_size": 4 * NARROW, "num_hidden_layers": like.num_layers}

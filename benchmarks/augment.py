@@ -40,13 +40,13 @@ def main() -> None:
     import_tensorflow()
     import tensorflow as tf
 
-    from tfdistill.data.demo import minilm_directory
     from tfdistill.augment.tinybert import Finder
+    from tfdistill.data.demo import minilm_directory
     from tfdistill.data.text_sources import load_data
-    from tfdistill.text.tokenizer import Tokenizer
-    from tfdistill.training.word_candidates import fill_mask
     from tfdistill.models.bert import BertConfig
     from tfdistill.models.text_model import TextModel
+    from tfdistill.text.tokenizer import Tokenizer
+    from tfdistill.training.word_candidates import fill_mask
 
     config = BertConfig(
         hidden_size=options.width,

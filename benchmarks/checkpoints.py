@@ -21,13 +21,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from tfdistill.recipes import finetune
-from tfdistill.training.checkpoint import Checkpoints
 from tfdistill.data.splits import Split, TextData
-from tfdistill.text.tokenizer import Tokenizer
-from tfdistill.system.files import atomic_write
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.text_model import TextModel
+from tfdistill.recipes import finetune
+from tfdistill.system.files import atomic_write
+from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.training.checkpoint import Checkpoints
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.runner import prepare, train
 from tfdistill.training.trainer import Trainer

@@ -25,8 +25,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from tfdistill.system.files import atomic_write
 from tfdistill.system.console import task
+from tfdistill.system.files import atomic_write
 
 
 def write_text(path: Path, megabytes: float, one_a_line: bool) -> None:

@@ -47,13 +47,14 @@ def run(way: str, batch_size: int, steps: int) -> None:
     import numpy as np
 
     from tfdistill.data.batching import Examples
-    from tfdistill.text.tokenizer import Encoded
-    from tfdistill.training.execution import Execution, set_precision
     from tfdistill.models import presets
     from tfdistill.models.text_model import TextModel
-    from tfdistill.training.recipe import soft_and_hard_terms
-    from tfdistill.training.trainer import Stage, Trainer
     from tfdistill.system.devices import training_on
+    from tfdistill.text.encoded import Encoded
+    from tfdistill.training.execution import Execution, set_precision
+    from tfdistill.training.soft_terms import soft_and_hard_terms
+    from tfdistill.training.stage import Stage
+    from tfdistill.training.trainer import Trainer
 
     rows = batch_size * steps * 2
     ids = np.random.default_rng(0).integers(1000, 30000, rows * LENGTH).astype("int32")

@@ -19,11 +19,11 @@ import keras
 
 from recipes import CELLS, EXTRA
 from tfdistill.data.text_sources import load_data
-from tfdistill.system.files import atomic_write
 from tfdistill.models.load import load
-from tfdistill.training.recipe import parse_settings
 from tfdistill.recipes import find
+from tfdistill.system.files import atomic_write
 from tfdistill.training.runner import train
+from tfdistill.training.settings import parse_settings
 
 GENERAL_ONLY = ("general_only=true", "general_length=64", "general_batch_size=32")
 MORE = {

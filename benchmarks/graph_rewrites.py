@@ -24,11 +24,11 @@ from tfdistill.export.bench.host import bench_file, machine
 from tfdistill.export.convert.jobs import Job, run_jobs
 from tfdistill.export.convert.modes import MODES, TF
 from tfdistill.export.tflite.runtime import Rows, TFLiteModel, operators, read_file
-from tfdistill.system.files import atomic_write
-from tfdistill.models.load import load
 from tfdistill.models.hf import write_model
+from tfdistill.models.load import load
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import task
+from tfdistill.system.files import atomic_write
 
 KINDS = {"apart": False, "together": True}
 COUNTED = ("FULLY_CONNECTED", "TRANSPOSE", "RESHAPE", "SPLIT")

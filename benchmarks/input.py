@@ -22,17 +22,18 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tfdistill.data.batching import Examples, dataset
 from tfdistill.corpora.masking import Masking
 from tfdistill.corpora.shards import read_text
-from tfdistill.text.tokenizer import Encoded
+from tfdistill.data.batching import Examples, dataset
 from tfdistill.distill.distiller import Distiller
+from tfdistill.distill.label_terms import HardLabels
 from tfdistill.export.bench.host import machine
-from tfdistill.system.files import atomic_write
-from tfdistill.models.load import load
-from tfdistill.distill.match import HardLabels
 from tfdistill.models import presets
-from tfdistill.optim.optimizers import WarmupLinear, make_optimizer
+from tfdistill.models.load import load
+from tfdistill.optim.optimizers import make_optimizer
+from tfdistill.optim.schedule import WarmupLinear
+from tfdistill.system.files import atomic_write
+from tfdistill.text.encoded import Encoded
 
 LENGTH, FIRST = 64, 5
 TASKS = {"rows": "classification", "masked text": "masked_lm"}

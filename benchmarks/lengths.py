@@ -29,9 +29,9 @@ from tfdistill.data.dataset import read_split, scores_of
 from tfdistill.export.bench.host import machine
 from tfdistill.export.convert.convert import convert_models
 from tfdistill.export.tflite.runtime import TFLiteModel
-from tfdistill.system.files import atomic_write
 from tfdistill.models.load import data_for, load
 from tfdistill.system.console import task
+from tfdistill.system.files import atomic_write
 
 SETS = ("16,32,64", "16,24,32,48,64", "16,24,32,40,48,64", "16,20,24,28,32,40,48,64", "16,32,64,128")
 

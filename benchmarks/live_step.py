@@ -67,9 +67,10 @@ def one(name: str, directory: Path) -> None:
     from keras.distillation import LogitsDistillation
 
     from tfdistill import Distiller, HardLabels, Match, losses
-    from tfdistill.training.execution import set_precision
     from tfdistill.models.load import load
-    from tfdistill.optim.optimizers import WarmupLinear, make_optimizer
+    from tfdistill.optim.optimizers import make_optimizer
+    from tfdistill.optim.schedule import WarmupLinear
+    from tfdistill.training.execution import set_precision
 
     said = json.loads((directory / "settings.json").read_text("utf-8"))
     set_precision("bf16" if name == "bf16" else "float32")

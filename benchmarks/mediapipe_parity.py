@@ -25,15 +25,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tfdistill.metrics.scores import softmax
 from tfdistill.data.splits import Split
 from tfdistill.export.bundle.bundle import export_bundle
 from tfdistill.export.bundle.golden_texts import TEXTS
 from tfdistill.export.tflite.runtime import EncodedRows, TFLiteModel
-from tfdistill.system.files import atomic_write
+from tfdistill.metrics.scores import softmax
 from tfdistill.models.load import data_for, load
 from tfdistill.models.predict import encode, predict_logits
 from tfdistill.system.console import task
+from tfdistill.system.files import atomic_write
 
 NEAR = 0.01  # probabilities that are further apart than this count as different
 LONGEST_WORD = 100  # letters; longer words are [UNK] for us

@@ -100,16 +100,17 @@ def run_cell(
     """
     import keras
 
-    from tfdistill.training.teacher_outputs import ask_teacher
+    from tfdistill.commands.quickstart import Trained, both_ways
     from tfdistill.data.text_sources import load_data
     from tfdistill.errors import DivergedError
-    from tfdistill.training.execution import Execution, set_precision
     from tfdistill.models.load import load, save
-    from tfdistill.system.console import say
-    from tfdistill.commands.quickstart import Trained, both_ways
-    from tfdistill.training.recipe import Recipe, parse_settings
     from tfdistill.recipes import find
+    from tfdistill.system.console import say
+    from tfdistill.training.execution import Execution, set_precision
+    from tfdistill.training.recipe import Recipe
     from tfdistill.training.runner import prepare
+    from tfdistill.training.settings import parse_settings
+    from tfdistill.training.teacher_outputs import ask_teacher
 
     set_precision(precision)
     started, module, settings = time.monotonic(), find(name), list(cell.settings)

@@ -24,17 +24,17 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tfdistill.metrics.scores import accuracy
 from tfdistill.errors import UserError
 from tfdistill.export.bench.host import bench_file, machine
 from tfdistill.export.convert.convert import convert_model, padded
 from tfdistill.export.convert.modes import AEQ, SUPPORT, TF
 from tfdistill.export.tflite.runtime import TFLiteModel
-from tfdistill.system.files import atomic_write
-from tfdistill.models.load import data_for, load, save
+from tfdistill.metrics.scores import accuracy
 from tfdistill.models import presets
+from tfdistill.models.load import data_for, load, save
 from tfdistill.models.predict import encode, predict_logits
 from tfdistill.system.console import task
+from tfdistill.system.files import atomic_write
 
 PRESETS = ("tinybert_4l_312", "minilm_l6_384", "mobilebert", "distilbert")
 FAST, EITHER = ("fp32", "dynamic_int8"), ("dynamic_int8", "int8", "int8_int16")

@@ -18,14 +18,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tfdistill.metrics.scores import score
+from tfdistill.compress.trim import trim_model
 from tfdistill.export.convert.convert import convert_model
 from tfdistill.export.tflite.runtime import TFLiteModel
-from tfdistill.system.files import atomic_write
+from tfdistill.metrics.scores import score
 from tfdistill.models.load import data_for, load, max_length_of
 from tfdistill.models.predict import encode
 from tfdistill.system.console import task
-from tfdistill.commands.trim import trim_model
+from tfdistill.system.files import atomic_write
 
 
 def measured(model: Any, data: Any, length: int, mode: str) -> dict[str, Any]:

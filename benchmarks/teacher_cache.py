@@ -25,16 +25,16 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from tfdistill.training import teacher_cache
-from tfdistill.training.teacher_outputs import known
 from tfdistill.data.demo import movie_snippets
-from tfdistill.system.files import atomic_write
 from tfdistill.models.load import load
-from tfdistill.training.recipe import Recipe
 from tfdistill.recipes import pkd, tinybert
+from tfdistill.system.files import atomic_write
+from tfdistill.training import teacher_cache
+from tfdistill.training.recipe import Recipe
 from tfdistill.training.runner import prepare, train
-from tfdistill.training.trainer import Trainer, assign
 from tfdistill.training.teacher_cache import TeacherCache
+from tfdistill.training.teacher_outputs import known
+from tfdistill.training.trainer import Trainer, assign
 
 
 def recipe(rows: int) -> Recipe:

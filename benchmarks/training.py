@@ -52,10 +52,10 @@ def prepare_directory(
     teacher: str, student: str | None, data: str, out: Path, settings: dict[str, Any], rows: int | None
 ) -> None:
     """Teacher and student as directories, tokenized texts, and the settings."""
-    from tfdistill.models.load import data_for, load, save
     from tfdistill.distill.mapping import uniform
-    from tfdistill.models.presets import student_from_layers
+    from tfdistill.models.load import data_for, load, save
     from tfdistill.models.predict import encode
+    from tfdistill.models.presets import student_from_layers
 
     model = load(teacher)
     text = data_for(model, teacher, data)
@@ -82,12 +82,12 @@ def tfdistill_run(directory: Path, said: dict[str, Any], precision: str = "float
     """The recipe, as `tfdistill train` runs it."""
     from dataclasses import replace
 
-    from tfdistill.training.execution import set_precision
     from tfdistill.models.load import data_for, load
-    from tfdistill.training.rows import prepare
-    from tfdistill.training.recipe import parse_settings
     from tfdistill.recipes import find
+    from tfdistill.training.execution import set_precision
+    from tfdistill.training.rows import prepare
     from tfdistill.training.runner import train
+    from tfdistill.training.settings import parse_settings
 
     set_precision(precision)
     teacher = load(str(directory / "teacher"))
@@ -118,7 +118,7 @@ def keras_run(directory: Path, said: dict[str, Any], hub: bool = False) -> list[
     from keras.distillation import Distiller, LogitsDistillation
 
     from tfdistill.models.load import load
-    from tfdistill.optim.optimizers import WarmupLinear
+    from tfdistill.optim.schedule import WarmupLinear
 
     keras.utils.set_random_seed(1)
     teacher, student = (load(str(directory / name)) for name in ("teacher", "student"))
@@ -149,8 +149,8 @@ def keras_run(directory: Path, said: dict[str, Any], hub: bool = False) -> list[
 
 
 def _padded(path: Path, length: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    from tfdistill.text.tokenizer import Encoded
     from tfdistill.export.convert.convert import padded
+    from tfdistill.text.encoded import Encoded
 
     with np.load(path) as rows:
         encoded = Encoded(rows["ids"], rows["segments"], rows["offsets"])

@@ -17,10 +17,10 @@ from tfdistill.system.tensorflow_import import import_tensorflow
 
 import_tensorflow()
 
-from tfdistill.text.tokenizer import Tokenizer  # noqa: E402
 from tfdistill.export.bundle.bundle import export_bundle  # noqa: E402
 from tfdistill.models import presets  # noqa: E402
 from tfdistill.models.text_model import TextModel  # noqa: E402
+from tfdistill.text.tokenizer import Tokenizer  # noqa: E402
 
 LETTERS = string.ascii_lowercase + string.digits
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *string.punctuation, "film", "good", "bad", "##ing"]

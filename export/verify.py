@@ -13,10 +13,10 @@ from pathlib import Path
 
 from tfdistill.errors import UserError
 from tfdistill.export.bundle.golden_check import check_golden
-from tfdistill.export.tflite.metadata import VOCABULARY
-from tfdistill.export.bundle.manifest_check import check_file, check_manifest, check_signature, check_text_model
-from tfdistill.export.tflite.runtime import TFLiteModel
 from tfdistill.export.bundle.manifest import ADVICE, GOLDEN, MODEL, Check, intact, read_lines, read_object
+from tfdistill.export.bundle.manifest_check import check_file, check_manifest, check_signature, check_text_model
+from tfdistill.export.tflite.metadata import VOCABULARY
+from tfdistill.export.tflite.runtime import TFLiteModel
 
 
 def verify_bundle(directory: str | os.PathLike) -> list[Check]:

@@ -6,8 +6,7 @@ import importlib
 import pkgutil
 from types import ModuleType
 
-from tfdistill.data.splits import nearest
-from tfdistill.errors import UserError
+from tfdistill.errors import UserError, nearest
 
 
 def names() -> list[str]:

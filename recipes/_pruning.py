@@ -8,16 +8,18 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tfdistill.compress.structured import compact, sizes_of
 from tfdistill.compress.heads import head_importance, named, prune_while_good
 from tfdistill.compress.neurons import Widths, neuron_importance, zero_neurons
-from tfdistill.errors import UserError
+from tfdistill.compress.structured import compact, sizes_of
 from tfdistill.distill.features import Features
-from tfdistill.distill.match import HardLabels, Step, Term
+from tfdistill.distill.label_terms import HardLabels
+from tfdistill.distill.step import Step, Term
+from tfdistill.errors import UserError
 from tfdistill.models.text_model import TextModel
-from tfdistill.training.recipe import Settings, soft_and_hard_terms
 from tfdistill.recipes._shared import make_student
-from tfdistill.training.trainer import Pause
+from tfdistill.training.settings import Settings
+from tfdistill.training.soft_terms import soft_and_hard_terms
+from tfdistill.training.stage import Pause
 
 STUDENT = "'layers' (a copy of the teacher) or hf:DIR: the model to prune"
 

@@ -11,19 +11,19 @@ from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from tfdistill.training.checkpoint import PROJECTIONS, groups_of
 from tfdistill.corpora.masking import Masking
 from tfdistill.corpora.sequences import TextExamples
 from tfdistill.corpora.shards import PREFIX, read_text
 from tfdistill.data.splits import Split
-from tfdistill.errors import UserError
-from tfdistill.system.files import student_directory
-from tfdistill.models.load import load
 from tfdistill.distill.mapping import Pairs, bottom, explicit, top, uniform
+from tfdistill.errors import UserError
 from tfdistill.models import presets
+from tfdistill.models.load import load
 from tfdistill.models.text_model import TextModel
-from tfdistill.training.recipe import Settings
-from tfdistill.training.trainer import Stage
+from tfdistill.system.files import student_directory
+from tfdistill.training.checkpoint import PROJECTIONS, groups_of
+from tfdistill.training.settings import Settings
+from tfdistill.training.stage import Stage
 
 STUDENT = "'layers' (cut from the teacher), a preset, or hf:DIR (a directory, such as a generally distilled student)"
 

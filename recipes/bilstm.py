@@ -25,17 +25,18 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from tfdistill.distill import losses
-from tfdistill.data import glue
-from tfdistill.augment.tang import augment_split
 from tfdistill.augment.parts_of_speech import default_tagger
+from tfdistill.augment.tang import augment_split
+from tfdistill.data import glue
 from tfdistill.data.splits import Split, TextData
-from tfdistill.text.words import surface_pieces
-from tfdistill.distill.match import HardLabels, Match
+from tfdistill.distill import losses
+from tfdistill.distill.label_terms import HardLabels
+from tfdistill.distill.match import Match
 from tfdistill.models.presets import bilstm
 from tfdistill.models.text_model import TextModel
+from tfdistill.text.words import surface_pieces
 from tfdistill.training.recipe import Recipe
-from tfdistill.training.recipe import Settings as CommonSettings
+from tfdistill.training.settings import Settings as CommonSettings
 
 # Section 4 of the paper; batch 50 and dropout 0.1 are the defaults.
 TASKS = dict.fromkeys(glue.TASKS, ("epochs=30", "optimizer=adadelta", "learning_rate=1", "p_pos=0.1"))

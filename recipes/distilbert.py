@@ -24,14 +24,15 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tfdistill.distill import losses
 from tfdistill.corpora.masking import Masking
 from tfdistill.data.dataset import Data
+from tfdistill.distill import losses
+from tfdistill.distill.label_terms import HardLabels
 from tfdistill.distill.mapping import alternate
-from tfdistill.distill.match import HardLabels, Match, Term
+from tfdistill.distill.match import Match
+from tfdistill.distill.step import Term
 from tfdistill.models.presets import resembling, student_from_layers
 from tfdistill.models.text_model import TextModel
-from tfdistill.training.recipe import Recipe, soft_and_hard_terms
 from tfdistill.recipes._shared import (
     PLAIN_TEXT,
     STUDENT,
@@ -41,7 +42,10 @@ from tfdistill.recipes._shared import (
     plain_text,
     pretrained_teacher,
 )
-from tfdistill.training.trainer import Stage, copy_encoder
+from tfdistill.training.freezing import copy_encoder
+from tfdistill.training.recipe import Recipe
+from tfdistill.training.soft_terms import soft_and_hard_terms
+from tfdistill.training.stage import Stage
 
 
 class Settings(SegmentedTextSettings):

@@ -32,14 +32,15 @@ from pydantic import Field, model_validator
 from tfdistill.corpora.masking import Masking, require_words
 from tfdistill.corpora.two_vocabularies import MixedSequences, learn_vocabulary
 from tfdistill.data.splits import TextData
+from tfdistill.distill.label_terms import HardLabels
+from tfdistill.distill.parameter_terms import SharedProjection, TeacherMaskedLM
 from tfdistill.errors import UserError
-from tfdistill.distill.match import HardLabels
 from tfdistill.models import presets
 from tfdistill.models.text_model import TextModel
-from tfdistill.distill.parameter_terms import SharedProjection, TeacherMaskedLM
-from tfdistill.training.recipe import Recipe
 from tfdistill.recipes._shared import MaskedTextSettings, make_student, plain_text, pretrained_teacher
-from tfdistill.training.trainer import Stage, copy_encoder
+from tfdistill.training.freezing import copy_encoder
+from tfdistill.training.recipe import Recipe
+from tfdistill.training.stage import Stage
 
 
 class Settings(MaskedTextSettings):

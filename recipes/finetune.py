@@ -14,12 +14,12 @@ from pydantic import Field
 from tfdistill.data import glue
 from tfdistill.data.dataset import Data
 from tfdistill.data.splits import TextData
+from tfdistill.distill.label_terms import HardLabels
 from tfdistill.errors import UserError
-from tfdistill.distill.match import HardLabels
 from tfdistill.models.text_model import TextModel
 from tfdistill.training.recipe import Recipe
-from tfdistill.training.recipe import Settings as CommonSettings
-from tfdistill.training.trainer import Stage
+from tfdistill.training.settings import Settings as CommonSettings
+from tfdistill.training.stage import Stage
 
 # Devlin et al. 2019, section 4.1: batch 32, 3 epochs and, of 5e-5, 4e-5, 3e-5 and 2e-5, the learning rate that is best on dev, here
 # 3e-5 for all tasks; 128 pieces as in the authors' commands. WNLI, which the paper leaves out, is trained as the others.

@@ -21,8 +21,8 @@ from pydantic import Field, model_validator
 
 from tfdistill.data.dataset import Data
 from tfdistill.models.text_model import TextModel
-from tfdistill.training.recipe import Recipe
 from tfdistill.recipes._pruning import PruneHeads, PruningSettings, compacted, whole_student
+from tfdistill.training.recipe import Recipe
 
 
 class Settings(PruningSettings):

@@ -22,8 +22,8 @@ from tfdistill.compress.layerdrop import keep_layers, layers_at_depth, layers_at
 from tfdistill.data.dataset import Data
 from tfdistill.errors import UserError
 from tfdistill.models.text_model import TextModel
-from tfdistill.training.recipe import Recipe
 from tfdistill.recipes._pruning import PruningSettings, integers, whole_student
+from tfdistill.training.recipe import Recipe
 
 
 class Settings(PruningSettings):

@@ -33,16 +33,16 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tfdistill.distill import losses
 from tfdistill.corpora.masking import Masking
 from tfdistill.data.dataset import Data
-from tfdistill.errors import UserError
+from tfdistill.distill import losses
+from tfdistill.distill.label_terms import HardLabels
 from tfdistill.distill.mapping import uniform
-from tfdistill.distill.match import HardLabels, Match, Term
+from tfdistill.distill.match import Match
+from tfdistill.distill.step import Term
+from tfdistill.errors import UserError
 from tfdistill.models import presets
 from tfdistill.models.text_model import TextModel
-from tfdistill.system.console import say
-from tfdistill.training.recipe import Recipe, soft_and_hard_terms
 from tfdistill.recipes._shared import (
     SegmentedTextSettings,
     general_stages_only,
@@ -50,7 +50,12 @@ from tfdistill.recipes._shared import (
     plain_text,
     pretrained_teacher,
 )
-from tfdistill.training.trainer import Stage, copy_encoder, progressive
+from tfdistill.system.console import say
+from tfdistill.training.freezing import copy_encoder
+from tfdistill.training.recipe import Recipe
+from tfdistill.training.schedules import progressive
+from tfdistill.training.soft_terms import soft_and_hard_terms
+from tfdistill.training.stage import Stage
 
 
 class Settings(SegmentedTextSettings):

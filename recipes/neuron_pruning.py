@@ -24,12 +24,11 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tfdistill.compress.structured import sizes_of
 from tfdistill.compress.neurons import Widths, neuron_importance, prune_neurons
+from tfdistill.compress.structured import sizes_of
 from tfdistill.data.batching import dataset, some_rows
 from tfdistill.data.dataset import Data, read_split
 from tfdistill.models.text_model import TextModel
-from tfdistill.training.recipe import Recipe
 from tfdistill.recipes._pruning import (
     PruneNeurons,
     PruningSettings,
@@ -39,6 +38,7 @@ from tfdistill.recipes._pruning import (
     task_loss,
     whole_student,
 )
+from tfdistill.training.recipe import Recipe
 
 
 class Settings(PruningSettings):

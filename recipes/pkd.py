@@ -20,13 +20,14 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tfdistill.distill import losses, mapping
 from tfdistill.data.dataset import Data
+from tfdistill.distill import losses, mapping
 from tfdistill.distill.match import Match
 from tfdistill.models.text_model import TextModel
-from tfdistill.training.recipe import Recipe, soft_and_hard_terms
-from tfdistill.training.recipe import Settings as CommonSettings
 from tfdistill.recipes._shared import STUDENT, make_student
+from tfdistill.training.recipe import Recipe
+from tfdistill.training.settings import Settings as CommonSettings
+from tfdistill.training.soft_terms import soft_and_hard_terms
 
 
 class Settings(CommonSettings):

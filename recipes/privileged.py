@@ -21,12 +21,13 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from tfdistill.data.splits import TextData
+from tfdistill.distill.label_terms import HardLabels
 from tfdistill.models.load import max_length_of
-from tfdistill.distill.match import HardLabels
 from tfdistill.models.text_model import TextModel
-from tfdistill.training.recipe import Recipe, cross_entropy_term
-from tfdistill.training.recipe import Settings as CommonSettings
 from tfdistill.recipes._shared import STUDENT, make_student
+from tfdistill.training.recipe import Recipe
+from tfdistill.training.settings import Settings as CommonSettings
+from tfdistill.training.soft_terms import cross_entropy_term
 
 
 class Settings(CommonSettings):

@@ -24,9 +24,10 @@ from tfdistill.data.batching import Examples, dataset, some_rows
 from tfdistill.data.dataset import Data, read_split
 from tfdistill.models.quantization_aware import QuantizationAware
 from tfdistill.models.text_model import TextModel
+from tfdistill.training.recipe import Recipe
 from tfdistill.training.rows import take
-from tfdistill.training.recipe import Recipe, soft_and_hard_terms
-from tfdistill.training.recipe import Settings as CommonSettings
+from tfdistill.training.settings import Settings as CommonSettings
+from tfdistill.training.soft_terms import soft_and_hard_terms
 
 
 class Settings(CommonSettings):

@@ -32,17 +32,14 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tfdistill.distill import losses
 from tfdistill.augment.tang import augment_split
 from tfdistill.data.dataset import Data
 from tfdistill.data.splits import Split
-from tfdistill.errors import UserError
-from tfdistill.training.word_candidates import own_masked_lm
+from tfdistill.distill import losses
 from tfdistill.distill.match import Match
+from tfdistill.errors import UserError
 from tfdistill.models import presets
 from tfdistill.models.text_model import TextModel
-from tfdistill.system.console import say
-from tfdistill.training.recipe import Recipe, cross_entropy_term
 from tfdistill.recipes._shared import (
     STUDENT,
     TEACHER,
@@ -55,8 +52,12 @@ from tfdistill.recipes._shared import (
     pretrained_teacher,
     read_projections,
 )
-from tfdistill.training.trainer import Stage
+from tfdistill.system.console import say
+from tfdistill.training.recipe import Recipe
+from tfdistill.training.soft_terms import cross_entropy_term
+from tfdistill.training.stage import Stage
 from tfdistill.training.task_masked_lm import BY_THE_CLOCK, DEBUG_STEPS, MINUTES
+from tfdistill.training.word_candidates import own_masked_lm
 
 # Copies are those of the authors' code, which says them for each task.
 TASKS = {

@@ -27,15 +27,19 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tfdistill.distill import losses
 from tfdistill.data.splits import PER_TOKEN, TextData
+from tfdistill.distill import losses
+from tfdistill.distill.label_terms import HardLabels, PseudoLabels
+from tfdistill.distill.match import Match
+from tfdistill.distill.step import Term
 from tfdistill.errors import UserError
-from tfdistill.distill.match import HardLabels, Match, PseudoLabels, Term
 from tfdistill.models.presets import bilstm
 from tfdistill.models.text_model import TextModel
-from tfdistill.training.recipe import Recipe, soft_term
-from tfdistill.training.recipe import Settings as CommonSettings
-from tfdistill.training.trainer import Stage, gradual_unfreezing
+from tfdistill.training.recipe import Recipe
+from tfdistill.training.schedules import gradual_unfreezing
+from tfdistill.training.settings import Settings as CommonSettings
+from tfdistill.training.soft_terms import soft_term
+from tfdistill.training.stage import Stage
 
 
 class Settings(CommonSettings):

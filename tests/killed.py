@@ -178,11 +178,11 @@ def outcome(out: Path) -> str:
 def main(root: Path, kills: int, seed: int, stages: int) -> None:
     import tensorflow  # noqa: F401  # no operation yet: a fork would inherit its threads' locks, not the threads
 
-    import tfdistill.commands.augment
     import tfdistill.commands.app
+    import tfdistill.commands.augment
     import tfdistill.data.text_sources
-    import tfdistill.training.pretrain
     import tfdistill.recipes.tinybert
+    import tfdistill.training.pretrain
     import tfdistill.training.run_directory  # noqa: F401
 
     prepare(root)

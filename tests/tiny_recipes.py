@@ -9,13 +9,13 @@ import keras
 import numpy as np
 
 from tfdistill.data.splits import Split, TextData
-from tfdistill.text.tokenizer import Tokenizer
-from tfdistill.models.load import save
 from tfdistill.models.bert import BertConfig
+from tfdistill.models.load import save
 from tfdistill.models.mobilebert import MobileBertConfig
 from tfdistill.models.text_model import TextModel
-from tfdistill.training.recipe import parse_settings
 from tfdistill.recipes import find
+from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.training.settings import parse_settings
 
 TINY = Path(__file__).parent / "models" / "tiny_bert"
 NAMES = ("no", "yes")

@@ -9,19 +9,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tfdistill.distill import losses, mapping
     from tfdistill.data.text_sources import load_data
-    from tfdistill.text.tokenizer import Tokenizer
+    from tfdistill.distill import losses, mapping
     from tfdistill.distill.distiller import Distiller
-    from tfdistill.errors import UserError
     from tfdistill.distill.features import Features
-    from tfdistill.models.load import load, save
-    from tfdistill.distill.match import HardLabels, Match
+    from tfdistill.distill.label_terms import HardLabels
+    from tfdistill.distill.match import Match
+    from tfdistill.errors import UserError
     from tfdistill.models import presets
+    from tfdistill.models.load import load, save
     from tfdistill.models.text_model import TextModel
+    from tfdistill.text.tokenizer import Tokenizer
     from tfdistill.training.recipe import Recipe
     from tfdistill.training.run_directory import run
-    from tfdistill.training.trainer import Stage
+    from tfdistill.training.stage import Stage
 
 _HOMES = {
     "Distiller": "tfdistill.distill.distiller",

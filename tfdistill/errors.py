@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
+from collections.abc import Iterable
 from types import ModuleType
 
 
@@ -36,3 +38,16 @@ def optional(library: str, extra: str) -> ModuleType:
         return importlib.import_module(library)
     except ImportError as error:
         raise MissingExtra(library.split(".")[0], extra) from error
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """ " (did you mean 'x'?)" for the closest of `choices`, or "" when none is close: a part of an error message."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f" (did you mean '{by_lower[found[0]]}'?)" if found else ""
+
+
+def listing(names: Iterable[str], limit: int = 10) -> str:
+    """The names with commas between them, at most `limit`, for error messages."""
+    names = list(names)
+    return ", ".join(names[:limit]) + (f", and {len(names) - limit} more" if len(names) > limit else "")

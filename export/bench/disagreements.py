@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tfdistill.metrics.scores import softmax
 from tfdistill.data.splits import Split
 from tfdistill.errors import UserError
-from tfdistill.export.bundle.accuracy_gate import Scores, compare
+from tfdistill.export.tflite.accuracy_gate import Scores, compare
+from tfdistill.metrics.scores import softmax
 
 MOST = 10
 TASKS = ("classification", "multilabel", "regression")
@@ -39,7 +39,7 @@ def worst_disagreements(
         most: rows to list.
 
     Returns:
-        What `tfdistill.export.bundle.accuracy_gate.compare` gives, and `differing`, how many rows get another answer; `max_difference` and
+        What `tfdistill.export.tflite.accuracy_gate.compare` gives, and `differing`, how many rows get another answer; `max_difference` and
         `mean_difference`, of a row's largest difference of probability (of regression: of value); `worst`: rows with another
         answer first, then by difference, each with `text`, `text_b` and `label` where there are any, `keras` and `file` (the
         answers), `of` (the class that differs most), `keras_value` and `file_value` (its probabilities) and `difference`.

@@ -17,24 +17,24 @@ from typing import Any
 import numpy as np
 
 from tfdistill.data.splits import Split
-from tfdistill.text.tokenizer import Encoded
 from tfdistill.errors import UserError
 from tfdistill.export.bench.host import LEAST_RUNS, bench_files, machine
-from tfdistill.export.convert.convert import check_convertible, convert_model, lengths_of
-from tfdistill.export.tflite.delegates import delegates
-from tfdistill.export.bundle.accuracy_gate import AccuracyDropped, Scores, compare
 from tfdistill.export.bundle.golden_check import MOST_CHARACTERS, probabilities_of, tolerance_of
 from tfdistill.export.bundle.golden_texts import TEXTS
-from tfdistill.export.bundle.mediapipe import check_fits
-from tfdistill.export.tflite.metadata import LABELS, VOCABULARY, model_card, with_metadata
-from tfdistill.export.convert.modes import AEQ, MODES, check_modes, tool_for
-from tfdistill.export.tflite.parity import of_real_tokens
-from tfdistill.export.bundle.readme import readme
-from tfdistill.export.tflite.runtime import TFLiteModel, operators
 from tfdistill.export.bundle.manifest import GOLDEN, MANIFEST, MODEL, TEXT_MODEL, VERSION, sealed
+from tfdistill.export.bundle.mediapipe import check_fits
+from tfdistill.export.bundle.readme import readme
+from tfdistill.export.convert.convert import check_convertible, convert_model, lengths_of
+from tfdistill.export.convert.modes import AEQ, MODES, check_modes, tool_for
 from tfdistill.export.convert.text_input import check_text_in, compare_text_in, convert_text_in
-from tfdistill.system.files import atomic_directory, atomic_write, require_new, sha256
+from tfdistill.export.tflite.accuracy_gate import AccuracyDropped, Scores, compare
+from tfdistill.export.tflite.delegates import delegates
+from tfdistill.export.tflite.metadata import LABELS, VOCABULARY, model_card, with_metadata
+from tfdistill.export.tflite.parity import of_real_tokens
+from tfdistill.export.tflite.runtime import TFLiteModel, operators
 from tfdistill.models.text_model import TextModel
+from tfdistill.system.files import atomic_directory, atomic_write, require_new, sha256
+from tfdistill.text.encoded import Encoded
 
 README = "README.md"
 MOST_FROM_DATA = 200
@@ -72,7 +72,7 @@ def export_bundle(
         length: tokens in a row, with [CLS] and [SEP]; several give the file a signature for each.
         dev: a tokenized corpus, the model's logits (N, C) or (N, L, C) on it, and a function from logits to scores, or None
             (`tfdistill.models.predict.measure` gives all three). The manifest then says how close the file comes, as
-            `tfdistill.export.bundle.accuracy_gate.compare` does.
+            `tfdistill.export.tflite.accuracy_gate.compare` does.
         test: likewise; reported only.
         max_drop: points of the task's metric that the file may lose on dev. None: any. Without labelled rows in `dev` the file is
             not judged, and the manifest says so.

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from tfdistill.metrics.scores import softmax
 from tfdistill.errors import UserError
-from tfdistill.export.tflite.metadata import VOCABULARY
-from tfdistill.export.convert.modes import MODES
-from tfdistill.export.tflite.parity import of_real_tokens
-from tfdistill.export.tflite.runtime import Rows, TFLiteModel
 from tfdistill.export.bundle.manifest import ADVICE, GOLDEN, MODEL, Check, short
 from tfdistill.export.bundle.word_pieces import word_pieces
+from tfdistill.export.convert.modes import MODES
+from tfdistill.export.tflite.metadata import VOCABULARY
+from tfdistill.export.tflite.parity import of_real_tokens
+from tfdistill.export.tflite.runtime import Rows, TFLiteModel
+from tfdistill.metrics.scores import softmax
 
 SOFTMAX_TASKS = ("classification", "next_sentence", "token_classification")
 # Logits and probabilities are written with six digits.

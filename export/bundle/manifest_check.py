@@ -9,11 +9,19 @@ from typing import Any
 
 from tfdistill.data.splits import PER_TOKEN
 from tfdistill.errors import UserError
+from tfdistill.export.bundle.manifest import ADVICE, MANIFEST, MODEL, TEXT_MODEL, Check, read_lines, short
+from tfdistill.export.convert.modes import MODES, SUPPORT, TASKS, tool_for
 from tfdistill.export.tflite.delegates import delegates
 from tfdistill.export.tflite.metadata import CARD, LABELS, VOCABULARY, files_within, metadata_within
-from tfdistill.export.convert.modes import MODES, SUPPORT, TASKS, tool_for
-from tfdistill.export.tflite.runtime import PROBABILITIES, TEXT_OPERATORS, TFLiteModel, check_operators, operators, read_file, read_operators
-from tfdistill.export.bundle.manifest import ADVICE, MANIFEST, MODEL, TEXT_MODEL, Check, read_lines, short
+from tfdistill.export.tflite.runtime import (
+    PROBABILITIES,
+    TEXT_OPERATORS,
+    TFLiteModel,
+    check_operators,
+    operators,
+    read_file,
+    read_operators,
+)
 
 _LSTM = "UNIDIRECTIONAL_SEQUENCE_LSTM"
 # Worked out again by `verify`; what it does for each is said there.

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tfdistill.errors import UserError
-from tfdistill.export.tflite.metadata import VOCABULARY
 from tfdistill.export.bundle.manifest import ADVICE, TOKENIZER, read_lines, read_object, short
+from tfdistill.export.tflite.metadata import VOCABULARY
 
 # As in tfdistill.text.tokenizer, whose import would bring TensorFlow.
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"

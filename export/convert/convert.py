@@ -17,11 +17,19 @@ from tfdistill.errors import MissingExtra, UserError
 from tfdistill.export.convert.jobs import Job, run_jobs
 from tfdistill.export.convert.modes import AEQ, MODES, TASKS, TF, check_modes, tool_for
 from tfdistill.export.tflite.parity import check_logits, of_real_tokens, parity
-from tfdistill.export.tflite.runtime import INPUTS, EncodedRows, Rows, TFLiteModel, check_operators, operators, read_file
-from tfdistill.system.files import atomic_write
+from tfdistill.export.tflite.runtime import (
+    INPUTS,
+    EncodedRows,
+    Rows,
+    TFLiteModel,
+    check_operators,
+    operators,
+    read_file,
+)
 from tfdistill.models.hf import write_model
 from tfdistill.models.quantization_aware import QuantizationAware
 from tfdistill.models.text_model import TextModel
+from tfdistill.system.files import atomic_write
 
 CALIBRATION, CALIBRATION_ROWS = "calibration.npz", 200
 # fp32 differs from Keras by the order of sums only.

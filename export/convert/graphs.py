@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfdistill.export.convert.lstm_graphs import bilstm
 from tfdistill.export.convert.graph_parts import Parts, Tensors
-from tfdistill.export.tflite.runtime import INPUTS, LOGITS, PROBABILITIES, signature_name
+from tfdistill.export.convert.lstm_graphs import bilstm
 from tfdistill.export.convert.transformer_graphs import bert, distilbert, mobilebert
+from tfdistill.export.tflite.runtime import INPUTS, LOGITS, PROBABILITIES, signature_name
 
 # config.json's model_type → builder
 BUILDERS = {

@@ -73,8 +73,8 @@ def convert(job: dict[str, Any]) -> None:
 
 
 def _take_text(module: Any, directory: Path, length: int, settings: dict[str, bool]) -> None:
-    from tfdistill.export.tflite.runtime import LONGEST
     from tfdistill.export.convert.text_graph import reads_text
+    from tfdistill.export.tflite.runtime import LONGEST
 
     vocabulary = (directory / "vocab.txt").read_text("utf-8").split("\n")[:-1]
     module.forwards = {LONGEST: reads_text(module.forwards[LONGEST], vocabulary, length, **settings)}

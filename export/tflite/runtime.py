@@ -27,7 +27,7 @@ _Ids = Sequence[int] | np.ndarray
 
 
 class EncodedRows(Protocol):
-    """What `tfdistill.text.tokenizer.Encoded` has: row i lies at offsets[i]:offsets[i + 1]."""
+    """What `tfdistill.text.encoded.Encoded` has: row i lies at offsets[i]:offsets[i + 1]."""
 
     @property
     def token_ids(self) -> np.ndarray: ...

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tfdistill.augment import glove
-from tfdistill.cache import packages as registry
 from tfdistill.augment.glove import GloVe, load_glove
+from tfdistill.cache import packages as registry
 from tfdistill.errors import UserError
 
 # Angles 0, 10, 90, 175 and 20 degrees; lengths differ, which must not count.

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tfdistill.augment import parts_of_speech as pos
-from tfdistill.cache import packages as registry
 from tfdistill.augment.parts_of_speech import PosTable, affixes, load_tagger, read_pickle
+from tfdistill.cache import packages as registry
 from tfdistill.errors import UserError
 
 # A model by hand: what ends in "ing" is a VBG, "the" a DT, all else NN.

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tfdistill.augment.tang import augment_split, augment_tang, tang_copy
 from tfdistill.augment.parts_of_speech import PosTable
+from tfdistill.augment.tang import augment_split, augment_tang, tang_copy
 from tfdistill.data.splits import Split
 
 TEXTS = [
@@ -72,18 +72,14 @@ def test_pairs_change_by_turns():
     assert 0.6 < np.mean(changed) < 0.72  # both in a third of them, the first alone in another
 
 
-def _is_made(text: str, own: str, alone: str, stays: bool) -> bool:
-    return text == (own if stays else alone)
-
-
 def test_any_copy_can_be_made_alone():
     made = augment_tang(TEXTS, PAIRS, copies=6, seed=7, p_mask=0.3, ngram=(2, 6), mask="<m>")
     options = {"seed": 7, "p_mask": 0.3, "ngram": (2, 6), "mask": "<m>"}
     for text, text_b, source, copy in zip(made.texts, made.texts_b, made.source, made.copy, strict=True):
         first = tang_copy(TEXTS[source], index=int(source), copy=int(copy), **options)
         second = tang_copy(PAIRS[source], index=int(source), copy=int(copy), second=True, **options)
-        assert _is_made(text, TEXTS[source], first, copy % 3 == 1)
-        assert _is_made(text_b, PAIRS[source], second, copy % 3 == 0)
+        assert text == (TEXTS[source] if copy % 3 == 1 else first)
+        assert text_b == (PAIRS[source] if copy % 3 == 0 else second)
 
 
 def test_other_examples_do_not_count():
@@ -210,9 +206,9 @@ def test_pos_copies_can_be_made_alone():
     made = augment_tang(TAGGED, TAGGED[::-1], copies=6, **options)
     for text, text_b, source, copy in zip(made.texts, made.texts_b, made.source, made.copy, strict=True):
         index = {"index": int(source), "copy": int(copy)}
-        second = tang_copy(TAGGED[::-1][source], second=True, **index, **options)
-        assert _is_made(text, TAGGED[source], tang_copy(TAGGED[source], **index, **options), copy % 3 == 1)
-        assert _is_made(text_b, TAGGED[::-1][source], second, copy % 3 == 0)
+        own, own_b = TAGGED[source], TAGGED[::-1][source]
+        assert text == (own if copy % 3 == 1 else tang_copy(own, **index, **options))
+        assert text_b == (own_b if copy % 3 == 0 else tang_copy(own_b, second=True, **index, **options))
 
 
 def test_a_part_equals_the_whole():

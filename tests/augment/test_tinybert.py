@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tfdistill.augment.tang import Stream
+from tfdistill.augment.copies import Stream
 from tfdistill.augment.glove import GloVe
 from tfdistill.augment.tinybert import Candidates, Finder, augment_tinybert, tinybert_copy, tinybert_split
 from tfdistill.data.splits import Split
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
+from tfdistill.text.tokenizer import Tokenizer
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = ["film", "book", "play", "good", "bad", "long", "short", "odd"]

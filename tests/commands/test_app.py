@@ -38,9 +38,9 @@ def write_data(directory: Path, pair: bool = False) -> Path:
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
     """Data and a fine-tuned tiny teacher."""
-    from tfdistill.recipes import finetune
     from tfdistill.data.text_sources import load_data
     from tfdistill.models.hf import load_directory
+    from tfdistill.recipes import finetune
     from tfdistill.training.run_directory import run
 
     root = tmp_path_factory.mktemp("work")
@@ -384,8 +384,8 @@ def test_divergence_stops_with_step_and_term(work, tfdistill, tmp_path):
 
 
 def test_interrupt_leaves_a_usable_checkpoint(work, tfdistill, tmp_path, monkeypatch):
-    from tfdistill.training import runner
     from tfdistill.models.load import load
+    from tfdistill.training import runner
 
     class Impatient(runner.Watch):
         def on_train_batch_end(self, batch, logs=None):

@@ -8,11 +8,12 @@ import sys
 import numpy as np
 import pytest
 
-from tfdistill.commands import augment as augment_command, app as cli
-from tfdistill.commands.augment import Plan, augment_data, tang_plan
 from tfdistill.augment.tang import augment_tang
-from tfdistill.data.text_sources import load_data
+from tfdistill.commands import app as cli
+from tfdistill.commands import augment as augment_command
+from tfdistill.commands.augment import Plan, augment_data, tang_plan
 from tfdistill.data.splits import Split, TextData
+from tfdistill.data.text_sources import load_data
 from tfdistill.errors import UserError
 
 TEXTS = [f"the {name} text of a small corpus, number {i}" for i, name in enumerate(["first", "next", "last"] * 7)]
@@ -250,10 +251,10 @@ def test_command_tang(tfdistill, folder, tmp_path):
 @pytest.fixture(scope="module")
 def masked_lm(tmp_path_factory):
     """A tiny model with a masked-language-model head over letters."""
-    from tfdistill.text.tokenizer import Tokenizer
-    from tfdistill.models.load import save
     from tfdistill.models.bert import BertConfig
+    from tfdistill.models.load import save
     from tfdistill.models.text_model import TextModel
+    from tfdistill.text.tokenizer import Tokenizer
 
     words = sorted({word.strip(",") for text in TEXTS for word in text.split()} - {"corpus"} | {"cor", "##pus"})
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ",", *words]

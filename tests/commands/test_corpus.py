@@ -18,26 +18,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfdistill import losses
-from tfdistill.corpora import build as corpus_steps
-from tfdistill.training.checkpoint import identity
-from tfdistill.commands.corpus import make
-from tfdistill.corpora.build import Work, spans_of
 from tfdistill.cache import checksums as checked
+from tfdistill.commands.corpus import make
+from tfdistill.corpora import build as corpus_steps
 from tfdistill.corpora import storage
-from tfdistill.corpora.corpus import PlainText
+from tfdistill.corpora.build import Work, spans_of
+from tfdistill.corpora.documents import PlainText
+from tfdistill.corpora.labelled_texts import LabelledTexts
 from tfdistill.corpora.masking import Masking
 from tfdistill.corpora.plain_text import Span, clean, documents, sentences, spans
-from tfdistill.corpora.shards import LabelledTexts, ShardedCorpus, check, read_text
-from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.corpora.shards import ShardedCorpus, check, read_text
 from tfdistill.distill.distiller import Distiller
+from tfdistill.distill.label_terms import HardLabels
+from tfdistill.distill.match import Match
 from tfdistill.errors import UserError
-from tfdistill.system.files import sha256
-from tfdistill.models.load import save
-from tfdistill.distill.match import HardLabels, Match
 from tfdistill.models.bert import BertConfig
+from tfdistill.models.fingerprint import identity
+from tfdistill.models.load import save
 from tfdistill.models.text_model import TextModel
-from tfdistill.training.run_directory import stage_as_data
-from tfdistill.training.trainer import Stage
+from tfdistill.system.files import sha256
+from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.training.run_identity import stage_as_data
+from tfdistill.training.stage import Stage
 
 TINY = Path(__file__).parents[1] / "models" / "tiny_bert"
 WORDS = [f"w{a}{b}" for a in "abcdefghij" for b in "abcdefghij"]

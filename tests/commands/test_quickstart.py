@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tfdistill.errors import UserError
 from tfdistill.commands.quickstart import findings, quickstart
+from tfdistill.errors import UserError
 
 
 def table(teacher, floor):
@@ -36,8 +36,8 @@ def test_a_directory_with_other_things_is_not_touched(tmp_path):
 
 @pytest.mark.network
 def test_floor_on_the_real_data():
-    from tfdistill.data.demo import movie_snippets
     from tfdistill.commands.quickstart import floor
+    from tfdistill.data.demo import movie_snippets
 
     found = floor(movie_snippets(), seed=1)
     assert 0.78 < found["test"] < 0.86 and np.isfinite(found["dev"])

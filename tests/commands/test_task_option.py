@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tfdistill.recipes import finetune
 from tfdistill.commands import task_option as tasks
+from tfdistill.commands.task_option import data_and_settings
 from tfdistill.data import glue
 from tfdistill.errors import UserError
-from tfdistill.training.recipe import parse_settings
-from tfdistill.recipes import find, names
-from tfdistill.commands.task_option import data_and_settings
+from tfdistill.recipes import find, finetune, names
+from tfdistill.training.settings import parse_settings
 
 
 def test_published_settings_come_before_ones_own(capsys):

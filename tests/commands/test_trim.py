@@ -9,11 +9,11 @@ import sys
 import pytest
 
 from tfdistill.commands import app as cli
-from tfdistill.text.tokenizer import Tokenizer
-from tfdistill.models.load import load, max_length_of
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.hf import save_directory
+from tfdistill.models.load import load, max_length_of
 from tfdistill.models.text_model import TextModel
+from tfdistill.text.tokenizer import Tokenizer
 
 WORDS = ["bad", "cab", "dead"]
 CHARACTERS = [*"abcde", *(f"##{character}" for character in "abcde")]

@@ -3,10 +3,10 @@
 import pytest
 from helpers import tiny_bert
 
-from tfdistill.compress.structured import KeptLayer, cut, everything
 from tfdistill.compress.embedding import factorise_embedding
-from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.compress.structured import KeptLayer, cut, everything
 from tfdistill.export.convert.convert import convert_models
+from tfdistill.text.tokenizer import Tokenizer
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{n}" for n in range(45))]
 

@@ -4,7 +4,6 @@ import tensorflow as tf
 from helpers import inputs, tiny_bert
 
 from tfdistill import losses
-from tfdistill.compress.structured import compact
 from tfdistill.compress.neurons import (
     Widths,
     choose,
@@ -13,6 +12,7 @@ from tfdistill.compress.neurons import (
     prune_neurons,
     zero_neurons,
 )
+from tfdistill.compress.structured import compact
 from tfdistill.errors import UserError
 
 

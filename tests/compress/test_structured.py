@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from helpers import inputs, tiny_bert, tiny_bilstm
 
-from tfdistill.compress.structured import alive, compact, cut, everything, zero
 from tfdistill.compress.heads import prune_heads, zero_heads
 from tfdistill.compress.layerdrop import keep_layers
-from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.compress.structured import alive, compact, cut, everything, zero
 from tfdistill.errors import UserError
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.distilbert import DistilBertConfig
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.models.pruned_bert import PrunedBertConfig
 from tfdistill.models.text_model import TextModel
+from tfdistill.text.tokenizer import Tokenizer
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{n}" for n in range(45))]
 

@@ -10,13 +10,13 @@ import pytest
 
 from tfdistill.compress import tfmot as twin
 from tfdistill.compress.tfmot import Compression, compress, content, named_weights, zipped
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import MissingExtra, UserError
-from tfdistill.models.load import load, save
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
-from tfdistill.models.text_model import TextModel
+from tfdistill.models.load import load, save
 from tfdistill.models.predict import predict_logits
+from tfdistill.models.text_model import TextModel
+from tfdistill.text.tokenizer import Tokenizer
 
 TINY = Path(__file__).parents[1] / "models" / "tiny_bert"
 TOKENIZER = Tokenizer.from_directory(TINY)

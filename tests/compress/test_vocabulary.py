@@ -14,11 +14,11 @@ from tfdistill.compress.vocabulary import (
     unsafe_characters,
     word_counts,
 )
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.models.text_model import TextModel
+from tfdistill.text.tokenizer import Tokenizer
 
 LETTERS = "abcdefg"
 PIECES = ["good", "bad", "##d", "##bed", "face", "##ade", "cab", "##ba", "dead", "ceded"]

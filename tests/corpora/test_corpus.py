@@ -9,11 +9,12 @@ import pytest
 
 from tfdistill.corpora import corpus as module
 from tfdistill.corpora import plain_text
-from tfdistill.corpora.corpus import Corpus, PlainText
+from tfdistill.corpora.corpus import Corpus
+from tfdistill.corpora.documents import PlainText
 from tfdistill.corpora.masking import Masking
 from tfdistill.corpora.plain_text import documents, sentences, text_files
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
+from tfdistill.text.tokenizer import Tokenizer
 
 WORDS = [f"w{a}{b}" for a in "abcdefghij" for b in "abcdefghij"]
 TOKENIZER = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", *WORDS])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tfdistill.corpora import demo as demo_text
 from tfdistill.cache import packages as registry
+from tfdistill.corpora import demo as demo_text
 from tfdistill.corpora.plain_text import documents
 from tfdistill.errors import UserError
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tfdistill.corpora.masking import Masker, Masking, uniforms
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
+from tfdistill.text.tokenizer import Tokenizer
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "un", "##afford", "##able", "a", "b", "c"]
 TOKENIZER = Tokenizer(PIECES + [f"w{n}" for n in range(88)])  # 100 pieces; 94 may be put in

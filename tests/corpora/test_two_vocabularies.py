@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfdistill.corpora.corpus import PlainText
+from tfdistill.corpora.documents import PlainText
 from tfdistill.corpora.two_vocabularies import MixedSequences, learn_vocabulary, words_of
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
+from tfdistill.text.tokenizer import Tokenizer
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LETTERS = "abcdefgh"

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfdistill.data.batching import Examples, dataset, plan, steps_per_epoch, widths_of
-from tfdistill.text.tokenizer import Encoded
 from tfdistill.errors import UserError
+from tfdistill.text.encoded import Encoded
 
 
 def encoded(lengths, start=1):

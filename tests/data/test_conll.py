@@ -5,8 +5,8 @@ import pytest
 
 from tfdistill.data.batching import Examples, dataset
 from tfdistill.data.conll import TaggedSplit, load_conll, scores_of, tagged_rows, tags_from_logits
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
+from tfdistill.text.tokenizer import Tokenizer
 
 TRAIN = """-DOCSTART- -X- -X- O
 

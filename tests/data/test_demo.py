@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfdistill.data import demo
 from tfdistill.cache import packages as registry
+from tfdistill.data import demo
 from tfdistill.data.text_sources import load_data
 from tfdistill.errors import UserError
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfdistill.data import glue, tfds as tfds_source
+from tfdistill.data import glue
+from tfdistill.data import tfds as tfds_source
 from tfdistill.data.text_sources import load_data
 from tfdistill.errors import UserError
 

@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from tfdistill.data.splits import Split, TextData, concatenate, listing, nearest, random_split, with_label_names
-from tfdistill.errors import UserError
+from tfdistill.data.splits import Split, TextData, concatenate, random_split, with_label_names
+from tfdistill.errors import UserError, listing, nearest
 
 
 def data(texts=("a", "b"), texts_b=None, labels=(0, 1), names=("no", "yes"), name="data") -> TextData:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tfdistill.data.squad import Answer, Question, load_squad, windows
 from tfdistill.data.squad_answers import predict_answers, scores_of
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
+from tfdistill.text.tokenizer import Tokenizer
 
 WORDS = ["who", "lives", "in", "paris", "anna", "bert", "and", "19", "##90", "##s", ".", "?", *"abcdefgh"]
 TOKENIZER = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfdistill.data.text_sources import load_data
 from tfdistill.data.table_files import read_table
+from tfdistill.data.text_sources import load_data
 from tfdistill.errors import UserError
 
 TRAIN = "text\tlabel\ngood film\tpositive\nbad film\tnegative\n"

@@ -9,9 +9,11 @@ from helpers import inputs, mirrored, tiny_bert
 from tfdistill import losses, mapping
 from tfdistill.distill.batch import split_rows
 from tfdistill.distill.distiller import Distiller
+from tfdistill.distill.label_terms import HardLabels
+from tfdistill.distill.match import Match
 from tfdistill.errors import DivergedError, UserError
-from tfdistill.distill.match import HardLabels, Match
-from tfdistill.optim.optimizers import WarmupLinear, make_optimizer
+from tfdistill.optim.optimizers import make_optimizer
+from tfdistill.optim.schedule import WarmupLinear
 
 X, Y = inputs(), np.random.default_rng(1).integers(0, 3, 22)
 WEIGHTS = np.random.default_rng(2).random(22).astype("float32")

@@ -7,10 +7,11 @@ import tensorflow as tf
 from helpers import inputs, tiny_bert
 
 from tfdistill.distill.distiller import Distiller
-from tfdistill.errors import UserError
 from tfdistill.distill.features import Features
-from tfdistill.distill.match import HardLabels, Step
+from tfdistill.distill.label_terms import HardLabels
 from tfdistill.distill.parameter_terms import SharedProjection, TeacherMaskedLM
+from tfdistill.distill.step import Step
+from tfdistill.errors import UserError
 
 
 @pytest.mark.parametrize("direction", ["up", "down"])

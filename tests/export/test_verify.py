@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
 from tfdistill.export.bundle.bundle import export_bundle
-from tfdistill.export.verify import main, verify_bundle
 from tfdistill.export.bundle.word_pieces import word_pieces
+from tfdistill.export.verify import main, verify_bundle
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.text_model import TextModel
+from tfdistill.text.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parents[2]
 VECTORS = json.loads((ROOT / "tests" / "data" / "vectors" / "bert_tokenizer.json").read_text("utf-8"))

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfdistill.metrics.entities import Entity, entities, entity_scores, entity_scores_by_kind
 from tfdistill.errors import UserError
+from tfdistill.metrics.entities import Entity, entities, entity_scores, entity_scores_by_kind
 
 # What `get_entities` of seqeval 1.2.2 gave for these.
 EXPECTED = [

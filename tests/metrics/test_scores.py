@@ -8,8 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tfdistill.metrics.scores import accuracy, confusion_matrix, exact_match, expected_calibration_error, f1, macro_f1, matthews, mse, multilabel_f1, pearson, score, softmax, spearman
 from tfdistill.errors import UserError
+from tfdistill.metrics.scores import (
+    accuracy,
+    confusion_matrix,
+    exact_match,
+    expected_calibration_error,
+    f1,
+    macro_f1,
+    matthews,
+    mse,
+    multilabel_f1,
+    pearson,
+    score,
+    softmax,
+    spearman,
+)
 
 LABELS = [0, 1, 2, 1]
 LOGITS = [[3.0, 1, 0], [0, 2, 1], [5, 0, 1], [0, 1, 4]]  # predictions 0, 1, 0, 2

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfdistill.metrics.squad import exact_match, f1, normalize_answer, squad_scores
 from tfdistill.errors import UserError
+from tfdistill.metrics.squad import exact_match, f1, normalize_answer, squad_scores
 
 
 @pytest.mark.parametrize(

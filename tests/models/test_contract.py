@@ -10,11 +10,11 @@ import pytest
 import tensorflow as tf
 from helpers import inputs, tiny_bert, tiny_bilstm
 
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.distill.features import NAMES
 from tfdistill.models import presets
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.models.text_model import TextModel
+from tfdistill.text.tokenizer import Tokenizer
 
 TINY_BERT = Path(__file__).parent / "tiny_bert"
 SMALL = {"vocab_size": 50, "max_position_embeddings": 16, "initializer_range": 0.3}

@@ -10,11 +10,11 @@ import pytest
 from helpers import inputs, tiny_bert, tiny_bilstm
 from safetensors.numpy import load_file, save_file
 
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
 from tfdistill.models import presets
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.models.text_model import TextModel
+from tfdistill.text.tokenizer import Tokenizer
 
 TINY_BERT = Path(__file__).parent / "tiny_bert"
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from helpers import inputs, tiny_bert, tiny_bilstm
 
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
 from tfdistill.models import presets
 from tfdistill.models.pruned_bert import PrunedBertConfig
 from tfdistill.models.text_model import TextModel
+from tfdistill.text.tokenizer import Tokenizer
 
 TINY = {"hidden_size": 12, "num_hidden_layers": 2, "intermediate_size": 9}
 BODY = {"hidden_size": 10, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 7}

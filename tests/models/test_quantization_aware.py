@@ -11,11 +11,10 @@ from helpers import inputs, tiny_bert, tiny_bilstm
 from safetensors.numpy import load_file
 
 from tfdistill.commands import export as export_command
-from tfdistill.text.tokenizer import Encoded, Tokenizer
 from tfdistill.errors import UserError
 from tfdistill.export.convert.convert import convert_model
-from tfdistill.export.convert.graphs import measure
 from tfdistill.export.convert.graph_parts import LEAST_SHARE
+from tfdistill.export.convert.graphs import measure
 from tfdistill.export.tflite.runtime import TFLiteModel
 from tfdistill.models import quantization_aware as quantized
 from tfdistill.models.distilbert import DistilBertConfig
@@ -23,6 +22,8 @@ from tfdistill.models.hf import RANGES, load_directory, save_directory, write_mo
 from tfdistill.models.mobilebert import MobileBertConfig
 from tfdistill.models.quantization_aware import QuantizationAware, Range
 from tfdistill.models.text_model import TextModel
+from tfdistill.text.encoded import Encoded
+from tfdistill.text.tokenizer import Tokenizer
 
 
 def of_range(least: float, largest: float) -> Range:

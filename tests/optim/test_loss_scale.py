@@ -6,12 +6,13 @@ import pytest
 import tensorflow as tf
 from helpers import mirrored
 
-from tfdistill.optim import loss_scale
 from tfdistill.errors import UserError
 from tfdistill.models.bert import BertConfig
-from tfdistill.models.text_model import TextModel
-from tfdistill.optim.optimizers import WarmupLinear, make_optimizer
 from tfdistill.models.fp16_range import check_range, largest_values
+from tfdistill.models.text_model import TextModel
+from tfdistill.optim import loss_scale
+from tfdistill.optim.optimizers import make_optimizer
+from tfdistill.optim.schedule import WarmupLinear
 
 
 def optimizer(name: str, **options):

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 from tiny_recipes import SMALL, data, make, teacher, with_general_stage, without_chance
 
-from tfdistill.training.runner import train
 from tfdistill.system.devices import is_chief, training_on
+from tfdistill.training.runner import train
 
 STEPS = 3
 

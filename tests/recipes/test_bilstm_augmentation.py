@@ -3,15 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tfdistill.augment.tang import augment_tang
 from tfdistill.augment.parts_of_speech import PosTable
+from tfdistill.augment.tang import augment_tang
 from tfdistill.data.splits import Split, TextData
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.text_model import TextModel
-from tfdistill.training.recipe import parse_settings
 from tfdistill.recipes import bilstm
+from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.training.settings import parse_settings
 
 TEXTS = ["playing the film again", "a book of the play", "film and book and play"] * 2
 SPLIT = Split(TEXTS, None, np.array([0, 1, 0, 1, 0, 1]))

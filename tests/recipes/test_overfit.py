@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 from tiny_recipes import data, dualtrain_settings, make, teacher, write_text
 
-from tfdistill.recipes import finetune
 from tfdistill.data.batching import dataset
 from tfdistill.distill.distiller import Distiller
 from tfdistill.models.text_model import TextModel
+from tfdistill.recipes import find, finetune
 from tfdistill.training.pretrain import Duration, pretrain
 from tfdistill.training.pretrain import Settings as PretrainSettings
-from tfdistill.recipes import find
 from tfdistill.training.runner import _Run, prepare, train
 from tfdistill.training.trainer import Trainer
 
@@ -165,9 +164,8 @@ def test_the_stages_before_learn_64_examples(case, taught, general):
         first.setdefault(part, before["loss"])
         last[part] = after["loss"]
     assert all(last[part] < 0.05 * first[part] for part in parts), (first, last)
-    if (
-        name == "xtremedistil"
-    ):  # measured: 0.11, also in 1,500 steps and with wider LSTMs; the map to the teacher's width ends in GELU
+    # Measured: 0.11, also in 1,500 steps and with wider LSTMs; the map to the teacher's width ends in GELU.
+    if name == "xtremedistil":
         assert last["representation"] < 0.15 * first["representation"]
 
 

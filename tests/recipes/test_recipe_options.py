@@ -15,25 +15,28 @@ import tensorflow as tf
 from tiny_recipes import NAMES, SMALL, bottleneck_teacher, data, make, split, teacher, with_extra, write_text
 
 from tfdistill import losses
-from tfdistill.training import word_candidates as fill_mask, pretrain, run_directory, task_masked_lm
 from tfdistill.data.batching import some_rows
 from tfdistill.data.splits import Split
-from tfdistill.errors import UserError
 from tfdistill.distill.features import Features
-from tfdistill.models.load import load, save
-from tfdistill.distill.match import PseudoLabels, Step
+from tfdistill.distill.label_terms import PseudoLabels
+from tfdistill.distill.step import Step
+from tfdistill.errors import UserError
 from tfdistill.models import presets
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.distilbert import DistilBertConfig
 from tfdistill.models.hf import save_directory
+from tfdistill.models.load import load, save
 from tfdistill.models.presets import reduced_table, student_from_layers
 from tfdistill.models.pruned_bert import PrunedBertConfig
 from tfdistill.models.text_model import TextModel
-from tfdistill.optim.optimizers import WarmupLinear, make_optimizer
-from tfdistill.training.rows import prepare
-from tfdistill.training.recipe import parse_settings
+from tfdistill.optim.optimizers import make_optimizer
+from tfdistill.optim.schedule import WarmupLinear
 from tfdistill.recipes import find, names
+from tfdistill.training import pretrain, run_directory, task_masked_lm
+from tfdistill.training import word_candidates as fill_mask
+from tfdistill.training.rows import prepare
 from tfdistill.training.runner import train
+from tfdistill.training.settings import parse_settings
 
 ROOT = Path(__file__).parents[2]
 

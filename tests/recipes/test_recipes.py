@@ -27,21 +27,22 @@ from tiny_recipes import (
     write_text,
 )
 
-from tfdistill.recipes import finetune
-from tfdistill.training import runner
-from tfdistill.training.teacher_outputs import ask_teacher
 from tfdistill.data.batching import dataset
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
-from tfdistill.training.execution import Execution
 from tfdistill.export.bundle.bundle import export_bundle
 from tfdistill.models.load import load, save
-from tfdistill.models.text_model import TextModel
 from tfdistill.models.predict import predict_logits
-from tfdistill.training.recipe import on_labels_alone, parse_settings
-from tfdistill.recipes import find, names
+from tfdistill.models.text_model import TextModel
+from tfdistill.recipes import find, finetune, names
+from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.training import runner
+from tfdistill.training.baseline import on_labels_alone
+from tfdistill.training.execution import Execution
 from tfdistill.training.run_directory import run
-from tfdistill.training.runner import _Run, prepare, search_learning_rate, train
+from tfdistill.training.runner import _Run, prepare, train
+from tfdistill.training.search import search_learning_rate
+from tfdistill.training.settings import parse_settings
+from tfdistill.training.teacher_outputs import ask_teacher
 from tfdistill.training.trainer import Trainer
 
 # --- all of them ----------------------------------------------------------------------------------------------------

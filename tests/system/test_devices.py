@@ -23,13 +23,13 @@ from as_worker import trained
 from safetensors.numpy import load_file
 from tiny_recipes import SMALL, dualtrain_settings, write_text
 
-from tfdistill.training import runner
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
-from tfdistill.models.load import save
 from tfdistill.models.bert import BertConfig
+from tfdistill.models.load import save
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.devices import WorkerLost, by_one_replica, chief_says, is_chief, make_strategy, training_on
+from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.training import runner
 
 TINY = Path(__file__).parents[1] / "models" / "tiny_bert"
 SUPERVISE = Path(__file__).parents[2] / "examples" / "supervise.sh"

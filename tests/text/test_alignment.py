@@ -9,12 +9,13 @@ import tensorflow as tf
 from hypothesis import strategies as st
 
 from tfdistill import losses
-from tfdistill.text.alignment import align_words
 from tfdistill.data.batching import Examples, dataset
-from tfdistill.text.tokenizer import Tokenizer
-from tfdistill.errors import UserError
 from tfdistill.distill.features import Features
-from tfdistill.distill.match import Match, Step
+from tfdistill.distill.match import Match
+from tfdistill.distill.step import Step
+from tfdistill.errors import UserError
+from tfdistill.text.alignment import align_words
+from tfdistill.text.tokenizer import Tokenizer
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 PIECES = Tokenizer([*SPECIAL, "un", "##do", "it", "a", "b", "##b"])

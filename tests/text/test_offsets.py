@@ -9,9 +9,9 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tfdistill.errors import UserError
 from tfdistill.text.offsets import aligned_words, maximum_matching, pieces_with_offsets, segmented_word_ids
 from tfdistill.text.tokenizer import Tokenizer
-from tfdistill.errors import UserError
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "bert_tokenizer.json").read_text(encoding="utf-8"))
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -9,10 +9,11 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tfdistill.errors import UserError
 from tfdistill.text import character_classes as _unicode
 from tfdistill.text import tokenizer as tokenize_module
-from tfdistill.text.tokenizer import Encoded, Tokenizer
-from tfdistill.errors import UserError
+from tfdistill.text.encoded import Encoded
+from tfdistill.text.tokenizer import Tokenizer
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "bert_tokenizer.json").read_text(encoding="utf-8"))
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "##ness", "a", "b", "##b"]

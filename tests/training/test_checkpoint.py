@@ -21,22 +21,22 @@ import pytest
 from filelock import FileLock
 from helpers import mirrored
 
-from tfdistill.training import checkpoint, runner
-from tfdistill.recipes import finetune
-from tfdistill.training.checkpoint import Checkpoints, groups_of
 from tfdistill.compress.layerdrop import keep_layers
 from tfdistill.data.splits import Split, TextData
 from tfdistill.errors import DivergedError, UserError
-from tfdistill.models.load import load
 from tfdistill.models.hf import load_directory, save_directory
+from tfdistill.models.load import load
 from tfdistill.models.text_model import TextModel
-from tfdistill.training.recipe import Recipe, parse_settings
-from tfdistill.recipes import find
+from tfdistill.recipes import find, finetune
 from tfdistill.system.reproducibility import reproducible
-from tfdistill.training.run_directory import _follow, _head, run
 from tfdistill.system.signals import asked, exits_on_signals, heard, noted, raise_if_asked
-from tfdistill.training.teacher_cache import TeacherCache
+from tfdistill.training import checkpoint, runner
 from tfdistill.training.callbacks import Watch
+from tfdistill.training.checkpoint import Checkpoints, groups_of
+from tfdistill.training.recipe import Recipe
+from tfdistill.training.run_directory import _follow, _head, run
+from tfdistill.training.settings import parse_settings
+from tfdistill.training.teacher_cache import TeacherCache
 
 TINY = Path(__file__).parents[1] / "models" / "tiny_bert"
 KILLS, STAGES = (int(os.environ.get(name, default)) for name, default in (("KILLS", "1"), ("STAGES", "2")))

@@ -13,13 +13,13 @@ import pytest
 import tensorflow as tf
 from safetensors.numpy import load_file
 
-from tfdistill.training import run_directory
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
-from tfdistill.training.execution import Execution, make_execution, precision_for
-from tfdistill.models.load import save
 from tfdistill.models.bert import BertConfig
+from tfdistill.models.load import save
 from tfdistill.models.text_model import TextModel
+from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.training import run_directory
+from tfdistill.training.execution import Execution, make_execution, precision_for
 
 TINY = Path(__file__).parents[1] / "models" / "tiny_bert"
 

@@ -15,18 +15,18 @@ from helpers import mirrored
 from safetensors.numpy import load_file
 
 from tfdistill.commands import app as cli
-from tfdistill.training import pretrain as module
 from tfdistill.commands.corpus import make
 from tfdistill.corpora.build import Work, spans_of
-from tfdistill.corpora.corpus import PlainText
+from tfdistill.corpora.documents import PlainText
 from tfdistill.corpora.masking import Masking
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
-from tfdistill.training.execution import Execution, set_precision
-from tfdistill.models.load import load
-from tfdistill.training.masked_lm import evaluate, make_model
 from tfdistill.models import presets
+from tfdistill.models.load import load
 from tfdistill.models.text_model import TextModel
+from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.training import pretrain as module
+from tfdistill.training.execution import Execution, set_precision
+from tfdistill.training.masked_lm import evaluate, make_model
 from tfdistill.training.pretrain import Duration, Settings, parse_config, pretrain
 
 WORDS = [f"w{a}" for a in "abcdefghijklmnopqrstuvwxyz"]

@@ -11,10 +11,11 @@ import keras
 import pytest
 from filelock import FileLock
 
-from tfdistill.training import word_candidates as fill_mask, task_masked_lm
 from tfdistill.data.splits import Split
 from tfdistill.models.hf import load_directory
 from tfdistill.models.text_model import TextModel
+from tfdistill.training import task_masked_lm
+from tfdistill.training import word_candidates as fill_mask
 from tfdistill.training.task_masked_lm import DONE, masked_lm_of_task
 
 TINY = Path(__file__).parents[1] / "models" / "tiny_bert"

@@ -23,25 +23,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfdistill import losses
-from tfdistill.training import teacher_outputs as asking, runner, teacher_cache
-from tfdistill.training.teacher_outputs import ask_teacher, reasons, wanted, why_not
 from tfdistill.data.batching import Examples, dataset
-from tfdistill.training.row_store import DTYPES, Column, RowStore
 from tfdistill.data.splits import Split, TextData
-from tfdistill.text.tokenizer import Encoded, Tokenizer
 from tfdistill.distill.distiller import Distiller
-from tfdistill.errors import DivergedError, UserError
 from tfdistill.distill.features import features_of
-from tfdistill.distill.match import HardLabels, Match
+from tfdistill.distill.label_terms import HardLabels
+from tfdistill.distill.match import Match
+from tfdistill.errors import DivergedError, UserError
 from tfdistill.models import presets
-from tfdistill.models.text_model import TextModel
 from tfdistill.models.predict import predict_logits
-from tfdistill.training.rows import Prepared, prepare
+from tfdistill.models.text_model import TextModel
+from tfdistill.text.encoded import Encoded
+from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.training import runner, teacher_cache
+from tfdistill.training import teacher_outputs as asking
 from tfdistill.training.recipe import Recipe
+from tfdistill.training.row_store import DTYPES, Column, RowStore
+from tfdistill.training.rows import Prepared, prepare
 from tfdistill.training.run_directory import run
 from tfdistill.training.runner import train
-from tfdistill.training.trainer import Stage
+from tfdistill.training.stage import Stage
 from tfdistill.training.teacher_cache import TeacherCache
+from tfdistill.training.teacher_outputs import ask_teacher, reasons, wanted, why_not
 
 TINY = Path(__file__).parents[1] / "models" / "tiny_bert"
 TERMS = (

@@ -8,19 +8,18 @@ import numpy as np
 import pytest
 
 from tfdistill.commands import app as cli
-from tfdistill.recipes import finetune
 from tfdistill.data.dataset import load_any, read_split, scores_of
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
 from tfdistill.export.verify import verify_bundle
-from tfdistill.models.load import data_for, load, save
 from tfdistill.models.bert import BertConfig
-from tfdistill.models.text_model import TextModel
+from tfdistill.models.load import data_for, load, save
 from tfdistill.models.predict import evaluate, predict_logits
-from tfdistill.training.recipe import parse_settings
-from tfdistill.recipes import find
+from tfdistill.models.text_model import TextModel
+from tfdistill.recipes import find, finetune
+from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.training.run_directory import run
 from tfdistill.training.runner import train
+from tfdistill.training.settings import parse_settings
 
 WORDS = ["anna", "bert", "lives", "works", "in", "paris", "rome", "who", "where", "##s", "?", "."]
 TOKENIZER = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])

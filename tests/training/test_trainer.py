@@ -10,11 +10,16 @@ from helpers import inputs, tiny_bert, tiny_bilstm
 
 from tfdistill import losses
 from tfdistill.data.batching import Examples
-from tfdistill.text.tokenizer import Encoded
+from tfdistill.distill.label_terms import HardLabels
+from tfdistill.distill.match import Match
 from tfdistill.errors import UserError
-from tfdistill.distill.match import HardLabels, Match
-from tfdistill.optim.optimizers import OPTIMIZERS, WarmupLinear, make_optimizer
-from tfdistill.training.trainer import Stage, Trainer, _batches, assign, copy_encoder, gradual_unfreezing, layers_of, parts_of, progressive
+from tfdistill.optim.optimizers import OPTIMIZERS, make_optimizer
+from tfdistill.optim.schedule import WarmupLinear
+from tfdistill.text.encoded import Encoded
+from tfdistill.training.freezing import copy_encoder, layers_of, parts_of
+from tfdistill.training.schedules import gradual_unfreezing, progressive
+from tfdistill.training.stage import Stage
+from tfdistill.training.trainer import Trainer, _batches, assign
 
 ROWS = 24
 

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from tfdistill.cache.packages import Kind, fetch_package, read_member
-from tfdistill.text.words import spaced_words
 from tfdistill.errors import UserError, optional
+from tfdistill.text.words import spaced_words
 
 Tagger = Callable[[Sequence[str]], list[str]]
 """The tag of each word of a sentence; punctuation marks are words of their own."""

@@ -20,11 +20,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tfdistill.augment.tang import FIRST, SECOND, Augmented, Stream, augmented_split, make_copies
+from tfdistill.augment.copies import FIRST, SECOND, Augmented, Stream, augmented_split, make_copies
 from tfdistill.augment.glove import GloVe
 from tfdistill.data.splits import Split
-from tfdistill.text.words import STOP_WORDS, PieceTokenizer, piece_ids, replaced, word_spans
 from tfdistill.errors import UserError
+from tfdistill.text.words import STOP_WORDS, PieceTokenizer, piece_ids, replaced, word_spans
 
 _ASKED = 4  # times K: how many predictions are asked for, since some are no words
 _BATCH_TOKENS = 4096  # of one batch of queries, padding included

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from tfdistill.cache.packages import cache_directory, cache_folder
+from tfdistill.cache.folder import cache_directory, cache_folder
 from tfdistill.errors import UserError
-from tfdistill.system.files import atomic_write, sha256
 from tfdistill.system.console import task
+from tfdistill.system.files import atomic_write, sha256
 
 FOLDER = "checked"
 _WITH_BAR = 1 << 28  # bytes; fewer are read within a second or two

@@ -17,12 +17,13 @@ from tfdistill.commands.bench import bench
 from tfdistill.commands.cache import cache
 from tfdistill.commands.compress import compress
 from tfdistill.commands.corpus import corpus
-from tfdistill.errors import UserError
+from tfdistill.commands.doctor import _check_backend, doctor
 from tfdistill.commands.evaluate import evaluate, show_scores
 from tfdistill.commands.export import export, verify
+from tfdistill.commands.trim import trim
+from tfdistill.errors import UserError
 from tfdistill.system.files import student_directory
 from tfdistill.system.signals import exits_on_signals
-from tfdistill.commands.trim import trim
 
 app = typer.Typer(
     name="tfdistill",
@@ -162,17 +163,17 @@ def finetune(
     """
     import keras
 
-    from tfdistill.recipes import finetune as module
-    from tfdistill.data.dataset import load_any
-    from tfdistill.training.execution import make_execution, precision_for, set_precision
-    from tfdistill.training.recipe import parse_settings
-    from tfdistill.training.run_directory import run
-    from tfdistill.system.devices import training_on
     from tfdistill.commands.task_option import data_and_settings
+    from tfdistill.data.dataset import load_any
+    from tfdistill.recipes import finetune as module
+    from tfdistill.system.devices import training_on
+    from tfdistill.training.execution import make_execution, set_precision
+    from tfdistill.training.run_directory import run
+    from tfdistill.training.settings import parse_settings
 
     data, settings = data_and_settings(task, data, settings or [], module)
     chosen = parse_settings(module.Settings, settings)
-    execution = make_execution(precision_for(precision, strategy), jit, buckets, micro_batches)
+    execution = make_execution(precision, jit, buckets, micro_batches, strategy)
     set_precision(execution.precision)
     with training_on(strategy):
         text = load_any(data)
@@ -233,11 +234,11 @@ def pretrain(
     """
     import keras
 
-    from tfdistill.training import pretrain as module
-    from tfdistill.training.execution import make_execution, precision_for, set_precision
-    from tfdistill.training.masked_lm import make_model
-    from tfdistill.training.recipe import parse_settings
     from tfdistill.system.devices import training_on
+    from tfdistill.training import pretrain as module
+    from tfdistill.training.execution import make_execution, set_precision
+    from tfdistill.training.masked_lm import make_model
+    from tfdistill.training.settings import parse_settings
 
     if strategy.startswith("multiworker"):
         raise UserError(
@@ -245,7 +246,7 @@ def pretrain(
         )
     chosen = parse_settings(module.Settings, settings or [])
     duration = module.Duration(steps, epochs, minutes)
-    execution = make_execution(precision_for(precision, strategy), jit, "none")
+    execution = make_execution(precision, jit, "none", strategy=strategy)
     set_precision(execution.precision)
     with training_on(strategy):
         keras.utils.set_random_seed(seed)
@@ -332,19 +333,20 @@ def train(
     """
     import keras
 
-    from tfdistill.data.dataset import load_any
-    from tfdistill.training.execution import make_execution, precision_for, set_precision
-    from tfdistill.training.recipe import on_labels_alone, parse_settings
-    from tfdistill.recipes import find
-    from tfdistill.training.run_directory import run
-    from tfdistill.system.devices import training_on
     from tfdistill.commands.task_option import data_and_settings
+    from tfdistill.data.dataset import load_any
+    from tfdistill.recipes import find
+    from tfdistill.system.devices import training_on
+    from tfdistill.training.baseline import on_labels_alone
+    from tfdistill.training.execution import make_execution, set_precision
+    from tfdistill.training.run_directory import run
+    from tfdistill.training.settings import parse_settings
     from tfdistill.training.teacher_cache import TeacherCache
 
     module, kept = find(recipe), TeacherCache(teacher_cache, cache_format)
     data, settings = data_and_settings(task, data, settings or [], module)
     chosen = parse_settings(module.Settings, settings)
-    execution = make_execution(precision_for(precision, strategy), jit, buckets, micro_batches)
+    execution = make_execution(precision, jit, buckets, micro_batches, strategy)
     set_precision(execution.precision)
     with training_on(strategy):
         keras.utils.set_random_seed(seed)
@@ -383,6 +385,7 @@ app.command(context_settings={"allow_extra_args": True})(corpus)
 
 
 app.command()(evaluate)
+app.command()(doctor)
 app.command()(export)
 app.command()(verify)
 app.command()(bench)
@@ -448,48 +451,6 @@ def recipes(name: Annotated[str | None, typer.Argument(help="show this recipe wh
         paper = " ".join(doc.strip().split("\n\n")[0].split())
         table.add_row(each, paper, said.get("Idea", ""), said.get("Published", ""))
     out_console.print(table)
-
-
-@app.command()
-def doctor() -> None:
-    """Versions, devices and optional parts.
-
-    Example: `tfdistill doctor`
-    """
-    import importlib.util
-
-    import tensorflow as tf
-
-    from tfdistill.training.run_directory import versions
-
-    table = Table(title="tfdistill doctor")
-    table.add_column("part")
-    table.add_column("state")
-    for name, found in versions().items():
-        table.add_row(name, found)
-    for device in tf.config.list_physical_devices():
-        table.add_row(device.device_type, device.name)
-    optional_parts = {
-        "quickstart": ("sklearn", "matplotlib"),
-        "tfds": ("tensorflow_datasets",),
-        "hub": ("keras_hub",),
-        "tensorboard": ("tensorboard",),
-        "mediapipe": ("mediapipe",),
-        "augment": ("nltk", "pyarrow"),
-    }
-    for extra, modules in optional_parts.items():
-        missing = [module for module in modules if importlib.util.find_spec(module) is None]
-        state = f"missing {', '.join(missing)}: pip install 'tfdistill[{extra}]'" if missing else "installed"
-        table.add_row(f"[{extra}]".replace("[", "\\["), state)
-    out_console.print(table)
-
-
-def _check_backend() -> None:
-    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    if backend != "tensorflow":
-        raise UserError(
-            f"KERAS_BACKEND is '{backend}'; expected 'tensorflow': unset it, or set KERAS_BACKEND=tensorflow"
-        )
 
 
 # Typer has Click within it or needs it beside it, by its version; this is the same class in both.

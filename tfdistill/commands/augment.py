@@ -20,11 +20,12 @@ import numpy as np
 import typer
 from filelock import FileLock, Timeout
 
-from tfdistill.augment.tang import Augmented, Tang, augment_tang, row_key
+from tfdistill.augment.copies import Augmented, row_key
+from tfdistill.augment.tang import Tang, augment_tang
 from tfdistill.data.splits import Split, TextData
 from tfdistill.errors import UserError
-from tfdistill.system.files import atomic_write, sha256, student_directory
 from tfdistill.system.console import say, task
+from tfdistill.system.files import atomic_write, sha256, student_directory
 
 PROVENANCE, PARTS = "provenance.json", "parts"
 Format = Literal["jsonl", "tsv"]
@@ -356,8 +357,8 @@ def tinybert_plan(
     """
     from tfdistill.augment.glove import load_glove
     from tfdistill.augment.tinybert import augment_tinybert
-    from tfdistill.training.word_candidates import finder, load_masked_lm, masked_lm_for
     from tfdistill.models.load import load
+    from tfdistill.training.word_candidates import finder, load_masked_lm, masked_lm_for
 
     if not 0 <= p <= 1 or k < 1:
         raise UserError(f"got p={p} and k={k}; expected a probability from 0 to 1 and at least one candidate")

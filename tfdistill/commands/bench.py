@@ -87,8 +87,8 @@ def bench(
     Example: `tfdistill bench BUNDLE --threads 1,2 --baseline TEACHER.tflite`; on a phone: `tfdistill bench BUNDLE --adb`;
     a page: `tfdistill bench BUNDLE1 BUNDLE2 --lengths 16,32,64 --profile --report report.html`
     """
-    from tfdistill.export.tflite.runtime import check_operators, operators, read_file
     from tfdistill.export.bundle.manifest import intact
+    from tfdistill.export.tflite.runtime import check_operators, operators, read_file
 
     counts = numbers("--threads", threads)
     if baseline is not None:
@@ -377,8 +377,8 @@ def _write(
     on_phone: bool,
     on_ios: bool,
 ) -> None:
-    from tfdistill.export.bench.report.bench_page import write_bench_report
     from tfdistill.export.bench.host import machine
+    from tfdistill.export.bench.report.bench_page import write_bench_report
 
     first = next(iter(measured.values()))[0]
     versions = {name: metadata.version(name) for name in ("tfdistill", "ai-edge-litert")}

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.table import Table
 
-from tfdistill.cache.packages import ABOUT, TEACHER, cache_directory
+from tfdistill.cache.folder import ABOUT, TEACHER, cache_directory
 from tfdistill.errors import UserError
 from tfdistill.system.console import readable
 

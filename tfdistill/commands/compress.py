@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tfdistill.errors import UserError
-from tfdistill.system.files import require_new
 from tfdistill.system.console import readable, task
+from tfdistill.system.files import require_new
 
 
 def compress(
@@ -39,8 +39,8 @@ def compress(
         raise UserError("expected either --clusters N or --sparsity SHARE")
     from tfdistill.compress import tfmot as twin
     from tfdistill.data.splits import concatenate
-    from tfdistill.models.load import data_for, load, max_length_of, recipe_of
     from tfdistill.models.hf import save_directory
+    from tfdistill.models.load import data_for, load, max_length_of, recipe_of
     from tfdistill.models.predict import encode, evaluate, predict_logits
 
     require_new(out, "config.json" if force else None, ", or --force to replace a model")

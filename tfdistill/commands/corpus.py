@@ -192,19 +192,18 @@ def _watched(work: Any, step: str, left: list[int], advance: Any) -> Iterator[No
 
 def part_of(said: str, step: str, part: int) -> None:
     """One part, in whatever process. What a user can mend is written down for the one that waits; nothing else is caught."""
-    from tensorflow.errors import OpError
-
+    from tfdistill.corpora import storage
     from tfdistill.corpora.build import Work, note_failure, run_part
 
     try:
         run_part(said, step, part)
     except UserError as error:
         note_failure(Work.from_text(said), str(error))
-    except (OSError, OpError) as error:
-        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        why += f", {error.filename}" if getattr(error, "filename", None) else ""
+    except storage.FAILURES as error:
+        where = f", {error.filename}" if getattr(error, "filename", None) else ""
         note_failure(
-            Work.from_text(said), f"{step}, part {part}: {why}; free some room, then run the same command again"
+            Work.from_text(said),
+            f"{step}, part {part}: {storage.why(error)}{where}; free some room, then run the same command again",
         )
 
 

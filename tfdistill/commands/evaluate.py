@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tfdistill.errors import UserError
-from tfdistill.system.files import atomic_write
 from tfdistill.system.console import say, task
+from tfdistill.system.files import atomic_write
 
 
 def show_scores(title: str, scores: dict[str, dict[str, float]]) -> None:
@@ -46,8 +46,8 @@ def evaluate(
 
     Example: `tfdistill evaluate RUN/student --data demo:movie-snippets --split test --json`
     """
-    from tfdistill.data.predictions import predictions_of
     from tfdistill.data.dataset import has_labels, read_split, scores_of
+    from tfdistill.data.predictions import predictions_of
     from tfdistill.models.load import data_for, load, max_length_of
     from tfdistill.models.predict import predict_logits
 

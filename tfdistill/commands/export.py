@@ -12,8 +12,8 @@ from rich.table import Table
 
 from tfdistill.commands.bench import numbers
 from tfdistill.errors import UserError
-from tfdistill.system.files import require_new, sha256
 from tfdistill.system.console import say
+from tfdistill.system.files import require_new, sha256
 
 _LOSS_TO_TRAIN = 0.5  # points on dev from which quantization-aware training is worth its time
 
@@ -77,9 +77,9 @@ def export(
     Example: `tfdistill export RUN/student --quantize dynamic_int8 --out BUNDLE`
     """
     from tfdistill.export.bundle.bundle import check_request, export_bundle
-    from tfdistill.export.bundle.accuracy_gate import AccuracyDropped
-    from tfdistill.export.convert.modes import MODES
     from tfdistill.export.bundle.manifest import MANIFEST
+    from tfdistill.export.convert.modes import MODES
+    from tfdistill.export.tflite.accuracy_gate import AccuracyDropped
     from tfdistill.models.load import load, max_length_of, recipe_of
 
     if length is not None and lengths is not None:

@@ -16,28 +16,29 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfdistill.recipes import finetune
-from tfdistill.training.teacher_outputs import ask_teacher
 from tfdistill.augment.tang import augment_split
 from tfdistill.data.demo import minilm_directory, movie_snippets
-from tfdistill.metrics.scores import accuracy, confusion_matrix
 from tfdistill.data.splits import Split, TextData
-from tfdistill.text.tokenizer import Encoded
 from tfdistill.errors import optional
 from tfdistill.export.bench.host import bench_files, machine
 from tfdistill.export.bench.report.quickstart_page import print_table, write_report
 from tfdistill.export.convert.convert import ConvertedFile, convert_models
 from tfdistill.export.tflite.parity import parity
 from tfdistill.export.tflite.runtime import TFLiteModel
-from tfdistill.system.files import atomic_directory, require_new
+from tfdistill.metrics.scores import accuracy, confusion_matrix
 from tfdistill.models.hf import load_directory, save_directory
-from tfdistill.models.text_model import TextModel
 from tfdistill.models.predict import encode
+from tfdistill.models.text_model import TextModel
+from tfdistill.recipes import bilstm, finetune, soft_targets
 from tfdistill.system.console import say, task
-from tfdistill.training.recipe import Recipe, on_labels_alone, with_learning_rate
-from tfdistill.recipes import bilstm, soft_targets
+from tfdistill.system.files import atomic_directory, require_new
+from tfdistill.text.encoded import Encoded
+from tfdistill.training.baseline import on_labels_alone, with_learning_rate
+from tfdistill.training.recipe import Recipe
 from tfdistill.training.run_directory import versions
-from tfdistill.training.runner import Prepared, Result, prepare, search_learning_rate, train
+from tfdistill.training.runner import Prepared, Result, prepare, train
+from tfdistill.training.search import search_learning_rate
+from tfdistill.training.teacher_outputs import ask_teacher
 from tfdistill.training.trainer import Trainer
 
 MODES = ("fp32", "fp16", "dynamic_int8")

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from tfdistill.data import glue
-from tfdistill.data.splits import listing, nearest
-from tfdistill.errors import UserError
+from tfdistill.errors import UserError, listing, nearest
 from tfdistill.system.console import say
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfdistill.compress.structured import Kept, cut, everything, sizes_of, zero
 from tfdistill.compress.importance import Batches, TaskLoss, mean_absolute
+from tfdistill.compress.structured import Kept, cut, everything, sizes_of, zero
 from tfdistill.errors import UserError
 from tfdistill.models.text_model import TextModel
 

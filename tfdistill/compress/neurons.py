@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tfdistill.compress.structured import Kept, cut, everything, sizes_of, zero
 from tfdistill.compress.importance import Batches, TaskLoss, weight_saliency
+from tfdistill.compress.structured import Kept, cut, everything, sizes_of, zero
 from tfdistill.errors import UserError
 from tfdistill.models.heads import TASKS
 from tfdistill.models.text_model import TextModel

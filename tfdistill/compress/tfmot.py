@@ -20,9 +20,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tfdistill.text.tokenizer import Encoded
 from tfdistill.errors import MissingExtra, UserError
 from tfdistill.models.text_model import TextModel
+from tfdistill.text.encoded import Encoded
 
 WORKER = Path(__file__).with_name("twin_worker.py")
 

@@ -16,10 +16,10 @@ from itertools import pairwise
 import numpy as np
 import tensorflow as tf
 
-from tfdistill.text.tokenizer import CLS, MASK, PAD, SEP, UNK, Tokenizer
 from tfdistill.errors import UserError
 from tfdistill.models.heads import TASKS
 from tfdistill.models.text_model import TextModel
+from tfdistill.text.tokenizer import CLS, MASK, PAD, SEP, UNK, Tokenizer
 
 _SPECIAL = (PAD, UNK, CLS, SEP, MASK)
 _BATCH = 1024

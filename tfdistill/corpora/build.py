@@ -27,19 +27,30 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfdistill.training.checkpoint import identity
-from tfdistill.corpora import storage
 from tfdistill.augment.tang import augment_tang
-from tfdistill.corpora.corpus import CorpusWriter, Part, is_held_out
-from tfdistill.corpora.plain_text import SHORT, SUFFIXES, Span, clean, documents, sentences, spans, text_files, text_number
+from tfdistill.corpora import storage
+from tfdistill.corpora.parts import Part
+from tfdistill.corpora.plain_text import (
+    SHORT,
+    SUFFIXES,
+    Span,
+    clean,
+    documents,
+    sentences,
+    spans,
+    text_files,
+    text_number,
+)
 from tfdistill.corpora.shards import MANIFEST
-from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.corpora.writer import CorpusWriter, is_held_out
 from tfdistill.errors import UserError
-from tfdistill.system.files import sha256
+from tfdistill.models.fingerprint import identity
 from tfdistill.models.load import load
-from tfdistill.models.text_model import TextModel
 from tfdistill.models.predict import predict_logits
+from tfdistill.models.text_model import TextModel
+from tfdistill.system.files import sha256
 from tfdistill.system.reproducibility import versions
+from tfdistill.text.tokenizer import Tokenizer
 
 STEPS = ("hashes", "repeats", "shards")
 _PLAN, _FAILED = "work/plan.json", "work/failed.txt"
@@ -167,9 +178,10 @@ def _content(path: str) -> list[Any]:
     try:
         status = tf.io.gfile.stat(path)
         return [status.length, status.mtime_nsec if "://" in path else sha256(path)]
-    except (OSError, tf.errors.OpError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot read {path}: {why}; expected text that stays while a corpus is made of it") from error
+    except storage.FAILURES as error:
+        raise UserError(
+            f"cannot read {path}: {storage.why(error)}; expected text that stays while a corpus is made of it"
+        ) from error
 
 
 def _settings_there(work: Work, name: str) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from tfdistill.cache.packages import cache_directory, cache_folder, fetch_package
+from tfdistill.cache.folder import cache_directory, cache_folder
+from tfdistill.cache.packages import fetch_package
 from tfdistill.errors import UserError
 from tfdistill.system.files import atomic_directory
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tfdistill.errors import UserError
 from tfdistill.text.tokenizer import CLS, MASK, PAD, SEP, UNK, Tokenizer
 from tfdistill.text.words import has_chinese
-from tfdistill.errors import UserError
 
 _CHOICE, _ACTION, _REPLACEMENT = 1, 2, 3  # streams of random numbers
 _UNIT = np.uint64(0x9E3779B97F4A7C15)

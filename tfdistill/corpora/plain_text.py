@@ -29,8 +29,7 @@ from typing import BinaryIO
 
 from tfdistill.corpora.demo import plain_text_directory
 from tfdistill.corpora.storage import open_bytes
-from tfdistill.data.splits import nearest
-from tfdistill.errors import UserError
+from tfdistill.errors import UserError, nearest
 
 _ABBREVIATIONS = (
     "mr mrs ms dr prof rev hon gen col capt lt sgt gov sen rep st mt jr sr vs etc cf al viz no vol pp fig ch sec art "

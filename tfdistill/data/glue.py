@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tfdistill.data.splits import Split, TextData
 from tfdistill.data.table_files import decoded
-from tfdistill.data.splits import Split, TextData, listing, nearest
-from tfdistill.errors import UserError
+from tfdistill.errors import UserError, listing, nearest
 
 _ENTAILS = ("entailment", "not_entailment")
 _FILES = (("train", "train.tsv"), ("dev", "dev.tsv"), ("test", "test.tsv"))

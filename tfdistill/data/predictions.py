@@ -8,10 +8,10 @@ import numpy as np
 
 from tfdistill.data import conll
 from tfdistill.data.conll import TaggedData, TaggedSplit
-from tfdistill.metrics.scores import softmax
 from tfdistill.data.dataset import AnySplit, Data, Rows, answers_in
-from tfdistill.data.squad import QuestionData, QuestionSplit
 from tfdistill.data.splits import Split
+from tfdistill.data.squad import QuestionData, QuestionSplit
+from tfdistill.metrics.scores import softmax
 
 
 def predictions_of(data: Data, split: AnySplit, rows: Rows, logits: np.ndarray) -> list[dict[str, Any]]:

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
-from tfdistill.errors import UserError
+from tfdistill.errors import UserError, listing, nearest
 
 Task = Literal["classification", "regression", "multilabel"]
 TASKS: tuple[Task, ...] = ("classification", "regression", "multilabel")
 # Tasks of data of other kinds, whose logits are (rows, tokens, outputs).
 PER_TOKEN = ("token_classification", "question_answering")
-
-
-def nearest(name: str, choices: Iterable[str]) -> str:
-    """ " (did you mean 'x'?)" for the closest of `choices`, or "" when none is close: a part of an error message."""
-    by_lower = {choice.lower(): choice for choice in choices}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    return f" (did you mean '{by_lower[found[0]]}'?)" if found else ""
-
-
-def listing(names: Iterable[str], limit: int = 10) -> str:
-    """The names with commas between them, at most `limit`, for error messages."""
-    names = list(names)
-    return ", ".join(names[:limit]) + (f", and {len(names) - limit} more" if len(names) > limit else "")
 
 
 @dataclass(frozen=True, eq=False)

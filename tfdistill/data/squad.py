@@ -16,11 +16,11 @@ from urllib.parse import parse_qsl
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tfdistill.text.offsets import Pieces, pieces_with_offsets
 from tfdistill.data.table_files import decoded
-from tfdistill.data.splits import listing
-from tfdistill.text.tokenizer import Encoded, Tokenizer
-from tfdistill.errors import UserError
+from tfdistill.errors import UserError, listing
+from tfdistill.text.encoded import Encoded
+from tfdistill.text.offsets import Pieces, pieces_with_offsets
+from tfdistill.text.tokenizer import Tokenizer
 
 
 class Answer(NamedTuple):

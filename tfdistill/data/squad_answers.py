@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfdistill.metrics.scores import softmax
 from tfdistill.data.squad import Question, Windows
-from tfdistill.metrics.squad import squad_scores
 from tfdistill.errors import UserError
+from tfdistill.metrics.scores import softmax
+from tfdistill.metrics.squad import squad_scores
 
 
 class Candidate(NamedTuple):

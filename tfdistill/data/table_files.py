@@ -23,8 +23,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from tfdistill.data.splits import listing, nearest
-from tfdistill.errors import UserError
+from tfdistill.errors import UserError, listing, nearest
 
 SUFFIXES = (".tsv", ".csv", ".jsonl")
 PLAIN_SUFFIXES = (".txt", ".txt.gz")

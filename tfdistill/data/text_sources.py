@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfdistill.data import demo, glue, tfds as tfds_source
+from tfdistill.data import demo, glue
+from tfdistill.data import tfds as tfds_source
+from tfdistill.data.splits import TASKS, Split, TextData, random_split, with_label_names
 from tfdistill.data.table_files import PLAIN_SUFFIXES, SUFFIXES, Labels, Table, read_plain, read_table
-from tfdistill.data.splits import TASKS, Split, TextData, listing, nearest, random_split, with_label_names
-from tfdistill.errors import UserError
+from tfdistill.errors import UserError, listing, nearest
 
 __all__ = ["Split", "TextData", "load_data"]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tfdistill.data import glue
-from tfdistill.data.splits import Split, TextData, listing, nearest
-from tfdistill.errors import UserError, optional
+from tfdistill.data.splits import Split, TextData
+from tfdistill.errors import UserError, listing, nearest, optional
 
 # TFDS sorts features by name; these are the tasks' own text orders.
 _GLUE_TEXTS = {

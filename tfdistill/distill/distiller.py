@@ -11,10 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfdistill.distill.batch import cached_features, part, split_rows, unpack
-from tfdistill.errors import DivergedError, UserError
 from tfdistill.distill.features import Features, features_of
-from tfdistill.distill.match import HardLabels, Step, Term
-from tfdistill.optim.optimizers import positions_once
+from tfdistill.distill.label_terms import HardLabels
+from tfdistill.distill.step import Step, Term
+from tfdistill.errors import DivergedError, UserError
+from tfdistill.optim.freezing import positions_once
 from tfdistill.system.devices import by_one_replica
 
 

@@ -10,55 +10,21 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfdistill.distill import losses
-from tfdistill.errors import UserError
-from tfdistill.distill.features import NAMES, Features
+from tfdistill.distill.features import NAMES
+from tfdistill.distill.label_terms import token_labels
 from tfdistill.distill.losses import Value
 from tfdistill.distill.mapping import Pairs
+from tfdistill.distill.step import Projections, Step
+from tfdistill.distill.word_pooling import Words
+from tfdistill.errors import UserError
 
 LAYERED = ("hidden_states", "attention_scores")
 PROJECTIONS = (None, "fit", "shared", "gelu")
-
-Projections = dict[str, keras.layers.Layer]
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a term may read: one student and one teacher forward, the labels, the projections by their key, and the models
-    themselves for terms on parameters."""
-
-    student: Features
-    teacher: Features | None = None
-    labels: Any = None
-    projections: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
-    models: tuple[Any, Any] = (None, None)
-
-
-class Term(Protocol):
-    """The call that the Distiller makes. `Value` is (B,), or (sum, count) for means over tokens.
-
-    Two more attributes are optional. `make_projections(student, teacher)` gives layers that are trained with the student.
-    `on_parameters = True` marks a term on weights: its value is a scalar, counted once in a step whatever the sample weights.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def weight(self) -> float: ...
-
-    @property
-    def student_features(self) -> frozenset[str]: ...
-
-    @property
-    def teacher_features(self) -> frozenset[str]: ...
-
-    def __call__(self, step: Step) -> Value: ...
 
 
 @dataclass(frozen=True)
@@ -198,128 +164,6 @@ class Match:
         return total[0] if total[1] is None else total
 
 
-@dataclass(frozen=True)
-class PseudoLabels:
-    """CE(argmax z_t, σ(z_s)) on the rows that have no label of their own (Mukherjee and Awadallah 2019). For classes."""
-
-    weight: float = 1.0
-    name: str = "pseudo_labels"
-    student_features: frozenset[str] = frozenset({"logits"})
-    teacher_features: frozenset[str] = frozenset({"logits"})
-
-    def __call__(self, step: Step) -> Value:
-        if step.teacher is None or step.labels is None:
-            raise UserError(f"the term '{self.name}' needs a teacher and labels, below 0 for none; give fit both")
-        value, unlabelled = (
-            losses.pseudo_labels(step.student.logits, step.teacher.logits),
-            1 - losses.known(step.labels),
-        )
-        return value * unlabelled, unlabelled
-
-
-@dataclass(frozen=True)
-class Words:
-    """Turns features of tokens into features of the words that student and teacher share.
-
-    A word's hidden state is the mean of its pieces', its attention score to another word the mean over pairs of their pieces.
-    None of the papers says how: they let the student read the teacher's pieces.
-
-    Args:
-        student_pooling, teacher_pooling: (B, W, L) each, 1/pieces where a token belongs to a word.
-        mask: (B, W), 1 for words that are there.
-    """
-
-    student_pooling: Any
-    teacher_pooling: Any
-    mask: Any
-
-    @classmethod
-    def of(cls, step: Step) -> Words | None:
-        """None where both read the same tokens."""
-        if step.teacher is None or step.student.words is None or step.teacher.words is None:
-            return None
-        most = tf.shape(step.student.words)[1]  # a row has no more words than tokens
-        members = [tf.one_hot(words, most, axis=1) for words in (step.student.words, step.teacher.words)]
-        pieces = [tf.reduce_sum(member, axis=2) for member in members]
-        ours, theirs = (
-            member / tf.maximum(count, 1.0)[:, :, None] for member, count in zip(members, pieces, strict=True)
-        )
-        return cls(ours, theirs, tf.cast((pieces[0] > 0) & (pieces[1] > 0), tf.int32))
-
-    def student(self, feature: Any) -> Any:
-        """(B, W, H) from (B, L, H), or (B, A, W, W) from (B, A, L, L)."""
-        return _pooled(self.student_pooling, feature)
-
-    def teacher(self, feature: Any) -> Any:
-        """As `student`, for the teacher's tokens."""
-        return _pooled(self.teacher_pooling, feature)
-
-
-def _pooled(pooling: Any, feature: Any) -> Any:
-    feature = tf.cast(feature, pooling.dtype)
-    if len(feature.shape) == 3:
-        return pooling @ feature
-    return tf.einsum("bvl,balm,bwm->bavw", pooling, feature, pooling)
-
-
 def _needed(feature: str, layers: list[int]) -> frozenset[str]:
     """Layer 0 of the hidden states is the embedding output."""
     return frozenset({feature} | ({"embeddings"} if feature == "hidden_states" and 0 in layers else set()))
-
-
-def token_labels(labels: Any) -> Any:
-    """Labels of tokens, below 0 for none: (B, L) as they are; of a masked language model's batch (`tfdistill.corpora.sequences`),
-    "masked_labels" (B, K) where "masked_weights" is not 0."""
-    if isinstance(labels, Mapping):
-        return tf.where(tf.cast(labels["masked_weights"], tf.bool), tf.cast(labels["masked_labels"], tf.int32), -1)
-    return tf.convert_to_tensor(labels)
-
-
-@dataclass(frozen=True)
-class HardLabels:
-    """Supervised loss on labels, the (1 - λ) part of soft-target distillation. Rows and tokens without a label do not count.
-
-    Args:
-        task: one of `tfdistill.models.heads.TASKS`: "classification" (class numbers, below 0 for none), "multilabel",
-            "regression", "token_classification", "question_answering", "masked_lm", "next_sentence" (of a model for
-            "pretraining"); or
-        loss: a `keras.losses.Loss` or a function of (labels, logits), taken in place of the task's own.
-        smoothing: label smoothing ε, for classes and masked tokens.
-    """
-
-    task: str = "classification"
-    weight: float = 1.0
-    name: str = "hard_labels"
-    loss: Any = None
-    smoothing: float = 0.0
-    teacher_features: frozenset[str] = frozenset()
-
-    @property
-    def student_features(self) -> frozenset[str]:
-        return frozenset({"nsp_logits" if self.task == "next_sentence" else "logits"})
-
-    def __call__(self, step: Step) -> Value:
-        if step.labels is None:
-            raise UserError(f"the term '{self.name}' needs labels; give fit (inputs, labels), or leave the term out")
-        logits, labels = step.student.logits, step.labels
-        if self.loss is not None:
-            # `call` of a keras loss is per example; its own reduction would divide by the local batch.
-            per_example = self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss
-            value = tf.cast(per_example(labels, tf.cast(logits, tf.float32)), tf.float32)
-            return tf.reduce_mean(tf.reshape(value, [tf.shape(value)[0], -1]), axis=-1)
-        if self.task in ("token_classification", "masked_lm"):
-            if isinstance(labels, Mapping) and "masked_positions" in labels:  # the model answered for all positions
-                logits = tf.gather(logits, labels["masked_positions"], axis=1, batch_dims=1)
-            return losses.sparse_cross_entropy(logits, token_labels(labels), smoothing=self.smoothing)
-        if self.task == "question_answering":
-            return losses.span_cross_entropy(logits, labels, mask=step.student.mask)
-        if self.task == "next_sentence":
-            labels = labels["next_sentence"] if isinstance(labels, Mapping) else labels
-            return losses.sparse_cross_entropy(step.student.nsp_logits, labels), losses.known(labels)
-        if self.task == "regression":
-            value = losses.squared_error(logits, labels)
-        elif self.task == "multilabel":
-            value = losses.binary_cross_entropy(logits, labels)
-        else:
-            value = losses.sparse_cross_entropy(logits, labels, smoothing=self.smoothing)
-        return value, losses.known(labels, self.task)

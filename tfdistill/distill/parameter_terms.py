@@ -13,9 +13,9 @@ import keras
 import tensorflow as tf
 
 from tfdistill.distill import losses
-from tfdistill.errors import UserError
 from tfdistill.distill.losses import Value
-from tfdistill.distill.match import Projections, Step
+from tfdistill.distill.step import Projections, Step
+from tfdistill.errors import UserError
 
 # Kernels and vectors of a BERT layer with the kind of each of their axes.
 _PARTS = {

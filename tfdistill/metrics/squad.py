@@ -71,7 +71,7 @@ def squad_scores(
         # An answer that is nothing but articles and punctuation is none in SQuAD 2.0.
         kept = [answer for answer in right if normalize_answer(answer)] or [""] if version_2 else right
         answerable[question] = bool(right)
-        if question in missing:
+        if question not in predictions:
             if not version_2:
                 found[question] = (0.0, 0.0)
             continue

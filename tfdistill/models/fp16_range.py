@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfdistill.errors import UserError
 from tfdistill.distill.features import features_of
+from tfdistill.errors import UserError
 from tfdistill.models.text_model import TextModel
 
 

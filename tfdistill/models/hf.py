@@ -14,17 +14,17 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
-from tfdistill.system.files import atomic_directory, atomic_write
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.distilbert import DistilBertConfig
 from tfdistill.models.heads import TASKS
-from tfdistill.models.mobilebert import MobileBertConfig
 from tfdistill.models.hf_names import PREFIXES, Named, encoder_names, head_names, pooler_names
+from tfdistill.models.mobilebert import MobileBertConfig
 from tfdistill.models.pruned_bert import PrunedBertConfig
 from tfdistill.models.text_model import TextModel
+from tfdistill.system.files import atomic_directory, atomic_write
+from tfdistill.text.tokenizer import Tokenizer
 
 WEIGHTS, CONFIG, LABELS = "model.safetensors", "config.json", "labels.txt"
 # What quantization-aware training learned of the activations; for the weights whose SHA-256 its metadata has.

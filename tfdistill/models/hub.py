@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError, optional
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.text_model import TextModel
+from tfdistill.text.tokenizer import Tokenizer
 
 
 def load_preset(

@@ -14,9 +14,9 @@ import tensorflow as tf
 from tfdistill.data.batching import Examples, dataset, plan
 from tfdistill.data.dataset import Data, has_labels, read_split, scores_of
 from tfdistill.data.splits import Split
-from tfdistill.text.tokenizer import Encoded
 from tfdistill.models.heads import TASKS
 from tfdistill.models.text_model import TextModel
+from tfdistill.text.encoded import Encoded
 
 # One compiled forward pass for each living model: tracing it again for every scoring would cost more than small scorings.
 _FORWARDS: WeakKeyDictionary[TextModel, Callable[[dict[str, Any]], Any]] = WeakKeyDictionary()

@@ -18,9 +18,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfdistill.errors import UserError
+from tfdistill.models.hf_names import Named, encoder_names, head_names, pooler_names
 from tfdistill.models.layers import Linear, gelu
 from tfdistill.models.mobilebert import MobileBertLayer
-from tfdistill.models.hf_names import Named, encoder_names, head_names, pooler_names
 from tfdistill.models.presets import with_dropout
 from tfdistill.models.text_model import TextModel
 

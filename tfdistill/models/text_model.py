@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfdistill.errors import UserError
 from tfdistill.distill.features import NAMES, Features
+from tfdistill.errors import UserError
 from tfdistill.models.bert import BertConfig, BertEncoder
 from tfdistill.models.bilstm import BiLSTMConfig, BiLSTMEncoder
 from tfdistill.models.distilbert import DistilBertConfig

@@ -119,7 +119,7 @@ def is_chief() -> bool:
 
 def chief_says(flag: bool) -> bool:
     """The chief's `flag`, for all workers; each has to call this."""
-    return flag if not several_workers() else over_workers(float(flag and is_chief()))[0] > 0
+    return of_the_chief(float(flag))[0] > 0
 
 
 def over_workers(*values: float) -> list[float]:

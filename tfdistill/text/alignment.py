@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from tfdistill.text.tokenizer import Encoded, Tokenizer
+from tfdistill.text.encoded import Encoded
+from tfdistill.text.tokenizer import Tokenizer
 
 NO_WORD = -1
 

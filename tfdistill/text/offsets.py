@@ -14,9 +14,10 @@ from functools import cache
 
 import numpy as np
 
-from tfdistill.text import character_classes as _unicode
-from tfdistill.text.tokenizer import CLS, MASK, PAD, SEP, UNK, Encoded, Tokenizer
 from tfdistill.errors import UserError
+from tfdistill.text import character_classes as _unicode
+from tfdistill.text.encoded import Encoded
+from tfdistill.text.tokenizer import CLS, MASK, PAD, SEP, UNK, Tokenizer
 
 _BATCH = 512  # texts whose words are looked up together
 

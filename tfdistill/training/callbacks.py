@@ -11,9 +11,9 @@ import numpy as np
 
 from tfdistill.data.batching import dataset
 from tfdistill.models.text_model import TextModel
-from tfdistill.training.trainer import Stage
-from tfdistill.system.signals import raise_if_asked
 from tfdistill.system.devices import of_the_chief
+from tfdistill.system.signals import raise_if_asked
+from tfdistill.training.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Watch(keras.callbacks.Callback):
 
     def score_start(self) -> None:
         """Let the weights that the stage starts with be the best so far."""
-        scores = _of_the_chief(self.run.dev_scores(self.student))
+        scores = self.run.dev_scores(self.student)
         top, best = next(iter(scores.values())), self.student.get_weights()
         self.progress = replace(self.progress, top=top, scores=scores, best=best)
 
@@ -124,7 +124,7 @@ class Watch(keras.callbacks.Callback):
         """(dev scores, what is to be as large as possible). Plain text has no dev split."""
         if self.stage.source is not None:
             return {}, None
-        scores = _of_the_chief(self.run.dev_scores(self.student))
+        scores = self.run.dev_scores(self.student)
         if self.stage.monitor == "score":
             return scores, next(iter(scores.values()))
         batches = dataset(self.run.dev_examples(self.stage), self.stage.batch_size, shuffle=False)
@@ -135,8 +135,3 @@ class Watch(keras.callbacks.Callback):
         """The best weights of the stage, if it keeps these."""
         if self.stage.keep_best and self.progress.best is not None:
             self.student.set_weights(self.progress.best)
-
-
-def _of_the_chief(scores: dict[str, float]) -> dict[str, float]:
-    """Other processors may round otherwise, and all workers have to keep the same weights and end together."""
-    return dict(zip(scores, of_the_chief(*scores.values()), strict=True))

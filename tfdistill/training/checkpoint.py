@@ -14,24 +14,22 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from tfdistill.errors import UserError
-from tfdistill.system.files import atomic_directory, atomic_write, require_writable, sha256
 from tfdistill.system.console import say
+from tfdistill.system.files import atomic_directory, atomic_write, sha256
+from tfdistill.system.locks import LOCK
 
 FORMAT = 1
 PROJECTIONS = "projections.safetensors"  # beside a student: the maps between widths that were learned with it
-LOCK = ".lock"
 _STATE, _ARRAYS, _ASIDE = "state.json", "arrays.safetensors", ".aside"
 # Of a file that is not there or is none; all other errors of the system say nothing about what is in the file.
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
@@ -236,49 +234,7 @@ def groups_of(arrays: Arrays) -> dict[str, list[np.ndarray]]:
     return {name: [values[number] for number in sorted(values)] for name, values in groups.items()}
 
 
-def fingerprint(model: Any) -> str:
-    """SHA-256 over the weights of a model, their names and shapes, and its vocabulary."""
-    digest = hashlib.sha256()
-    for weight in model.weights:
-        value = np.asarray(weight.numpy())
-        digest.update(f"{weight.name} {value.dtype} {value.shape}".encode())
-        digest.update(value.tobytes())
-    digest.update(getattr(getattr(model, "tokenizer", None), "fingerprint", "").encode())
-    return digest.hexdigest()
-
-
-def identity(model: Any) -> str:
-    """SHA-256 over all that decides what a model says: its `fingerprint`, and dropout rates and whatever else is in its config."""
-    said = json.dumps(asdict(model.config), sort_keys=True, default=str)
-    return hashlib.sha256(f"{fingerprint(model)} {said}".encode()).hexdigest()
-
-
 # --- a run directory for one process --------------------------------------------------------------------------------
-
-
-@contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Keep other processes out of a run directory, which is made if need be. The lock goes with the process that held it.
-
-    Raises UserError when another process has it, or the directory cannot be written.
-    """
-    require_writable(directory)
-    lock = FileLock(directory / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise UserError(
-            f"another process trains into {directory}; wait until it ends, or choose another --out"
-        ) from error
-    except OSError as error:
-        raise UserError(
-            f"cannot write in {directory}: {error.strerror}; expected a writable directory, choose another --out"
-        ) from error
-    try:
-        yield
-    finally:
-        (directory / LOCK).unlink(missing_ok=True)
-        lock.release()
 
 
 def is_left_over(name: str) -> bool:

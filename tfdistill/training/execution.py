@@ -44,12 +44,18 @@ class Execution:
 
 
 def make_execution(
-    precision: str = "float32", jit: bool = False, buckets: str | None = None, micro_batches: int = 1
+    precision: str = "auto",
+    jit: bool = False,
+    buckets: str | None = None,
+    micro_batches: int = 1,
+    strategy: str = "one",
 ) -> Execution:
-    """From the words of the command line. A compiled step has buckets, "auto" if nothing is said: each width is compiled once.
+    """From the words of the command line; for the precision "auto" see `precision_for`. A compiled step has buckets, "auto" if nothing
+    is said: each width is compiled once.
 
     Raises UserError for an unknown precision, or buckets that are no numbers.
     """
+    precision = precision_for(precision, strategy)
     if precision not in POLICIES:
         raise UserError(f"--precision {precision} is unknown; expected auto, {', '.join(POLICIES)}")
     if buckets is None:

@@ -9,12 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfdistill.corpora.sequences import TextExamples
-from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.distill.label_terms import HardLabels
+from tfdistill.distill.step import Term
 from tfdistill.errors import UserError
-from tfdistill.models.load import load
-from tfdistill.distill.match import HardLabels, Term
 from tfdistill.models import presets
+from tfdistill.models.load import load
 from tfdistill.models.text_model import TextModel
+from tfdistill.text.tokenizer import Tokenizer
 
 TASKS: dict[str, str] = {"mlm": "masked_lm", "mlm+nsp": "pretraining"}
 

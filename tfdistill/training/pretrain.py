@@ -22,26 +22,28 @@ from typing import Any, Self
 import keras
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tfdistill.training.checkpoint import Checkpoints, clear
 from tfdistill.corpora.corpus import Corpus
 from tfdistill.corpora.masking import Masking
 from tfdistill.corpora.sequences import TextExamples
 from tfdistill.corpora.shards import PREFIX, ShardedCorpus, read_text, require_text
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.distill.distiller import Distiller
 from tfdistill.errors import UserError
-from tfdistill.training.execution import Execution
-from tfdistill.models.load import load
-from tfdistill.training.masked_lm import TASKS, evaluate, terms, told
 from tfdistill.models.hf import save_directory
+from tfdistill.models.load import load
 from tfdistill.models.text_model import TextModel
-from tfdistill.optim.optimizers import WarmupLinear, make_optimizer
-from tfdistill.training.pretrain_callback import Pretraining
+from tfdistill.optim.optimizers import make_optimizer
+from tfdistill.optim.schedule import WarmupLinear
 from tfdistill.system.console import say, task
 from tfdistill.system.reproducibility import CLOCK, reproducible, versions
-from tfdistill.training.run_directory import is_over, one_of, opened, remove_checkpoints, require_run, require_same, with_changes
-from tfdistill.training.trainer import frozen
 from tfdistill.system.signals import heard
+from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.training.checkpoint import Checkpoints, clear
+from tfdistill.training.execution import Execution
+from tfdistill.training.freezing import frozen
+from tfdistill.training.masked_lm import TASKS, evaluate, terms, told
+from tfdistill.training.pretrain_callback import Pretraining
+from tfdistill.training.run_directory import is_over, opened, remove_checkpoints
+from tfdistill.training.run_identity import one_of, require_run, require_same, with_changes
 
 _DEBUG_STEPS, _DEBUG_SEQUENCES = 3, 16
 _LONG = 10**7  # steps: more than any run takes that ends by the clock

@@ -11,19 +11,19 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfdistill.training.checkpoint import Checkpoints, arrays_of, groups_of
 from tfdistill.corpora.sequences import TextExamples
 from tfdistill.distill.distiller import Distiller
 from tfdistill.errors import UserError
-from tfdistill.system.files import atomic_write
-from tfdistill.training.masked_lm import evaluate, told
+from tfdistill.models.fp16_range import check_range
 from tfdistill.models.hf import save_directory
 from tfdistill.models.text_model import TextModel
-from tfdistill.optim.optimizers import WarmupLinear
+from tfdistill.optim.schedule import WarmupLinear
 from tfdistill.system.console import say
-from tfdistill.training.trainer import assign
+from tfdistill.system.files import atomic_write
 from tfdistill.system.signals import raise_if_asked
-from tfdistill.models.fp16_range import check_range
+from tfdistill.training.checkpoint import Checkpoints, arrays_of, groups_of
+from tfdistill.training.masked_lm import evaluate, told
+from tfdistill.training.trainer import assign
 
 
 class Pretraining(keras.callbacks.Callback):

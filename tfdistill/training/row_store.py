@@ -19,8 +19,8 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
+from tfdistill.cache.folder import alone
 from tfdistill.data.batching import plan
-from tfdistill.cache.packages import alone
 from tfdistill.errors import UserError
 from tfdistill.system.files import atomic_write, require_writable
 

@@ -6,17 +6,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tfdistill.text.alignment import align_words
 from tfdistill.data.batching import Examples
 from tfdistill.data.dataset import AnySplit, Rows, read_split
 from tfdistill.data.splits import Split, concatenate
-from tfdistill.text.tokenizer import Encoded
 from tfdistill.errors import UserError
-from tfdistill.models.text_model import TextModel
 from tfdistill.models.predict import encode
+from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import task
+from tfdistill.text.alignment import align_words
+from tfdistill.text.encoded import Encoded
 from tfdistill.training.recipe import Recipe
-from tfdistill.training.trainer import Stage
+from tfdistill.training.stage import Stage
 
 
 @dataclass
@@ -30,8 +30,7 @@ class Prepared:
     train: Encoded
     labels: np.ndarray | None
     dev: Rows
-    max_length: int
-    teacher_max_length: int | None = None
+    teacher_length: int
     teacher_logits: np.ndarray | None = None
     token_labels: np.ndarray | None = None
     read_by_teachers: dict[tuple[str, bool], Encoded] = field(default_factory=dict)
@@ -47,9 +46,7 @@ class Prepared:
                 "student with the teacher's vocabulary"
             )
         if key not in self.read_by_teachers:
-            self.read_by_teachers[key] = encode_for(
-                teacher, self.texts, self.teacher_max_length or self.max_length, privileged
-            )
+            self.read_by_teachers[key] = encode_for(teacher, self.texts, self.teacher_length, privileged)
         return self.read_by_teachers[key]
 
     def first(self, count: int) -> Prepared:
@@ -86,7 +83,9 @@ def prepare(recipe: Recipe, seed: int) -> Prepared:
     read_dev = read_split(recipe.data, dev, tokenizer, recipe.max_length)
     if not isinstance(train, Split):
         rows = read_split(recipe.data, train, tokenizer, recipe.max_length)
-        return Prepared(train, rows.encoded, rows.labels, read_dev, recipe.max_length, token_labels=rows.token_labels)
+        return Prepared(
+            train, rows.encoded, rows.labels, read_dev, recipe.teacher_length, token_labels=rows.token_labels
+        )
     assert isinstance(dev, Split)
     if train.labels is None or dev.labels is None:
         raise UserError(f"{recipe.data.name}: train and dev need labels; received none")
@@ -103,8 +102,7 @@ def prepare(recipe: Recipe, seed: int) -> Prepared:
         train=encode(recipe.student, texts, recipe.max_length),
         labels=texts.labels,
         dev=read_dev,
-        max_length=recipe.max_length,
-        teacher_max_length=recipe.teacher_max_length,
+        teacher_length=recipe.teacher_length,
     )
 
 

@@ -14,26 +14,28 @@ from typing import Any
 
 import numpy as np
 
-from tfdistill.training.teacher_outputs import known, reasons, teacher_logits
-from tfdistill.training.checkpoint import Checkpoints, arrays_of, groups_of
-from tfdistill.data.batching import Examples, dataset
+from tfdistill.data.batching import Examples, dataset, some_rows
 from tfdistill.data.dataset import read_split, scores_of
 from tfdistill.data.splits import Split
-from tfdistill.text.tokenizer import Encoded
 from tfdistill.errors import UserError
-from tfdistill.system.files import atomic_write
-from tfdistill.models.hf import save_directory
-from tfdistill.models.text_model import TextModel
-from tfdistill.models.predict import predict_logits
-from tfdistill.training.rows import Prepared, aligned, encode_for, prepare, take
-from tfdistill.system.console import say, task
-from tfdistill.training.recipe import Recipe, with_learning_rate
-from tfdistill.training.trainer import Pause, Stage, TakenUp, Trainer, assign, copy_encoder
-from tfdistill.system.signals import asked, heard, noted, raise_if_asked
-from tfdistill.system.devices import WorkerLost, chief_says, is_chief, meet, of_the_chief, over_workers, several_workers
-from tfdistill.training.teacher_cache import TeacherCache
 from tfdistill.models.fp16_range import check_range
+from tfdistill.models.hf import save_directory
+from tfdistill.models.predict import predict_logits
+from tfdistill.models.text_model import TextModel
+from tfdistill.system.console import say, task
+from tfdistill.system.devices import WorkerLost, chief_says, is_chief, meet, of_the_chief, over_workers, several_workers
+from tfdistill.system.files import atomic_write
+from tfdistill.system.signals import asked, heard, noted, raise_if_asked
+from tfdistill.text.encoded import Encoded
 from tfdistill.training.callbacks import Progress, Watch
+from tfdistill.training.checkpoint import Checkpoints, arrays_of, groups_of
+from tfdistill.training.freezing import copy_encoder
+from tfdistill.training.recipe import Recipe
+from tfdistill.training.rows import Prepared, aligned, encode_for, prepare, take
+from tfdistill.training.stage import Pause, Stage
+from tfdistill.training.teacher_cache import TeacherCache
+from tfdistill.training.teacher_outputs import known, reasons, teacher_logits
+from tfdistill.training.trainer import TakenUp, Trainer, assign
 
 _ASKED_EACH, _MOST_STEPS = 2.0, 50  # seconds, and steps at most, between questions of workers to each other
 
@@ -97,8 +99,10 @@ class _Run:
         return len(self.prepared.rows(stage.rows)) if stage.source is None else len(stage.source)
 
     def dev_scores(self, student: TextModel) -> dict[str, float]:
+        """The first worker's, for all: other processors may round otherwise, and all have to decide alike."""
         rows = self.prepared.dev
-        return scores_of(self.recipe.data, self.dev, rows, predict_logits(student, rows.encoded))
+        scores = scores_of(self.recipe.data, self.dev, rows, predict_logits(student, rows.encoded))
+        return dict(zip(scores, of_the_chief(*scores.values()), strict=True))
 
     def test_scores(self, student: TextModel) -> tuple[dict[str, dict[str, float]], np.ndarray | None]:
         """({"test": scores}, logits), or nothing where there is no labelled test split."""
@@ -130,8 +134,7 @@ class _Run:
 
         def batches(rows: int | None, batch_size: int) -> Any:
             examples = replace(self.examples(replace(stage, rows="labelled", terms=())), teacher_features={})
-            order = np.random.default_rng(seed).permutation(len(examples))[:rows]
-            return dataset(take(examples, np.sort(order)), batch_size, shuffle=False)
+            return dataset(take(examples, some_rows(len(examples), rows, seed)), batch_size, shuffle=False)
 
         def score_of(student: TextModel) -> float:
             return next(iter(self.dev_scores(student).values()))
@@ -144,7 +147,7 @@ class _Run:
 
         def read(teacher: TextModel) -> Encoded:
             assert isinstance(self.dev, Split)
-            return encode_for(teacher, self.dev, recipe.teacher_max_length or recipe.max_length, recipe.privileged)
+            return encode_for(teacher, self.dev, recipe.teacher_length, recipe.privileged)
 
         teacher, rows = stage.teacher or recipe.teacher, self.prepared.dev
         examples = rows.examples
@@ -458,38 +461,3 @@ def train(
         result.student, result.scores = first.student, first.scores
     result.seconds = run.seconds
     return result
-
-
-def search_learning_rate(
-    recipe: Recipe,
-    candidates: Sequence[float],
-    *,
-    seed: int,
-    steps: int,
-    prepared: Prepared | None = None,
-    trainer: Trainer | None = None,
-) -> dict[float, float]:
-    """Dev score after `steps` steps for each learning rate, every one from the student's present weights, which stay.
-
-    The best comes first; of equal scores, such as those of students that still guess, that with the lower last loss.
-    `trainer` is as in `train`, which may get the same one afterwards.
-    """
-    prepared = prepared or prepare(recipe, seed)
-    trainer = trainer or Trainer(recipe.student, recipe.stages, recipe.execution)
-    start, found = recipe.student.get_weights(), []
-    for candidate in candidates:
-        trial = with_learning_rate(recipe, candidate)
-        trial = replace(trial, stages=tuple(replace(stage, evaluations=1) for stage in trial.stages))
-        result = train(
-            trial,
-            seed=seed,
-            prepared=prepared,
-            max_steps=steps,
-            title=f"{recipe.name}: trying {candidate:g}",
-            score_test=False,
-            trainer=trainer,
-        )
-        losses = [point["loss"] for point in result.curve if "loss" in point]  # a cut student's point has none
-        found.append((next(iter(result.scores["dev"].values())), -losses[-1], candidate))
-        recipe.student.set_weights(start)
-    return {candidate: score for score, _, candidate in sorted(found, reverse=True)}

@@ -16,15 +16,15 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from tfdistill.training.checkpoint import identity
-from tfdistill.cache.packages import alone, cache_folder
+from tfdistill.cache.folder import alone, cache_folder
 from tfdistill.data.splits import Split
 from tfdistill.errors import UserError
-from tfdistill.system.files import atomic_write
+from tfdistill.models.fingerprint import identity
 from tfdistill.models.presets import resembling
 from tfdistill.models.text_model import TextModel
-from tfdistill.training.pretrain import Duration, Settings, pretrain
 from tfdistill.system.console import say
+from tfdistill.system.files import atomic_write
+from tfdistill.training.pretrain import Duration, Settings, pretrain
 
 MINUTES = 3.0
 DEBUG_STEPS = 3

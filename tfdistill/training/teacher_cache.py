@@ -19,20 +19,20 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfdistill.training.checkpoint import fingerprint
+from tfdistill.cache.folder import ABOUT, TEACHER, cache_folder
 from tfdistill.data.batching import Examples, dataset
-from tfdistill.cache.packages import ABOUT, TEACHER, cache_folder
-from tfdistill.training.row_store import ADVICE, Column, Part, RowStore
 from tfdistill.data.splits import PER_TOKEN
-from tfdistill.text.tokenizer import Encoded
-from tfdistill.errors import UserError
 from tfdistill.distill.features import Features, features_of
-from tfdistill.system.files import atomic_write
-from tfdistill.models.text_model import TextModel, dummy_inputs
+from tfdistill.errors import UserError
+from tfdistill.models.fingerprint import fingerprint
 from tfdistill.models.predict import predict_logits
+from tfdistill.models.text_model import TextModel, dummy_inputs
 from tfdistill.system.console import Advance, readable, say, task
+from tfdistill.system.files import atomic_write
 from tfdistill.system.reproducibility import reproducible, versions
 from tfdistill.system.signals import raise_if_asked
+from tfdistill.text.encoded import Encoded
+from tfdistill.training.row_store import ADVICE, Column, Part, RowStore
 
 LEVELS = ("off", "logits", "cls", "all")
 FORMATS = {"fp16": "float16", "bf16": "bfloat16"}

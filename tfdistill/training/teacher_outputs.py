@@ -7,19 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from tfdistill.distill import losses
+from tfdistill.corpora.labelled_texts import LabelledTexts
 from tfdistill.corpora.two_vocabularies import MixedSequences
-from tfdistill.training.row_store import RowStore
-from tfdistill.corpora.shards import LabelledTexts
 from tfdistill.data.splits import PER_TOKEN
-from tfdistill.text.tokenizer import Encoded
+from tfdistill.distill import losses
+from tfdistill.distill.match import LAYERED, Match
+from tfdistill.distill.step import Term
 from tfdistill.errors import UserError
-from tfdistill.distill.match import LAYERED, Match, Term
 from tfdistill.models.text_model import TextModel
-from tfdistill.training.rows import Prepared
 from tfdistill.system.console import say
+from tfdistill.text.encoded import Encoded
 from tfdistill.training.recipe import Recipe
-from tfdistill.training.trainer import Stage
+from tfdistill.training.row_store import RowStore
+from tfdistill.training.rows import Prepared
+from tfdistill.training.stage import Stage
 from tfdistill.training.teacher_cache import OPTION, TeacherCache
 
 TITLE = "teacher reads the training texts"

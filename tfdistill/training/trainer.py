@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, is_dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -16,246 +15,19 @@ import tensorflow as tf
 from tfdistill.data.batching import Buckets, Examples, dataset
 from tfdistill.distill.distiller import Distiller
 from tfdistill.errors import DivergedError, UserError
-from tfdistill.training.execution import Execution
-from tfdistill.distill.match import Term
 from tfdistill.models.text_model import TextModel
-from tfdistill.optim.optimizers import WarmupLinear, make_optimizer
+from tfdistill.optim.optimizers import make_optimizer
+from tfdistill.optim.schedule import WarmupLinear
 from tfdistill.system.devices import by_worker, splits_by_worker
-
-
-class Source(Protocol):
-    """Batches of a stage that brings data of its own, in the form `Distiller.fit` takes."""
-
-    def __len__(self) -> int:
-        """Rows of one pass."""
-        ...
-
-    def dataset(self, batch_size: int, *, seed: int = 0, epochs: int = 1) -> tf.data.Dataset:
-        """May also take `first_step`: so many batches are left out from the start, which is quicker than to make and skip them;
-        and with it `worker`, (i, n): only part i of n of each batch is made. `buckets`, where the rows have several lengths, is as in
-        `tfdistill.data.batching.dataset`. An attribute `fingerprint` tells data apart where a run goes on."""
-        ...
-
-
-@dataclass(frozen=True)
-class Pause:
-    """What is at hand between two stages.
-
-    Args:
-        batches: (rows, batch size) -> batches of so many labelled training rows, drawn by the seed; None takes all rows.
-        score: the main dev score of a model; higher is better.
-        log: writes named values into the run's log.
-    """
-
-    batches: Callable[[int | None, int], Iterable[Mapping[str, Any]]]
-    score: Callable[[TextModel], float]
-    log: Callable[..., None]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One part of a training.
-
-    Args:
-        name: shown in logs.
-        terms: what is summed into the loss.
-        epochs: passes over the training rows; a fraction is allowed.
-        learning_rate: peak; it rises over `warmup` of the steps and falls to zero linearly.
-        epsilon: Adam's ε; None takes Keras' 1e-7.
-        clip_norm: global gradient norm; None clips nothing.
-        micro_batches: parts of a batch that are computed one after the other, to save memory.
-        freeze: parts of the student that stay as they are: "encoder", "embeddings", "word_embeddings", "layer_1" and so on,
-            "pooler", "head".
-        rates: factor on the learning rate for parts that neither stay as they are nor learn at the full rate.
-        evaluations: how often the dev split is scored.
-        patience: stop after so many scorings without a better one; None never stops early.
-        keep_best: whether the stage ends with the weights of its best scoring rather than its last ones.
-        start_counts: with keep_best, the weights that the stage starts with may be the best ones: a stage that only makes a student
-            worse then changes nothing. Takes one scoring more; for monitor="score".
-        monitor: what is the best: the dev "score" of the task, or the stage's own "loss" on the dev split.
-        rows: "labelled" (the training split and its augmented copies), "unlabelled" (the rows without a label), or "all".
-        counted: the rows whose number `epochs` counts, if not `rows`: so a baseline takes as many steps.
-        source: data of its own (plain text) in place of the recipe's.
-        teacher: this stage's own teacher, if not the recipe's.
-        student: a model of its own, with another head on an encoder of the recipe's student: it starts with the weights of
-            that encoder, which gets them back at the end.
-        train_teacher: the teacher learns too.
-        before: changes the student's weights in place before the first step, as pruning does. With `epochs` 0 that is all.
-    """
-
-    name: str
-    terms: tuple[Term, ...]
-    epochs: float = 3
-    learning_rate: float = 1e-4
-    batch_size: int = 32
-    optimizer: str = "adamw"
-    warmup: float = 0.1
-    weight_decay: float | None = None
-    epsilon: float | None = None
-    clip_norm: float | None = 1.0
-    micro_batches: int = 1
-    freeze: tuple[str, ...] = ()
-    rates: Mapping[str, float] = field(default_factory=dict)
-    evaluations: int = 4
-    patience: int | None = None
-    keep_best: bool = True
-    start_counts: bool = False
-    monitor: Literal["score", "loss"] = "score"
-    rows: Literal["labelled", "unlabelled", "all"] = "labelled"
-    counted: Literal["labelled", "unlabelled", "all"] | None = None
-    source: Source | None = None
-    teacher: Any = None
-    student: TextModel | None = None
-    train_teacher: bool = False
-    before: Callable[[TextModel, Pause], None] | None = None
-
-    def steps(self, rows: int) -> int:
-        """Optimizer steps on `rows` training rows."""
-        return max(1, round(self.epochs * rows / self.batch_size)) if self.epochs else 0
-
-    def rounds(self, steps: int) -> int:
-        """Scorings in so many steps."""
-        return max(1, min(self.evaluations, steps))
-
-    @property
-    def reads_teacher(self) -> frozenset[str]:
-        """Features of the teacher that the terms ask for."""
-        return frozenset().union(*(term.teacher_features for term in self.terms))
-
+from tfdistill.training.execution import Execution
+from tfdistill.training.freezing import frozen, layers_of
+from tfdistill.training.schedules import share_a_step
+from tfdistill.training.stage import Source, Stage
 
 # --- parts of a student ---------------------------------------------------------------------------------------------
 
 
-def parts_of(student: TextModel) -> tuple[str, ...]:
-    """Names of the student's parts from the bottom up: embeddings, layers, pooler, head."""
-    encoder = student.encoder
-    layers = len(encoder.blocks) if hasattr(encoder, "blocks") else len(encoder.forward)
-    pooler = ("pooler",) if _pooler(encoder) is not None else ()
-    return ("embeddings", *(f"layer_{n}" for n in range(1, layers + 1)), *pooler, "head")
-
-
-def layers_of(student: TextModel, part: str) -> list[keras.layers.Layer]:
-    """The Keras layers that a part's name stands for. Raises UserError for a part the student does not have."""
-    encoder = student.encoder
-    if part == "encoder":
-        return [encoder]
-    if part == "head":
-        return [student.head]
-    if part in ("embeddings", "word_embeddings"):
-        if not hasattr(encoder, "embeddings"):
-            return [encoder.embedding]
-        return [encoder.embeddings if part == "embeddings" else encoder.embeddings.word]
-    if part == "pooler" and _pooler(encoder) is not None:
-        return [_pooler(encoder)]
-    if part in parts_of(student) and part.startswith("layer_"):
-        number = int(part.removeprefix("layer_")) - 1
-        return (
-            [encoder.blocks[number]]
-            if hasattr(encoder, "blocks")
-            else [encoder.forward[number], encoder.backward[number]]
-        )
-    raise UserError(
-        f"freeze=('{part}',): expected 'encoder', 'word_embeddings' or some of {', '.join(parts_of(student))}"
-    )
-
-
-def _pooler(encoder: Any) -> Any:
-    return getattr(encoder, "pooler", None) or getattr(encoder, "dense", None)
-
-
-@contextmanager
-def frozen(student: TextModel, parts: Sequence[str]) -> Iterator[None]:
-    """Keep `parts` of the student as they are inside the block. Raises UserError for a part it does not have."""
-    layers = [layer for part in parts for layer in layers_of(student, part)]
-    for layer in layers:
-        layer.trainable = False
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.trainable = True
-
-
-def copy_encoder(source: TextModel, target: TextModel) -> None:
-    """Give `target` the encoder weights of `source`, part by part. A pooler that only one of them has stays as it is.
-
-    Raises UserError where the two are not of one architecture.
-    """
-    for part in parts_of(source):
-        if part == "head" or (part == "pooler" and "pooler" not in parts_of(target)):
-            continue
-        for theirs, ours in zip(layers_of(source, part), layers_of(target, part), strict=True):
-            if [w.shape for w in theirs.weights] != [w.shape for w in ours.weights]:
-                raise UserError(f"{part} cannot be copied: the two models are not of one architecture")
-            ours.set_weights(theirs.get_weights())
-
-
 # --- sequences of stages --------------------------------------------------------------------------------------------
-
-
-def gradual_unfreezing(stage: Stage, student: TextModel) -> tuple[Stage, ...]:
-    """`stage` once for each part of the student: the head alone first, then one part more from the top down each time.
-
-    XtremeDistil (Mukherjee and Awadallah 2020, section 4.3); each step ends with its best weights if the stage says so, among them
-    those that the step before ended with.
-    """
-    parts = parts_of(student)
-    return tuple(
-        replace(stage, name=f"{stage.name}, {parts[lowest]} and above", freeze=parts[:lowest], start_counts=True)
-        for lowest in range(len(parts) - 1, -1, -1)
-    )
-
-
-def progressive(
-    stage: Stage,
-    student: TextModel,
-    layer_terms: Sequence[Sequence[Term]],
-    *,
-    lower_rate: float = 0.0,
-    embeddings: bool = False,
-) -> tuple[Stage, ...]:
-    """One stage for each layer from the bottom up, which trains that layer by the terms `layer_terms[layer - 1]`.
-
-    MobileBERT (Sun et al. 2020, section 3.4, progressive knowledge transfer). All stages have all terms, those of other
-    layers with weight 0, so that they share one compiled step.
-
-    Args:
-        stage: gives everything but terms and frozen parts.
-        lower_rate: share of the learning rate at which the layers below go on to learn; 0 holds them still. The layers
-            above and the head are always still.
-        embeddings: whether the embeddings are trained, with the first layer; MobileBERT copies them from its teacher.
-    """
-    stages = []
-    for number in range(1, len(layer_terms) + 1):
-        terms = tuple(
-            term if layer == number else _without_weight(term)
-            for layer, group in enumerate(layer_terms, 1)
-            for term in group
-        )
-        open_ = {f"layer_{number}", *(("embeddings",) if embeddings and number == 1 else ())}
-        below = ("embeddings", *(f"layer_{n}" for n in range(1, number))) if lower_rate else ()
-        held = tuple(part for part in parts_of(student) if part not in open_)
-        name = f"{stage.name}, layer {number}"
-        rates = {part: lower_rate for part in held if part in below}
-        stages.append(
-            replace(stage, name=name, terms=terms, freeze=tuple(p for p in held if p not in rates), rates=rates)
-        )
-    return tuple(stages)
-
-
-def _without_weight(term: Any) -> Any:
-    return replace(term, weight=0.0) if is_dataclass(term) and not isinstance(term, type) else term
-
-
-def share_a_step(one: Stage, other: Stage) -> bool:
-    """Whether two stages differ only in what can change without another compilation."""
-    same = ("optimizer", "weight_decay", "epsilon", "clip_norm", "micro_batches", "train_teacher")
-    return (
-        all(getattr(one, name) == getattr(other, name) for name in same)
-        and one.teacher is other.teacher
-        and one.student is other.student
-        and [_without_weight(term) for term in one.terms] == [_without_weight(term) for term in other.terms]
-    )
 
 
 # --- training -------------------------------------------------------------------------------------------------------

@@ -13,11 +13,11 @@ from tfdistill.augment.glove import GloVe
 from tfdistill.augment.tinybert import Finder, MaskedLM
 from tfdistill.data.splits import Split
 from tfdistill.errors import UserError
-from tfdistill.system.files import student_directory
-from tfdistill.models.load import load, recipe_of
 from tfdistill.models.hf_names import head_names
+from tfdistill.models.load import load, recipe_of
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import say
+from tfdistill.system.files import student_directory
 from tfdistill.training.task_masked_lm import masked_lm_of_task
 
 TASKS = ("masked_lm", "pretraining")

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from tfdistill.errors import UserError
-from tfdistill.export.bench.phone.benchmark_model import input_options, parse, parse_profile
 from tfdistill.export.bench.host import LEAST_RUNS
+from tfdistill.export.bench.phone.benchmark_model import input_options, parse, parse_profile
 from tfdistill.system.files import sha256
 
 PLACE = "/data/local/tmp/tfdistill"

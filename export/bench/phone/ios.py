@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tfdistill.errors import UserError
-from tfdistill.export.bench.phone.benchmark_model import input_options, parse, parse_profile
 from tfdistill.export.bench.host import LEAST_RUNS
+from tfdistill.export.bench.phone.benchmark_model import input_options, parse, parse_profile
 from tfdistill.system.files import atomic_write
 
 EXPECTED = "the text that TensorFlow Lite's iOS benchmark app shows, its log from Xcode's console, or a BenchmarkResult as JSON"

@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from tfdistill.export.bench.report.svg import COLOURS, FAINT, INK, MARKERS, OTHER_MARKER, percent, plain_ticks, svg
 from tfdistill.export.bench.report.rows import Row
+from tfdistill.export.bench.report.svg import COLOURS, FAINT, INK, MARKERS, OTHER_MARKER, percent, plain_ticks, svg
 
 OTHER, REMAINDER = "everything else", "not in an operator"
 _MOST_KINDS = 7

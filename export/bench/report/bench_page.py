@@ -10,9 +10,9 @@ from typing import Any
 from tfdistill.errors import UserError
 from tfdistill.export.bench import profile as profiles
 from tfdistill.export.bench.report.bench_figures import front, lengths, on_front, operator_bars
+from tfdistill.export.bench.report.rows import DASH, Row, finite
 from tfdistill.export.bench.report.svg import COLOURS, MARKERS, OTHER_MARKER
 from tfdistill.export.bench.report.templates import render_page
-from tfdistill.export.bench.report.rows import DASH, Row, finite
 from tfdistill.system.files import atomic_write
 
 _MOST_KINDS, _MOST_OPERATORS = 12, 5
@@ -158,7 +158,7 @@ def _manifest(path: Path) -> dict[str, Any]:
 
 
 def _score(said: Any) -> tuple[str, float, int] | None:
-    """(metric, score, rows) of what `tfdistill.export.bundle.accuracy_gate.compare` gave."""
+    """(metric, score, rows) of what `tfdistill.export.tflite.accuracy_gate.compare` gave."""
     if not isinstance(said, dict) or not isinstance(said.get("metric"), str):
         return None
     value = said.get(said["metric"])

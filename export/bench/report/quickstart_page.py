@@ -8,9 +8,25 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tfdistill.export.bench.report.rows import (
+    DASH,
+    Report,
+    Row,
+    baseline_of,
+    columns_of,
+    difference_of,
+    finite,
+    key_of,
+    latency_of,
+    metric_of,
+    name_of,
+    narrow,
+    savings,
+    score_of,
+    size_of,
+)
 from tfdistill.export.bench.report.svg import COLOURS, MARKERS, OTHER_MARKER, percent, plain_ticks, svg
 from tfdistill.export.bench.report.templates import render_page
-from tfdistill.export.bench.report.rows import DASH, Report, Row, baseline_of, columns_of, difference_of, finite, key_of, latency_of, metric_of, name_of, narrow, savings, score_of, size_of
 from tfdistill.system.files import atomic_write
 
 

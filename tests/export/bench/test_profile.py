@@ -6,9 +6,9 @@ import pytest
 
 from tfdistill.errors import UserError
 from tfdistill.export.bench import litert_profiler
-from tfdistill.export.bench.report.bench_figures import plain_kind
 from tfdistill.export.bench.phone.benchmark_model import parse, parse_profile
 from tfdistill.export.bench.profile import Operator, profile_of, remarks
+from tfdistill.export.bench.report.bench_figures import plain_kind
 
 OPERATORS = [
     Operator("GATHER", "built-in", 0.1),

@@ -15,16 +15,16 @@ from helpers import hold_files
 from rich.console import Console
 
 from tfdistill.commands.compare import compare as side_by_side
-from tfdistill.metrics.scores import score
 from tfdistill.data.splits import Split
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
 from tfdistill.export.bundle.bundle import export_bundle
-from tfdistill.export.bundle.accuracy_gate import AccuracyDropped, compare
 from tfdistill.export.bundle.manifest import sealed
+from tfdistill.export.tflite.accuracy_gate import AccuracyDropped, compare
 from tfdistill.export.verify import verify_bundle
+from tfdistill.metrics.scores import score
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.text_model import TextModel
+from tfdistill.text.tokenizer import Tokenizer
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "film", "good", "##s", "!", ".", ",", "'", "it", "not"]
 FILES = [

@@ -10,17 +10,17 @@ import zipfile
 import numpy as np
 import pytest
 
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
 from tfdistill.export.bundle.bundle import export_bundle
+from tfdistill.export.bundle.manifest import sealed
 from tfdistill.export.tflite.metadata import files_within
 from tfdistill.export.tflite.runtime import TFLiteModel
-from tfdistill.export.bundle.manifest import sealed
 from tfdistill.export.verify import verify_bundle
-from tfdistill.system.files import sha256
 from tfdistill.models import presets
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.text_model import TextModel
+from tfdistill.system.files import sha256
+from tfdistill.text.tokenizer import Tokenizer
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", *"0123456789", *".,!?'-", "film"]
 PIECES += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz0123456789"]

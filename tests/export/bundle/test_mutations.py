@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from helpers import hold_files
 
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
 from tfdistill.export.bundle.bundle import export_bundle
 from tfdistill.export.bundle.manifest import sealed
 from tfdistill.export.verify import verify_bundle
-from tfdistill.system.files import sha256
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.text_model import TextModel
+from tfdistill.system.files import sha256
+from tfdistill.text.tokenizer import Tokenizer
 
 TRIED = int(os.environ.get("MUTATIONS", "300"))
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "film", "good", "##s", "!", ".", ",", "'", "it", "not"]

@@ -11,11 +11,11 @@ import pytest
 import tensorflow as tf
 from safetensors.numpy import load_file
 
+from tfdistill.export.convert.graph_parts import Parts
 from tfdistill.export.convert.graphs import graph, measure
 from tfdistill.export.convert.lstm_graphs import _resetting, _static_resetting
-from tfdistill.export.tflite.parity import of_real_tokens
-from tfdistill.export.convert.graph_parts import Parts
 from tfdistill.export.convert.transformer_graphs import attention, first_attention
+from tfdistill.export.tflite.parity import of_real_tokens
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.distilbert import DistilBertConfig

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from tfdistill.errors import UserError
+from tfdistill.export.bundle.manifest_check import quantizations_of
 from tfdistill.export.convert.convert import convert_model, convert_models, padded
 from tfdistill.export.convert.modes import AEQ, MODES, SUPPORT, TASKS, TF, tool_for
 from tfdistill.export.tflite.parity import of_real_tokens
-from tfdistill.export.bundle.manifest_check import quantizations_of
 from tfdistill.export.tflite.runtime import Rows, TFLiteModel
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig

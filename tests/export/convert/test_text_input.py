@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from helpers import tiny_bert, tiny_bilstm
 
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
 from tfdistill.export.bundle.bundle import export_bundle
 from tfdistill.export.convert.text_input import check_text_in, run_text_in
 from tfdistill.export.verify import verify_bundle
+from tfdistill.text.tokenizer import Tokenizer
 
 TINY = Path(__file__).parents[2] / "models" / "tiny_bert"
 

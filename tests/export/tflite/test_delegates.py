@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from helpers import tiny_bert, tiny_bilstm
 
-from tfdistill.export.tflite import delegates as module
 from tfdistill.export.convert.convert import convert_model
+from tfdistill.export.tflite import delegates as module
 from tfdistill.export.tflite.delegates import delegates
 from tfdistill.export.tflite.runtime import Operator, Tensor, operators, read_operators
 

@@ -13,17 +13,17 @@ import pytest
 from ai_edge_litert import schema_py_generated as tflite
 from ai_edge_litert.interpreter import Interpreter
 
-from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.errors import UserError
 from tfdistill.export.bundle.bundle import export_bundle
+from tfdistill.export.bundle.manifest import sealed
 from tfdistill.export.convert.convert import convert_models
 from tfdistill.export.tflite.metadata import CARD, files_within, metadata_within, model_card, with_metadata
 from tfdistill.export.tflite.runtime import INPUTS, TFLiteModel
-from tfdistill.export.bundle.manifest import sealed
 from tfdistill.export.verify import verify_bundle
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.text_model import TextModel
+from tfdistill.text.tokenizer import Tokenizer
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "film", "good", "##s", "!", ".", ",", "'", "it", "not"]
 BERT = BertConfig(len(PIECES), 16, 1, 2, 32, max_position_embeddings=16, initializer_range=0.5)

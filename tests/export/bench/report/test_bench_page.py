@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfdistill.metrics.scores import score
 from tfdistill.data.splits import Split
 from tfdistill.errors import UserError
+from tfdistill.export.bench.disagreements import worst_disagreements
+from tfdistill.export.bench.profile import Operator, profile_of
 from tfdistill.export.bench.report.bench_figures import on_front
 from tfdistill.export.bench.report.bench_page import names_of, rows_of, write_bench_report
-from tfdistill.export.bench.profile import Operator, profile_of
-from tfdistill.export.bench.disagreements import worst_disagreements
+from tfdistill.metrics.scores import score
 
 
 def result(ms: float, tokens: int = 16, threads: int = 1, **more):

@@ -1,0 +1,125 @@
+"""Labelled texts with precomputed teacher outputs, in shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfdistill.corpora.parts import Part, load_array
+from tfdistill.corpora.shards import ShardedCorpus, _groups
+from tfdistill.data.batching import Buckets, plan, ready, widths_of
+from tfdistill.errors import UserError
+from tfdistill.text.tokenizer import Tokenizer
+
+
+class LabelledTexts:
+    """Texts of a corpus made with `--rows` and a teacher, with its logits: what `Stage(source=…)` takes.
+
+    Batches are {"student": …, "teacher_features": {"logits": (B, C)}}, padded to the longest text of the batch; texts of like
+    length go together.
+
+    Args:
+        teacher: fingerprint of the teacher that is to have labelled the texts; "" takes any.
+
+    Raises:
+        UserError: as `ShardedCorpus`, or a corpus without a teacher's logits, or with another's, or for another number of classes.
+    """
+
+    def __init__(
+        self, directory: Path, tokenizer: Tokenizer, num_outputs: int, part: Part = "train", teacher: str = ""
+    ):
+        corpus = ShardedCorpus(directory, tokenizer)
+        labelled_by = corpus.manifest["settings"]["teacher"]
+        if not labelled_by:
+            raise UserError(
+                f"{directory} has no teacher's logits; expected a corpus made with --rows --teacher TEACHER"
+            )
+        if teacher and teacher != labelled_by:
+            raise UserError(
+                f"{directory} has the logits of another teacher (fingerprint {labelled_by[:12]}, this one's is {teacher[:12]}); "
+                "expected those of this run's: make the corpus again with it, or train with the one that labelled it"
+            )
+        self.fingerprint = f"{corpus.fingerprint} {part}"
+        self._tokenizer = tokenizer
+        self._stored = [shard.part(part) for shard in corpus.shards]
+        files = [shard.directory / f"{part}.logits.npy" for shard in corpus.shards]
+        none = np.zeros((0, num_outputs), "float32")
+        self._logits = [load_array(file, mmap_mode="r") if file.is_file() else none for file in files]
+        wrong = [logits.shape[1] for logits in self._logits if logits.shape[1] != num_outputs]
+        if wrong:
+            raise UserError(f"{directory} has logits of {wrong[0]} classes; expected {num_outputs}, as the student has")
+
+    def __len__(self) -> int:
+        return sum(map(len, self._logits))
+
+    def dataset(
+        self,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        epochs: int = 1,
+        first_step: int = 0,
+        worker: tuple[int, int] = (0, 1),
+        buckets: Buckets = (),
+    ) -> tf.data.Dataset:
+        """Batches of `epochs` epochs; `first_step` leaves out as many from the start. `worker`: see
+        `TextExamples.dataset`; a part of a batch with fewer rows than workers may have none, (0, L). `buckets`: see
+        `batching.widths_of`."""
+        widths = np.array(widths_of(self._lengths(self._rows(range(len(self._stored)))), batch_size, buckets), np.int64)
+
+        def batches() -> Iterator[np.ndarray]:
+            step = 0
+            for epoch in range(epochs):
+                for number, group in enumerate(_groups(len(self._stored), seed, epoch)):
+                    rows = self._rows(group)
+                    if not len(rows):
+                        continue
+                    for some in plan(self._lengths(rows), batch_size, seed=seed + number, epoch=epoch):
+                        if step >= first_step:
+                            yield rows[np.array_split(some, worker[1])[worker[0]]]
+                        step += 1
+
+        def batch(rows: tf.Tensor) -> dict[str, Any]:
+            made = tf.numpy_function(partial(self._batch, widths), [rows], [tf.int32, tf.int32, tf.float32])
+            for value, shape in zip(made, ((None, None), (None, None), (None, self._logits[0].shape[1])), strict=True):
+                value.set_shape(shape)
+            ids, mask, logits = made
+            student = {"token_ids": ids, "padding_mask": mask, "segment_ids": tf.zeros_like(ids)}
+            return {"student": student, "teacher_features": {"logits": logits}}
+
+        data = tf.data.Dataset.from_generator(batches, output_signature=tf.TensorSpec((None, 2), tf.int64))
+        return ready(data.map(batch, num_parallel_calls=2, deterministic=True))
+
+    def _rows(self, shards: Iterable[int]) -> np.ndarray:
+        """(n, 2): the shard and the place in it of each text of some shards."""
+        sizes = [len(self._logits[shard]) for shard in shards]
+        return np.stack([np.repeat(list(shards), sizes), np.concatenate([np.arange(n) for n in sizes])], axis=1)
+
+    def _lengths(self, rows: np.ndarray) -> np.ndarray:
+        lengths = np.empty(len(rows), np.int64)
+        for shard in np.unique(rows[:, 0]):
+            mine, starts = rows[:, 0] == shard, self._stored[shard].sentences
+            lengths[mine] = starts[rows[mine, 1] + 1] - starts[rows[mine, 1]]
+        return lengths + 1  # [SEP] is counted, [CLS] is not stored
+
+    def _batch(self, widths: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
+        lengths = self._lengths(rows)
+        # [CLS] and [SEP] also where there are no rows: Keras warns of attention over a single position.
+        longest = int(lengths.max(initial=2))
+        width = min(widths[widths >= longest], default=longest)
+        ids = np.full((len(rows), width), self._tokenizer.pad_id, np.int32)
+        ids[:, 0] = self._tokenizer.cls_id
+        for place, (shard, row) in enumerate(rows):
+            start = self._stored[shard].sentences[row]
+            ids[place, 1 : lengths[place]] = self._stored[shard].ids[start : start + lengths[place] - 1]
+        mask = (np.arange(width) < lengths[:, None]).astype(np.int32)
+        # Of a last batch with fewer rows than workers some get none: empty arrays, which add nothing to any sum of the step.
+        logits = np.empty((len(rows), self._logits[0].shape[1]), np.float32)
+        for place, (shard, row) in enumerate(rows):
+            logits[place] = self._logits[shard][row]
+        return [ids, mask, logits]

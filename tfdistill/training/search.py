@@ -1,0 +1,47 @@
+"""Search for a learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tfdistill.training.baseline import with_learning_rate
+from tfdistill.training.recipe import Recipe
+from tfdistill.training.rows import Prepared, prepare
+from tfdistill.training.runner import train
+from tfdistill.training.trainer import Trainer
+
+
+def search_learning_rate(
+    recipe: Recipe,
+    candidates: Sequence[float],
+    *,
+    seed: int,
+    steps: int,
+    prepared: Prepared | None = None,
+    trainer: Trainer | None = None,
+) -> dict[float, float]:
+    """Dev score after `steps` steps for each learning rate, every one from the student's present weights, which stay.
+
+    The best comes first; of equal scores, such as those of students that still guess, that with the lower last loss.
+    `trainer` is as in `train`, which may get the same one afterwards.
+    """
+    prepared = prepared or prepare(recipe, seed)
+    trainer = trainer or Trainer(recipe.student, recipe.stages, recipe.execution)
+    start, found = recipe.student.get_weights(), []
+    for candidate in candidates:
+        trial = with_learning_rate(recipe, candidate)
+        trial = replace(trial, stages=tuple(replace(stage, evaluations=1) for stage in trial.stages))
+        result = train(
+            trial,
+            seed=seed,
+            prepared=prepared,
+            max_steps=steps,
+            title=f"{recipe.name}: trying {candidate:g}",
+            score_test=False,
+            trainer=trainer,
+        )
+        losses = [point["loss"] for point in result.curve if "loss" in point]  # a cut student's point has none
+        found.append((next(iter(result.scores["dev"].values())), -losses[-1], candidate))
+        recipe.student.set_weights(start)
+    return {candidate: score for score, _, candidate in sorted(found, reverse=True)}
