@@ -40,6 +40,11 @@ def optional(library: str, extra: str) -> ModuleType:
         raise MissingExtra(library.split(".")[0], extra) from error
 
 
+def with_advice(problem: str, advice: str) -> str:
+    """Return the message "problem. Advice." of a user error; the advice may lack its capital and full stop."""
+    return f"{problem}. {advice[:1].upper()}{advice[1:]}{'' if advice.endswith('.') else '.'}" if advice else problem
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
     """ " (did you mean 'x'?)" for the closest of `choices`, or "" when none is close: a part of an error message."""
     by_lower = {choice.lower(): choice for choice in choices}

@@ -95,7 +95,11 @@ def export_bundle(
     lengths = check_request(
         model, quantize=quantize, length=length, max_drop=max_drop, mediapipe=mediapipe, card=card, text_in=text_in
     )
-    require_new(Path(out), MANIFEST, " or the directory of a bundle, which is replaced; choose another --out")
+    require_new(
+        Path(out),
+        MANIFEST,
+        "Expected a new name or the directory of a bundle, which is replaced: choose another `--out`.",
+    )
     tokenizer = model.tokenizer
     pair = getattr(model.config, "pair", False)
     if mediapipe:

@@ -166,7 +166,7 @@ def test_missing_tools(cache, monkeypatch, missing, error, message):
 def test_cache_folder_cannot_be_made(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TFDISTILL_CACHE", str(tmp_path / "file"))
-    with pytest.raises(UserError, match="set TFDISTILL_CACHE to another folder"):
+    with pytest.raises(UserError, match="TFDISTILL_CACHE"):
         registry.fetch_package("some-name", "1.0", SHA256, "wheel")
 
 
@@ -175,7 +175,7 @@ def test_disk_full(cache, monkeypatch):
         raise OSError(28, "No space left on device")
 
     use(monkeypatch, full)
-    with pytest.raises(UserError, match=r"No space left on device; free some room"):
+    with pytest.raises(UserError, match="No space left on device"):
         registry.fetch_package("some-name", "1.0", SHA256, "wheel")
 
 

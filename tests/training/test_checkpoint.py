@@ -440,7 +440,7 @@ def test_a_run_killed_at_its_first_write_begins_again(tmp_path, monkeypatch):
     assert seen and {path.name for path in out.iterdir()} == {"run.json"}
     (out / "run.json").unlink()
     (out / "thesis.docx").touch()
-    with pytest.raises(UserError, match="exists and is not empty"):
+    with pytest.raises(UserError, match="not empty"):
         run(make(), out, seed=1)
 
 
@@ -518,11 +518,7 @@ def test_a_read_only_directory_is_refused(half, there):
         done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stderr[-3000:]
         (line,) = done.stdout.splitlines()
-        told = (
-            f"cannot write in {out}; expected a writable directory"
-            if there
-            else f"cannot create {out}: Permission denied"
-        )
+        told = f"cannot write in {out}" if there else f"cannot create {out}: Permission denied"
         assert told in line and not line.startswith("0 ")
         assert contents(Path(place)) == before and out.exists() == there
         for folder in (place, out):
@@ -560,14 +556,14 @@ def test_a_disk_that_is_full_loses_nothing(whole, half, small_disk, capsys):
     shutil.rmtree(out / "resume" / "000001")  # so that no older checkpoint makes room
     filler = fill(small_disk, 0)
     before = contents(out)
-    with pytest.raises(UserError, match=r"^cannot write .*run\.json: No space left on device; free some room"):
+    with pytest.raises(UserError, match=r"run\.json: No space left on device"):
         run(make(), out, seed=1)
     assert contents(out) == before
     filler.unlink()
 
     filler = fill(small_disk, 12_288)  # for run.json and the log, neither for a checkpoint nor for the student
     capsys.readouterr()
-    with pytest.raises(UserError, match=r"^cannot write .*student.*: No space left on device; free some room"):
+    with pytest.raises(UserError, match=r"student.*: No space left on device"):
         run(make(), out, seed=1, checkpoint_seconds=0.0)
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "no checkpoint: " in line]
     assert (
@@ -588,9 +584,9 @@ def test_a_disk_that_can_only_be_read_is_refused(half, small_disk):
     out = shutil.copytree(half, small_disk / "run")
     before = contents(out)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    with pytest.raises(UserError, match=r"^cannot write in .*; expected a writable directory, choose another --out$"):
+    with pytest.raises(UserError, match=r"cannot write in .*`--out`"):
         run(make(), out, seed=1)
-    with pytest.raises(UserError, match=r"^cannot create .*: Read-only file system; expected a writable place"):
+    with pytest.raises(UserError, match="cannot create .*Read-only file system"):
         run(make(), small_disk / "other", seed=1)
     assert contents(out) == before
 

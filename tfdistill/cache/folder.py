@@ -1,61 +1,48 @@
-"""The cache folder."""
+"""Find the cache folder, and let one process at a time make an entry of it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
-from filelock import FileLock, Timeout
 from platformdirs import user_cache_dir
 
-from tfdistill.errors import UserError
+from tfdistill.errors import UserError, with_advice
+from tfdistill.system.locks import lock_beside, locked
 
 TEACHER = "teacher"  # the folder of `tfdistill.training.teacher_cache`
-
-
-ABOUT = "about.json"  # what one of its caches says of itself
+ABOUT = "about.json"  # describes one teacher cache
+ADVICE = "set TFDISTILL_CACHE to another folder"
 
 
 def cache_directory() -> Path:
-    """The cache folder, which need not exist yet."""
+    """Return the cache folder, which need not exist yet."""
     return Path(os.environ.get("TFDISTILL_CACHE") or user_cache_dir("tfdistill")).expanduser().absolute()
 
 
 def cache_folder(name: str) -> Path:
-    """The folder `name` in the cache, made when missing. Raises UserError when that is not possible."""
+    """Return the folder `name` in the cache, made if it does not exist.
+
+    Raises:
+        UserError: the folder cannot be made.
+    """
     folder = cache_directory() / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(
-            f"cannot create the cache folder {folder}: {error.strerror}; expected a writable place, "
-            "set TFDISTILL_CACHE to another folder"
-        ) from error
+        raise UserError(with_advice(f"cannot create the cache folder {folder}: {error.strerror}", ADVICE)) from error
     return folder
 
 
-@contextmanager
-def alone(place: Path, waiting: Callable[[], Any]) -> Iterator[None]:
-    """Keep other processes from making what is made at `place` in the cache; if one does, `waiting` is called and it is waited for.
-    What was missing before may be there then.
+def cache_lock(place: Path, activity: str | None = None) -> AbstractContextManager[None]:
+    """Return a lock for making the cache entry `place`; it waits for another process, which may have made it then.
 
-    Raises UserError where nothing can be written beside it.
+    Args:
+        place: path of the entry, which need not exist.
+        activity: what the other process does, for the line that is printed before waiting; "writes `place`" by default.
+
+    Raises:
+        UserError: nothing can be written next to `place`.
     """
-    lock = FileLock(place.parent / f".{place.name}.lock")
-    try:
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            waiting()
-            lock.acquire()
-    except OSError as error:
-        raise UserError(
-            f"cannot write in {place.parent}: {error.strerror}; set TFDISTILL_CACHE to another folder"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+    return locked(lock_beside(place), activity or f"writes {place}", wait=True, advice=ADVICE)

@@ -20,10 +20,9 @@ import zlib
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock
-
-from tfdistill.cache.folder import cache_directory, cache_folder
+from tfdistill.cache.folder import ADVICE, cache_directory, cache_folder, cache_lock
 from tfdistill.errors import MissingExtra, UserError
+from tfdistill.system.files import atomic_file
 from tfdistill.system.files import sha256 as file_sha256
 
 Kind = Literal["sdist", "wheel"]
@@ -42,16 +41,10 @@ def fetch_package(name: str, version: str, sha256: str, kind: Kind) -> Path:
     if _is_good(target, sha256):
         return target
     folder = cache_folder("packages")
-    try:
-        with FileLock(folder / f".{target.name}.lock"):
-            if not _is_good(target, sha256):  # another process may have fetched it while we waited
-                with tempfile.TemporaryDirectory(dir=folder, prefix=".download.") as temporary:
-                    os.replace(_download(name, version, sha256, kind, Path(temporary)), target)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {name} {version} into {folder}: {error.strerror or error}; "
-            "free some room or set TFDISTILL_CACHE to another folder"
-        ) from error
+    with cache_lock(target, f"fetches {name} {version}"):
+        if not _is_good(target, sha256):  # another process may have fetched it while this one waited
+            with atomic_file(target, ADVICE) as temporary, tempfile.TemporaryDirectory(dir=folder) as place:
+                os.replace(_download(name, version, sha256, kind, Path(place)), temporary)
     return target
 
 

@@ -43,7 +43,7 @@ def compress(
     from tfdistill.models.load import data_for, load, max_length_of, recipe_of
     from tfdistill.models.predict import encode, evaluate, predict_logits
 
-    require_new(out, "config.json" if force else None, ", or --force to replace a model")
+    require_new(out, "config.json" if force else None, "Choose another `--out`, or `--force` to replace a model.")
     student = load(model)
     twin.require_known(student)
     texts, length = data_for(student, model, data), max_length_of(model, 64)

@@ -91,7 +91,9 @@ def export(
     check_request(
         loaded, quantize=quantize, length=sizes, max_drop=max_drop, mediapipe=mediapipe, card=about, text_in=text_in
     )
-    require_new(out, MANIFEST, " or the directory of a bundle, which is replaced; choose another --out")
+    require_new(
+        out, MANIFEST, "Expected a new name or the directory of a bundle, which is replaced: choose another `--out`."
+    )
     calibrated = MODES[quantize].calibrated
     if calibrated and data is None:
         raise UserError(f"--quantize {quantize} measures ranges on training data and got none; expected --data DIR")

@@ -154,7 +154,7 @@ def quickstart(
     started = time.monotonic()
     for library in ("sklearn", "matplotlib"):
         optional(library, "quickstart")
-    require_new(out, "report.json", " or a former quickstart; choose another --out")
+    require_new(out, "report.json", "Expected a new name or a former quickstart: choose another `--out`.")
     with atomic_directory(out) as directory:
         report = _quickstart(directory, FAST if fast else Plan(), seed, fast, command, started)
     print_table(report)

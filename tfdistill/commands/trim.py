@@ -45,7 +45,7 @@ def trim(
     from tfdistill.models.hf import save_directory
     from tfdistill.models.load import data_for, load, max_length_of, recipe_of
 
-    require_new(out, "config.json" if force else None, ", or --force to replace a model")
+    require_new(out, "config.json" if force else None, "Choose another `--out`, or `--force` to replace a model.")
     loaded = load(model)
     texts = data_for(loaded, model, data)
     more = None if text is None else (document for path in text_files(text) for document in documents(path))

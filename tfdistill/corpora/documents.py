@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tfdistill.cache.folder import alone, cache_directory, cache_folder
+from tfdistill.cache.folder import cache_directory, cache_folder, cache_lock
 from tfdistill.corpora.corpus import _VERSION, Corpus, _damage
 from tfdistill.corpora.parts import SUMS
 from tfdistill.corpora.plain_text import text_files
@@ -64,7 +64,7 @@ class PlainText:
         directory = cache_directory() / "corpora" / key
         if not directory.is_dir() or _damage(directory):
             place = cache_folder("corpora") / key
-            with alone(place, lambda: say(f"another process writes {directory}; waiting until it is done")):
+            with cache_lock(place):
                 wrong = (
                     _damage(directory) if directory.is_dir() else ""
                 )  # another process may have made it while we waited

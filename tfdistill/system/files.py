@@ -1,83 +1,151 @@
-"""Files and directories that are either whole or not there."""
+"""Read and write files safely: atomic writes, JSON with readable errors, and checks of an output directory."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from tfdistill.errors import UserError
+from tfdistill.errors import UserError, with_advice
+
+LOCK = ".lock"  # name of the lock inside a directory that one process at a time writes
+CHOOSE_OUT = "choose another `--out`"
 
 
 def sha256(path: str | os.PathLike) -> str:
-    """SHA-256 of a file as hexadecimal text."""
+    """Return the SHA-256 of a file as hexadecimal text."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def student_directory(source: str | os.PathLike) -> Path:
-    """The directory of a model, also given as "hf:DIR"; a run directory stands for its student."""
+    """Return the directory of a model, given as `DIR` or `hf:DIR`; for a run directory, that of its student."""
     directory = Path(os.fspath(source).removeprefix("hf:"))
     return directory / "student" if (directory / "student").is_dir() else directory
 
 
-def require_writable(parent: Path, advice: str = "choose another --out") -> None:
-    """Make a directory if need be. Raises UserError, which ends with the `advice`, where it cannot be made or written."""
+def require_writable(directory: Path, advice: str = CHOOSE_OUT) -> None:
+    """Make `directory` if it does not exist, and check that it can be written.
+
+    Raises:
+        UserError: the directory cannot be made or written; the message ends with `advice`.
+    """
     try:
-        parent.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot create {parent}: {error.strerror}; expected a writable place, {advice}") from error
-    if not os.access(parent, os.W_OK):
-        raise UserError(f"cannot write in {parent}; expected a writable directory, {advice}")
+        raise UserError(with_advice(f"cannot create {directory}: {error.strerror}", advice)) from error
+    if not os.access(directory, os.W_OK):
+        raise UserError(with_advice(f"cannot write in {directory}: it is not writable", advice))
 
 
-def require_new(out: Path, former: str | None, advice: str) -> None:
-    """Check before hours of work that `out` is a new name or an empty directory, or one that may be replaced.
+def is_free(out: Path, is_left_over: Callable[[str], bool] | None = None) -> bool:
+    """Return whether `out` does not exist, or is a directory with nothing in it but a lock and left-over files.
 
     Args:
-        former: a file that marks what may be replaced, such as run.json; None replaces nothing.
-        advice: what else the user may do, the end of the error's line.
-
-    Raises UserError otherwise.
+        out: path of the directory to write.
+        is_left_over: returns whether a file of this name was left by a killed process, so that it may be removed.
     """
-    taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
-    if taken and not (former is not None and (out / former).is_file()):
-        raise UserError(f"{out} exists and is not empty; expected a new name{advice}")
+    if not out.is_dir():
+        return not out.exists()
+    return all(path.name == LOCK or (is_left_over is not None and is_left_over(path.name)) for path in out.iterdir())
 
 
-def atomic_write(path: str | os.PathLike, content: bytes | str, advice: str = "choose another --out") -> Path:
-    """Write `content` to a temporary name beside `path`, flush it to disk and rename it.
+def require_new(out: Path, former: str | None = None, advice: str = CHOOSE_OUT) -> None:
+    """Check before hours of work that `out` is free, or holds something that may be replaced.
 
-    Raises UserError, which ends with the `advice`, when the directory cannot be written.
+    Args:
+        out: path of the directory to write.
+        former: file that marks a directory which may be replaced, such as `run.json`; `None` replaces nothing.
+        advice: what to do otherwise, the last sentence of the message.
+
+    Raises:
+        UserError: something else is at `out`.
+    """
+    if not is_free(out) and not (former is not None and (out / former).is_file()):
+        raise UserError(with_advice(f"{out} exists and is not empty", advice))
+
+
+def read_json(path: str | os.PathLike, advice: str) -> dict[str, Any]:
+    """Read a JSON object from a file in UTF-8.
+
+    Args:
+        path: the file.
+        advice: what to do about a file that cannot be read, the last sentence of the message.
+
+    Raises:
+        UserError: the file is missing, cannot be read, or does not hold a JSON object.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(with_advice(f"{path} is missing", advice)) from error
+    except OSError as error:
+        raise UserError(with_advice(f"cannot read {path}: {error.strerror}", advice)) from error
+    return parse_json(content, path, advice)
+
+
+def parse_json(content: bytes | str, name: object, advice: str) -> dict[str, Any]:
+    """Parse a JSON object that was read from `name`; raises like `read_json`."""
+    try:
+        value = json.loads(content if isinstance(content, str) else content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        why = str(error).splitlines()[0]
+        raise UserError(with_advice(f"{name} is not valid JSON ({why})", advice)) from error
+    if not isinstance(value, dict):
+        raise UserError(with_advice(f"{name} holds a JSON {type(value).__name__}; expected a JSON object", advice))
+    return value
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike, advice: str = CHOOSE_OUT) -> Iterator[Path]:
+    """Yield a temporary file that replaces `path` when the block ends without an error.
+
+    The temporary file is next to `path` and empty. Its content is flushed to disk before it is renamed.
+
+    Raises:
+        UserError: the directory cannot be written, or the disk is full; the message ends with `advice`.
     """
     path = Path(path)
     require_writable(path.parent, advice)
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    temporary = ""
+    temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        _flush(temporary)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
         _flush_names(path.parent)
-    except BaseException as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise UserError(f"cannot write {path}: {error.strerror}; free some room or {advice}") from error
-        raise
-    return path
+    except OSError as error:
+        raise UserError(
+            with_advice(f"cannot write {path}: {error.strerror or error}", f"free some room, or {advice}")
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def atomic_write(path: str | os.PathLike, content: bytes | str, advice: str = CHOOSE_OUT) -> Path:
+    """Write `content` to `path` as a whole or not at all, and return the path. Raises like `atomic_file`."""
+    with atomic_file(path, advice) as temporary:
+        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+    return Path(path)
+
+
+def _flush(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 def _flush_names(directory: Path) -> None:
-    """Let a renamed file have its new name after a power cut too. File systems that cannot do that for a directory are left alone."""
+    """Flush a directory, so that a renamed file keeps its new name after a power cut, if the file system can do that."""
     with suppress(OSError):
         handle = os.open(directory, os.O_RDONLY)
         try:
@@ -88,13 +156,14 @@ def _flush_names(directory: Path) -> None:
 
 @contextmanager
 def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary directory that takes the place of `path` when the block ends without an error.
+    """Yield a temporary directory that replaces `path` as a whole when the block ends without an error.
 
-    Raises UserError when the parent cannot be written or `path` is a file. What stood at `path` before is replaced as a whole.
+    Raises:
+        UserError: the parent directory cannot be written, or `path` is a file.
     """
     path = Path(path)
     if path.exists() and not path.is_dir():
-        raise UserError(f"{path} is a file; expected a directory or a new name, choose another --out")
+        raise UserError(with_advice(f"{path} is a file; expected a directory or a new name", CHOOSE_OUT))
     require_writable(path.parent)
     temporary = None
     try:
@@ -103,8 +172,7 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
         yield temporary
         for file in sorted(temporary.rglob("*")):
             if file.is_file():
-                with open(file, "rb") as stream:
-                    os.fsync(stream.fileno())
+                _flush(file)
         if path.exists():
             old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
             try:
@@ -120,7 +188,9 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
             os.replace(temporary, path)
         _flush_names(path.parent)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; free some room or choose another --out") from error
+        raise UserError(
+            with_advice(f"cannot write {path}: {error.strerror or error}", f"free some room, or {CHOOSE_OUT}")
+        ) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)

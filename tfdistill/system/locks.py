@@ -1,4 +1,4 @@
-"""Locks between processes."""
+"""Let one process at a time work in a place."""
 
 from __future__ import annotations
 
@@ -8,32 +8,44 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tfdistill.errors import UserError
-from tfdistill.system.files import require_writable
+from tfdistill.errors import UserError, with_advice
+from tfdistill.system.console import say
+from tfdistill.system.files import CHOOSE_OUT, require_writable
 
-LOCK = ".lock"
+
+def lock_beside(place: Path) -> Path:
+    """Return the lock file of a file or directory that may not exist yet or is replaced as a whole."""
+    return place.with_name(f".{place.name}.lock")
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Keep other processes out of a run directory, which is made if need be. The lock goes with the process that held it.
+def locked(lock: Path, activity: str, *, wait: bool = False, advice: str = CHOOSE_OUT) -> Iterator[None]:
+    """Hold the lock file `lock` for the duration of the block. A process that dies releases it.
 
-    Raises UserError when another process has it, or the directory cannot be written.
+    Args:
+        lock: `directory / LOCK`, or `lock_beside(place)`; its directory is made if it does not exist.
+        activity: what another process that holds the lock does, such as "writes /cache/teacher/ab"; for the messages.
+        wait: print one line and wait for the other process, instead of raising an error.
+        advice: what else the user can do, for the messages.
+
+    Raises:
+        UserError: another process holds the lock and `wait` is false, or the lock file cannot be written.
     """
-    require_writable(directory)
-    lock = FileLock(directory / LOCK, timeout=0)
+    require_writable(lock.parent, advice)
+    file = FileLock(lock)
     try:
-        lock.acquire()
-    except Timeout as error:
-        raise UserError(
-            f"another process trains into {directory}; wait until it ends, or choose another --out"
-        ) from error
+        try:
+            file.acquire(timeout=0)
+        except Timeout as error:
+            if not wait:
+                raise UserError(f"another process {activity}. Wait until it is done, or {advice}.") from error
+            say(f"another process {activity}; waiting until it is done")
+            file.acquire()
     except OSError as error:
-        raise UserError(
-            f"cannot write in {directory}: {error.strerror}; expected a writable directory, choose another --out"
-        ) from error
+        raise UserError(with_advice(f"cannot write in {lock.parent}: {error.strerror}", advice)) from error
     try:
         yield
     finally:
-        (directory / LOCK).unlink(missing_ok=True)
-        lock.release()
+        if not wait:
+            lock.unlink(missing_ok=True)
+        file.release()

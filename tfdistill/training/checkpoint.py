@@ -25,8 +25,7 @@ from safetensors.numpy import load_file, save_file
 
 from tfdistill.errors import UserError
 from tfdistill.system.console import say
-from tfdistill.system.files import atomic_directory, atomic_write, sha256
-from tfdistill.system.locks import LOCK
+from tfdistill.system.files import LOCK, atomic_directory, atomic_write, sha256
 
 FORMAT = 1
 PROJECTIONS = "projections.safetensors"  # beside a student: the maps between widths that were learned with it

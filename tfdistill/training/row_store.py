@@ -19,7 +19,6 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
-from tfdistill.cache.folder import alone
 from tfdistill.data.batching import plan
 from tfdistill.errors import UserError
 from tfdistill.system.files import atomic_write, require_writable
@@ -264,13 +263,13 @@ class RowStore:
     # --- one process at a time
 
     @contextmanager
-    def locked(self, waiting: Callable[[], Any]) -> Iterator[None]:
-        """Keep other processes from writing; if one does, `waiting` is called and it is waited for.
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing; if one does, a line says so and it is waited for.
 
         What a killed process left half written is removed. Raises UserError where nothing can be written.
         """
         require_writable(self.directory, ADVICE)
-        with alone(self.directory, waiting):
+        with cache_lock(self.directory):
             try:
                 for path in self.directory.glob(".*"):
                     path.unlink()

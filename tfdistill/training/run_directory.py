@@ -19,17 +19,16 @@ from tfdistill.errors import UserError
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.system.console import say
 from tfdistill.system.devices import is_chief, meet
-from tfdistill.system.files import atomic_write
+from tfdistill.system.files import LOCK, atomic_write, is_free
 from tfdistill.system.locks import locked
 from tfdistill.system.reproducibility import reproducible, versions
 from tfdistill.system.signals import heard
-from tfdistill.training.checkpoint import PROJECTIONS, Checkpoints, arrays_of, clear, sweep
+from tfdistill.training.checkpoint import PROJECTIONS, Checkpoints, arrays_of, clear, is_left_over, sweep
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.run_identity import (
     _differences,
     _go_on,
     _identity,
-    _is_free,
     _read,
     _same,
     _teacher_weights,
@@ -229,8 +228,8 @@ def opened(out: Path, force: bool, resume: bool) -> Iterator[dict[str, Any] | No
     Raises UserError as `require_run` and `locked`, and for a run.json that cannot be read.
     """
     require_run(out, resume)
-    with locked(out):
-        yield None if force or _is_free(out) else _read(out)
+    with locked(out / LOCK, f"trains into {out}"):
+        yield None if force or is_free(out, is_left_over) else _read(out)
 
 
 def is_over(out: Path, former: dict[str, Any]) -> bool:

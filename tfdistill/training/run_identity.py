@@ -11,8 +11,7 @@ from typing import Any
 from tfdistill.errors import UserError
 from tfdistill.models.fingerprint import identity
 from tfdistill.system.console import say
-from tfdistill.system.files import require_new
-from tfdistill.system.locks import LOCK
+from tfdistill.system.files import is_free, require_new
 from tfdistill.training.checkpoint import is_left_over
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.stage import Stage
@@ -39,10 +38,11 @@ def one_of(force: bool, resume: bool) -> None:
 
 def require_run(out: Path, resume: bool) -> None:
     """Raises UserError where `out` is neither free nor a run; with `resume` also where it is free."""
-    if not _is_free(out) and not (out / "run.json").is_file():
-        require_new(out, None, "")
-    if _is_free(out) and resume:
-        raise UserError(f"{out} holds no run to go on with; leave --resume out to start one")
+    if is_free(out, is_left_over):
+        if resume:
+            raise UserError(f"{out} holds no run to go on with; leave --resume out to start one")
+    else:
+        require_new(out, "run.json")
 
 
 def with_changes(head: dict[str, Any], former: dict[str, Any]) -> dict[str, Any]:
@@ -54,13 +54,6 @@ def with_changes(head: dict[str, Any], former: dict[str, Any]) -> dict[str, Any]
     if not changed:
         return head
     return {**head, "reproducible": {**head["reproducible"], "bit_for_bit": False, "changed": changed}}
-
-
-def _is_free(out: Path) -> bool:
-    """Whether there is nothing at `out` but perhaps what a process left that was killed before it began."""
-    return not out.exists() or (
-        out.is_dir() and all(path.name == LOCK or is_left_over(path.name) for path in out.iterdir())
-    )
 
 
 def _read(out: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from tfdistill.cache.folder import alone, cache_folder
+from tfdistill.cache.folder import cache_folder, cache_lock
 from tfdistill.data.splits import Split
 from tfdistill.errors import UserError
 from tfdistill.models.fingerprint import identity
@@ -55,7 +55,7 @@ def masked_lm_of_task(
             "a masked LM is not trained on several devices here; make the texts first, with tfdistill augment --method tinybert "
             "--teacher DIR --out TEXTS, and train on --data TEXTS --set copies=0"
         )
-    with alone(out, lambda: say(f"another process trains the masked LM in {out}; waiting until it is done")):
+    with cache_lock(out, f"trains the masked LM in {out}"):
         if not (out / DONE).is_file():
             _train(teacher, lines, out, duration, seed)
     return out / "run" / "student"

@@ -138,7 +138,7 @@ class TeacherCache:
         store = RowStore(folder() / key[:16], key, rows.lengths, columns, dtype, batch_size, *shards)
         broken = _check(store)
         if broken:
-            with store.locked(lambda: say(f"another process writes {store.directory}; waiting until it is done")):
+            with store.locked():
                 broken = store.broken(list(broken))  # the other one may have made them
                 if broken:
                     _announce(store, broken)
