@@ -586,7 +586,7 @@ def test_a_disk_that_can_only_be_read_is_refused(half, small_disk):
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(UserError, match=r"cannot write in .*`--out`"):
         run(make(), out, seed=1)
-    with pytest.raises(UserError, match="cannot create .*Read-only file system"):
+    with pytest.raises(UserError, match=r"cannot create .*Read-only file system"):
         run(make(), small_disk / "other", seed=1)
     assert contents(out) == before
 

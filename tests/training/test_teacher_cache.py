@@ -353,7 +353,7 @@ def test_a_disk_that_fills_up_keeps_the_whole_shards(model, place, monkeypatch):
 
     with (
         monkeypatch.context() as patch,
-        pytest.raises(UserError, match="No space left on device.*TFDISTILL_CACHE"),
+        pytest.raises(UserError, match=r"No space left on device.*TFDISTILL_CACHE"),
     ):
         patch.setattr(os, "fsync", fsync)
         TeacherCache().stored_logits(model, ROWS, "reads")

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
+from tfdistill.cache.folder import cache_lock
 from tfdistill.data.batching import plan
 from tfdistill.errors import UserError
 from tfdistill.system.files import atomic_write, require_writable

@@ -399,7 +399,7 @@ def test_what_is_no_bundle_is_not_replaced(made, tmp_path):
     model, bundle = made
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("of years")
-    with pytest.raises(UserError, match="mine .*`--out`"):
+    with pytest.raises(UserError, match=r"mine .*`--out`"):
         export_bundle(model, tmp_path / "mine", quantize="fp32", length=10)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
     shutil.copytree(bundle, tmp_path / "old")
