@@ -39,7 +39,8 @@ def worst_disagreements(
         most: rows to list.
 
     Returns:
-        What `tfdistill.export.tflite.accuracy_gate.compare` gives, and `differing`, how many rows get another answer; `max_difference` and
+        What `tfdistill.export.tflite.accuracy_gate.compare` gives, and `differing`, how many rows get another answer;
+        `max_difference` and
         `mean_difference`, of a row's largest difference of probability (of regression: of value); `worst`: rows with another
         answer first, then by difference, each with `text`, `text_b` and `label` where there are any, `keras` and `file` (the
         answers), `of` (the class that differs most), `keras_value` and `file_value` (its probabilities) and `difference`.

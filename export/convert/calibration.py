@@ -163,8 +163,8 @@ def _of_tensors(
 ) -> dict[int, tuple[float, float]]:
     """Least and largest value of tensors by index, where `learned` says it.
 
-    Tensors are named after their layers (`tfdistill.export.convert.graph_parts`). One that several layers read gets what holds all of their
-    ranges. What comes from a dense layer whose result was not rounded in training keeps to the data.
+    Tensors are named after their layers (`tfdistill.export.convert.graph_parts`). One that several layers read gets what
+    holds all of their ranges. What comes from a dense layer whose result was not rounded in training keeps to the data.
     """
     found: dict[int, tuple[float, float]] = {}
     fixed = {index for operator in operators if operator["op_name"] in _FIXED for index in operator["outputs"]}

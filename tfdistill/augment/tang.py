@@ -142,8 +142,8 @@ def augment_split(copies: int, *, tagger: Tagger | None = None, **options: Any) 
     """A function (split, seed) -> the augmented rows of `split`, each with its source's label.
 
     Args:
-        tagger: parts of speech, such as `tfdistill.augment.parts_of_speech.default_tagger`. The words that take others' places are then
-            those of the split. None: no word is exchanged, whatever `p_pos`.
+        tagger: parts of speech, such as `tfdistill.augment.parts_of_speech.default_tagger`. The words that take others' places are
+            then those of the split. None: no word is exchanged, whatever `p_pos`.
         options: those of `augment_tang`.
     """
 
