@@ -205,7 +205,8 @@ def masked_word_augmentation(
     """TinyBERT's augmentation by a masked LM and GloVe vectors: of the file `glove`, or those of the package.
 
     `source` is the masked LM's directory, or "teacher" for the one that
-    `tfdistill.training.word_candidates.masked_lm_for` finds in the teacher's directory or in that which it was made of; where there is none, it trains one on the texts for `minutes` or `steps`. `p` and
+    `tfdistill.training.word_candidates.masked_lm_for` finds in the teacher's directory
+    or in that which it was made of; where there is none, it trains one on the texts for `minutes` or `steps`. `p` and
     `k` as in `tfdistill.augment.tinybert`. Raises UserError for a directory without such a head, or no such file.
     """
     from tfdistill.augment.glove import load_glove
