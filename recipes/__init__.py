@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
+from pathlib import Path
 from types import ModuleType
 
 from tfdistill.errors import UserError, nearest
@@ -19,3 +21,9 @@ def find(name: str) -> ModuleType:
     if name not in names():
         raise UserError(f"recipe '{name}' is unknown; expected one of {', '.join(names())}{nearest(name, names())}")
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def docstring(name: str) -> str:
+    """Return the docstring of a recipe without importing it, which would import TensorFlow."""
+    (folder,) = __path__
+    return ast.get_docstring(ast.parse(Path(folder, f"{name}.py").read_text("utf-8"))) or ""

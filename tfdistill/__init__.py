@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 _HOMES = {
     "Distiller": "tfdistill.distill.distiller",
     "Features": "tfdistill.distill.features",
-    "HardLabels": "tfdistill.distill.match",
+    "HardLabels": "tfdistill.distill.label_terms",
     "Match": "tfdistill.distill.match",
     "Recipe": "tfdistill.training.recipe",
-    "Stage": "tfdistill.training.trainer",
+    "Stage": "tfdistill.training.stage",
     "TextModel": "tfdistill.models.text_model",
     "Tokenizer": "tfdistill.text.tokenizer",
     "UserError": "tfdistill.errors",
-    "load": "tfdistill.load",
+    "load": "tfdistill.models.load",
     "load_data": "tfdistill.data.text_sources",
-    "losses": "tfdistill.losses",
-    "mapping": "tfdistill.mapping",
+    "losses": "tfdistill.distill.losses",
+    "mapping": "tfdistill.distill.mapping",
     "presets": "tfdistill.models.presets",
     "run": "tfdistill.training.run_directory",
-    "save": "tfdistill.load",
+    "save": "tfdistill.models.load",
 }
 
 __all__ = [

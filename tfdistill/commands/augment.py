@@ -26,6 +26,7 @@ from tfdistill.data.splits import Split, TextData
 from tfdistill.errors import UserError
 from tfdistill.system.console import say, task
 from tfdistill.system.files import atomic_write, sha256, student_directory
+from tfdistill.system.tensorflow_import import import_tensorflow
 
 PROVENANCE, PARTS = "provenance.json", "parts"
 Format = Literal["jsonl", "tsv"]
@@ -451,6 +452,7 @@ def augment(
 
     Example: `tfdistill augment --data demo:movie-snippets --method tang --copies 4 --out AUGMENTED`
     """
+    import_tensorflow()
     from tfdistill.data.text_sources import load_data
 
     if method not in ("tang", "tinybert"):

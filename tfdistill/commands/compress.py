@@ -12,6 +12,7 @@ from rich.table import Table
 from tfdistill.errors import UserError
 from tfdistill.system.console import readable, task
 from tfdistill.system.files import require_new
+from tfdistill.system.tensorflow_import import import_tensorflow
 
 
 def compress(
@@ -37,6 +38,7 @@ def compress(
     """
     if (clusters is None) == (sparsity is None):
         raise UserError("expected either --clusters N or --sparsity SHARE")
+    import_tensorflow()
     from tfdistill.compress import tfmot as twin
     from tfdistill.data.splits import concatenate
     from tfdistill.models.hf import save_directory

@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from tfdistill.errors import UserError
 from tfdistill.system.console import say, task
+from tfdistill.system.tensorflow_import import import_tensorflow
 
 RUNNERS = {"direct": "DirectRunner", "flink": "FlinkRunner", "spark": "SparkRunner", "dataflow": "DataflowRunner"}
 
@@ -78,6 +79,7 @@ def corpus(
         raise UserError(
             f"got {' '.join(context.args)}, which is for Apache Beam; expected --runner with it, or neither"
         )
+    import_tensorflow()
     from tfdistill.corpora.build import Work, spans_of
 
     work = Work(

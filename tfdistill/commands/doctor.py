@@ -1,51 +1,71 @@
-"""Report what this machine can do."""
+"""`tfdistill doctor`: report what this machine and this installation can do."""
 
 from __future__ import annotations
 
-import os
+from importlib import metadata
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from tfdistill.errors import UserError
+from tfdistill.system.tensorflow_import import import_tensorflow
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 
 def doctor() -> None:
-    """Versions, devices and optional parts.
+    """Show versions, devices and optional parts.
 
     Example: `tfdistill doctor`
     """
-    import importlib.util
-
+    import_tensorflow()
     import tensorflow as tf
 
-    from tfdistill.training.run_directory import versions
+    from tfdistill.system.reproducibility import versions
 
     table = Table(title="tfdistill doctor")
     table.add_column("part")
     table.add_column("state")
-    for name, found in versions().items():
-        table.add_row(name, found)
+    for name, version in versions().items():
+        table.add_row(name, version)
     for device in tf.config.list_physical_devices():
         table.add_row(device.device_type, device.name)
-    optional_parts = {
-        "quickstart": ("sklearn", "matplotlib"),
-        "tfds": ("tensorflow_datasets",),
-        "hub": ("keras_hub",),
-        "tensorboard": ("tensorboard",),
-        "mediapipe": ("mediapipe",),
-        "augment": ("nltk", "pyarrow"),
-    }
-    for extra, modules in optional_parts.items():
-        missing = [module for module in modules if importlib.util.find_spec(module) is None]
-        state = f"missing {', '.join(missing)}: pip install 'tfdistill[{extra}]'" if missing else "installed"
-        table.add_row(f"[{extra}]".replace("[", "\\["), state)
+    for extra, missing in missing_by_extra().items():
+        advice = f"missing {', '.join(missing)}: pip install 'tfdistill[{extra}]'"
+        table.add_row(escape(f"[{extra}]"), escape(advice) if missing else "installed")
     Console().print(table)
 
 
-def _check_backend() -> None:
-    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    if backend != "tensorflow":
-        raise UserError(
-            f"KERAS_BACKEND is '{backend}'; expected 'tensorflow': unset it, or set KERAS_BACKEND=tensorflow"
-        )
+def missing_by_extra(package: str = "tfdistill") -> dict[str, list[str]]:
+    """Return the requirements of each extra that are not met here, from the metadata of the package.
+
+    Args:
+        package: an installed distribution.
+
+    Returns:
+        For each extra the requirements, such as "pyarrow>=20", that are not installed or have another version.
+    """
+    from packaging.requirements import Requirement
+
+    requirements = [Requirement(line) for line in metadata.requires(package) or ()]
+    extras = metadata.metadata(package).get_all("Provides-Extra") or []
+    return {
+        extra: [
+            f"{each.name}{each.specifier}" for each in requirements if _belongs_to(each, extra) and not _is_met(each)
+        ]
+        for extra in extras
+    }
+
+
+def _belongs_to(requirement: Requirement, extra: str) -> bool:
+    marker = requirement.marker
+    return marker is not None and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""})
+
+
+def _is_met(requirement: Requirement) -> bool:
+    try:
+        return requirement.specifier.contains(metadata.version(requirement.name), prereleases=True)
+    except metadata.PackageNotFoundError:
+        return False

@@ -7,24 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from tfdistill.commands.tables import show_scores
 from tfdistill.errors import UserError
 from tfdistill.system.console import say, task
 from tfdistill.system.files import atomic_write
-
-
-def show_scores(title: str, scores: dict[str, dict[str, float]]) -> None:
-    """A table: a row for each split, a column for each metric."""
-    table = Table(title=title)
-    table.add_column("split")
-    metrics = list(dict.fromkeys(name for split in scores.values() for name in split))
-    for name in metrics:
-        table.add_column(name.replace("_", " "), justify="right")
-    for split, values in scores.items():
-        table.add_row(split, *(f"{values[name]:.4f}" if name in values else "" for name in metrics))
-    Console().print(table)
+from tfdistill.system.tensorflow_import import import_tensorflow
 
 
 def evaluate(
@@ -46,6 +34,7 @@ def evaluate(
 
     Example: `tfdistill evaluate RUN/student --data demo:movie-snippets --split test --json`
     """
+    import_tensorflow()
     from tfdistill.data.dataset import has_labels, read_split, scores_of
     from tfdistill.data.predictions import predictions_of
     from tfdistill.models.load import data_for, load, max_length_of

@@ -14,6 +14,7 @@ from tfdistill.commands.bench import numbers
 from tfdistill.errors import UserError
 from tfdistill.system.console import say
 from tfdistill.system.files import require_new, sha256
+from tfdistill.system.tensorflow_import import import_tensorflow
 
 _LOSS_TO_TRAIN = 0.5  # points on dev from which quantization-aware training is worth its time
 
@@ -76,6 +77,7 @@ def export(
 
     Example: `tfdistill export RUN/student --quantize dynamic_int8 --out BUNDLE`
     """
+    import_tensorflow()
     from tfdistill.export.bundle.bundle import check_request, export_bundle
     from tfdistill.export.bundle.manifest import MANIFEST
     from tfdistill.export.convert.modes import MODES

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from tfdistill.compress.trim import trim_model
 from tfdistill.system.files import require_new
+from tfdistill.system.tensorflow_import import import_tensorflow
 
 
 def trim(
@@ -41,6 +42,7 @@ def trim(
 
     Example: `tfdistill trim RUN/student --data demo:movie-snippets --out SMALL`
     """
+    import_tensorflow()
     from tfdistill.corpora.plain_text import documents, text_files
     from tfdistill.models.hf import save_directory
     from tfdistill.models.load import data_for, load, max_length_of, recipe_of

@@ -1,0 +1,54 @@
+"""`tfdistill finetune`: train a model on labels, to make a teacher."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tfdistill.commands.options import DataOption, SetOption, TaskOption
+from tfdistill.commands.run_options import RunOptions, run_recipe, with_run_options
+from tfdistill.commands.tables import show_next, show_scores
+from tfdistill.system.tensorflow_import import import_tensorflow
+
+if TYPE_CHECKING:
+    from tfdistill.training.recipe import Recipe
+
+
+@with_run_options
+def finetune(
+    model: Annotated[str, typer.Argument(help="hf:DIR, hub:PRESET or demo:minilm")],
+    data: DataOption | None = None,
+    task: TaskOption = None,
+    settings: SetOption = None,
+    *,
+    options: RunOptions,
+) -> None:
+    """Fine-tune a BERT on labelled text, to make a teacher.
+
+    Example: `tfdistill finetune demo:minilm --data demo:movie-snippets --out TEACHER --set epochs=2`
+    """
+    import_tensorflow(use=options.strategy == "one")
+    import keras
+
+    from tfdistill.commands.task_option import data_and_settings
+    from tfdistill.data.dataset import load_any
+    from tfdistill.models.load import load
+    from tfdistill.recipes import finetune as module
+    from tfdistill.training.settings import parse_settings
+
+    source, assignments = data_and_settings(task, data, settings or [], module)
+    chosen = parse_settings(module.Settings, assignments)
+
+    def make() -> Recipe:
+        dataset = load_any(source)
+        keras.utils.set_random_seed(options.seed)
+        loaded = load(model, num_outputs=dataset.num_outputs, task=dataset.task, label_names=dataset.label_names)
+        recipe = module.recipe(loaded, dataset, chosen)
+        return replace(recipe, settings={**recipe.settings, "model": model})
+
+    result = run_recipe(make, options)
+    student = options.out / "student"
+    show_scores(f"{student}", result.scores)
+    show_next(f"tfdistill train soft_targets --teacher {student} --data {source} --out RUN")
