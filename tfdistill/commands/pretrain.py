@@ -51,7 +51,9 @@ def pretrain(
     from tfdistill.training.settings import parse_settings
 
     if options.strategy.startswith("multiworker"):
-        raise UserError(f"--strategy {options.strategy}: pre-training needs one machine. Use one, mirrored or tpu.")
+        raise UserError(
+            f"--strategy {options.strategy}: pre-training runs on one machine; expected one, mirrored or tpu"
+        )
     if options.micro_batches > 1:
         raise UserError("--micro-batches has no effect on pre-training. Remove it.")
     chosen = parse_settings(module.Settings, settings or [])
