@@ -9,6 +9,8 @@ FIDELITY := .venv-fidelity
 ONNX := .venv-onnx
 # Apache Beam, which wants older packages than requirements.lock has.
 BEAM := .venv-beam
+# MkDocs, for the docs target.
+DOCS := .venv-docs
 # A picture of the package as it is installed, for mypy, which does not see where pyproject.toml maps export/ and recipes/.
 TYPES := $(VENV)/types/tfdistill
 # A page for browsers; an ARM Python under qemu; the bundles that these are tried with.
@@ -24,7 +26,7 @@ UV := uv==0.13.8
 LOCKED := quickstart tfds tensorboard hub quantizer augment mediapipe compress dev
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test slow torture fidelity runtimes mediapipe beam web web-tools arm64 lint format wheel lock clean distclean
+.PHONY: help venv quickstart test slow torture fidelity runtimes mediapipe beam web web-tools arm64 docs lint format wheel lock clean distclean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -128,6 +130,15 @@ arm64: $(ARM)/python ## a bundle in LiteRT for ARM under qemu-aarch64: the same 
 	@test -n "$(BUNDLE)" || $(BIN)/python examples/tiny_bundle.py $(TRIED)/dynamic_int8 --quantize dynamic_int8
 	$(ARM)/python tests/arm64/replay.py $(or $(BUNDLE),$(TRIED)/fp32 $(TRIED)/dynamic_int8)
 
+$(DOCS)/.installed: docs/requirements.txt
+	@set -e; $(find_python); rm -rf $(DOCS); $$python -m venv $(DOCS)
+	@$(DOCS)/bin/python -m pip install -qq --no-deps --require-hashes -r $<
+	@touch $@
+
+docs: $(DOCS)/.installed ## guides and API reference as a site in build/site, made offline; warnings are errors
+	@rm -rf build/docs && mkdir -p build/docs/tfdistill && ln -s "$(CURDIR)"/tfdistill/* "$(CURDIR)/export" "$(CURDIR)/recipes" build/docs/tfdistill
+	$(DOCS)/bin/mkdocs build --strict
+
 lint: venv ## ruff (rules and format) and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -144,11 +155,14 @@ wheel: venv ## build the sdist, and from it the wheel, into dist/
 
 # uv knows how to lock for several platforms at once. It does not read pip's configuration: for another registry than the
 # default one, set UV_DEFAULT_INDEX. Pins stay as they are where they can; UPGRADE=--upgrade takes the newest.
-lock: ## renew requirements.lock from pyproject.toml; UPGRADE=--upgrade for newer versions
+lock: ## renew requirements.lock and docs/requirements.txt; UPGRADE=--upgrade for newer versions
 	@set -e; $(find_python); $$python -m venv --clear .venv-lock; .venv-lock/bin/python -m pip install --quiet $(UV)
 	.venv-lock/bin/uv pip compile pyproject.toml --quiet $(LOCKED:%=--extra %) --universal --python-version 3.11 \
 		--generate-hashes --only-binary :all: --no-binary promise --no-annotate --no-emit-index-url \
 		--custom-compile-command "make lock" --output-file requirements.lock $(UPGRADE)
+	.venv-lock/bin/uv pip compile docs/requirements.in --quiet --universal --python-version 3.11 --generate-hashes \
+		--only-binary :all: --no-annotate --no-emit-index-url --custom-compile-command "make lock" \
+		--output-file docs/requirements.txt $(UPGRADE)
 	@rm -rf .venv-lock
 
 clean: ## remove what was built and cached, not the venv
@@ -156,4 +170,4 @@ clean: ## remove what was built and cached, not the venv
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean ## clean, and remove the venvs too
-	rm -rf $(VENV) $(FIDELITY) $(ONNX) $(BEAM) $(WEB)/node_modules
+	rm -rf $(VENV) $(FIDELITY) $(ONNX) $(BEAM) $(DOCS) $(WEB)/node_modules
