@@ -11,6 +11,7 @@ from tfdistill.distill.batch import split_rows
 from tfdistill.distill.distiller import Distiller
 from tfdistill.distill.label_terms import HardLabels
 from tfdistill.distill.match import Match
+from tfdistill.distill.step import Term
 from tfdistill.errors import DivergedError, UserError
 from tfdistill.optim.optimizers import make_optimizer
 from tfdistill.optim.schedule import WarmupLinear
@@ -151,11 +152,10 @@ def test_micro_batches_clip_and_move_rows_as_the_whole_batch_does():
 
 
 def test_terms_on_parameters_count_once_in_micro_batches():
-    class Small:
+    class Small(Term):
         """½·Σ s² of a scale that nothing else reads."""
 
         name, weight, on_parameters = "small", 1.0, True
-        student_features = teacher_features = frozenset()
 
         def make_projections(self, student, teacher):
             class Scale(keras.layers.Layer):
@@ -380,7 +380,7 @@ def test_wrong_terms_are_refused(build, message):
     [
         ([], None, "no terms"),
         ([SOFT], None, "neither a teacher nor"),
-        ([Match(losses.hidden_mse, on="embeddings")], plain_model(), "gives logits only"),
+        ([Match(losses.hidden_mse, on="embeddings")], plain_model(), "logits only"),
         ([Match(losses.hidden_mse, on="embeddings")], tiny_bert(2, 12), "project='fit'"),
         ([Match(losses.hidden_mse, on="hidden_states", layers=((1, 9),))], tiny_bert(), "layer 9"),
         ([SOFT], tiny_bert(outputs=4), "number of classes"),

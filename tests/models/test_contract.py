@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from helpers import inputs, tiny_bert, tiny_bilstm
 
-from tfdistill.distill.features import NAMES
+from tfdistill.distill.features import FEATURES
 from tfdistill.models import presets
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.models.text_model import TextModel
@@ -159,7 +159,7 @@ def test_features_are_those_that_were_asked_for(model):
     # Alone, the logits need the last layer at its first position only: other sums, to the last bits.
     np.testing.assert_allclose(everything.logits, logits, atol=1e-5)
     np.testing.assert_array_equal(everything.mask, x["padding_mask"])
-    for name in NAMES:
+    for name in FEATURES:
         value = getattr(everything, name)
         assert (value is not None) == (name in model.offers), name
         alone = model.features(x, (name,)) if name in model.offers else None
@@ -177,6 +177,6 @@ def test_features_are_those_that_were_asked_for(model):
 def test_what_is_not_there_is_one_line(model):
     from tfdistill.errors import UserError
 
-    for name in {*NAMES, "nonsense"} - set(model.offers):
+    for name in {*FEATURES, "nonsense"} - set(model.offers):
         with pytest.raises(UserError, match=name):
             model.features(inputs(pair=True), (name,))

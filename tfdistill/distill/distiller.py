@@ -75,7 +75,7 @@ class Distiller(keras.Model):
             and attention scores.
         teacher: the same for the teacher; None if every batch carries "teacher_features" (a teacher cache) or no term
             reads the teacher. It is always called with training=False, never trained and never saved.
-        matches: terms to sum, `Match` and `HardLabels` or anything with their call.
+        matches: terms to sum: `Match`, `HardLabels`, or any other subclass of `Term`.
         train_teacher: the teacher learns too (shared projection does this); then it is also called with training=True.
         micro_batches: forward and backward go through the batch in so many parts, one after the other, before one update: the
             memory of a part, the result of the whole.
@@ -121,7 +121,7 @@ class Distiller(keras.Model):
         self._compiled_parts = False
         self._projections: dict[str, keras.layers.Layer] = {}
         for term in matches:
-            self._projections.update(getattr(term, "make_projections", lambda *_: {})(student, teacher))
+            self._projections.update(term.make_projections(student, teacher))
         self._trackers = [keras.metrics.Mean(name=name) for name in names]
         self._compile_tracker = None
         self.built = True
@@ -179,11 +179,11 @@ class Distiller(keras.Model):
             callbacks = [*keras.tree.flatten(callbacks or []), StopOnDivergence()]
         if isinstance(args[0] if args else kwargs.get("x"), tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # a data set shuffles itself; Keras would warn
-        self._build_optimizer()
+        self.build_optimizer()
         return super().fit(*args, callbacks=callbacks, **kwargs)
 
-    def _build_optimizer(self) -> None:
-        # Slots for all variables exist from the start, also for those that the first stage does not train.
+    def build_optimizer(self) -> None:
+        """Create the optimizer's slots for all trainable variables, unless they exist."""
         if self.optimizer is not None and not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
@@ -251,7 +251,7 @@ class Distiller(keras.Model):
         weights = [*tf.unstack(tf.convert_to_tensor(self._term_weights.value))[: len(self._matches.value)], 1.0]
         told: list[Any] = []
         for number, (term, weight) in enumerate(zip(self.terms, weights, strict=False)):
-            if getattr(term, "on_parameters", False):
+            if term.on_parameters:
                 if first:
                     value = term(step)
                     total += weight * value / replicas
@@ -324,7 +324,7 @@ class Distiller(keras.Model):
         ]
         return [
             self._over_replicas(tf.add_n([_sum_and_count(term, *step)[1] for step in steps]))
-            if not getattr(term, "on_parameters", False)
+            if not term.on_parameters
             else tf.constant(1.0)
             for term in self.terms
         ]
@@ -341,7 +341,7 @@ class Distiller(keras.Model):
         with tf.GradientTape(persistent=True) as tape:
             step = self._forward(inputs, labels, training=False)
             for term, weight in zip(self._matches.value, weights, strict=False):
-                if getattr(term, "on_parameters", False):
+                if term.on_parameters:
                     weighted[term.name] = weight * term(step)
                 else:
                     local_sum, local_count = _sum_and_count(term, step, _rows(inputs), sample_weight)

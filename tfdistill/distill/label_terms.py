@@ -11,18 +11,17 @@ import tensorflow as tf
 
 from tfdistill.distill import losses
 from tfdistill.distill.losses import Value
-from tfdistill.distill.step import Step
+from tfdistill.distill.step import Step, Term
 from tfdistill.errors import UserError
 
 
 @dataclass(frozen=True)
-class PseudoLabels:
+class PseudoLabels(Term):
     """CE(argmax z_t, σ(z_s)) on the rows that have no label of their own (Mukherjee and Awadallah 2019). For classes."""
 
     weight: float = 1.0
     name: str = "pseudo_labels"
-    student_features: frozenset[str] = frozenset({"logits"})
-    teacher_features: frozenset[str] = frozenset({"logits"})
+    student_features = teacher_features = frozenset({"logits"})
 
     def __call__(self, step: Step) -> Value:
         if step.teacher is None or step.labels is None:
@@ -43,7 +42,7 @@ def token_labels(labels: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class HardLabels:
+class HardLabels(Term):
     """Supervised loss on labels, the (1 - λ) part of soft-target distillation. Rows and tokens without a label do not count.
 
     Args:
@@ -59,11 +58,10 @@ class HardLabels:
     name: str = "hard_labels"
     loss: Any = None
     smoothing: float = 0.0
-    teacher_features: frozenset[str] = frozenset()
 
-    @property
-    def student_features(self) -> frozenset[str]:
-        return frozenset({"nsp_logits" if self.task == "next_sentence" else "logits"})
+    def __post_init__(self) -> None:
+        read = "nsp_logits" if self.task == "next_sentence" else "logits"
+        object.__setattr__(self, "student_features", frozenset({read}))
 
     def __call__(self, step: Step) -> Value:
         if step.labels is None:

@@ -15,20 +15,20 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfdistill.distill.features import NAMES
+from tfdistill.distill import losses
+from tfdistill.distill.features import FEATURES, feature
 from tfdistill.distill.label_terms import token_labels
 from tfdistill.distill.losses import Value
 from tfdistill.distill.mapping import Pairs
-from tfdistill.distill.step import Projections, Step
+from tfdistill.distill.step import Projections, Step, Term
 from tfdistill.distill.word_pooling import Words
 from tfdistill.errors import UserError
 
-LAYERED = ("hidden_states", "attention_scores")
 PROJECTIONS = (None, "fit", "shared", "gelu")
 
 
 @dataclass(frozen=True)
-class Match:
+class Match(Term):
     """One loss between a feature of the student and a feature of the teacher.
 
     Args:
@@ -58,14 +58,15 @@ class Match:
     options: Mapping[str, Any] = field(default_factory=dict)
     teacher_on: str = ""
     where: str = "real"
+    takes_mask: bool = field(init=False, repr=False, compare=False)  # whether `loss` has a parameter `mask`
 
     def __post_init__(self) -> None:
         if not self.teacher_on:
             object.__setattr__(self, "teacher_on", self.on)
-        for key in ("on", "teacher_on"):
-            if getattr(self, key) not in NAMES:
-                raise UserError(f"Match({key}='{getattr(self, key)}'): expected one of {', '.join(NAMES)}")
-        layered = self.on in LAYERED or self.teacher_on in LAYERED
+        for key, name in (("on", self.on), ("teacher_on", self.teacher_on)):
+            if name not in FEATURES:
+                raise UserError(f"Match({key}='{name}'): expected one of {', '.join(FEATURES)}")
+        layered = any(feature(name).layered for name in (self.on, self.teacher_on))
         if layered != bool(self.layers):
             need = "needs layers=mapping.uniform(M, N) or other pairs" if layered else "takes no layers"
             raise UserError(f"Match(on='{self.on}') {need}; received layers={self.layers!r}")
@@ -76,20 +77,20 @@ class Match:
         if not self.name:
             loss = getattr(self.loss, "__name__", "loss")
             object.__setattr__(self, "name", loss if self.on == "logits" else f"{self.on}_{loss}")
+        takes_mask = "mask" in inspect.signature(self.loss).parameters
+        per_token = any(feature(name).per_token for name in (self.on, self.teacher_on))
+        derived = {
+            "student_features": _needed(self.on, [pair[0] for pair in self.layers]),
+            "teacher_features": _needed(self.teacher_on, [pair[1] for pair in self.layers]),
+            "first_only": self.loss in losses.OF_CLS,
+            "by_token": takes_mask and per_token,
+            "takes_mask": takes_mask,
+        }
+        for key, value in derived.items():
+            object.__setattr__(self, key, value)
 
-    @property
-    def student_features(self) -> frozenset[str]:
-        return _needed(self.on, [pair[0] for pair in self.layers])
-
-    @property
-    def teacher_features(self) -> frozenset[str]:
-        return _needed(self.teacher_on, [pair[1] for pair in self.layers])
-
-    @property
-    def by_token(self) -> bool:
-        """Whether this compares token by token; word by word where student and teacher read other pieces."""
-        feature = self.on in ("embeddings", *LAYERED) or self.teacher_on in ("embeddings", *LAYERED)
-        return feature and "mask" in inspect.signature(self.loss).parameters
+    def teacher_layers(self, count: int) -> tuple[int, ...]:
+        return tuple(layer for _, layer in self.layers)
 
     def pairs(self) -> Pairs:
         """The layer pairs; one of zeros, which nobody reads, for features without layers."""
@@ -135,7 +136,6 @@ class Match:
             raise UserError(
                 f"the term '{self.name}' needs a teacher; give the Distiller one, or cached teacher features"
             )
-        takes_mask = "mask" in inspect.signature(self.loss).parameters
         words = Words.of(step) if self.by_token else None
         if words is not None and self.where != "real":
             raise UserError(
@@ -143,16 +143,11 @@ class Match:
                 "use a student with the teacher's vocabulary"
             )
         mask = self._mask(step) if words is None else words.mask
-        options = dict(self.options, **({"mask": mask} if takes_mask else {}))
+        options = dict(self.options, **({"mask": mask} if self.takes_mask else {}))
         total: Any = None
         for student_layer, teacher_layer in self.pairs():
-            ours, theirs = (
-                features.layer(feature, layer) if feature in LAYERED else getattr(features, feature)
-                for features, feature, layer in (
-                    (step.student, self.on, student_layer),
-                    (step.teacher, self.teacher_on, teacher_layer),
-                )
-            )
+            ours = step.student.layer(self.on, student_layer)
+            theirs = step.teacher.layer(self.teacher_on, teacher_layer)
             if words is not None:
                 ours, theirs = words.student(ours), words.teacher(theirs)
             key = self.projection_key(student_layer, teacher_layer)

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfdistill.distill import losses
 from tfdistill.distill.losses import Value
-from tfdistill.distill.step import Projections, Step
+from tfdistill.distill.step import Projections, Step, Term
 from tfdistill.errors import UserError
 
 # Kernels and vectors of a BERT layer with the kind of each of their axes.
@@ -53,7 +53,7 @@ class Matrix(keras.layers.Layer):
 
 
 @dataclass(frozen=True)
-class SharedProjection:
+class SharedProjection(Term):
     """Squared distance of projected parameters, with the same U and V in all layers, one pair for each kind of axis.
 
     down: Σ ‖U·θ_t·V - θ_s‖²;  up: Σ ‖θ_t - U·θ_s·V‖² (equations 3 and 4). Vectors have V alone. The gradient reaches U, V, the
@@ -63,8 +63,6 @@ class SharedProjection:
     direction: str = "up"
     weight: float = 1.0
     name: str = "shared_projection"
-    student_features: frozenset[str] = frozenset()
-    teacher_features: frozenset[str] = frozenset()
     on_parameters = True
 
     def make_projections(self, student: Any, teacher: Any) -> Projections:
@@ -106,7 +104,7 @@ class SharedProjection:
 
 
 @dataclass(frozen=True)
-class TeacherMaskedLM:
+class TeacherMaskedLM(Term):
     """The teacher's masked LM over two vocabularies, each with a softmax of its own: a masked piece is predicted among the
     pieces of the vocabulary it is of. The first `boundary` ids are the teacher's.
     """
@@ -114,8 +112,7 @@ class TeacherMaskedLM:
     boundary: int
     weight: float = 1.0
     name: str = "teacher_masked_lm"
-    student_features: frozenset[str] = frozenset()
-    teacher_features: frozenset[str] = frozenset({"logits"})
+    teacher_features = frozenset({"logits"})
 
     def __call__(self, step: Step) -> Value:
         if step.teacher is None:

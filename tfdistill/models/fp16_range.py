@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfdistill.distill.features import features_of
+from tfdistill.distill.features import FEATURES, features_of
 from tfdistill.errors import UserError
 from tfdistill.models.text_model import TextModel
 
@@ -17,7 +17,7 @@ def largest_values(model: TextModel, inputs: Any) -> dict[str, float]:
 
     Layers are numbered from 1: "hidden_states 3".
     """
-    names = [name for name in ("embeddings", "hidden_states", "attention_scores", "logits") if name in model.offers]
+    names = [name for name in FEATURES if name in model.offers]
     said = features_of(model, inputs, names, training=False)
     found: dict[str, float] = {}
     for name in names:

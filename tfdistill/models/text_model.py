@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfdistill.distill.features import NAMES, Features
+from tfdistill.distill.features import Features, feature
 from tfdistill.errors import UserError
 from tfdistill.models.bert import BertConfig, BertEncoder
 from tfdistill.models.bilstm import BiLSTMConfig, BiLSTMEncoder
@@ -115,8 +115,7 @@ class TextModel(keras.Model):
         """
         want, have = tuple(want), self.offers
         for name in want:
-            if name not in NAMES:
-                raise UserError(f"feature '{name}' is unknown; expected one of {', '.join(NAMES)}")
+            feature(name)
             if name not in have:
                 raise UserError(f"a {self.family} model for {self.task} has no {name}; match one of {', '.join(have)}")
         needs = set(want) - {"logits", "nsp_logits"}

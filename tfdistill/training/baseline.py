@@ -23,7 +23,7 @@ def on_labels_alone(recipe: Recipe) -> Recipe:
     longest = 0.0
     for stage in recipe.stages:
         if stage.source is not None:
-            own = tuple(t for t in stage.terms if not t.teacher_features and not hasattr(t, "on_parameters"))
+            own = tuple(t for t in stage.terms if not t.teacher_features and not t.on_parameters)
             stages += [replace(stage, terms=own, teacher=None, train_teacher=False)] if own else []
             continue
         plain = replace(

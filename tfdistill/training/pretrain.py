@@ -270,7 +270,7 @@ def _train(run: Pretraining, train: TextExamples, execution: Execution) -> None:
         **execution.for_optimizer,
     )
     distiller.compile(optimizer=optimizer, jit_compile=execution.jit, auto_scale_loss=False)
-    distiller._build_optimizer()
+    distiller.build_optimizer()
     run.take_up(distiller)
     run.before = run.before or evaluate(model, run.measured, batch_size=settings.batch_size)
     say(f"held out before: {told(run.before)}")

@@ -122,7 +122,7 @@ def take(examples: Examples, rows: np.ndarray) -> Examples:
 
 def aligned(examples: Examples, stage: Stage, student: TextModel, teacher: TextModel) -> Examples:
     """With the words that both share, where the teacher reads other pieces and a term compares token by token."""
-    if examples.teacher is None or not any(getattr(term, "by_token", False) for term in stage.terms):
+    if examples.teacher is None or not any(term.by_token for term in stage.terms):
         return examples
     ours, theirs = align_words(examples.student, student.tokenizer, examples.teacher, teacher.tokenizer)
     return replace(examples, student=ours, teacher=theirs)

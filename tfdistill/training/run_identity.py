@@ -142,16 +142,6 @@ def _teacher_weights(recipe: Recipe) -> list[float]:
 
 def stage_as_data(stage: Stage) -> dict[str, Any]:
     """A stage as plain values, for run.json."""
-    terms = []
-    for term in stage.terms:
-        entry: dict[str, Any] = {"term": type(term).__name__, "name": term.name, "weight": term.weight}
-        for key in ("on", "teacher_on", "layers", "project", "where", "options", "smoothing"):
-            if getattr(term, key, None):
-                entry[key] = getattr(term, key)
-        loss = getattr(term, "loss", None)
-        if callable(loss):
-            entry["loss"] = getattr(loss, "__name__", type(loss).__name__)
-        terms.append(entry)
     plain = {
         key: value
         for key, value in stage.__dict__.items()
@@ -161,4 +151,4 @@ def stage_as_data(stage: Stage) -> dict[str, Any]:
         plain["before"] = re.sub(r" at 0x[0-9a-f]+", "", repr(stage.before))  # of a function: where it lies in memory
     source = stage.source
     said = None if source is None else f"{len(source)} sequences {getattr(source, 'fingerprint', '')}".rstrip()
-    return {**plain, "source": said, "terms": terms}
+    return {**plain, "source": said, "terms": [term.as_data() for term in stage.terms]}

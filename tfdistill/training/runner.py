@@ -168,7 +168,7 @@ class _Run:
         )
         read = None
         # Features of other pieces than the student's have to be aligned with its own, wherever they come from.
-        if teacher is not None and (live or any(getattr(term, "by_token", False) for term in stage.terms)):
+        if teacher is not None and (live or any(term.by_token for term in stage.terms)):
             read = prepared.read_by(teacher, recipe.student, recipe.privileged)
         examples = Examples(
             prepared.train,

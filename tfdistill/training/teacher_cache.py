@@ -22,7 +22,7 @@ import tensorflow as tf
 from tfdistill.cache.folder import ABOUT, TEACHER, cache_folder
 from tfdistill.data.batching import Examples, dataset
 from tfdistill.data.splits import PER_TOKEN
-from tfdistill.distill.features import Features, features_of
+from tfdistill.distill.features import Features, feature, features_of
 from tfdistill.errors import UserError
 from tfdistill.models.fingerprint import fingerprint
 from tfdistill.models.predict import predict_logits
@@ -165,8 +165,8 @@ def _check(store: RowStore) -> dict[Part, str]:
 
 
 def _value(said: Features, name: str) -> Any:
-    feature, _, layer = name.partition("/")
-    return said.layer(feature, int(layer)) if layer else getattr(said, feature)
+    of, _, layer = name.partition("/")
+    return said.layer(of, int(layer or 0))
 
 
 def _want(names: Sequence[str]) -> list[str]:
@@ -177,13 +177,13 @@ def _columns(teacher: TextModel, names: Mapping[str, bool]) -> tuple[Column, ...
     """A column for each of `names`; of features that are not of all tokens the first position."""
     said, columns = features_of(teacher, dummy_inputs(), _want(list(names)), False), []
     for name, of_tokens in names.items():
-        shape = tuple(_value(said, name).shape)
-        if len(shape) == 4:
+        shape, kind = tuple(_value(said, name).shape), feature(name.partition("/")[0])
+        if kind.per_pair:
             columns.append(Column(name, "pair", shape[1:2]))
         elif of_tokens:
             columns.append(Column(name, "token", shape[2:]))
         else:
-            columns.append(Column(name, "row", (1, shape[2]) if len(shape) == 3 else shape[1:]))
+            columns.append(Column(name, "row", (1, shape[2]) if kind.per_token else shape[1:]))
     return tuple(columns)
 
 

@@ -10,8 +10,7 @@ import numpy as np
 from tfdistill.corpora.labelled_texts import LabelledTexts
 from tfdistill.corpora.two_vocabularies import MixedSequences
 from tfdistill.data.splits import PER_TOKEN
-from tfdistill.distill import losses
-from tfdistill.distill.match import LAYERED, Match
+from tfdistill.distill.features import feature
 from tfdistill.distill.step import Term
 from tfdistill.errors import UserError
 from tfdistill.models.text_model import TextModel
@@ -30,14 +29,11 @@ def wanted(terms: Sequence[Term], teacher: TextModel) -> dict[str, bool]:
     """Features and layers of the teacher that `terms` read, but logits: {"hidden_states/2": whether of all tokens}."""
     found: dict[str, bool] = {}
     for term in terms:
-        first_only = getattr(term, "loss", None) in losses.OF_CLS
-        for feature in sorted(term.teacher_features - {"logits"}):
-            names = [feature]
-            if feature in LAYERED:
-                all_layers = range(1, teacher.num_layers + 1)
-                layers = [layer for _, layer in term.layers if layer] if isinstance(term, Match) else all_layers
-                names = [f"{feature}/{layer}" for layer in layers]
-            tokens = feature == "attention_scores" or (feature in ("embeddings", "hidden_states") and not first_only)
+        for name in sorted(term.teacher_features - {"logits"}):
+            kind = feature(name)
+            layers = [f"{name}/{layer}" for layer in term.teacher_layers(teacher.num_layers) if layer]
+            names = layers if kind.layered else [name]
+            tokens = kind.per_pair or (kind.per_token and not term.first_only)
             found |= {name: found.get(name, False) or tokens for name in names}
     return dict(sorted(found.items()))
 

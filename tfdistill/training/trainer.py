@@ -148,7 +148,7 @@ class Trainer:
         distiller, schedule = self.distiller, self._schedule
         assert distiller is not None and schedule is not None
         with frozen(stage.student or self.student, self._always_frozen):
-            distiller._build_optimizer()
+            distiller.build_optimizer()
             self._hold(stage)
             distiller.optimizer.restart()
             distiller.weigh([term.weight for term in stage.terms])
