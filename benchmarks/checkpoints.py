@@ -21,7 +21,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from tfdistill.data.splits import Split, TextData
+from tfdistill.data.splits import Split
+from tfdistill.data.text_data import TextData
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.text_model import TextModel
 from tfdistill.recipes import finetune

@@ -25,7 +25,6 @@ from rich.console import Console
 from rich.table import Table
 
 from tfdistill.commands.bench import numbers
-from tfdistill.data.dataset import read_split, scores_of
 from tfdistill.export.bench.host import machine
 from tfdistill.export.convert.convert import convert_models
 from tfdistill.export.tflite.runtime import TFLiteModel
@@ -67,7 +66,7 @@ def main() -> None:
     model, single = load(str(options.model)), str(options.single)
     data = data_for(model, str(options.model), options.data)
     split = data.splits["test"]
-    read = read_split(data, split, model.tokenizer, options.single)
+    read = data.encode(split, model.tokenizer, options.single)
     rows = read.encoded
     with tempfile.TemporaryDirectory() as directory, task("converting", 1 + len(options.lengths)) as advance:
         files = {}
@@ -79,7 +78,7 @@ def main() -> None:
     with task("scoring", len(files)) as advance:
         scores = {}
         for name, file in files.items():
-            scores[name] = scores_of(data, split, read, file.predict(rows))["accuracy"]
+            scores[name] = read.score(file.predict(rows))["accuracy"]
             advance()
     order = np.random.default_rng(0).permutation(len(rows))[: options.texts]
     passes = []

@@ -28,7 +28,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from tfdistill.augment.parts_of_speech import default_tagger
 from tfdistill.augment.tang import augment_split
 from tfdistill.data import glue
-from tfdistill.data.splits import Split, TextData
+from tfdistill.data.splits import Split
+from tfdistill.data.text_data import TextData
 from tfdistill.distill import losses
 from tfdistill.distill.label_terms import HardLabels
 from tfdistill.distill.match import Match

@@ -31,7 +31,7 @@ from pydantic import Field, model_validator
 
 from tfdistill.corpora.masking import Masking, require_words
 from tfdistill.corpora.two_vocabularies import MixedSequences, learn_vocabulary
-from tfdistill.data.splits import TextData
+from tfdistill.data.text_data import TextData
 from tfdistill.distill.label_terms import HardLabels
 from tfdistill.distill.parameter_terms import SharedProjection, TeacherMaskedLM
 from tfdistill.errors import UserError

@@ -7,15 +7,11 @@ weight decay 0.01 (but for the tables, of which a step moves only the rows it re
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pydantic import Field
 
 from tfdistill.data import glue
 from tfdistill.data.dataset import Data
-from tfdistill.data.splits import TextData
 from tfdistill.distill.label_terms import HardLabels
-from tfdistill.errors import UserError
 from tfdistill.models.text_model import TextModel
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.settings import Settings as CommonSettings
@@ -35,12 +31,7 @@ def recipe(model: TextModel, data: Data, settings: Settings | None = None) -> Re
     """Fine-tune `model` on the labels of `data` (Devlin et al. 2019, section 4: AdamW, warm-up, linear decay)."""
     settings = settings or Settings()
     if settings.privileged:
-        if not isinstance(data, TextData) or not data.splits["train"].texts_extra:
-            raise UserError(
-                f"privileged=true reads columns text_extra, and {data.name} has none; add one, or leave it out"
-            )
-        splits = {name: split.with_extra() for name, split in data.splits.items() if split.texts_extra}
-        data = replace(data, splits=splits)
+        data = data.with_extra()
     stage = Stage(
         "labels",
         (HardLabels(task=data.task),),

@@ -27,7 +27,7 @@ from pydantic import Field, model_validator
 from tfdistill.compress.neurons import Widths, neuron_importance, prune_neurons
 from tfdistill.compress.structured import sizes_of
 from tfdistill.data.batching import dataset, some_rows
-from tfdistill.data.dataset import Data, read_split
+from tfdistill.data.dataset import Data
 from tfdistill.models.text_model import TextModel
 from tfdistill.recipes._pruning import (
     PruneNeurons,
@@ -81,7 +81,7 @@ def _narrowed(student: TextModel, data: Data, settings: Settings) -> TextModel:
     """The student with a narrower residual stream."""
     split = data.splits["train"]
     split = split.take(some_rows(len(split), settings.importance_rows))
-    rows = read_split(data, split, student.tokenizer, settings.max_length)
+    rows = data.encode(split, student.tokenizer, settings.max_length)
     batches = dataset(rows.examples, settings.batch_size, shuffle=False)
     importance = neuron_importance(student, batches, task_loss(data.task), settings.measure)
     width = scaled(student.config.hidden_size, settings.hidden, settings.multiple)

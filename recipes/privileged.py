@@ -20,7 +20,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from tfdistill.data.splits import TextData
+from tfdistill.data.text_data import TextData
 from tfdistill.distill.label_terms import HardLabels
 from tfdistill.models.load import max_length_of
 from tfdistill.models.text_model import TextModel

@@ -21,7 +21,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from tfdistill.data.batching import Examples, dataset, some_rows
-from tfdistill.data.dataset import Data, read_split
+from tfdistill.data.dataset import Data
 from tfdistill.models.quantization_aware import QuantizationAware
 from tfdistill.models.text_model import TextModel
 from tfdistill.training.recipe import Recipe
@@ -46,7 +46,7 @@ class Settings(CommonSettings):
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     settings = settings or Settings()
     student = QuantizationAware.of(teacher)
-    encoded = read_split(data, data.splits["train"], student.tokenizer, settings.max_length).encoded
+    encoded = data.encode(data.splits["train"], student.tokenizer, settings.max_length).encoded
     some = take(Examples(encoded), some_rows(len(encoded), settings.calibration_rows))
     student.calibrate(batch["student"] for batch in dataset(some, settings.batch_size, shuffle=False))
     terms = soft_and_hard_terms(data.task, settings.soft_weight, settings.temperature)

@@ -27,7 +27,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tfdistill.data.splits import PER_TOKEN, TextData
+from tfdistill.data.splits import PER_TOKEN
+from tfdistill.data.text_data import TextData
 from tfdistill.distill import losses
 from tfdistill.distill.label_terms import HardLabels, PseudoLabels
 from tfdistill.distill.match import Match

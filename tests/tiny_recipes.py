@@ -8,7 +8,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from tfdistill.data.splits import Split, TextData
+from tfdistill.data.splits import Split
+from tfdistill.data.text_data import TextData
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.load import save
 from tfdistill.models.mobilebert import MobileBertConfig

@@ -12,7 +12,8 @@ from tfdistill.augment.tang import augment_tang
 from tfdistill.commands import app as cli
 from tfdistill.commands import augment as augment_command
 from tfdistill.commands.augment import Plan, augment_data, tang_plan
-from tfdistill.data.splits import Split, TextData
+from tfdistill.data.splits import Split
+from tfdistill.data.text_data import TextData
 from tfdistill.data.text_sources import load_data
 from tfdistill.errors import UserError
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tfdistill.data.question_data import load_squad_directory
 from tfdistill.data.squad import Answer, Question, load_squad, windows
 from tfdistill.data.squad_answers import predict_answers, scores_of
 from tfdistill.errors import UserError
@@ -218,3 +219,16 @@ def test_perfect_logits_give_perfect_scores():
     for row, (start, end) in enumerate(ROWS.spans):
         logits[row, start, 0] = logits[row, end, 1] = 9.0
     assert scores_of(QUESTIONS, predict_answers(QUESTIONS, ROWS, logits)) == {"f1": 1.0, "exact_match": 1.0}
+
+
+def test_rows_of_questions(tmp_path):
+    write(tmp_path / "train.json", [asked()])
+    data = load_squad_directory(f"{tmp_path}?n_best=2&stride=2")
+    rows = data.encode(data.splits["train"], TOKENIZER, 12)
+    assert len(rows.encoded) == len(rows.windows) > 1 and data.per_token
+    logits = np.zeros((len(rows.encoded), 12, 2), np.float32)
+    for row, (start, end) in enumerate(rows.labels):
+        logits[row, start, 0] = logits[row, end, 1] = 9.0
+    assert rows.score(logits) == {"f1": 1.0, "exact_match": 1.0}
+    (row,) = rows.predictions(logits)
+    assert (row["id"], row["answers"], row["predicted"], len(row["n_best"])) == ("q1", ["Anna"], "Anna", 1)

@@ -5,7 +5,8 @@ import pytest
 
 from tfdistill.augment.parts_of_speech import PosTable
 from tfdistill.augment.tang import augment_tang
-from tfdistill.data.splits import Split, TextData
+from tfdistill.data.splits import Split
+from tfdistill.data.text_data import TextData
 from tfdistill.errors import UserError
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.text_model import TextModel

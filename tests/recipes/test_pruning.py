@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tfdistill.compress.layerdrop import keep_layers
-from tfdistill.data.splits import Split, TextData
+from tfdistill.data.splits import Split
+from tfdistill.data.text_data import TextData
 from tfdistill.errors import UserError
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.hf import load_directory

@@ -22,7 +22,8 @@ from filelock import FileLock
 from helpers import mirrored
 
 from tfdistill.compress.layerdrop import keep_layers
-from tfdistill.data.splits import Split, TextData
+from tfdistill.data.splits import Split
+from tfdistill.data.text_data import TextData
 from tfdistill.errors import DivergedError, UserError
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.models.load import load

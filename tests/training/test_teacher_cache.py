@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 
 from tfdistill import losses
 from tfdistill.data.batching import Examples, dataset
-from tfdistill.data.splits import Split, TextData
+from tfdistill.data.splits import Split
+from tfdistill.data.text_data import TextData
 from tfdistill.distill.distiller import Distiller
 from tfdistill.distill.features import features_of
 from tfdistill.distill.label_terms import HardLabels

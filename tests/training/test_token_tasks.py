@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tfdistill.commands import app as cli
-from tfdistill.data.dataset import load_any, read_split, scores_of
+from tfdistill.data.load import load_any
 from tfdistill.errors import UserError
 from tfdistill.export.verify import verify_bundle
 from tfdistill.models.bert import BertConfig
@@ -122,13 +122,11 @@ def test_answers_are_learned_in_windows(answers, tmp_path, tfdistill):
     data = load_any(answers)
     teacher = taught(data, 70)
     # So short that every context is cut into windows.
-    rows = read_split(data, data.splits["dev"], TOKENIZER, 9)
+    rows = data.encode(data.splits["dev"], TOKENIZER, 9)
     assert len(rows.encoded) > len(data.splits["dev"]) and rows.encoded.lengths.max() == 9
     logits = predict_logits(teacher, rows.encoded)
     assert logits.shape == (len(rows.encoded), 9, 2)
-    assert (
-        0 < scores_of(data, data.splits["dev"], rows, logits)["f1"] < 1
-    )  # "who lives" alone says less than "who lives?"
+    assert 0 < rows.score(logits)["f1"] < 1  # "who lives" alone says less than "who lives?"
     assert evaluate(teacher, data, "dev", max_length=20) == {"f1": 1.0, "exact_match": 1.0}
     save(teacher, tmp_path / "teacher")
     place = tmp_path / "said.jsonl"

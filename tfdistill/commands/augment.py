@@ -22,7 +22,8 @@ from filelock import FileLock, Timeout
 
 from tfdistill.augment.copies import Augmented, row_key
 from tfdistill.augment.tang import Tang, augment_tang
-from tfdistill.data.splits import Split, TextData
+from tfdistill.data.splits import Split
+from tfdistill.data.text_data import TextData
 from tfdistill.errors import UserError
 from tfdistill.system.console import say, task
 from tfdistill.system.files import atomic_write, sha256, student_directory

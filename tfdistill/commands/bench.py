@@ -300,7 +300,6 @@ def _disagreements(files: dict[Path, Path], data: str | None, sources: list[str]
     from tfdistill.system.tensorflow_import import import_tensorflow
 
     import_tensorflow()
-    from tfdistill.data.splits import TextData
     from tfdistill.export.bench.disagreements import worst_disagreements
     from tfdistill.export.tflite.runtime import TFLiteModel
     from tfdistill.models.load import data_for, load
@@ -315,7 +314,7 @@ def _disagreements(files: dict[Path, Path], data: str | None, sources: list[str]
             continue
         source, model = fitting[0]
         text = data_for(model, source, data or "")
-        if not isinstance(text, TextData):
+        if text.per_token:
             raise UserError(f"--data {data}: expected texts with a class or a number each")
         if "dev" not in text.splits:
             raise UserError(f"--data {data}: expected a dev split, found {', '.join(text.splits)}")

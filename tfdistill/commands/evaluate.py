@@ -35,8 +35,6 @@ def evaluate(
     Example: `tfdistill evaluate RUN/student --data demo:movie-snippets --split test --json`
     """
     import_tensorflow()
-    from tfdistill.data.dataset import has_labels, read_split, scores_of
-    from tfdistill.data.predictions import predictions_of
     from tfdistill.models.load import data_for, load, max_length_of
     from tfdistill.models.predict import predict_logits
 
@@ -44,17 +42,17 @@ def evaluate(
     text = data_for(loaded, model, data)
     if split not in text.splits:
         raise UserError(f"--split {split}: {text.name} has the splits {', '.join(text.splits)}")
-    labelled, chosen = has_labels(text.splits[split]), text.splits[split]
+    labelled, chosen = text.has_labels(split), text.splits[split]
     if not labelled and predictions is None:
         raise UserError(
             f"--split {split}: {text.name} has no labels there; choose another split, or --predictions FILE"
         )
-    rows = read_split(text, chosen, loaded.tokenizer, max_length or max_length_of(model, 128))
+    rows = text.encode(chosen, loaded.tokenizer, max_length or max_length_of(model, 128))
     with task(f"{split}, rows", len(rows.encoded)) as advance:
         logits = predict_logits(loaded, rows.encoded, advance=advance)
-    scores = scores_of(text, chosen, rows, logits) if labelled else {}
+    scores = rows.score(logits) if labelled else {}
     if predictions is not None:
-        said = predictions_of(text, chosen, rows, logits)
+        said = rows.predictions(logits)
         atomic_write(predictions, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in said))
         say(f"{predictions}: what {model} says of {len(said):,} rows")
     if as_json:

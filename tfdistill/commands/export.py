@@ -105,8 +105,6 @@ def export(
         raise UserError("--golden-from-data takes texts of --data and got none; expected --data")
     if data is not None:
         from tfdistill.data.batching import some_rows
-        from tfdistill.data.dataset import read_split
-        from tfdistill.data.splits import TextData
         from tfdistill.export.convert.convert import CALIBRATION_ROWS
         from tfdistill.models.load import data_for
         from tfdistill.models.predict import measure
@@ -117,13 +115,13 @@ def export(
                 why = f"--quantize {quantize} is calibrated on it" if name == "train" else "--golden-from-data takes it"
                 raise UserError(f"{read.name} has the splits {', '.join(read.splits)} and no {name}; {why}: add it")
         if golden_from_data:
-            if not isinstance(read, TextData):
+            if read.per_token:
                 raise UserError(f"--golden-from-data takes single texts or pairs and got {read.name}; leave it out")
             golden_data = read.splits["dev"]
         for name in measured.keys() & read.splits.keys():
             measured[name] = measure(loaded, read, name, max_length=sizes[-1])
         if calibrated:
-            rows = read_split(read, read.splits["train"], loaded.tokenizer, sizes[-1]).encoded
+            rows = read.encode(read.splits["train"], loaded.tokenizer, sizes[-1]).encoded
             calibration = rows.take(some_rows(len(rows), CALIBRATION_ROWS))
     try:
         path = export_bundle(

@@ -33,7 +33,7 @@ def finetune(
     import keras
 
     from tfdistill.commands.task_option import data_and_settings
-    from tfdistill.data.dataset import load_any
+    from tfdistill.data.load import load_any
     from tfdistill.models.load import load
     from tfdistill.recipes import finetune as module
     from tfdistill.training.settings import parse_settings

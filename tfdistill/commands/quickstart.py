@@ -18,7 +18,8 @@ import numpy as np
 
 from tfdistill.augment.tang import augment_split
 from tfdistill.data.demo import minilm_directory, movie_snippets
-from tfdistill.data.splits import Split, TextData
+from tfdistill.data.splits import Split
+from tfdistill.data.text_data import TextData
 from tfdistill.errors import optional
 from tfdistill.export.bench.host import bench_files, machine
 from tfdistill.export.bench.report.quickstart_page import print_table, write_report

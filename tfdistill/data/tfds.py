@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from tfdistill.data import glue
-from tfdistill.data.splits import Split, TextData
+from tfdistill.data.splits import Split
+from tfdistill.data.text_data import TextData
 from tfdistill.errors import UserError, listing, nearest, optional
 
 # TFDS sorts features by name; these are the tasks' own text orders.

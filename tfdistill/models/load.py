@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfdistill.data.dataset import Data, load_any
+from tfdistill.data.dataset import Data
+from tfdistill.data.load import load_any
 from tfdistill.errors import UserError
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.models.hub import load_preset

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -12,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdistill.data.batching import Examples, dataset, plan
-from tfdistill.data.dataset import Data, has_labels, read_split, scores_of
+from tfdistill.data.dataset import Data
 from tfdistill.data.splits import Split
 from tfdistill.models.heads import TASKS
 from tfdistill.models.text_model import TextModel
@@ -70,10 +69,9 @@ def measure(
 
     The last is None for a split without labels; else it takes logits as `predict_logits` gives them.
     """
-    split = data.splits[name]
-    rows = read_split(data, split, model.tokenizer, max_length)
+    rows = data.encode(data.splits[name], model.tokenizer, max_length)
     logits = predict_logits(model, rows.encoded, batch_size=batch_size)
-    return rows.encoded, logits, partial(scores_of, data, split, rows) if has_labels(split) else None
+    return rows.encoded, logits, rows.score if data.has_labels(name) else None
 
 
 def evaluate(model: TextModel, data: Data, name: str, *, max_length: int, batch_size: int = 64) -> dict[str, float]:

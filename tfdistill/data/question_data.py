@@ -1,0 +1,174 @@
+"""Questions about texts, with answers that are spans of the text (SQuAD)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tfdistill.data.dataset import Dataset, Rows
+from tfdistill.data.squad import Question, Windows, load_squad, windows
+from tfdistill.data.squad_answers import Prediction, predict_answers, scores_of
+from tfdistill.errors import UserError
+from tfdistill.text.tokenizer import Tokenizer
+
+
+class Reading(BaseModel):
+    """How contexts are cut into windows, and answers chosen: the values of BERT's SQuAD example are the defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stride: int | None = Field(
+        None,
+        ge=1,
+        description="word pieces that a window begins after the one before; 128, less where windows are short",
+    )
+    max_question_length: int | None = Field(None, ge=1, description="word pieces of a question that are kept; 64")
+    n_best: int = Field(20, ge=1, description="starts and ends that are tried, and answers that are listed")
+    max_answer_length: int = Field(30, ge=1, description="word pieces of the longest answer")
+    threshold: float = Field(
+        0.0, allow_inf_nan=False, description='"" is the answer where it scores so much above the best other one'
+    )
+
+    def sizes(self, max_length: int) -> dict[str, int]:
+        """What `windows` takes. Without a stride of one's own windows overlap by half or more."""
+        asked = min(64, max_length // 4) if self.max_question_length is None else self.max_question_length
+        stride = max(1, min(128, (max_length - asked - 3) // 2)) if self.stride is None else self.stride
+        return {"max_length": max_length, "max_question_length": asked, "stride": stride}
+
+
+@dataclass(frozen=True)
+class QuestionSplit:
+    """The questions of one split."""
+
+    questions: list[Question]
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def take(self, indices: Iterable[int]) -> QuestionSplit:
+        """The questions at `indices`, in that order."""
+        return QuestionSplit([self.questions[i] for i in indices])
+
+
+@dataclass(frozen=True)
+class QuestionData(Dataset[QuestionSplit]):
+    """Questions about texts; the model gives a start and an end logit for each token.
+
+    Args:
+        name: where the data come from, for messages.
+        splits: the questions, by name.
+        reading: how contexts are cut into windows, and answers chosen.
+        label_names: None: there are no classes.
+        metrics: empty: SQuAD's scores are the only ones.
+    """
+
+    name: str
+    splits: dict[str, QuestionSplit]
+    reading: Reading = field(default_factory=Reading)
+    label_names: None = None
+    metrics: tuple[str, ...] = ()
+
+    per_token = True
+    task = "question_answering"
+    num_outputs = 2
+    is_pair = True
+
+    @property
+    def fingerprint(self) -> str:
+        content = [
+            [name, [astuple(question) for question in split.questions]] for name, split in sorted(self.splits.items())
+        ]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def encode(self, split: QuestionSplit, tokenizer: Tokenizer, max_length: int) -> QuestionRows:
+        """Cut the contexts into windows; raises UserError if `max_length` is too short for a question with its context."""
+        cut = windows(tokenizer, split.questions, **self.reading.sizes(max_length))
+        return QuestionRows(cut.encoded, cut.spans, None, split, self.reading, cut)
+
+
+@dataclass(frozen=True, eq=False)
+class QuestionRows(Rows):
+    """One row for each window; logits are (rows, tokens or more, 2), of start and end.
+
+    Args:
+        labels: (rows, 2) first and last token of the answer, both 0 if it is not in the window.
+        split: the questions.
+        reading: how answers are chosen.
+        windows: the rows and their places in the contexts.
+    """
+
+    split: QuestionSplit
+    reading: Reading
+    windows: Windows
+
+    def answers(self, logits: np.ndarray) -> dict[str, Prediction]:
+        """Return the predicted answers by question id."""
+        chosen = self.reading.model_dump(include={"n_best", "max_answer_length", "threshold"})
+        return predict_answers(self.split.questions, self.windows, logits, **chosen)
+
+    def score(self, logits: np.ndarray) -> dict[str, float]:
+        """Return F1 and exact match by the rules of the SQuAD version of the questions."""
+        return scores_of(self.split.questions, self.answers(logits))
+
+    def predictions(self, logits: np.ndarray) -> list[dict[str, Any]]:
+        """Return id, answers, predicted, no_answer_score (None if it is infinite) and n_best of each question."""
+        rows, answers = [], self.answers(logits)
+        for question in self.split.questions:
+            found = answers[question.id]
+            rows.append(
+                {
+                    "id": question.id,
+                    "answers": [answer.text for answer in question.answers],
+                    "predicted": found.text,
+                    "no_answer_score": float(found.no_answer_score) if np.isfinite(found.no_answer_score) else None,
+                    "n_best": [candidate._asdict() for candidate in found.n_best],
+                }
+            )
+        return rows
+
+
+def load_squad_directory(spec: str | Path) -> QuestionData:
+    """The splits of a directory with train*.json and dev*.json (and test*.json), such as train-v1.1.json and dev-v1.1.json.
+
+    Args:
+        spec: the directory; settings of `Reading` may follow, as in "DIR?stride=64&n_best=5".
+
+    Raises UserError when there is none, or two for one split, for other settings, and as `load_squad`.
+    """
+    name, _, settings = str(spec).partition("?")
+    reading = _reading(settings)
+    path = Path(name).expanduser()
+    files: dict[str, Path] = {}
+    for file in sorted(path.glob("*.json")) if path.is_dir() else []:
+        split = next((name for name in ("train", "dev", "test") if file.name.lower().startswith(name)), None)
+        if split in files:
+            raise UserError(
+                f"{path} has {files[split].name} and {file.name}, both for the {split} split; expected one: remove one"
+            )
+        if split is not None:
+            files[split] = file
+    if not files:
+        raise UserError(f"no SQuAD files at '{path}'; expected a directory with train*.json and dev*.json")
+    splits = {name: QuestionSplit(load_squad(file)) for name, file in files.items()}
+    return QuestionData(str(path), splits, reading)
+
+
+def _reading(settings: str) -> Reading:
+    given = dict(parse_qsl(settings, keep_blank_values=True))
+    try:
+        return Reading.model_validate(given)
+    except ValidationError as error:
+        (first, *_) = error.errors()
+        key, known = str(first["loc"][0]), ", ".join(Reading.model_fields)
+        said = f"expected one of {known}" if first["type"] == "extra_forbidden" else first["msg"]
+        raise UserError(
+            f"?{settings}: {key}={given.get(key, '')}: {said}; for instance squad:DIR?stride=64&n_best=5"
+        ) from error

@@ -1,0 +1,145 @@
+"""Sentences with one tag for each word: labels on first tokens, and tags of whole words from token logits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfdistill.data.batching import NO_LABEL
+from tfdistill.data.dataset import Dataset, Rows
+from tfdistill.errors import UserError
+from tfdistill.metrics.entities import entity_scores
+from tfdistill.text.encoded import Encoded
+from tfdistill.text.offsets import pieces_with_offsets
+from tfdistill.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class TaggedSplit:
+    """Sentences of words; `tags[s][w]` is the tag of `words[s][w]`."""
+
+    words: list[list[str]]
+    tags: list[list[str]]
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def take(self, indices: Iterable[int]) -> TaggedSplit:
+        """Return the sentences at `indices`, in that order."""
+        indices = list(indices)
+        return TaggedSplit([self.words[i] for i in indices], [self.tags[i] for i in indices])
+
+
+@dataclass(frozen=True)
+class TaggedData(Dataset[TaggedSplit]):
+    """Tagged sentences.
+
+    Args:
+        name: where the data come from, for messages.
+        splits: the sentences, by name.
+        label_names: the tags, by number.
+        metrics: empty: entity scores are the only ones.
+    """
+
+    name: str
+    splits: dict[str, TaggedSplit]
+    label_names: tuple[str, ...]
+    metrics: tuple[str, ...] = ()
+
+    per_token = True
+    task = "token_classification"
+    is_pair = False
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.label_names)
+
+    @property
+    def fingerprint(self) -> str:
+        content = [self.label_names, [[name, split.words, split.tags] for name, split in sorted(self.splits.items())]]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def encode(self, split: TaggedSplit, tokenizer: Tokenizer, max_length: int) -> TaggedRows:
+        """Tokenize each word by itself and label its first token.
+
+        Sentences of more than `max_length` tokens are cut. Words of which the tokenizer leaves nothing (control characters) have
+        no token.
+        """
+        if max_length < 3:
+            raise UserError(f"max_length is {max_length}; expected at least 3, for one token with [CLS] and [SEP]")
+        numbers = {name: number for number, name in enumerate(self.label_names)}
+        vocabulary = list(dict.fromkeys(word for row in split.words for word in row))
+        found = pieces_with_offsets(tokenizer, vocabulary)
+        pieces = {word: found.ids[found.offsets[n] : found.offsets[n + 1]] for n, word in enumerate(vocabulary)}
+        ids: list[int] = []
+        labels: list[int] = []
+        places: list[int] = []
+        offsets = [0]
+        for row, tags in zip(split.words, split.tags, strict=True):
+            body = [
+                (int(piece), numbers[tag] if first == 0 else NO_LABEL, place if first == 0 else -1)
+                for place, (word, tag) in enumerate(zip(row, tags, strict=True))
+                for first, piece in enumerate(pieces[word])
+            ]
+            outside = (NO_LABEL, -1)
+            for piece, label, place in [
+                (tokenizer.cls_id, *outside),
+                *body[: max_length - 2],
+                (tokenizer.sep_id, *outside),
+            ]:
+                ids.append(piece)
+                labels.append(label)
+                places.append(place)
+            offsets.append(len(ids))
+        encoded = Encoded(np.array(ids, np.int32), np.zeros(len(ids), np.int32), np.array(offsets, np.int64))
+        return TaggedRows(
+            encoded, None, np.array(labels, np.int32), split, self.label_names, np.array(places, np.int32)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class TaggedRows(Rows):
+    """[CLS] words [SEP], one row for each sentence; logits are (rows, tokens or more, tags).
+
+    Args:
+        token_labels: (total,) int32, the number of the tag on the first token of each word, -100 on all other tokens.
+        split: the sentences.
+        label_names: the tags, by number.
+        words: (total,) int32, the number of the word on its first token, -1 elsewhere.
+    """
+
+    split: TaggedSplit
+    label_names: tuple[str, ...]
+    words: np.ndarray
+
+    def score(self, logits: np.ndarray) -> dict[str, float]:
+        """Return entity F1, precision, recall and token accuracy over whole sentences."""
+        return entity_scores(self.split.tags, self.tags(logits))
+
+    def predictions(self, logits: np.ndarray) -> list[dict[str, Any]]:
+        """Return words, tags and predicted tags of each sentence."""
+        return [
+            {"words": words, "tags": tags, "predicted": predicted}
+            for words, tags, predicted in zip(self.split.words, self.split.tags, self.tags(logits), strict=True)
+        ]
+
+    def tags(self, logits: np.ndarray) -> list[list[str]]:
+        """Return the tag of each word by the largest logit on its first token; "O" for words that were cut off."""
+        longest = self.encoded.lengths.max(initial=0)
+        shape, outputs = logits.shape, len(self.label_names)
+        if len(shape) != 3 or shape[0] != len(self.split) or shape[1] < longest or shape[2] != outputs:
+            raise UserError(
+                f"got logits of shape {shape}; expected ({len(self.split)}, {longest} or more, {outputs}), one for each tag "
+                "of each token"
+            )
+        predicted = [["O"] * len(row) for row in self.split.words]
+        for number, begin in enumerate(self.encoded.offsets[:-1]):
+            words = self.words[begin : self.encoded.offsets[number + 1]]
+            for position in np.flatnonzero(words >= 0):
+                predicted[number][words[position]] = self.label_names[int(logits[number, position].argmax())]
+        return predicted
