@@ -35,7 +35,7 @@ from tfdistill.distill.label_terms import HardLabels
 from tfdistill.distill.match import Match
 from tfdistill.models.presets import bilstm
 from tfdistill.models.text_model import TextModel
-from tfdistill.text.words import surface_pieces
+from tfdistill.text.words import written_tokens
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.settings import Settings as CommonSettings
 
@@ -122,7 +122,7 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
 def augmentation(teacher: TextModel, settings: Settings) -> Callable[[Split, int], Split]:
     """Section 3.3 of the paper, as the settings say."""
     shortest, longest = map(int, settings.ngram.split("-"))
-    pieces = None if settings.whole_word else lambda words: surface_pieces(words, teacher.tokenizer)
+    pieces = None if settings.whole_word else lambda words: written_tokens(words, teacher.tokenizer)
     return augment_split(
         settings.copies,
         tagger=default_tagger if settings.p_pos else None,

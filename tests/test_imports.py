@@ -49,6 +49,8 @@ WITHOUT_TENSORFLOW = (
     "tfdistill",
     "tfdistill.errors",
     "tfdistill.system.files",
+    "tfdistill.text.alignment",
+    "tfdistill.text.tokenizer",
     "tfdistill.commands.cache",
     "tfdistill.commands.compare",
     "tfdistill.export.bench",

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfdistill.text.tokenizer import CLS, SEP, longest_first
+from tfdistill.text.vocabulary import CLS, SEP
 
 
 def reads_text(
@@ -55,3 +55,20 @@ def reads_text(
     names = ("text", "text_b") if pair else ("text",)
     signature: list[Any] = [tf.TensorSpec([1], tf.string, name=name) for name in names]
     return tf.function(run, input_signature=signature, autograph=False)
+
+
+def longest_first(first: tf.Tensor, second: tf.Tensor, room: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return how many tokens (batch,) of each text to keep, `room` together: the longer text is cut first.
+
+    If both must be cut, each keeps half, and the longer one (the second, if they are equal) the odd token. As in
+    `tokenizers`, a text that is itself longer than `room` leads to that half even if the other text needs less.
+    """
+    shorter, longer = tf.minimum(first, second), tf.maximum(first, second)
+    rest = tf.where(shorter > room, shorter, tf.maximum(shorter, room - shorter))
+    halve = shorter + rest > room
+    half = tf.cast(room // 2, shorter.dtype)
+    fits = shorter + longer <= room
+    keep_shorter = tf.where(fits, shorter, tf.where(halve, half, shorter))
+    keep_longer = tf.where(fits, longer, tf.where(halve, half + room % 2, rest))
+    second_is_longer = first <= second
+    return tf.where(second_is_longer, keep_shorter, keep_longer), tf.where(second_is_longer, keep_longer, keep_shorter)

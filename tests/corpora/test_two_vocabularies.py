@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tfdistill.corpora.documents import PlainText
-from tfdistill.corpora.two_vocabularies import MixedSequences, learn_vocabulary, words_of
+from tfdistill.corpora.two_vocabularies import MixedSequences, learn_vocabulary
 from tfdistill.errors import UserError
 from tfdistill.text.tokenizer import Tokenizer
 
@@ -35,11 +35,6 @@ def sequences(teacher, tmp_path_factory):
         patch.setenv("TFDISTILL_CACHE", str(root / "cache"))
         corpus = PlainText(str(path)).prepare(teacher)
     return corpus.examples(length=48)
-
-
-def test_words_are_pieces_joined(teacher):
-    ids = [teacher.vocabulary.index(p) for p in ("[CLS]", "a", "##b", "##c", "d", ".", "[SEP]")]
-    assert words_of(np.array(ids), teacher.vocabulary) == ["[CLS]", "abc", "d", ".", "[SEP]"]
 
 
 def test_learned_vocabulary_has_the_words_of_the_text(sequences, teacher):

@@ -1,23 +1,15 @@
 """Make vectors/bert_tokenizer.json with Hugging Face's tokenizer; run by hand, not by the tests.
 
-    python tests/data/make_tokenizer_vectors.py             write the vectors
-    python tests/data/make_tokenizer_vectors.py --classes   print where _unicode.py differs from `tokenizers`
-
 Texts and vocabularies are written for this purpose.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from pathlib import Path
 
-from tokenizers.normalizers import BertNormalizer
-from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import BertTokenizerFast
-
-from tfdistill.text import character_classes as _unicode
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SMALL, CAPITAL, DIGITS = "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789"
@@ -142,40 +134,9 @@ def cases() -> list[dict]:
     return made
 
 
-def check_classes() -> None:
-    """Print, for each class in _unicode.py, the code points where it differs from the library."""
-    off = {"clean_text": False, "handle_chinese_chars": False, "strip_accents": False, "lowercase": False}
-    clean, chinese, strip, lower = (
-        BertNormalizer(**{**off, step: True}).normalize_str
-        for step in ("clean_text", "handle_chinese_chars", "strip_accents", "lowercase")
-    )
-    split = BertPreTokenizer().pre_tokenize_str
-    tests = {
-        "DROPPED": lambda c: clean(f"a{c}b") == "ab",
-        "SPACES": lambda c: clean(f"a{c}b") == "a b",
-        "CHINESE": lambda c: chinese(c) != c,
-        "MARKS": lambda c: strip(c) == "",
-        "PUNCTUATION": lambda c: [word for word, _ in split(f"a{c}b")] == ["a", c, "b"],
-    }
-    small = _unicode.small_letters()
-    points = [point for point in range(0x110000) if not 0xD800 <= point < 0xE000]
-    for name, test in tests.items():
-        ours = set()
-        for item in getattr(_unicode, name).split():
-            first, _, last = item.partition("-")
-            ours.update(range(int(first, 16), int(last or first, 16) + 1))
-        theirs = {point for point in points if test(chr(point))}
-        print(name, len(theirs), "characters; different:", [f"{point:X}" for point in sorted(ours ^ theirs)])
-    letters = (p for p in points if lower(chr(p)) != (chr(small[p]) if p < len(small) else chr(p)))
-    print("small letters; different (130 is expected):", [f"{point:X}" for point in letters])
-
-
 if __name__ == "__main__":
-    if "--classes" in sys.argv:
-        check_classes()
-    else:
-        path = Path(__file__).parent / "vectors" / "bert_tokenizer.json"
-        path.parent.mkdir(exist_ok=True)
-        content = {"vocabularies": VOCABULARIES, "texts": TEXTS, "pairs": PAIRS, "cases": cases()}
-        path.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
-        print(path.name, path.stat().st_size, "bytes")
+    path = Path(__file__).parent / "vectors" / "bert_tokenizer.json"
+    path.parent.mkdir(exist_ok=True)
+    content = {"vocabularies": VOCABULARIES, "texts": TEXTS, "pairs": PAIRS, "cases": cases()}
+    path.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
+    print(path.name, path.stat().st_size, "bytes")

@@ -1,10 +1,34 @@
 from __future__ import annotations
 
 from tfdistill.text.tokenizer import Tokenizer
-from tfdistill.text.words import STOP_WORDS, piece_ids, replaced, spaced_words, surface_pieces, word_spans
+from tfdistill.text.words import (
+    STOP_WORDS,
+    cleaned_words,
+    has_chinese,
+    replaced,
+    spaced_words,
+    token_ids_of,
+    word_spans,
+    written_tokens,
+)
 
-PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "play", "##ing", "the", ",", ".", "电", "影", "e", "##clair"]
-TOKENIZER = Tokenizer(PIECES)
+VOCABULARY = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "play",
+    "##ing",
+    "the",
+    ",",
+    ".",
+    "电",
+    "影",
+    "e",
+    "##clair",
+]
+TOKENIZER = Tokenizer(VOCABULARY)
 
 
 def words(text):
@@ -18,7 +42,7 @@ def test_words():
     assert words("") == words(" \t\n") == []
 
 
-def test_words_give_the_pieces_of_the_whole_text():
+def test_words_give_the_tokens_of_the_whole_text():
     for text in (
         "Playing, the  play.",
         "电影the 电",
@@ -26,9 +50,9 @@ def test_words_give_the_pieces_of_the_whole_text():
         "Éclair playing\u200b play\u00a0the.",
         "e\u0301clair",
     ):
-        ids = piece_ids(words(text), TOKENIZER)
+        ids = token_ids_of(words(text), TOKENIZER)
         together = [i for word in words(text) for i in ids[word].tolist()]
-        assert together == TOKENIZER.tokenize([text.encode()]).to_list()[0], text
+        assert together == TOKENIZER.token_ids([text]).token_ids.tolist(), text
 
 
 def test_replaced_keeps_the_rest():
@@ -38,8 +62,8 @@ def test_replaced_keeps_the_rest():
     assert replaced(text, spans, {1: "novel", 5: "x", 0: "A"}) == "A  novel, (a x)."
 
 
-def test_pieces_as_written():
-    assert surface_pieces(["Playing", "playing,", "the", "zzz", "playzzz", "Éclair"], TOKENIZER) == {
+def test_written_tokens():
+    assert written_tokens(["Playing", "playing,", "the", "zzz", "playzzz", "Éclair"], TOKENIZER) == {
         "Playing": ["play", "ing"],
         "playing,": ["play", "ing", ","],
         "the": ["the"],
@@ -47,7 +71,7 @@ def test_pieces_as_written():
         "playzzz": ["playzzz"],
         "Éclair": ["e", "clair"],
     }
-    assert piece_ids([], TOKENIZER) == surface_pieces([], TOKENIZER) == {}
+    assert token_ids_of([], TOKENIZER) == written_tokens([], TOKENIZER) == {}
 
 
 def test_stop_words_are_single_small_words():
@@ -59,3 +83,21 @@ def test_words_between_spaces_and_chinese_ones():
     assert spaced_words(" not  bad, isn't it") == (["not", "bad,", "isn't", "it"], [False, True, True, True])
     assert spaced_words("看Film, 好[MASK]") == (["看", "Film", ",", "好", "[MASK]"], [False, False, False, True, False])
     assert spaced_words(" ") == ([], [])
+
+
+def test_chinese_characters():
+    assert [has_chinese(text) for text in ("好", "a 好 b", "か", "é", "", "\uf900")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        True,
+    ]
+
+
+def test_cleaned_words():
+    tokenizer = Tokenizer([*VOCABULARY, "b", "##ad", "!"])
+    assert cleaned_words(["Bad  bad!", "", "B\u00c1D [MASK]zzz\u200b", "BA\u0301D电e"], tokenizer) == [
+        "bad", "bad", "!", "bad", "[MASK]", "zzz", "bad", "电", "e"
+    ]  # fmt: skip

@@ -24,7 +24,8 @@ from tfdistill.augment.copies import FIRST, SECOND, Augmented, Stream, augmented
 from tfdistill.augment.glove import GloVe
 from tfdistill.data.splits import Split
 from tfdistill.errors import UserError
-from tfdistill.text.words import STOP_WORDS, PieceTokenizer, piece_ids, replaced, word_spans
+from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.text.words import STOP_WORDS, replaced, token_ids_of, word_spans
 
 _ASKED = 4  # times K: how many predictions are asked for, since some are no words
 _BATCH_TOKENS = 4096  # of one batch of queries, padding included
@@ -75,7 +76,7 @@ class Finder:
         batch_tokens: pieces in a batch of queries; queries of about one length are put together.
     """
 
-    tokenizer: PieceTokenizer
+    tokenizer: Tokenizer
     mlm: MaskedLM
     glove: GloVe | None = None
     k: int = 15
@@ -93,7 +94,7 @@ class Finder:
         """Candidates of each different text. `advance` is told how many queries were answered."""
         found = {text: Candidates(text, word_spans(text), {}) for text in texts}
         words = {text: [text[slice(*span)] for span in each.spans] for text, each in found.items()}
-        ids = piece_ids(chain.from_iterable(words.values()), self.tokenizer)
+        ids = token_ids_of(chain.from_iterable(words.values()), self.tokenizer)
         free = {word for word in ids if word.isalpha() and word.lower() not in self.stop_words and len(ids[word])}
         neighbours: dict[str, list[str]] = {}
         if self.glove is not None:

@@ -321,11 +321,11 @@ def tang_plan(
         raise UserError(str(error)) from error
     if pieces_of is not None:
         from tfdistill.text.tokenizer import Tokenizer
-        from tfdistill.text.words import surface_pieces
+        from tfdistill.text.words import written_tokens
 
         tokenizer = Tokenizer.from_directory(student_directory(pieces_of))
         settings["tokenizer"] = tokenizer.fingerprint
-        chosen["pieces"] = lambda words: surface_pieces(words, tokenizer)
+        chosen["pieces"] = lambda words: written_tokens(words, tokenizer)
 
     def make(part: Split, first: int) -> Augmented:
         return augment_tang(part.texts, part.texts_b, copies=copies, seed=seed, first=first, **chosen)

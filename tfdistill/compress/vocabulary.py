@@ -11,18 +11,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
-import tensorflow as tf
 
 from tfdistill.errors import UserError
 from tfdistill.models.heads import TASKS
 from tfdistill.models.text_model import TextModel
-from tfdistill.text.tokenizer import CLS, MASK, PAD, SEP, UNK, Tokenizer
+from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.text.vocabulary import CLS, MASK, PAD, SEP, UNK
+from tfdistill.text.words import cleaned_words
 
 _SPECIAL = (PAD, UNK, CLS, SEP, MASK)
-_BATCH = 1024
 
 
 @dataclass(frozen=True)
@@ -63,20 +62,13 @@ class Parity:
     same_answer: float
 
 
-def word_counts(tokenizer: Tokenizer, texts: Iterable[str]) -> Counter[bytes]:
-    """How often each cleaned word (UTF-8) stands in `texts`."""
-    counts: Counter[bytes] = Counter()
-    rows = list(texts)
-    for start in range(0, len(rows), _BATCH):
-        batch = tf.constant([text.encode("utf-8", "replace") for text in rows[start : start + _BATCH]], tf.string)
-        counts.update(tokenizer._words(batch).flat_values.numpy().tolist())
-    return counts
+def word_counts(tokenizer: Tokenizer, texts: Iterable[str]) -> Counter[str]:
+    """Count each cleaned word of `texts`."""
+    return Counter(cleaned_words(list(texts), tokenizer))
 
 
-def _pieces(tokenizer: Tokenizer, words: Sequence[bytes]) -> list[tuple[int, ...]]:
-    found = tokenizer.pieces([word.decode("utf-8") for word in words])
-    ids, splits = found.flat_values.numpy(), found.row_splits.numpy()
-    return [tuple(ids[start:end].tolist()) for start, end in pairwise(splits)]
+def _pieces(tokenizer: Tokenizer, words: Sequence[str]) -> list[tuple[int, ...]]:
+    return [tuple(ids.tolist()) for ids in tokenizer.token_ids(words).rows(range(len(words)))]
 
 
 def is_character(piece: str) -> bool:
@@ -202,7 +194,7 @@ def compare_segmentation(before: Tokenizer, after: Tokenizer, texts: Iterable[st
         unknown_before=unknown_before / total,
         pieces=pieces / total,
         pieces_before=pieces_before / total,
-        examples=tuple(word.decode("utf-8") for word in changed[:20]),
+        examples=tuple(changed[:20]),
     )
 
 
@@ -226,8 +218,8 @@ def compare_models(
         pair = None if texts_b is None else texts_b[part]
         inputs = [model.tokenizer(texts[part], pair, length=max_length) for model in (before, after)]
         logits = [np.asarray(model(x, training=False)) for model, x in zip((before, after), inputs, strict=True)]
-        renumbered = old_id[inputs[1]["token_ids"].numpy()]
-        same = (renumbered == inputs[0]["token_ids"].numpy()).all(axis=1)
+        renumbered = old_id[inputs[1]["token_ids"]]
+        same = (renumbered == inputs[0]["token_ids"]).all(axis=1)
         same_pieces += int(same.sum())
         same_answer += int((logits[0].argmax(-1) == logits[1].argmax(-1)).reshape(len(same), -1).all(axis=1).sum())
         if same.any():

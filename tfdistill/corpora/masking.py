@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfdistill.errors import UserError
-from tfdistill.text.tokenizer import CLS, MASK, PAD, SEP, UNK, Tokenizer
-from tfdistill.text.words import has_chinese
+from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.text.vocabulary import SPECIAL
+from tfdistill.text.words import continuations, has_chinese, word_starts
 
 _CHOICE, _ACTION, _REPLACEMENT = 1, 2, 3  # streams of random numbers
 _UNIT = np.uint64(0x9E3779B97F4A7C15)
@@ -100,8 +101,8 @@ class Masker:
             raise UserError("the vocabulary has no [MASK], which masked language models need; use a BERT vocabulary")
         self.masking, self.mask_id = masking, tokenizer.mask_id
         vocabulary = tokenizer.vocabulary
-        self._special = np.array([piece in (PAD, UNK, CLS, SEP, MASK) for piece in vocabulary])
-        self._continues = np.array([piece.startswith("##") and len(piece) > 2 for piece in vocabulary])
+        self._special = np.array([token in SPECIAL for token in vocabulary])
+        self._continuations = continuations(vocabulary)
         unused = np.array([re.fullmatch(r"\[[A-Za-z0-9 ]+\]", piece) is not None for piece in vocabulary])
         self._replacements = np.flatnonzero(~(self._special | unused)).astype(np.int32)
         self._log_weights = np.zeros(len(vocabulary))
@@ -137,7 +138,9 @@ class Masker:
         rows, length = token_ids.shape
         allowed = (np.asarray(padding_mask) > 0) & ~self._special[token_ids]
         if self.masking.whole_words:
-            words = self._words(token_ids, allowed) if words is None else np.where(allowed, words, -1)
+            if words is None:
+                words = np.cumsum(word_starts(token_ids, allowed, self._continuations), axis=1)
+            words = np.where(allowed, words, -1)
         else:
             words = None
         real = (np.asarray(padding_mask) > 0).sum(axis=1)
@@ -172,12 +175,6 @@ class Masker:
             "masked_labels": labels,
             "masked_weights": weights.astype(np.float32),
         }
-
-    def _words(self, token_ids: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-        """(B, L) number of the word each token belongs to, -1 for special tokens and padding."""
-        before = np.pad(allowed[:, :-1], ((0, 0), (1, 0)))
-        starts = allowed & ~(self._continues[token_ids] & before)
-        return np.where(allowed, np.cumsum(starts, axis=1) - 1, -1)
 
 
 def _largest(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -16,24 +16,12 @@ import numpy as np
 from tfdistill.corpora.masking import Masker, Masking, uniforms
 from tfdistill.corpora.sequences import SequenceBatches, TextExamples
 from tfdistill.errors import UserError
-from tfdistill.text.tokenizer import CLS, MASK, PAD, SEP, UNK, Tokenizer
-from tfdistill.text.words import piece_ids
+from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.text.vocabulary import SPECIAL
+from tfdistill.text.words import token_ids_of
 
-_SPECIAL = (PAD, UNK, CLS, SEP, MASK)
 _SEGMENTATION = 201  # stream of random numbers
 _COUNT_BATCH = 256
-
-
-def words_of(ids: np.ndarray, vocabulary: tuple[str, ...]) -> list[str]:
-    """The words of a row of ids: pieces joined at ##; special tokens are words."""
-    words: list[str] = []
-    for number in ids:
-        piece = vocabulary[number]
-        if piece.startswith("##") and len(piece) > 2 and words and words[-1] not in _SPECIAL:
-            words[-1] += piece[2:]
-        else:
-            words.append(piece)
-    return words
 
 
 def learn_vocabulary(sequences: TextExamples, tokenizer: Tokenizer, size: int) -> Tokenizer:
@@ -47,15 +35,15 @@ def learn_vocabulary(sequences: TextExamples, tokenizer: Tokenizer, size: int) -
     for start in range(0, len(sequences), _COUNT_BATCH):
         made = sequences.batch(np.arange(start, min(start + _COUNT_BATCH, len(sequences))))["student"]
         for ids, mask in zip(made["token_ids"], made["padding_mask"], strict=True):
-            counts.update(word for word in words_of(ids[mask > 0], tokenizer.vocabulary) if word not in _SPECIAL)
-    learned = learner.learn(counts, size, list(_SPECIAL), lower_thresh=1)
+            counts.update(word for word in tokenizer.words_of(ids[mask > 0]) if word not in SPECIAL)
+    learned = learner.learn(counts, size, list(SPECIAL), lower_thresh=1)
     if learned is None or len(learned) < 0.5 * size:
         raise UserError(
             f"the text gives {0 if learned is None else len(learned)} word pieces, {size} were asked for; give more text, or "
             "set vocab_size to less"
         )
     return Tokenizer(
-        list(dict.fromkeys([*_SPECIAL, *learned])),
+        list(dict.fromkeys([*SPECIAL, *learned])),
         lower_case=tokenizer.lower_case,
         strip_accents=tokenizer.strip_accents,
         tokenize_chinese_chars=tokenizer.tokenize_chinese_chars,
@@ -111,21 +99,21 @@ class MixedSequences(SequenceBatches):
 
     @cached_property
     def _student_pieces(self) -> dict[str, np.ndarray]:
-        return {piece: np.array([self.student.vocabulary.index(piece)], np.int32) for piece in _SPECIAL}
+        return {piece: np.array([self.student.vocabulary.index(piece)], np.int32) for piece in SPECIAL}
 
     @cached_property
     def _teacher_pieces(self) -> dict[str, np.ndarray]:
-        return {piece: np.array([self.teacher.vocabulary.index(piece)], np.int32) for piece in _SPECIAL}
+        return {piece: np.array([self.teacher.vocabulary.index(piece)], np.int32) for piece in SPECIAL}
 
     def batch(self, rows: np.ndarray, *, seed: int, epoch: int) -> dict[str, dict[str, np.ndarray]]:
         plain = self.sequences.batch(rows, seed=seed, epoch=epoch)["student"]
         texts = [
-            words_of(ids[mask > 0], self.teacher.vocabulary)
+            self.teacher.words_of(ids[mask > 0])
             for ids, mask in zip(plain["token_ids"], plain["padding_mask"], strict=True)
         ]
         for known, tokenizer in ((self._student_pieces, self.student), (self._teacher_pieces, self.teacher)):
             new = {word for words in texts for word in words} - known.keys()
-            known |= piece_ids(sorted(new), tokenizer)
+            known |= token_ids_of(sorted(new), tokenizer)
         draws = uniforms(seed, epoch, _SEGMENTATION, rows, max(map(len, texts)))
         behind = len(self.teacher.vocabulary)
         ours, theirs = [], []
@@ -133,7 +121,7 @@ class MixedSequences(SequenceBatches):
             own = [self._student_pieces[word] for word in words]
             ours.append(np.concatenate(own))
             mixed = [
-                pieces + behind if number < self.share and word not in _SPECIAL else self._teacher_pieces[word]
+                pieces + behind if number < self.share and word not in SPECIAL else self._teacher_pieces[word]
                 for word, pieces, number in zip(words, own, draw, strict=False)
             ]
             theirs.append(np.concatenate(mixed))

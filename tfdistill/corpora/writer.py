@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfdistill.corpora.parts import PARTS, Part
 from tfdistill.corpora.plain_text import SHORT, documents, sentences, text_number
@@ -96,9 +96,12 @@ class CorpusWriter:
 
     def _flush(self) -> None:
         everything = [sentence.encode("utf-8", "replace") for _, found in self._waiting for sentence in found]
-        words = [sentence.split() for sentence in everything] if self._segmented else [[each] for each in everything]
-        pieces = self._tokenizer.tokenize(tf.constant([word for row in words for word in row], tf.string))
-        ids, splits = pieces.flat_values.numpy(), pieces.row_splits.numpy()
+        # Only ASCII white space parts the words of a segmented text.
+        words = [
+            [word.decode() for word in each.split()] if self._segmented else [each.decode()] for each in everything
+        ]
+        tokens = self._tokenizer.token_ids(chain.from_iterable(words))
+        ids, splits = tokens.token_ids, tokens.offsets
         self._counts += np.bincount(ids, minlength=len(self._counts))
         begins = np.zeros(len(ids) + 1, np.bool_)
         begins[splits] = True  # of a word without any piece the next one begins here

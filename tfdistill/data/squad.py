@@ -15,8 +15,7 @@ import numpy as np
 
 from tfdistill.data.table_files import decoded
 from tfdistill.errors import UserError, listing
-from tfdistill.text.encoded import Encoded
-from tfdistill.text.offsets import Pieces, pieces_with_offsets
+from tfdistill.text.encoded import Encoded, Tokens
 from tfdistill.text.tokenizer import Tokenizer
 
 
@@ -146,15 +145,15 @@ def windows(
             f"max_length {max_length} leaves {room} tokens for the context with stride {stride}; expected at least the "
             f"stride: give a max_length of {max_question_length + 3 + max(stride, 1)} or more, or a shorter stride"
         )
-    asked = pieces_with_offsets(tokenizer, [question.question for question in questions])
+    asked = tokenizer.tokens([question.question for question in questions])
     contexts = list(dict.fromkeys(question.context for question in questions))
     number = {context: place for place, context in enumerate(contexts)}
-    read = pieces_with_offsets(tokenizer, contexts)
+    read = tokenizer.tokens(contexts)
     rows: list[tuple[np.ndarray, ...]] = []
     owners, spans = [], []
     for owner, question in enumerate(questions):
         head = asked.ids[asked.offsets[owner] : asked.offsets[owner + 1]][:max_question_length]
-        context = _part(read, number[question.context])
+        context = read.row(number[question.context])
         answer = _tokens_of(context, question.answers[0]) if question.answers else None
         size = max_length - len(head) - 3
         begins = [0]
@@ -178,12 +177,7 @@ def windows(
     )
 
 
-def _part(pieces: Pieces, number: int) -> Pieces:
-    span = slice(pieces.offsets[number], pieces.offsets[number + 1])
-    return Pieces(pieces.ids[span], pieces.starts[span], pieces.ends[span], pieces.words[span], np.array([0]))
-
-
-def _tokens_of(context: Pieces, answer: Answer) -> tuple[int, int] | None:
+def _tokens_of(context: Tokens, answer: Answer) -> tuple[int, int] | None:
     """First and last piece that has a character of the answer; None where the tokenizer left nothing of it."""
     inside = np.flatnonzero((context.ends > answer.start) & (context.starts < answer.start + len(answer.text)))
     return (int(inside[0]), int(inside[-1])) if len(inside) else None
@@ -201,7 +195,7 @@ def _best(begins: list[int], size: int, total: int, begin: int, end: int) -> np.
 
 
 def _row(
-    tokenizer: Tokenizer, head: np.ndarray, context: Pieces, begin: int, end: int, best: np.ndarray
+    tokenizer: Tokenizer, head: np.ndarray, context: Tokens, begin: int, end: int, best: np.ndarray
 ) -> tuple[np.ndarray, ...]:
     """Ids, segments, first characters, ends, and `best` of one window."""
     before, span = len(head) + 2, slice(begin, end)

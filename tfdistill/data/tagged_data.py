@@ -15,8 +15,8 @@ from tfdistill.data.dataset import Dataset, Rows
 from tfdistill.errors import UserError
 from tfdistill.metrics.entities import entity_scores
 from tfdistill.text.encoded import Encoded
-from tfdistill.text.offsets import pieces_with_offsets
 from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.text.words import token_ids_of
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,7 @@ class TaggedData(Dataset[TaggedSplit]):
         if max_length < 3:
             raise UserError(f"max_length is {max_length}; expected at least 3, for one token with [CLS] and [SEP]")
         numbers = {name: number for number, name in enumerate(self.label_names)}
-        vocabulary = list(dict.fromkeys(word for row in split.words for word in row))
-        found = pieces_with_offsets(tokenizer, vocabulary)
-        pieces = {word: found.ids[found.offsets[n] : found.offsets[n + 1]] for n, word in enumerate(vocabulary)}
+        pieces = token_ids_of((word for row in split.words for word in row), tokenizer)
         ids: list[int] = []
         labels: list[int] = []
         places: list[int] = []

@@ -1,4 +1,5 @@
-"""Turn texts into token ids, with offsets and word ids.
+"""Turn texts into token ids, with character offsets and word numbers.
 
-May import `errors` and `system`; needs no TensorFlow.
+The `tokenizers` library does the work; this room holds the settings, the vocabulary files and the
+arrays. May import `errors` and `system`; needs no TensorFlow.
 """

@@ -1,4 +1,4 @@
-"""Hold a tokenized corpus in memory, without padding."""
+"""Hold tokenized texts in memory, without padding."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Encoded:
-    """A tokenized corpus in memory, without padding: row i lies at offsets[i]:offsets[i + 1].
+    """Hold tokenized examples: example i has the tokens offsets[i]:offsets[i + 1].
 
     Args:
         token_ids: (total,) int32.
         segment_ids: (total,) int32.
         offsets: (n + 1,) int64.
-        words: (total,) int32, the word of each token as `tfdistill.text.alignment` numbers them; None where nobody asked.
+        words: (total,) int32, the word of each token, from `tfdistill.text.alignment`; or None.
     """
 
     token_ids: np.ndarray
@@ -29,15 +29,15 @@ class Encoded:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens in each row, (n,) int64."""
+        """The number of tokens of each example, (n,) int64."""
         return np.diff(self.offsets)
 
     def rows(self, indices: Sequence[int] | np.ndarray) -> list[np.ndarray]:
-        """The token ids of the rows `indices`, one array each."""
+        """Return the token ids of the examples `indices`, one array each."""
         return [self.token_ids[self.offsets[i] : self.offsets[i + 1]] for i in self._positions(indices)]
 
     def take(self, indices: Sequence[int] | np.ndarray) -> Encoded:
-        """The rows `indices`, in that order, as a corpus of their own."""
+        """Return the examples `indices`, in that order."""
         positions = self._positions(indices)
         lengths = self.lengths[positions]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -47,7 +47,7 @@ class Encoded:
 
     @classmethod
     def concatenate(cls, others: Sequence[Encoded]) -> Encoded:
-        """All rows of `others`, one corpus after the other."""
+        """Return the examples of all `others`, one after the other, without `words`."""
         lengths = np.concatenate([np.zeros(0, np.int64), *(other.lengths for other in others)])
         return cls(
             np.concatenate([np.zeros(0, np.int32), *(other.token_ids for other in others)]),
@@ -59,5 +59,32 @@ class Encoded:
         positions = np.asarray(indices, np.int64).reshape(-1)
         positions = np.where(positions < 0, positions + len(self), positions)
         if positions.size and (positions.min() < 0 or positions.max() >= len(self)):
-            raise IndexError(f"row index out of range: {np.asarray(indices).tolist()} of {len(self)} rows")
+            raise IndexError(f"example out of range: {np.asarray(indices).tolist()} of {len(self)} examples")
         return positions
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Hold the tokens of texts without [CLS] and [SEP], and where each comes from.
+
+    Args:
+        ids: (total,) int32. Text i has the tokens offsets[i]:offsets[i + 1].
+        starts, ends: (total,) int32; token t comes from the characters starts[t]:ends[t] of its text.
+        words: (total,) int32, the number of the word in its text, from 0.
+        offsets: (n + 1,) int64.
+    """
+
+    ids: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    words: np.ndarray
+    offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def row(self, number: int) -> Tokens:
+        """Return the tokens of one text."""
+        part = slice(self.offsets[number], self.offsets[number + 1])
+        size = np.array([0, part.stop - part.start], np.int64)
+        return Tokens(self.ids[part], self.starts[part], self.ends[part], self.words[part], size)

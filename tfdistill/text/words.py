@@ -1,18 +1,29 @@
-"""Words of a text as BERT's tokenizer sees them, with the place where each one stands, so that a text can be changed word
-by word and keep its spaces, case and punctuation."""
+"""Find the words of a text or of its token ids, and exchange words in a text.
+
+A word is what BERT's tokenizer looks for tokens in: letters in a row, one punctuation mark, one
+Chinese character, or one special token such as [MASK]. In token ids a word is a token and the ##
+tokens behind it.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
+import tokenizers
+from tokenizers.models import WordLevel
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
 
-from tfdistill.text import character_classes as _unicode
+from tfdistill.text.vocabulary import SPECIAL, UNK
 
-# English words that carry grammar rather than content, and what BERT's tokenizer leaves of contractions (isn't: isn ' t).
-# TinyBERT's augmentation leaves them as they are.
+if TYPE_CHECKING:
+    from tfdistill.text.tokenizer import Tokenizer
+
+# English words of grammar rather than content, and the parts of contractions (isn't: isn ' t).
+# TinyBERT's augmentation does not change them.
 _STOP_WORDS = """
     a an the this that these those
     i me my mine myself we us our ours ourselves you your yours yourself yourselves he him his himself she her hers herself
@@ -29,42 +40,61 @@ _STOP_WORDS = """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
 
 
-def _python_class(ranges: str) -> str:
-    """`ranges` of `_unicode` as the inside of a character class of `re`."""
-    return "".join("-".join(f"\\U{int(end, 16):08x}" for end in item.split("-")) for item in ranges.split())
+# --- words in token ids ---------------------------------------------------------------------------------------------
 
 
-_CHINESE = _python_class(_unicode.CHINESE)
-_PUNCTUATION = _python_class(_unicode.PUNCTUATION)
-_SPACES = _python_class(_unicode.SPACES)
-_HAS_CHINESE = re.compile(f"[{_CHINESE}]")
-_WORD = re.compile(rf"\[(?:PAD|UNK|CLS|SEP|MASK)\]|[{_CHINESE}]|[{_PUNCTUATION}]|[^{_CHINESE}{_PUNCTUATION}{_SPACES}]+")
+def continuations(vocabulary: Sequence[str]) -> np.ndarray:
+    """Return which tokens continue a word (##...), (V,) bool."""
+    return np.array([token.startswith("##") and len(token) > 2 for token in vocabulary])
 
 
-class PieceTokenizer(Protocol):
-    """What is asked of `tfdistill.text.tokenizer.Tokenizer`."""
+def word_starts(token_ids: np.ndarray, inside: np.ndarray, continuations: np.ndarray) -> np.ndarray:
+    """Return which tokens begin a word.
 
-    vocabulary: Any
+    Args:
+        token_ids: (..., L) integers.
+        inside: (..., L) bool, whether a token belongs to a word.
+        continuations: (V,) bool, from `continuations`.
 
-    def tokenize(self, text: Any) -> Any: ...
+    Returns:
+        (..., L) bool. A ## token begins a word only if the token before it is not `inside`.
+    """
+    before = np.zeros_like(inside)
+    before[..., 1:] = inside[..., :-1]
+    return inside & ~(continuations[token_ids] & before)
+
+
+# --- words in a text ------------------------------------------------------------------------------------------------
+
+
+@cache
+def _splitter() -> tokenizers.Tokenizer:
+    """Return BERT's cleaning and splitting; every word of its result is [UNK]."""
+    splitter = tokenizers.Tokenizer(WordLevel({UNK: 0}, unk_token=UNK))
+    splitter.normalizer = BertNormalizer(lowercase=False, strip_accents=False)
+    splitter.pre_tokenizer = BertPreTokenizer()
+    splitter.add_special_tokens(list(SPECIAL))
+    return splitter
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:
-    """Start and end of each word: a run of characters that are no white space, a Chinese character, a punctuation mark, or
-    a special token such as [MASK]."""
-    return [match.span() for match in _WORD.finditer(text)]
+    """Return the first and the last character (exclusive) of each word of `text`."""
+    return _splitter().encode(text, add_special_tokens=False).offsets
 
 
 def has_chinese(text: str) -> bool:
-    """Whether there is a Chinese character in it."""
-    return _HAS_CHINESE.search(text) is not None
+    """Return whether `text` has a Chinese character."""
+    if text.isascii():
+        return False
+    spaced = BertNormalizer(clean_text=False, strip_accents=False, lowercase=False).normalize_str(text)
+    return spaced != text
 
 
 def spaced_words(text: str) -> tuple[list[str], list[bool]]:
-    """The words of a text, and for each whether white space stands before it.
+    """Split a text at white space; around Chinese characters into the words of `word_spans`.
 
-    A word is what stands between white space, punctuation included; where Chinese characters are in it, which have no spaces
-    between words, each of them is one, and so is each of what else `word_spans` finds there.
+    Returns:
+        The words, and whether white space precedes each.
 
     >>> spaced_words("not bad, 好看 film")
     (['not', 'bad,', '好', '看', 'film'], [False, True, True, False, True])
@@ -79,7 +109,7 @@ def spaced_words(text: str) -> tuple[list[str], list[bool]]:
 
 
 def replaced(text: str, spans: Sequence[tuple[int, int]], changes: Mapping[int, str]) -> str:
-    """`text` with word number w (of `spans`) exchanged for `changes[w]`; all else stays as it was."""
+    """Return `text` with word w, which is at spans[w], exchanged for changes[w]."""
     parts, end = [], 0
     for word in sorted(changes):
         start, stop = spans[word]
@@ -88,20 +118,32 @@ def replaced(text: str, spans: Sequence[tuple[int, int]], changes: Mapping[int, 
     return "".join([*parts, text[end:]])
 
 
-def piece_ids(words: Iterable[str], tokenizer: PieceTokenizer) -> dict[str, np.ndarray]:
-    """The ids of the pieces of each word, int32, every different word tokenized once."""
+# --- tokens of single words -----------------------------------------------------------------------------------------
+
+
+def token_ids_of(words: Iterable[str], tokenizer: Tokenizer) -> dict[str, np.ndarray]:
+    """Return the token ids of each different word, int32."""
     different = list(dict.fromkeys(words))
-    if not different:
-        return {}
-    rows = tokenizer.tokenize([word.encode() for word in different])
-    ids, splits = rows.flat_values.numpy(), rows.row_splits.numpy()
-    return {word: ids[splits[i] : splits[i + 1]] for i, word in enumerate(different)}
+    return dict(zip(different, tokenizer.token_ids(different).rows(range(len(different))), strict=True))
 
 
-def surface_pieces(words: Iterable[str], tokenizer: PieceTokenizer) -> dict[str, list[str]]:
-    """The pieces of each word as they are written (play ##ing: play, ing). A word with an unknown part is one piece."""
-    found = {}
-    for word, ids in piece_ids(words, tokenizer).items():
-        pieces = [tokenizer.vocabulary[i] for i in ids]
-        found[word] = [word] if "[UNK]" in pieces or not pieces else [piece.removeprefix("##") for piece in pieces]
-    return found
+def written_tokens(words: Iterable[str], tokenizer: Tokenizer) -> dict[str, list[str]]:
+    """Return the tokens of each different word without ## (playing: play, ing).
+
+    A word with an unknown part is one token.
+    """
+    written = {}
+    for word, ids in token_ids_of(words, tokenizer).items():
+        tokens = [tokenizer.vocabulary[i] for i in ids]
+        written[word] = [word] if UNK in tokens or not tokens else [token.removeprefix("##") for token in tokens]
+    return written
+
+
+def cleaned_words(texts: Sequence[str], tokenizer: Tokenizer) -> list[str]:
+    """Return all words of all texts as the tokenizer cleans them: case, accents, controls."""
+    tokens = tokenizer.tokens(texts)
+    text_of = np.repeat(np.arange(len(tokens)), np.diff(tokens.offsets))
+    first = np.flatnonzero(np.diff((text_of << 32) | tokens.words, prepend=-1))
+    last = np.append(first, len(text_of))[1:] - 1
+    spans = zip(text_of[first], tokens.starts[first], tokens.ends[last], strict=True)
+    return [tokenizer.clean(texts[text][start:end]) for text, start, end in spans]

@@ -143,7 +143,7 @@ def test_it_runs_as_without(made, tmp_path):
     """Mapped into memory, too."""
     model, plain, content = made
     rows = model.tokenizer.encode(["a good film!", "it s not", "films"], max_length=8)
-    (ids,) = model.tokenizer(["a good film!"], length=8)["token_ids"].numpy()
+    (ids,) = model.tokenizer(["a good film!"], length=8)["token_ids"]
     given = {"token_ids": ids[None], "padding_mask": (ids[None] > 0).astype("int32"), "segment_ids": ids[None] * 0}
     found = {}
     for name, each in (("plain", plain), ("with", content)):
