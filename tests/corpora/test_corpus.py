@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfdistill.corpora import corpus as module
+from tfdistill.corpora import documents as documents_module
 from tfdistill.corpora import plain_text
 from tfdistill.corpora.corpus import Corpus
 from tfdistill.corpora.documents import PlainText
 from tfdistill.corpora.masking import Masking
 from tfdistill.corpora.plain_text import documents, sentences, text_files
+from tfdistill.corpora.writer import Seen
 from tfdistill.errors import UserError
 from tfdistill.text.tokenizer import Tokenizer
 
@@ -90,7 +91,7 @@ def test_lines_that_are_too_long_come_in_parts(tmp_path: Path, monkeypatch: pyte
 
 def test_the_set_of_hashes_is_exact_when_it_moves_to_its_array() -> None:
     numbers = np.random.default_rng(0).integers(0, 500, 3000).tolist()
-    seen, plain = module._Seen(recent=7), set()
+    seen, plain = Seen(recent=7), set()
     for number in numbers:
         assert seen.add(number) == (number not in plain)
         plain.add(number)
@@ -177,7 +178,7 @@ def test_the_cache_is_used_and_another_text_is_another_corpus(tmp_path: Path, mo
     told: list[int] = []
     first = PlainText(str(path)).prepare(TOKENIZER, advance=told.append)
     assert sum(told) == pytest.approx(path.stat().st_size, rel=0.05)
-    monkeypatch.setattr(module, "_store", None)
+    monkeypatch.setattr(documents_module, "store", None)
     assert prepared(path).directory == first.directory
     with pytest.raises(TypeError):
         prepared(path, seed=1)

@@ -63,9 +63,11 @@ def test_mixed_segmentation(sequences, teacher):
         for row, places in enumerate(made["teacher"]["masked_positions"]):
             restored[row, places[weights[row] > 0]] = labels[row][weights[row] > 0]
         plain = sequences.batch(rows, seed=1, epoch=0)["student"]
-        text = words_of(plain["token_ids"][0][plain["padding_mask"][0] > 0], teacher.vocabulary)
-        found = words_of(restored[0][mask[0] > 0], both)
-        assert found[:-1] == text[: len(found) - 1]
+        whole, cut = (
+            "".join(both[i].removeprefix("##") for i in row[used > 0][:-1])
+            for row, used in ((plain["token_ids"][0], plain["padding_mask"][0]), (restored[0], mask[0]))
+        )
+        assert cut and whole.startswith(cut)
     assert shares[0.0] < 0.1 and shares[1.0] > 0.9 and 0.05 < shares[0.5] < 0.9
 
 

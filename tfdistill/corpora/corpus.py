@@ -16,7 +16,7 @@ import numpy as np
 
 from tfdistill.cache.checksums import damage
 from tfdistill.corpora.masking import Masker, Masking, require_words
-from tfdistill.corpora.parts import SUMS, Part, _Stored, load_array
+from tfdistill.corpora.parts import SUMS, Part, Stored, load_array
 from tfdistill.corpora.sequences import TextExamples
 from tfdistill.errors import UserError
 from tfdistill.text.tokenizer import Tokenizer
@@ -57,13 +57,13 @@ class Corpus:
         """Word pieces in a part, one [SEP] for each document counted."""
         return int(self.about[f"{part}_tokens"])
 
-    def part(self, name: Part) -> _Stored:
+    def part(self, name: Part) -> Stored:
         size = self.tokens(name)
         ids, starts = self._mapped(f"{name}.ids", self.about["dtype"], size), None
         if self.about.get("segmented"):
             starts = self._mapped(f"{name}.starts", np.bool_, size)
         sentences_, documents_ = (load_array(self.directory / f"{name}.{w}.npy") for w in ("sentences", "documents"))
-        return _Stored(ids, sentences_, documents_, starts)
+        return Stored(ids, sentences_, documents_, starts)
 
     def _mapped(self, file: str, dtype: Any, size: int) -> np.ndarray:
         if not size:

@@ -12,7 +12,7 @@ from tfdistill.cache.folder import cache_directory, cache_folder, cache_lock
 from tfdistill.corpora.corpus import _VERSION, Corpus, _damage
 from tfdistill.corpora.parts import SUMS
 from tfdistill.corpora.plain_text import text_files
-from tfdistill.corpora.writer import _store
+from tfdistill.corpora.writer import store
 from tfdistill.errors import UserError
 from tfdistill.system.console import say
 from tfdistill.system.files import atomic_directory, atomic_write
@@ -72,7 +72,7 @@ class PlainText:
                     say(f"{directory}: {wrong}; the text is tokenized again")
                 if wrong or not directory.is_dir():
                     with atomic_directory(directory) as temporary:
-                        _store(self, files, tokenizer, temporary, advance or (lambda _: None))
+                        store(self, files, tokenizer, temporary, advance or (lambda _: None))
                         sums = {file.name: file_sha256(file) for file in sorted(temporary.iterdir())}
                         atomic_write(temporary / SUMS, json.dumps(sums, indent=1) + "\n")
         return Corpus(directory, tokenizer)

@@ -18,7 +18,7 @@ SUMS = "sums.json"  # SHA-256 of the other files of a cached corpus
 
 
 @dataclass(frozen=True)
-class _Stored:
+class Stored:
     """One part of a corpus: ids (T,), sentences (S + 1,) starts in ids, documents (D + 1,) starts in sentences; starts (T,) bool,
     whether a word begins there, of segmented text."""
 

@@ -142,10 +142,10 @@ class CorpusWriter:
         atomic_write(self._directory / "corpus.json", json.dumps(said, indent=2) + "\n")
 
 
-def _store(
+def store(
     text: PlainText, files: list[Path], tokenizer: Tokenizer, directory: Path, advance: Callable[[int], Any]
 ) -> None:
-    writer, seen = CorpusWriter(directory, tokenizer, advance, text.segmented), _Seen()
+    writer, seen = CorpusWriter(directory, tokenizer, advance, text.segmented), Seen()
     limit = float("inf") if text.megabytes is None else text.megabytes * 1e6
     try:
         for document in (document for file in files for document in documents(file)):
@@ -161,7 +161,7 @@ def _store(
         raise UserError(f"{text.source} has no text to train on; expected sentences in UTF-8, give another file")
 
 
-class _Seen:
+class Seen:
     """A set of 64-bit numbers that takes some 8 bytes for each: recent ones in a set, the rest in a sorted array."""
 
     def __init__(self, recent: int = 1 << 20):
