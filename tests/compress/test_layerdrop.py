@@ -6,7 +6,7 @@ from helpers import inputs, tiny_bert, tiny_bilstm
 
 from tfdistill.compress.layerdrop import keep_layers, layers_at_depth, layers_at_rate, with_layerdrop
 from tfdistill.errors import UserError
-from tfdistill.models.pruned_bert import LayerDrop
+from tfdistill.models.bert import LayerDrop
 
 
 @pytest.mark.parametrize(

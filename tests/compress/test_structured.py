@@ -14,7 +14,6 @@ from tfdistill.errors import UserError
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.distilbert import DistilBertConfig
 from tfdistill.models.hf import load_directory, save_directory
-from tfdistill.models.pruned_bert import PrunedBertConfig
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.tokenizer import Tokenizer
 
@@ -90,7 +89,7 @@ def test_a_twice_pruned_model_counts_from_what_is_left():
 def test_residual_width_leaves_the_model_of_the_kept_dimensions():
     # A narrow model, hidden among two more dimensions of noise, is found again.
     narrow = tiny_bert(width=6)
-    config = PrunedBertConfig(
+    config = BertConfig(
         **{
             name: getattr(narrow.config, name)
             for name in ("vocab_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
@@ -158,8 +157,8 @@ def test_what_cannot_be_cut_is_one_line():
 
 def test_a_config_with_the_wrong_number_of_layers_is_refused():
     with pytest.raises(UserError, match="expected 12 numbers"):
-        PrunedBertConfig(heads_per_layer=(1, 2))
-    with pytest.raises(UserError, match="no multiple"):
-        PrunedBertConfig(hidden_size=10, num_attention_heads=3)
+        BertConfig(heads_per_layer=(1, 2))
+    with pytest.raises(UserError, match="hidden_size 10"):
+        BertConfig(hidden_size=10, num_attention_heads=3)
     with pytest.raises(UserError, match="layerdrop"):
-        PrunedBertConfig(layerdrop=1.0)
+        BertConfig(layerdrop=1.0)

@@ -8,7 +8,7 @@ from helpers import inputs, tiny_bert, tiny_bilstm
 
 from tfdistill.errors import UserError
 from tfdistill.models import presets
-from tfdistill.models.pruned_bert import PrunedBertConfig
+from tfdistill.models.bert import BertConfig
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.tokenizer import Tokenizer
 
@@ -68,7 +68,7 @@ def test_students_are_cut_from_every_transformer():
 
 
 def test_students_are_cut_from_an_unevenly_pruned_teacher():
-    config = PrunedBertConfig(
+    config = BertConfig(
         50, 8, 3, 2, 16, 16, heads_per_layer=(2, 1, 2), query_key_sizes=(4, 3, 2), intermediate_sizes=(5, 6, 7)
     )
     teacher = TextModel(config, 3)

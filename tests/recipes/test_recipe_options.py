@@ -22,12 +22,12 @@ from tfdistill.distill.label_terms import PseudoLabels
 from tfdistill.distill.step import Step
 from tfdistill.errors import UserError
 from tfdistill.models import presets
+from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.distilbert import DistilBertConfig
 from tfdistill.models.hf import save_directory
 from tfdistill.models.load import load, save
 from tfdistill.models.presets import reduced_table, student_from_layers
-from tfdistill.models.pruned_bert import PrunedBertConfig
 from tfdistill.models.text_model import TextModel
 from tfdistill.optim.optimizers import make_optimizer
 from tfdistill.optim.schedule import WarmupLinear
@@ -581,7 +581,7 @@ def test_the_command_takes_several_teachers_for_the_baseline_on_labels(tmp_path,
 
 FAMILIES = {
     "distilbert": DistilBertConfig(37, 16, 2, 2, 32, max_position_embeddings=24),
-    "pruned_bert": PrunedBertConfig(
+    "pruned_bert": BertConfig(
         37,
         hidden_size=16,
         num_hidden_layers=2,

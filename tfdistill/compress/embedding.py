@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tfdistill.compress.structured import cut, everything, like, sizes_of
+from tfdistill.compress.structured import like, sizes_of
 from tfdistill.errors import UserError
 from tfdistill.models.heads import TASKS
 from tfdistill.models.text_model import TextModel
@@ -34,9 +34,8 @@ def factorise_embedding(model: TextModel, size: int) -> tuple[TextModel, float]:
         raise UserError(f"the head for '{model.task}' is tied to the word table; factorise after fine-tuning on a task")
     if not 1 <= size < sizes.hidden_size:
         raise UserError(f"the word table was to have {size} columns; expected 1..{sizes.hidden_size - 1}")
-    base = cut(model, everything(model), uneven=True)
-    small = like(model, replace(base.config, embedding_size=size))
-    ours, theirs = small.encoder.embeddings, base.encoder.embeddings
+    small = like(model, replace(sizes, embedding_size=size, layerdrop=0.0))
+    ours, theirs = small.encoder.embeddings, model.encoder.embeddings
     table = theirs.word.embeddings.numpy().astype("float64")
     mean = table.mean(axis=0)
     # The right singular vectors from the small Gram matrix: H x H in place of a decomposition of V x H.
@@ -45,10 +44,10 @@ def factorise_embedding(model: TextModel, size: int) -> tuple[TextModel, float]:
     ours.word.embeddings.assign((table - mean) @ directions[:, :size])
     ours.word_projection.kernel.assign(directions[:, :size].T)
     ours.position.embeddings.assign(theirs.position.embeddings.numpy() + mean)
-    parts = [(ours.norm, theirs.norm), (small.head, base.head)]
+    parts = [(ours.norm, theirs.norm), (small.head, model.head)]
     parts += [(ours.token_type, theirs.token_type)] if theirs.token_type is not None else []
-    parts += list(zip(small.encoder.blocks, base.encoder.blocks, strict=True))
-    parts += [(small.encoder.pooler, base.encoder.pooler)] if base.encoder.pooler is not None else []
+    parts += list(zip(small.encoder.blocks, model.encoder.blocks, strict=True))
+    parts += [(small.encoder.pooler, model.encoder.pooler)] if model.encoder.pooler is not None else []
     for to, source in parts:
         to.set_weights(source.get_weights())
     lost = float(np.sqrt(squares[size:].sum() / max(squares.sum(), 1e-30)))

@@ -28,8 +28,6 @@ def head_importance(model: TextModel, batches: Batches, loss: TaskLoss, normaliz
         loss: per example, (logits, labels) -> (B,).
         normalize: divide each layer's by its L2 norm, as in the paper (Molchanov et al. 2017).
     """
-    # A copy whose encoder takes gates.
-    gated = cut(model, everything(model), uneven=True)
     shapes = [sizes_of(model).layer_shape(n).heads for n in range(1, model.num_layers + 1)]
 
     @tf.function(reduce_retracing=True)
@@ -38,7 +36,7 @@ def head_importance(model: TextModel, batches: Batches, loss: TaskLoss, normaliz
         gates = tuple(tf.ones([rows, heads]) for heads in shapes)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(gates)
-            logits = gated({**inputs, "head_gates": gates}, training=False)
+            logits = model({**inputs, "head_gates": gates}, training=False)
             # The sum: so row b of a gate gets the gradient of example b alone.
             value = tf.reduce_sum(loss(tf.cast(logits, tf.float32), labels))
         return [tf.reduce_mean(tf.abs(one), axis=0) for one in tape.gradient(value, gates)]

@@ -1,6 +1,6 @@
 """LayerDrop (Fan, Grave and Joulin 2020, "Reducing Transformer Depth on Demand with Structured Dropout").
 
-Training skips each layer with probability p (`PrunedBertConfig.layerdrop`, .2 in the paper); afterwards the model can be
+Training skips each layer with probability p (`BertConfig.layerdrop`, .2 in the paper); afterwards the model can be
 pruned to any depth without more training.
 """
 

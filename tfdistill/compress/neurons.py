@@ -82,7 +82,7 @@ def neuron_importance(
 
     encoder = model.encoder
     embeddings, pooler = encoder.embeddings, encoder.pooler
-    projection = getattr(embeddings, "word_projection", None)
+    projection = embeddings.word_projection
     tables = [embeddings.position.embeddings, embeddings.word.embeddings if projection is None else projection.kernel]
     tables += [embeddings.token_type.embeddings] if embeddings.token_type is not None else []
     hidden = norm(embeddings.norm) + sum(of[id(table)].sum(axis=0) for table in tables)

@@ -15,7 +15,7 @@ and variance run over this stream: no zeros equal its cut, and it is made at onc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,6 @@ from tfdistill.errors import UserError
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.distilbert import DistilBertConfig
 from tfdistill.models.heads import TASKS
-from tfdistill.models.pruned_bert import PrunedBertConfig
 from tfdistill.models.text_model import TextModel
 
 Indices = tuple[int, ...]
@@ -55,52 +54,41 @@ class Kept:
 # --- configs --------------------------------------------------------------------------------------------------------
 
 
-def sizes_of(model: TextModel) -> PrunedBertConfig:
-    """The sizes of a BERT or DistilBERT model, as a config that may be uneven. Raises UserError for another model."""
-    config = model.config
-    if isinstance(config, PrunedBertConfig):
-        return config
-    if isinstance(config, BertConfig):
-        return PrunedBertConfig(**asdict(config))
-    if isinstance(config, DistilBertConfig):
-        same = {field.name for field in fields(PrunedBertConfig)}
-        values = {name: getattr(config, name) for name in same if hasattr(config, name)}
-        return PrunedBertConfig(**values, classifier_dropout=config.head_dropout(model.task))
+def sizes_of(model: TextModel) -> BertConfig:
+    """Return the sizes of a BERT or DistilBERT model in BERT's names.
+
+    Raises:
+        UserError: another model.
+    """
+    if isinstance(model.config, DistilBertConfig):
+        return replace(model.config.as_bert(), classifier_dropout=model.config.head_dropout(model.task))
+    if isinstance(model.config, BertConfig):
+        return model.config
     raise UserError(f"the model is a {model.family}; expected a BERT or DistilBERT model, whose layers can be cut")
 
 
-def _simplest(sizes: PrunedBertConfig, model: TextModel) -> BertConfig | DistilBertConfig | PrunedBertConfig:
-    """`sizes` as the config of the family that `model` has, if that can say them."""
-    if not sizes.is_even:
-        return sizes
-    if isinstance(model.config, DistilBertConfig):
-        return replace(model.config, n_layers=sizes.num_hidden_layers, hidden_dim=sizes.intermediate_size)
-    if sizes.type_vocab_size == 0 or sizes.pooler_act != "tanh":
-        return sizes  # of DistilBERT once, which has no room for BERT's other fields
-    return BertConfig(**{field.name: getattr(sizes, field.name) for field in fields(BertConfig)})
-
-
-def _config(sizes: PrunedBertConfig, kept: Kept) -> PrunedBertConfig:
-    """The sizes of what is kept. A field for shapes of its own is None while nothing of its kind is uneven."""
-    layers = [layer for _, layer in kept.layers]
+def _config(model: TextModel, kept: Kept, layerdrop: float) -> BertConfig | DistilBertConfig:
+    """Return the sizes of what is kept. A field with a number for each layer is None if all of these are as in `model`."""
+    sizes, layers = sizes_of(model), [layer for _, layer in kept.layers]
     counts = {
         "heads_per_layer": ([len(layer.heads) for layer in layers], sizes.num_attention_heads),
         "query_key_sizes": ([len(layer.query_key[0]) for layer in layers], sizes.head_size),
         "value_sizes": ([len(layer.value[0]) for layer in layers], sizes.head_size),
     }
     changed: dict[str, Any] = {
-        name: None if set(found) == {whole} else tuple(found) for name, (found, whole) in counts.items()
+        name: None if set(count) == {whole} else tuple(count) for name, (count, whole) in counts.items()
     }
-    inner = [len(layer.intermediate) for layer in layers]
+    inner, hidden = [len(layer.intermediate) for layer in layers], len(kept.hidden)
     even = len(set(inner)) == 1
     changed |= {"intermediate_size": inner[0]} if even else {}
     changed["intermediate_sizes"] = None if even else tuple(inner)
-    hidden = len(kept.hidden)
-    changed["attention_head_size"] = sizes.attention_head_size
     if hidden != sizes.hidden_size:
         changed |= {"hidden_size": hidden, "attention_head_size": sizes.head_size}
     changed["pooler_size"] = None if len(kept.pooler) in (0, hidden) else len(kept.pooler)
-    return replace(sizes, num_hidden_layers=len(layers), **changed)
+    small = replace(sizes, num_hidden_layers=len(layers), layerdrop=layerdrop, **changed)
+    if isinstance(model.config, DistilBertConfig) and replace(small, pooler_act="tanh").is_plain:
+        return replace(model.config, n_layers=small.num_hidden_layers, hidden_dim=small.intermediate_size)
+    return small
 
 
 # --- cutting --------------------------------------------------------------------------------------------------------
@@ -127,12 +115,11 @@ def like(model: TextModel, config: Any) -> TextModel:
     return made
 
 
-def cut(model: TextModel, kept: Kept, layerdrop: float = 0.0, uneven: bool = False) -> TextModel:
-    """A new model with only the units in `kept`, weights copied; `model` stays as it is.
+def cut(model: TextModel, kept: Kept, layerdrop: float = 0.0) -> TextModel:
+    """Return a new model with only the units in `kept`, weights copied; `model` does not change.
 
     Args:
         layerdrop: probability with which training the new model skips a layer.
-        uneven: give it a `PrunedBertConfig` in any case.
 
     Raises:
         UserError: no BERT, nothing left of a kind, heads of one layer with unequal numbers of neurons, or a narrower residual
@@ -140,8 +127,7 @@ def cut(model: TextModel, kept: Kept, layerdrop: float = 0.0, uneven: bool = Fal
     """
     sizes = sizes_of(model)
     _check(model, kept)
-    config = replace(_config(sizes, kept), layerdrop=layerdrop)
-    small = like(model, config if uneven else _simplest(config, model))
+    small = like(model, _config(model, kept, layerdrop))
     hidden = np.array(kept.hidden, int)
     _copy_embeddings(small.encoder.embeddings, model.encoder.embeddings, hidden)
     for block, (number, layer) in zip(small.encoder.blocks, kept.layers, strict=True):
@@ -196,7 +182,7 @@ def _copy_embeddings(ours: Any, theirs: Any, hidden: np.ndarray) -> None:
     tables = [(ours.position.embeddings, theirs.position.embeddings)]
     if theirs.token_type is not None:
         tables.append((ours.token_type.embeddings, theirs.token_type.embeddings))
-    if getattr(theirs, "word_projection", None) is None:
+    if theirs.word_projection is None:
         tables.append((ours.word.embeddings, theirs.word.embeddings))
     else:
         ours.word.embeddings.assign(theirs.word.embeddings.numpy())

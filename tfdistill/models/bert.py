@@ -1,15 +1,20 @@
-"""BERT encoder (Devlin et al. 2019), exact against Hugging Face: erf-GELU, LayerNorm after each residual sum."""
+"""BERT encoder (Devlin et al. 2019), exact against Hugging Face: erf-GELU, LayerNorm after each residual sum.
+
+The same classes are the encoder of DistilBERT (without token types), of models that `tfdistill.compress` has pruned (layers of
+different sizes, a factorised word table) and of models that train with LayerDrop.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
 from tfdistill.errors import UserError
+from tfdistill.models.encoder import Encoder
 from tfdistill.models.layers import (
     ACTIVATIONS,
     MASKED_SCORE,
@@ -23,10 +28,52 @@ from tfdistill.models.layers import (
 
 # --- config ---------------------------------------------------------------------------------------------------------
 
+# Fields of BertConfig with one number for each layer, in the order of LayerShape.
+PER_LAYER = ("heads_per_layer", "query_key_sizes", "value_sizes", "intermediate_sizes")
+
+
+class LayerShape(NamedTuple):
+    """Sizes of one layer.
+
+    Args:
+        heads: number of attention heads.
+        query_key: size of a head's query and key.
+        value: size of a head's value.
+        intermediate: size of the feed-forward layer.
+    """
+
+    heads: int
+    query_key: int
+    value: int
+    intermediate: int
+
 
 @dataclass(frozen=True)
 class BertConfig:
-    """Sizes of a BERT encoder, named as in Hugging Face's config.json."""
+    """Sizes of a BERT encoder, named as in Hugging Face's config.json.
+
+    The fields from `pooler_act` on describe what BERT does not have. A config that uses none of them `is_plain` and is written
+    as a BERT that transformers can open.
+
+    Args:
+        num_attention_heads, intermediate_size: of a layer that is not pruned.
+        classifier_dropout: dropout before the head; None means `hidden_dropout_prob`.
+        pooler_act: "tanh" as in BERT, or "relu" as in DistilBERT.
+        layerdrop: probability with which training skips a layer.
+        heads_per_layer: number of heads, one number for each layer.
+        query_key_sizes, value_sizes: sizes of one head's query and key, and of its value, one number for each layer.
+        intermediate_sizes: sizes of the feed-forward layer, one number for each layer.
+        attention_head_size: size of a head before pruning; scores are divided by its square root even after pruning.
+        pooler_size: size of the pooler's output.
+        embedding_size: the word table is (vocab_size, embedding_size), times (embedding_size, hidden_size).
+
+    Raises:
+        UserError: sizes that do not fit together, or an unknown activation.
+
+    Example:
+        BertConfig(hidden_size=312, num_hidden_layers=4, intermediate_size=1200)  # TinyBERT
+        BertConfig(num_hidden_layers=2, heads_per_layer=(12, 5))  # layer 2 has lost seven heads
+    """
 
     vocab_size: int = 30522
     hidden_size: int = 768
@@ -41,66 +88,152 @@ class BertConfig:
     attention_probs_dropout_prob: float = 0.1
     initializer_range: float = 0.02
     classifier_dropout: float | None = None
-
-    pooler_act: ClassVar[str] = "tanh"
+    pooler_act: str = "tanh"
+    layerdrop: float = 0.0
+    heads_per_layer: tuple[int, ...] | None = None
+    query_key_sizes: tuple[int, ...] | None = None
+    value_sizes: tuple[int, ...] | None = None
+    intermediate_sizes: tuple[int, ...] | None = None
+    attention_head_size: int | None = None
+    pooler_size: int | None = None
+    embedding_size: int | None = None
 
     def __post_init__(self) -> None:
-        check_transformer(self)
+        for name in PER_LAYER:
+            sizes = getattr(self, name)
+            if sizes is None:
+                continue
+            object.__setattr__(self, name, tuple(sizes))  # JSON gives a list
+            if len(sizes) != self.num_hidden_layers or min(sizes) < 1:
+                raise UserError(f"{name} is {list(sizes)}; expected {self.num_hidden_layers} numbers of at least 1")
+        if not 0 <= self.layerdrop < 1:
+            raise UserError(f"layerdrop is {self.layerdrop}; expected a probability below 1")
+        if self.pooler_act not in ("tanh", "relu"):
+            raise UserError(f"pooler_act '{self.pooler_act}' is unknown; expected tanh or relu")
+        heads = self.num_attention_heads if self.attention_head_size is None else 1
+        check_transformer("hidden_size", self.hidden_size, heads, self.hidden_act)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether this is a BERT as transformers knows it: same sizes in each layer, full embeddings, no LayerDrop."""
+        return all(getattr(self, name) == default for name, default in NOT_IN_BERT.items())
+
+    @property
+    def family(self) -> str:
+        return "bert" if self.is_plain else "pruned_bert"
+
+    @property
+    def head_size(self) -> int:
+        """Size of a head before pruning."""
+        return self.attention_head_size or self.hidden_size // self.num_attention_heads
+
+    def layer_shape(self, layer: int) -> LayerShape:
+        """Return the sizes of one of the layers 1..num_hidden_layers."""
+        whole = (self.num_attention_heads, self.head_size, self.head_size, self.intermediate_size)
+        sizes = (getattr(self, name) for name in PER_LAYER)
+        return LayerShape(*(full if size is None else size[layer - 1] for size, full in zip(sizes, whole, strict=True)))
+
+    def with_layers(self, layers: Sequence[int]) -> BertConfig:
+        """Return the config of a model with only these of the layers 1..num_hidden_layers."""
+        sizes = {name: getattr(self, name) for name in PER_LAYER}
+        kept = {name: size and tuple(size[n - 1] for n in layers) for name, size in sizes.items()}
+        return replace(self, num_hidden_layers=len(layers), **kept)
 
     def head_dropout(self, task: str) -> float:
-        """Dropout between the encoder and the head."""
-        if task in ("classification", "multilabel", "regression", "token_classification"):
-            return self.hidden_dropout_prob if self.classifier_dropout is None else self.classifier_dropout
-        return 0.0
+        """Return the dropout rate between the encoder and the head."""
+        return dropout_of_classifiers(task, self.classifier_dropout, self.hidden_dropout_prob)
 
 
-def check_transformer(config: Any, width_name: str = "hidden_size") -> None:
-    """Raises UserError for a width of attention that the heads do not divide, or an unknown activation."""
-    width, heads = getattr(config, width_name), config.num_attention_heads
+# Fields that transformers' BertConfig does not have, with what they are in a plain BERT.
+NOT_IN_BERT = {
+    field.name: field.default
+    for field in fields(BertConfig)
+    if field.name in ("pooler_act", "layerdrop", *PER_LAYER, "attention_head_size", "pooler_size", "embedding_size")
+}
+
+
+def check_transformer(name: str, width: int, heads: int, activation: str) -> None:
+    """Raise UserError if the heads do not divide the width of attention, or the activation is unknown."""
     if width % heads:
-        raise UserError(f"{width_name} {width} is no multiple of num_attention_heads {heads}")
-    if config.hidden_act not in ACTIVATIONS:
-        raise UserError(f"hidden_act '{config.hidden_act}' is unknown; expected one of {', '.join(ACTIVATIONS)}")
+        raise UserError(f"{name} {width} is not a multiple of the {heads} attention heads")
+    if activation not in ACTIVATIONS:
+        raise UserError(f"hidden_act '{activation}' is unknown; expected one of {', '.join(ACTIVATIONS)}")
+
+
+def dropout_of_classifiers(task: str, rate: float | None, default: float) -> float:
+    """Return `rate`, or `default` if that is None, for tasks with classes; 0 for the others."""
+    if task in ("classification", "multilabel", "regression", "token_classification"):
+        return default if rate is None else rate
+    return 0.0
 
 
 # --- layers ---------------------------------------------------------------------------------------------------------
 
 
 class BertEmbeddings(Composite):
-    """Sum of word, position and token-type embeddings, then LayerNorm and dropout. DistilBERT has no token types."""
+    """Sum of word, position and token-type embeddings, then LayerNorm and dropout.
 
-    def __init__(self, config: Any, **kwargs: Any):
+    With `config.embedding_size` E the word table is (V, E) and a matrix (E, H) brings its rows to the hidden size. With
+    `config.type_vocab_size` 0 there are no token types.
+    """
+
+    def __init__(self, config: BertConfig, **kwargs: Any):
         super().__init__(**kwargs)
 
-        def table(rows: int, name: str) -> Embedding:
+        def table(rows: int, width: int, name: str) -> Embedding:
             init = initializer(config.initializer_range)
-            return Embedding(rows, config.hidden_size, init, dtype=self.dtype_policy, name=name)
+            return Embedding(rows, width, init, dtype=self.dtype_policy, name=name)
 
-        self.word = table(config.vocab_size, "word")
-        self.position = table(config.max_position_embeddings, "position")
-        self.token_type = table(config.type_vocab_size, "token_type") if config.type_vocab_size else None
+        self.word = table(config.vocab_size, config.embedding_size or config.hidden_size, "word")
+        self.word_projection = None
+        if config.embedding_size is not None:
+            self.word_projection = keras.layers.Dense(
+                config.hidden_size,
+                use_bias=False,
+                kernel_initializer=initializer(config.initializer_range),
+                dtype=self.dtype_policy,
+                name="word_projection",
+            )
+        self.position = table(config.max_position_embeddings, config.hidden_size, "position")
+        types = config.type_vocab_size
+        self.token_type = table(types, config.hidden_size, "token_type") if types else None
         self.norm = keras.layers.LayerNormalization(epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="norm")
         self.dropout = Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
 
     def call(self, token_ids: Any, segment_ids: Any, mask: Any, training: bool = False) -> Any:
+        """Return embeddings (B, L, H) of int32 (B, L) inputs. BERT ignores the mask, MobileBERT reads it."""
         positions = ops.expand_dims(ops.arange(ops.shape(token_ids)[1], dtype="int32"), 0)
-        total = self.word(token_ids) + self.position(positions)
+        words = self.word(token_ids)
+        if self.word_projection is not None:
+            words = self.word_projection(words)
+        total = words + self.position(positions)
         if self.token_type is not None:
             total = total + self.token_type(segment_ids)
         return self.dropout(self.norm(total), training=training)
 
 
-class BertLayer(Composite):
-    """One transformer layer. Returns (hidden state (B, L, H), attention scores (B, A, L, L) before mask and softmax).
+class LayerOutput(NamedTuple):
+    """What a transformer layer computes: M is the length L, or 1 if only the first position was computed.
 
-    With `first_only` it reads all positions and computes the first alone: (B, 1, H) and (B, A, 1, L).
+    Args:
+        hidden: hidden states (B, M, H).
+        attention_scores: scores (B, A, M, L) before mask and softmax.
     """
 
-    attention_quantizer: Any = None  # of `tfdistill.models.quantization_aware`
+    hidden: Any
+    attention_scores: Any
 
-    def __init__(self, config: Any, **kwargs: Any):
+
+class BertLayer(Composite):
+    """One transformer layer: self-attention and a feed-forward network, each with residual sum and LayerNorm."""
+
+    attention_quantizer: Any = None  # set by `tfdistill.models.quantization_aware`
+
+    def __init__(self, config: BertConfig, shape: LayerShape, **kwargs: Any):
         super().__init__(**kwargs)
-        width, self.heads = config.hidden_size, config.num_attention_heads
+        width, self.shape = config.hidden_size, shape
+        # `attend` divides the scores by the root of the size it sees; they are to be divided by that before pruning.
+        self.rescale = (shape.query_key / config.head_size) ** 0.5
 
         def linear(units: int, name: str, activation: Any = None) -> Linear:
             init = initializer(config.initializer_range)
@@ -109,98 +242,158 @@ class BertLayer(Composite):
         def norm(name: str) -> keras.layers.LayerNormalization:
             return keras.layers.LayerNormalization(epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name=name)
 
-        self.query, self.key, self.value = (linear(width, name) for name in ("query", "key", "value"))
+        self.query, self.key = (linear(shape.heads * shape.query_key, name) for name in ("query", "key"))
+        self.value = linear(shape.heads * shape.value, "value")
         self.attention_output = linear(width, "attention_output")
         self.attention_norm = norm("attention_norm")
-        self.intermediate = linear(config.intermediate_size, "intermediate", ACTIVATIONS[config.hidden_act])
+        self.intermediate = linear(shape.intermediate, "intermediate", ACTIVATIONS[config.hidden_act])
         self.output_dense = linear(width, "output_dense")
         self.output_norm = norm("output_norm")
         self.attention_dropout = Dropout(config.attention_probs_dropout_prob, dtype=self.dtype_policy)
         self.dropout = Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
 
-    def call(self, hidden: Any, key_bias: Any, training: bool = False, first_only: bool = False) -> tuple[Any, Any]:
+    def call(
+        self, hidden: Any, key_bias: Any, training: bool = False, first_only: bool = False, gates: Any = None
+    ) -> LayerOutput:
+        """Compute the layer.
+
+        Args:
+            hidden: hidden states (B, L, H) of the layer below.
+            key_bias: (B, 1, 1, L), added to the scores: 0 for tokens, a large negative number for padding.
+            first_only: compute the first position alone, from all positions below.
+            gates: (B, A) factors on the output of each head: 1 keeps a head, 0 removes it.
+        """
         key, value = self.key(hidden), self.value(hidden)
         hidden = hidden[:, :1] if first_only else hidden
         query = self.query(hidden)
+        if self.rescale != 1.0:
+            query = query * self.rescale
         mixed, scores = attend(
-            query, key, value, key_bias, self.heads, self.attention_dropout, training, self.attention_quantizer
+            query, key, value, key_bias, self.shape.heads, self.attention_dropout, training, self.attention_quantizer
         )
+        if gates is not None:
+            mixed = mixed * ops.repeat(ops.cast(gates, mixed.dtype), self.shape.value, axis=1)[:, None, :]
         mixed = self.dropout(self.attention_output(mixed), training=training)
         hidden = self.attention_norm(hidden + mixed)
         fed = self.dropout(self.output_dense(self.intermediate(hidden)), training=training)
-        return self.output_norm(hidden + fed), scores
+        return LayerOutput(self.output_norm(hidden + fed), scores)
+
+
+class PrunedBertLayer(BertLayer):
+    """A layer of a model that is not plain. Keras files address layers by their class, and old ones have this name."""
+
+
+class LayerDrop(keras.layers.Layer):
+    """Skip a layer with probability `rate` in training (Fan, Grave and Joulin 2020): return `before`, not `after`.
+
+    There is one draw for each batch, as in the authors' code. A skipped layer is computed all the same, so that the graph stays
+    static.
+    """
+
+    def __init__(self, rate: float, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.rate = rate
+        self.seed_generator = keras.random.SeedGenerator()
+
+    def call(self, after: Any, before: Any, training: bool = False) -> Any:
+        if not training:
+            return after
+        return ops.where(keras.random.uniform((), seed=self.seed_generator) < self.rate, before, after)
 
 
 # --- model ----------------------------------------------------------------------------------------------------------
 
 
-class BertEncoder(Composite):
-    """Embeddings, layers and, where the task reads it, a pooler: a dense layer over the [CLS] state.
+class BertEncoder(Encoder):
+    """BERT's encoder: embeddings, layers and, for tasks that read it, a pooler (a dense layer over the [CLS] state).
 
-    Called with a dict of int32 (B, L): `token_ids`, `padding_mask` and, optionally, `segment_ids`.
-    Returns those of `pooled`, `embeddings`, `hidden_states`, `attention_scores` that `want` names, as in
-    `tfdistill.distill.features.Features`. DistilBERT's is this class with another config.
+    Args:
+        config: the sizes.
+        pooler: whether the task reads `pooled`.
+
+    Example:
+        encoder = BertEncoder(BertConfig(num_hidden_layers=4))
+        inputs = {"token_ids": ids, "padding_mask": mask}  # int32 (B, L) each
+        encoder(inputs, want=("hidden_states",))["hidden_states"][-1]  # (B, L, 768)
     """
 
-    embeddings_class: type = BertEmbeddings
-    layer_class: type = BertLayer
     masked_score = MASKED_SCORE
-    can_skip = True  # whether a layer can compute its first position alone
 
-    def __init__(self, config: Any, pooler: bool = True, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.config, self.has_pooled = config, pooler
-        self.embeddings = self.embeddings_class(config, dtype=self.dtype_policy, name="embeddings")
-        self.blocks = [
-            self.layer_class(config, dtype=self.dtype_policy, name=f"layer_{n}")
-            for n in range(1, config.num_hidden_layers + 1)
-        ]
+    def __init__(self, config: BertConfig, pooler: bool = True, **kwargs: Any):
+        super().__init__(config, pooler, **kwargs)
+        self.embeddings = self.make_embeddings()
+        self.blocks = [self.make_layer(n) for n in range(1, config.num_hidden_layers + 1)]
+        self.layerdrops = [LayerDrop(config.layerdrop) for _ in self.blocks] if config.layerdrop else None
         self.pooler = None
         if pooler and config.pooler_act:
-            init = initializer(config.initializer_range)
             self.pooler = Linear(
-                config.hidden_size, config.pooler_act, kernel_initializer=init, dtype=self.dtype_policy, name="pooler"
+                config.pooler_size or config.hidden_size,
+                config.pooler_act,
+                kernel_initializer=initializer(config.initializer_range),
+                dtype=self.dtype_policy,
+                name="pooler",
             )
 
     @property
+    def can_skip(self) -> bool:
+        """Whether the last layer can compute its first position alone."""
+        return self.config.is_plain
+
+    def make_embeddings(self) -> Any:
+        return BertEmbeddings(self.config, dtype=self.dtype_policy, name="embeddings")
+
+    def make_layer(self, number: int) -> Any:
+        """Return layer `number`, counted from 1."""
+        kind = BertLayer if self.can_skip else PrunedBertLayer
+        return kind(self.config, self.config.layer_shape(number), dtype=self.dtype_policy, name=f"layer_{number}")
+
+    @property
     def embedding(self) -> Embedding:
-        """The word-piece table; every encoder has it under this name."""
         return self.embeddings.word
 
     @property
     def num_layers(self) -> int:
         return len(self.blocks)
 
-    def width(self, feature: str) -> int | None:
-        """Size of the last axis of a feature, or None if this encoder does not have it or its size is no constant."""
-        has = feature in ("embeddings", "hidden_states") or (feature == "pooled" and self.has_pooled)
-        return self.config.hidden_size if has else None
-
     @property
     def offers(self) -> tuple[str, ...]:
-        """Features that `want` may name."""
         return ("embeddings", "hidden_states", "attention_scores", *(("pooled",) if self.has_pooled else ()))
 
+    @property
+    def parts(self) -> dict[str, list[keras.layers.Layer]]:
+        layers = {f"layer_{number}": [block] for number, block in enumerate(self.blocks, 1)}
+        return {"embeddings": [self.embeddings], **layers, **({"pooler": [self.pooler]} if self.pooler else {})}
+
+    def width(self, feature: str) -> int | None:
+        if feature == "pooled" and self.has_pooled:
+            return self.config.hidden_size if self.pooler is None else self.pooler.units
+        return self.config.hidden_size if feature in ("embeddings", "hidden_states") else None
+
     def call(self, inputs: dict[str, Any], want: Collection[str] = (), training: bool = False) -> dict[str, Any]:
-        token_ids, mask = inputs["token_ids"], inputs["padding_mask"]
+        """Return the features named in `want`. Inputs may also have `head_gates`: (B, A) for each layer, see `BertLayer`."""
+        token_ids, mask, gates = inputs["token_ids"], inputs["padding_mask"], inputs.get("head_gates")
         segment_ids = inputs.get("segment_ids")
         if segment_ids is None:
             segment_ids = ops.zeros_like(token_ids)
         key_bias = (1.0 - ops.cast(mask, "float32"))[:, None, None, :] * self.masked_score
         hidden = embeddings = self.embeddings(token_ids, segment_ids, mask, training=training)
-        states, scores = [], []
-        pooled_only = self.can_skip and set(want) == {"pooled"}
-        for block in self.blocks:
-            # What reads the pooled vector alone needs the last layer at one position only.
-            options = {"first_only": True} if pooled_only and block is self.blocks[-1] else {}
-            hidden, score = block(hidden, key_bias, training=training, **options)
-            states.append(hidden)
-            scores.append(score)
-        said = {"embeddings": embeddings, "hidden_states": tuple(states), "attention_scores": tuple(scores)}
-        # The first call makes all weights, whatever it wants.
+        pooled_only = self.can_skip and set(want) == {"pooled"} and gates is None
+        outputs: list[LayerOutput] = []
+        for number, block in enumerate(self.blocks):
+            options = {} if gates is None else {"gates": gates[number]}
+            if pooled_only and block is self.blocks[-1]:
+                # A classifier reads the [CLS] state alone. So the last layer computes its queries, attention output and
+                # feed-forward network for one position, not for L: this saves most of a layer, in training and evaluation.
+                options["first_only"] = True
+            output = block(hidden, key_bias, training=training, **options)
+            if self.layerdrops is not None:
+                output = output._replace(hidden=self.layerdrops[number](output.hidden, hidden, training=training))
+            outputs.append(output)
+            hidden = output.hidden
+        features = {"embeddings": embeddings}
+        features["hidden_states"] = tuple(output.hidden for output in outputs)
+        features["attention_scores"] = tuple(output.attention_scores for output in outputs)
+        # The first call makes all weights, whichever features it returns.
         if "pooled" in want or (self.pooler is not None and not self.pooler.built):
-            said["pooled"] = hidden[:, 0] if self.pooler is None else self.pooler(hidden[:, 0])
-        return {name: said[name] for name in want}
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "config": asdict(self.config), "pooler": self.has_pooled}
+            features["pooled"] = hidden[:, 0] if self.pooler is None else self.pooler(hidden[:, 0])
+        return {name: features[name] for name in want}

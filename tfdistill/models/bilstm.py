@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
 
 from tfdistill.errors import UserError
-from tfdistill.models.layers import Composite, Dropout, Embedding
+from tfdistill.models.encoder import Encoder
+from tfdistill.models.layers import Dropout, Embedding
 from tfdistill.models.lstm import LSTM
 
 POOLINGS = ("last", "max")
@@ -36,6 +37,8 @@ class BiLSTMConfig:
     pair: bool = False
     pooling: str = "last"
 
+    family: ClassVar[str] = "bilstm"
+
     def __post_init__(self) -> None:
         if self.pooling not in POOLINGS:
             raise UserError(f"pooling '{self.pooling}' is unknown; expected one of {', '.join(POOLINGS)}")
@@ -55,7 +58,7 @@ def reverse_by_length(values: Any, lengths: Any) -> Any:
     return ops.take_along_axis(values, index, axis=1)
 
 
-class BiLSTMEncoder(Composite):
+class BiLSTMEncoder(Encoder):
     """Word-piece embedding, LSTM layers in both directions, pooling, dense layer.
 
     Padding never reaches the result: the backward direction reads the ids reversed by their length, and pooling looks
@@ -66,10 +69,9 @@ class BiLSTMEncoder(Composite):
     """
 
     def __init__(self, config: BiLSTMConfig, pooler: bool = True, **kwargs: Any):
-        super().__init__(**kwargs)
+        super().__init__(config, pooler, **kwargs)
         if config.pair and not pooler:
             raise UserError("a siamese BiLSTM (pair=True) has no states for each token; use pair=False for this task")
-        self.config, self.has_pooled = config, pooler
         self.embedding = Embedding(
             config.vocab_size, config.embedding_size, "uniform", dtype=self.dtype_policy, name="embedding"
         )
@@ -88,6 +90,12 @@ class BiLSTMEncoder(Composite):
     def num_layers(self) -> int:
         """Entries of `hidden_states`, whatever the number of LSTM layers."""
         return 0 if self.config.pair else 1
+
+    @property
+    def parts(self) -> dict[str, list[keras.layers.Layer]]:
+        layers = zip(self.forward, self.backward, strict=True)
+        pooler = {} if self.dense is None else {"pooler": [self.dense]}
+        return {"embeddings": [self.embedding], **{f"layer_{n}": [*pair] for n, pair in enumerate(layers, 1)}, **pooler}
 
     @property
     def offers(self) -> tuple[str, ...]:
@@ -145,6 +153,3 @@ class BiLSTMEncoder(Composite):
         if "pooled" in want:
             said["pooled"] = state if self.dense is None else self.dense(self.dropout(state, training=training))
         return said
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "config": asdict(self.config), "pooler": self.has_pooled}

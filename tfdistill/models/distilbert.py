@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
-from tfdistill.models.bert import check_transformer
+from tfdistill.models.bert import BertConfig, BertEncoder, check_transformer
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,11 @@ class DistilBertConfig:
     qa_dropout: float = 0.1
     initializer_range: float = 0.02
 
-    pooler_act: ClassVar[str] = "relu"
-    type_vocab_size: ClassVar[int] = 0
+    family: ClassVar[str] = "distilbert"
     layer_norm_eps: ClassVar[float] = 1e-12
 
     def __post_init__(self) -> None:
-        check_transformer(self)
+        check_transformer("dim", self.dim, self.n_heads, self.activation)
 
     @property
     def hidden_size(self) -> int:
@@ -49,23 +49,42 @@ class DistilBertConfig:
         return self.n_heads
 
     @property
-    def intermediate_size(self) -> int:
-        return self.hidden_dim
-
-    @property
     def hidden_act(self) -> str:
         return self.activation
 
-    @property
-    def hidden_dropout_prob(self) -> float:
-        return self.dropout
+    def as_bert(self) -> BertConfig:
+        """Return the encoder's sizes in BERT's names: no token types, and ReLU in the pooler."""
+        return BertConfig(
+            vocab_size=self.vocab_size,
+            hidden_size=self.dim,
+            num_hidden_layers=self.n_layers,
+            num_attention_heads=self.n_heads,
+            intermediate_size=self.hidden_dim,
+            max_position_embeddings=self.max_position_embeddings,
+            type_vocab_size=0,
+            hidden_act=self.activation,
+            layer_norm_eps=self.layer_norm_eps,
+            hidden_dropout_prob=self.dropout,
+            attention_probs_dropout_prob=self.attention_dropout,
+            initializer_range=self.initializer_range,
+            pooler_act="relu",
+        )
 
-    @property
-    def attention_probs_dropout_prob(self) -> float:
-        return self.attention_dropout
+    def with_layers(self, layers: Sequence[int]) -> DistilBertConfig:
+        """Return the config of a model with only these of the layers 1..n_layers."""
+        return replace(self, n_layers=len(layers))
 
     def head_dropout(self, task: str) -> float:
         """Dropout between the encoder and the head."""
         if task in ("classification", "multilabel", "regression"):
             return self.seq_classif_dropout
         return {"token_classification": self.dropout, "question_answering": self.qa_dropout}.get(task, 0.0)
+
+
+class DistilBertEncoder(BertEncoder):
+    """BERT's encoder with DistilBERT's sizes."""
+
+    can_skip = True
+
+    def __init__(self, config: DistilBertConfig, pooler: bool = True, **kwargs: Any):
+        super().__init__(config.as_bert(), pooler, **kwargs)

@@ -15,13 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from tfdistill.errors import UserError
-from tfdistill.models.bert import BertConfig
+from tfdistill.models.bert import NOT_IN_BERT, BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.distilbert import DistilBertConfig
 from tfdistill.models.heads import TASKS
 from tfdistill.models.hf_names import PREFIXES, Named, encoder_names, head_names, pooler_names
 from tfdistill.models.mobilebert import MobileBertConfig
-from tfdistill.models.pruned_bert import PrunedBertConfig
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.files import atomic_directory, atomic_write
 from tfdistill.text.tokenizer import Tokenizer
@@ -41,7 +40,7 @@ _CONFIGS: dict[Any, type] = {
     "mobilebert": MobileBertConfig,
     BILSTM_TYPE: BiLSTMConfig,
     IB_BERT_TYPE: MobileBertConfig,
-    PRUNED_BERT_TYPE: PrunedBertConfig,
+    PRUNED_BERT_TYPE: BertConfig,
 }
 _CLASSES = {
     "bert": "Bert",
@@ -167,8 +166,9 @@ def _config(raw: dict[str, Any], directory: Path) -> Any:
     if raw.get("position_embedding_type", "absolute") != "absolute":
         raise UserError(f"{directory}/{CONFIG}: position_embedding_type is not 'absolute'; only that is supported")
     cls = _CONFIGS[kind]
+    known = {field.name for field in fields(cls)} - (NOT_IN_BERT.keys() if kind == "bert" else set())
     try:
-        return cls(**{field.name: raw[field.name] for field in fields(cls) if field.name in raw})
+        return cls(**{name: raw[name] for name in known if name in raw})
     except (TypeError, ValueError) as error:
         raise UserError(f"{directory}/{CONFIG}: {error}") from error
 
@@ -180,7 +180,7 @@ def _hf_config(model: TextModel) -> dict[str, Any]:
     said = {
         "architectures": [_CLASSES[model.family] + TASKS[model.task].architecture],
         "model_type": kind,
-        **asdict(model.config),
+        **{name: size for name, size in asdict(model.config).items() if kind != "bert" or name not in NOT_IN_BERT},
         "pad_token_id": 0,
     }
     if TASKS[model.task].labelled:

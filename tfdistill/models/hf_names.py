@@ -28,7 +28,7 @@ def encoder_names(model: TextModel) -> Named:
 
 def pooler_names(model: TextModel) -> Named:
     """The dense layer over the [CLS] state, where there is one."""
-    pooler = getattr(model.encoder, "pooler", None)
+    pooler = model.encoder.pooler
     if pooler is not None:
         yield from _dense(
             "pre_classifier" if model.family == "distilbert" else f"{PREFIXES[model.family]}pooler.dense", pooler
@@ -72,8 +72,6 @@ def _norm(name: str, layer: Any) -> Named:
 
 def _embeddings(prefix: str, embeddings: Any) -> Named:
     yield f"{prefix}.word_embeddings.weight", embeddings.word.embeddings, False
-    if getattr(embeddings, "word_projection", None) is not None:
-        yield f"{prefix}.word_projection.weight", embeddings.word_projection.kernel, True
     yield f"{prefix}.position_embeddings.weight", embeddings.position.embeddings, False
     if embeddings.token_type is not None:
         yield f"{prefix}.token_type_embeddings.weight", embeddings.token_type.embeddings, False
@@ -89,6 +87,8 @@ def _attention(prefix: str, block: Any) -> Named:
 
 def _bert(encoder: Any) -> Named:
     yield from _embeddings("bert.embeddings", encoder.embeddings)
+    if encoder.embeddings.word_projection is not None:
+        yield "bert.embeddings.word_projection.weight", encoder.embeddings.word_projection.kernel, True
     for number, block in enumerate(encoder.blocks):
         prefix = f"bert.encoder.layer.{number}"
         yield from _attention(prefix, block)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
 
 from tfdistill.errors import UserError
-from tfdistill.models.bert import BertEncoder, check_transformer
+from tfdistill.models.bert import BertEncoder, LayerOutput, check_transformer, dropout_of_classifiers
 from tfdistill.models.layers import ACTIVATIONS, Composite, Dropout, Embedding, Linear, NoNorm, attend, initializer
 
 NORMALIZATIONS = ("no_norm", "layer_norm")
@@ -50,8 +51,13 @@ class MobileBertConfig:
     classifier_activation: bool = True
     classifier_dropout: float | None = None
 
+    family: ClassVar[str] = "mobilebert"
+    layerdrop: ClassVar[float] = 0.0
+    pooler_size: ClassVar[int | None] = None
+
     def __post_init__(self) -> None:
-        check_transformer(self, "intra_bottleneck_size" if self.use_bottleneck else "hidden_size")
+        name = "intra_bottleneck_size" if self.use_bottleneck else "hidden_size"
+        check_transformer(name, self.width, self.num_attention_heads, self.hidden_act)
         if self.normalization_type not in NORMALIZATIONS:
             raise UserError(
                 f"normalization_type '{self.normalization_type}' is unknown; expected one of {', '.join(NORMALIZATIONS)}"
@@ -89,9 +95,11 @@ class MobileBertConfig:
 
     def head_dropout(self, task: str) -> float:
         """Dropout between the encoder and the head."""
-        if task in ("classification", "multilabel", "regression", "token_classification"):
-            return self.hidden_dropout_prob if self.classifier_dropout is None else self.classifier_dropout
-        return 0.0
+        return dropout_of_classifiers(task, self.classifier_dropout, self.hidden_dropout_prob)
+
+    def with_layers(self, layers: Sequence[int]) -> MobileBertConfig:
+        """Return the config of a model with only these of the layers 1..num_hidden_layers."""
+        return replace(self, num_hidden_layers=len(layers))
 
 
 # --- layers ---------------------------------------------------------------------------------------------------------
@@ -206,7 +214,7 @@ class MobileBertLayer(Composite):
             self.output_norm = _norm(config, dtype, "output_norm")
             self.dropout = Dropout(config.hidden_dropout_prob, dtype=dtype)
 
-    def call(self, hidden: Any, key_bias: Any, training: bool = False) -> tuple[Any, Any]:
+    def call(self, hidden: Any, key_bias: Any, training: bool = False) -> LayerOutput:
         narrow = hidden if self.input_bottleneck is None else self.input_bottleneck(hidden)
         if self.attention_bottleneck is not None:
             reads = self.attention_bottleneck(hidden)
@@ -222,19 +230,23 @@ class MobileBertLayer(Composite):
             narrow = network(narrow, training=training)
         narrow = self.last(narrow, training=training)
         if not self.config.use_bottleneck:
-            return narrow, scores
+            return LayerOutput(narrow, scores)
         wide = self.dropout(self.output_dense(narrow), training=training)
-        return self.output_norm(wide + hidden), scores
+        return LayerOutput(self.output_norm(wide + hidden), scores)
 
 
 # --- model ----------------------------------------------------------------------------------------------------------
 
 
 class MobileBertEncoder(BertEncoder):
-    """As `BertEncoder`; hidden states are the body-wide outputs of the layers."""
+    """MobileBERT's encoder. Its hidden states are the outputs of the layers, of the body's width `hidden_size`."""
 
-    embeddings_class = MobileBertEmbeddings
-    layer_class = MobileBertLayer
-    # Without LayerNorm the scores themselves can be larger than BERT's -100.
+    # Without LayerNorm the scores can be larger than BERT's -100.
     masked_score = -10_000.0
     can_skip = False
+
+    def make_embeddings(self) -> MobileBertEmbeddings:
+        return MobileBertEmbeddings(self.config, dtype=self.dtype_policy, name="embeddings")
+
+    def make_layer(self, number: int) -> MobileBertLayer:
+        return MobileBertLayer(self.config, dtype=self.dtype_policy, name=f"layer_{number}")

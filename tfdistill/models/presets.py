@@ -15,7 +15,6 @@ from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.distilbert import DistilBertConfig
 from tfdistill.models.heads import TASKS
 from tfdistill.models.mobilebert import MobileBertConfig
-from tfdistill.models.pruned_bert import PER_LAYER
 from tfdistill.models.text_model import TextModel
 
 # Beside each the parameters that its paper gives. All speak of the English uncased vocabulary of 30,522 pieces.
@@ -214,11 +213,7 @@ def _cut(sizes: Any, layers: Sequence[int], to_distilbert: bool) -> Any:
             attention_dropout=sizes.attention_probs_dropout_prob,
             initializer_range=sizes.initializer_range,
         )
-    changes: dict[str, Any] = {"n_layers" if isinstance(sizes, DistilBertConfig) else "num_hidden_layers": len(layers)}
-    for name in PER_LAYER:
-        if (each := getattr(sizes, name, None)) is not None:
-            changes[name] = tuple(each[n - 1] for n in layers)
-    return replace(sizes, **changes)
+    return sizes.with_layers(layers)
 
 
 def copy_ends(student: TextModel, teacher: TextModel) -> None:

@@ -14,18 +14,19 @@ from tfdistill.distill.features import Features, feature
 from tfdistill.errors import UserError
 from tfdistill.models.bert import BertConfig, BertEncoder
 from tfdistill.models.bilstm import BiLSTMConfig, BiLSTMEncoder
-from tfdistill.models.distilbert import DistilBertConfig
+from tfdistill.models.distilbert import DistilBertConfig, DistilBertEncoder
+from tfdistill.models.encoder import Encoder
 from tfdistill.models.heads import LinearHead, MaskedLMHead, outputs_of, task_of
 from tfdistill.models.layers import Dropout, initializer
 from tfdistill.models.mobilebert import MobileBertConfig, MobileBertEncoder
-from tfdistill.models.pruned_bert import PrunedBertConfig, PrunedBertEncoder
 
-ENCODERS: dict[str, tuple[type, type]] = {
+# By the name of the family: the class of the config and that of the encoder.
+ENCODERS: dict[str, tuple[type, type[Encoder]]] = {
     "bert": (BertConfig, BertEncoder),
-    "distilbert": (DistilBertConfig, BertEncoder),
+    "distilbert": (DistilBertConfig, DistilBertEncoder),
     "mobilebert": (MobileBertConfig, MobileBertEncoder),
     "bilstm": (BiLSTMConfig, BiLSTMEncoder),
-    "pruned_bert": (PrunedBertConfig, PrunedBertEncoder),
+    "pruned_bert": (BertConfig, BertEncoder),
 }
 
 
@@ -61,7 +62,7 @@ class TextModel(keras.Model):
         if isinstance(config, dict):
             config = dict(config)
             config = ENCODERS[config.pop("family")][0](**config)
-        self.family = next(name for name, (kind, _) in ENCODERS.items() if isinstance(config, kind))
+        self.family: str = config.family
         self.config, self.task, self._task = config, task, task_of(task, self.family)
         self.num_outputs = outputs_of(task, num_outputs, config.vocab_size)
         self.label_names = None if label_names is None else tuple(label_names)

@@ -21,7 +21,6 @@ from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.distilbert import DistilBertConfig
 from tfdistill.models.hf import write_model
 from tfdistill.models.mobilebert import MobileBertConfig
-from tfdistill.models.pruned_bert import PrunedBertConfig
 from tfdistill.models.text_model import TextModel
 
 LENGTH = 9
@@ -37,7 +36,7 @@ MODELS = {
     "bert, next sentence": (BertConfig(**_BERT), "next_sentence"),
     "bert, score": (BertConfig(**_BERT), "regression"),
     "pruned": (
-        PrunedBertConfig(
+        BertConfig(
             **_BERT,
             heads_per_layer=(3, 2),
             query_key_sizes=(2, 4),

@@ -21,14 +21,13 @@ from tfdistill.models.distilbert import DistilBertConfig
 from tfdistill.models.heads import TASKS as ALL_TASKS
 from tfdistill.models.heads import task_of
 from tfdistill.models.mobilebert import MobileBertConfig
-from tfdistill.models.pruned_bert import PrunedBertConfig
 from tfdistill.models.text_model import ENCODERS, TextModel
 
 LENGTH = 8
 _BERT = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 MODELS = {
     "bert": (BertConfig(**_BERT), "classification"),
-    "pruned_bert": (PrunedBertConfig(**_BERT, heads_per_layer=(2, 1), intermediate_sizes=(64, 40)), "classification"),
+    "pruned_bert": (BertConfig(**_BERT, heads_per_layer=(2, 1), intermediate_sizes=(64, 40)), "classification"),
     "distilbert": (DistilBertConfig(60, 32, 2, 2, 64), "token_classification"),
     "mobilebert": (MobileBertConfig(**_BERT, embedding_size=16, intra_bottleneck_size=16), "classification"),
     "bilstm": (BiLSTMConfig(60, 16, 16, dense_size=16), "classification"),
