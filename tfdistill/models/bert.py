@@ -359,7 +359,6 @@ class BertEncoder(Encoder):
     def offers(self) -> tuple[str, ...]:
         return ("embeddings", "hidden_states", "attention_scores", *(("pooled",) if self.has_pooled else ()))
 
-    @property
     def parts(self) -> dict[str, list[keras.layers.Layer]]:
         layers = {f"layer_{number}": [block] for number, block in enumerate(self.blocks, 1)}
         return {"embeddings": [self.embeddings], **layers, **({"pooler": [self.pooler]} if self.pooler else {})}

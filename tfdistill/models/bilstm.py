@@ -91,7 +91,6 @@ class BiLSTMEncoder(Encoder):
         """Entries of `hidden_states`, whatever the number of LSTM layers."""
         return 0 if self.config.pair else 1
 
-    @property
     def parts(self) -> dict[str, list[keras.layers.Layer]]:
         layers = zip(self.forward, self.backward, strict=True)
         pooler = {} if self.dense is None else {"pooler": [self.dense]}

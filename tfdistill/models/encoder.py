@@ -36,9 +36,11 @@ class Encoder(Composite):
         """Names of the features that `call` can return."""
         raise NotImplementedError
 
-    @property
     def parts(self) -> dict[str, list[keras.layers.Layer]]:
-        """The layers of each part by its name, from the bottom up: embeddings, layer_1 to layer_N, pooler if it has one."""
+        """Return the layers of each part by its name, from the bottom up: embeddings, layer_1 to layer_N, pooler.
+
+        This is a method, since Keras would save and restore the layers in a property a second time.
+        """
         raise NotImplementedError
 
     def width(self, feature: str) -> int | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import keras
 
@@ -13,40 +12,23 @@ from tfdistill.models.text_model import TextModel
 
 
 def parts_of(student: TextModel) -> tuple[str, ...]:
-    """Names of the student's parts from the bottom up: embeddings, layers, pooler, head."""
-    encoder = student.encoder
-    layers = len(encoder.blocks) if hasattr(encoder, "blocks") else len(encoder.forward)
-    pooler = ("pooler",) if _pooler(encoder) is not None else ()
-    return ("embeddings", *(f"layer_{n}" for n in range(1, layers + 1)), *pooler, "head")
+    """Return the names of the student's parts from the bottom up: embeddings, layers, pooler, head."""
+    return (*student.encoder.parts(), "head")
 
 
 def layers_of(student: TextModel, part: str) -> list[keras.layers.Layer]:
-    """The Keras layers that a part's name stands for. Raises UserError for a part the student does not have."""
+    """Return the Keras layers of a part.
+
+    Raises:
+        UserError: the student does not have the part.
+    """
     encoder = student.encoder
-    if part == "encoder":
-        return [encoder]
-    if part == "head":
-        return [student.head]
-    if part in ("embeddings", "word_embeddings"):
-        if not hasattr(encoder, "embeddings"):
-            return [encoder.embedding]
-        return [encoder.embeddings if part == "embeddings" else encoder.embeddings.word]
-    if part == "pooler" and _pooler(encoder) is not None:
-        return [_pooler(encoder)]
-    if part in parts_of(student) and part.startswith("layer_"):
-        number = int(part.removeprefix("layer_")) - 1
-        return (
-            [encoder.blocks[number]]
-            if hasattr(encoder, "blocks")
-            else [encoder.forward[number], encoder.backward[number]]
+    by_name = {"encoder": [encoder], "word_embeddings": [encoder.embedding], **encoder.parts(), "head": [student.head]}
+    if part not in by_name:
+        raise UserError(
+            f"freeze=('{part}',): expected encoder, word_embeddings or some of {', '.join(parts_of(student))}"
         )
-    raise UserError(
-        f"freeze=('{part}',): expected 'encoder', 'word_embeddings' or some of {', '.join(parts_of(student))}"
-    )
-
-
-def _pooler(encoder: Any) -> Any:
-    return getattr(encoder, "pooler", None) or getattr(encoder, "dense", None)
+    return by_name[part]
 
 
 @contextmanager
