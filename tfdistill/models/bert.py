@@ -136,7 +136,7 @@ class BertConfig:
     def with_layers(self, layers: Sequence[int]) -> BertConfig:
         """Return the config of a model with only these of the layers 1..num_hidden_layers."""
         sizes = {name: getattr(self, name) for name in PER_LAYER}
-        kept = {name: size and tuple(size[n - 1] for n in layers) for name, size in sizes.items()}
+        kept: dict[str, Any] = {name: size and tuple(size[n - 1] for n in layers) for name, size in sizes.items()}
         return replace(self, num_hidden_layers=len(layers), **kept)
 
     def head_dropout(self, task: str) -> float:
@@ -348,7 +348,7 @@ class BertEncoder(Encoder):
         return kind(self.config, self.config.layer_shape(number), dtype=self.dtype_policy, name=f"layer_{number}")
 
     @property
-    def embedding(self) -> Embedding:
+    def embedding(self) -> Embedding:  # type: ignore[override]  # an attribute in other encoders
         return self.embeddings.word
 
     @property
