@@ -30,7 +30,8 @@ from tfdistill.system.files import atomic_write
 from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.training.checkpoint import Checkpoints
 from tfdistill.training.recipe import Recipe
-from tfdistill.training.runner import prepare, train
+from tfdistill.training.rows import prepare
+from tfdistill.training.runner import train
 from tfdistill.training.trainer import Trainer
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -108,9 +108,9 @@ def run_cell(
     from tfdistill.system.console import say
     from tfdistill.training.execution import Execution, set_precision
     from tfdistill.training.recipe import Recipe
-    from tfdistill.training.runner import prepare
+    from tfdistill.training.rows import prepare
     from tfdistill.training.settings import parse_settings
-    from tfdistill.training.teacher_outputs import ask_teacher
+    from tfdistill.training.teacher_outputs import with_teacher_logits
 
     set_precision(precision)
     started, module, settings = time.monotonic(), find(name), list(cell.settings)
@@ -142,7 +142,7 @@ def run_cell(
     first = make()
     prepared = prepare(first, seed)
     if any("logits" in stage.reads_teacher for stage in first.stages):
-        ask_teacher(first, prepared)
+        prepared = with_teacher_logits(first, prepared)
     trained = [trained_by(method) for method in methods]
     found: dict[str, Any] = {
         each.method: {
@@ -158,7 +158,7 @@ def run_cell(
         "seed": seed,
         "settings": [re.sub("=hf:.*", "=hf:DIR", setting) for setting in settings],  # a result names no machine's paths
         "precision": precision,
-        "rows": len(prepared.train),
+        "rows": len(prepared),
         "parameters": trained[0].result.student.count_params(),
         "methods": found,
         "seconds": time.monotonic() - started,

@@ -31,9 +31,10 @@ from tfdistill.recipes import pkd, tinybert
 from tfdistill.system.files import atomic_write
 from tfdistill.training import teacher_cache
 from tfdistill.training.recipe import Recipe
-from tfdistill.training.runner import prepare, train
+from tfdistill.training.rows import prepare
+from tfdistill.training.runner import train
 from tfdistill.training.teacher_cache import TeacherCache
-from tfdistill.training.teacher_outputs import known
+from tfdistill.training.teacher_outputs import stage_examples, teacher_plan
 from tfdistill.training.trainer import Trainer, assign
 
 
@@ -57,6 +58,11 @@ def main() -> None:
     keras.utils.set_random_seed(0)
     made = recipe(options.rows)
     prepared, trainer = prepare(made, 0), Trainer(made.student, made.stages)
+
+    def read(recipe: Recipe, level: str):
+        """Return the stores of the first stage, filled by the teacher if need be."""
+        return stage_examples(recipe, prepared, 0, teacher_plan(recipe, TeacherCache(level, options.format))).stored
+
     start = [variable.numpy() for variable in made.student.variables]  # the states of dropout too
     seconds: dict[str, list[float]] = {"live": [], "cached": [], "reading": []}
     processor: dict[str, list[float]] = {"live": [], "cached": []}
@@ -64,30 +70,30 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory) / "first"
         teacher_cache.folder = lambda: place
-        first = known(made, prepared, made.stages[0], TeacherCache("all", options.format))[1][0]  # compiles
+        first = read(made, "all")[0]  # compiles
         for level in ("off", "all"):
             train(made, seed=0, prepared=prepared, trainer=trainer, max_steps=3, score_test=False,
-                  teacher_cache=TeacherCache(level, options.format))  # fmt: skip
+                  plan=teacher_plan(made, TeacherCache(level, options.format)))  # fmt: skip
         for turn in range(options.repeats):
             place = Path(directory) / str(turn)
             begun = time.perf_counter()
-            known(made, prepared, made.stages[0], TeacherCache("all", options.format))
+            read(made, "all")
             seconds["reading"].append(time.perf_counter() - begun)
             for way in ("live", "cached") if turn % 2 else ("cached", "live"):
                 assign(made.student.variables, start, "student")
-                cache = TeacherCache("all" if way == "cached" else "off", options.format)
+                plan = teacher_plan(made, TeacherCache("all" if way == "cached" else "off", options.format))
                 begun, worked = time.perf_counter(), time.process_time()
-                done = train(made, seed=0, prepared=prepared, trainer=trainer, score_test=False, teacher_cache=cache)
+                done = train(made, seed=0, prepared=prepared, trainer=trainer, score_test=False, plan=plan)
                 seconds[way].append(time.perf_counter() - begun)
                 processor[way].append(time.process_time() - worked)
                 curves.setdefault(way, []).append([point["loss"] for point in done.curve])
         place = Path(directory) / "cls"
         stage = pkd.recipe(made.teacher, made.data, pkd.Settings(num_layers=3)).stages[0]
-        states = known(made, replace(prepared), stage, TeacherCache("cls", options.format))[1][0]
+        states = read(replace(made, stages=(stage,)), "cls")[0]
     middle = {name: statistics.median(values) for name, values in seconds.items()}
     report = {
         "rows": options.rows,
-        "tokens_of_a_row": float(prepared.train.lengths.mean()),
+        "tokens_of_a_row": float(prepared.train.encoded.lengths.mean()),
         "steps_of_an_epoch": made.stages[0].steps(options.rows),
         "format": options.format,
         "seconds": seconds,

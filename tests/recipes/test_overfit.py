@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 from tiny_recipes import data, dualtrain_settings, make, teacher, write_text
@@ -17,8 +16,10 @@ from tfdistill.models.text_model import TextModel
 from tfdistill.recipes import find, finetune
 from tfdistill.training.pretrain import Duration, pretrain
 from tfdistill.training.pretrain import Settings as PretrainSettings
-from tfdistill.training.runner import _Run, prepare, train
-from tfdistill.training.trainer import Trainer
+from tfdistill.training.rows import prepare
+from tfdistill.training.runner import train
+from tfdistill.training.teacher_outputs import stage_examples
+from tfdistill.training.trainer import StageCallback, Trainer
 
 pytestmark = pytest.mark.slow
 
@@ -63,7 +64,7 @@ def reset(student: TextModel) -> None:
 def loss_of(recipe: Any, distiller: Distiller | None = None) -> float:
     """The loss of the last stage on all training rows, of the student as it stands, with new projections or those of `distiller`."""
     stage = recipe.stages[-1]
-    examples = _Run(recipe, prepare(recipe, 0), None).examples(stage)
+    examples = stage_examples(recipe, prepare(recipe, 0), len(recipe.stages) - 1)
     if distiller is None:
         distiller = Distiller(recipe.student, stage.teacher or recipe.teacher, stage.terms)
         distiller.compile("sgd")
@@ -88,28 +89,35 @@ def test_overfits_64_examples(name, taught, tmp_path):
 # --- the stages before it -------------------------------------------------------------------------------------------
 
 
-class First(keras.callbacks.Callback):
-    """Keeps the losses of the first step, which are those before any update."""
+class Losses(StageCallback):
+    """Keeps the losses of the first step, before any update, and their means over the last twentieth of the steps."""
 
-    losses: dict[str, float] | None = None
+    def __init__(self, steps: int):
+        super().__init__()
+        self.reset_after, self.steps = steps - steps // 20, 0
+        self.first: dict[str, float] = {}
+        self.last: dict[str, float] = {}
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self.losses = self.losses or {name: float(value) for name, value in (logs or {}).items()}
+        self.steps += 1
+        self.last = {name: float(value) for name, value in (logs or {}).items()}
+        self.first = self.first or self.last
+        if self.steps == self.reset_after:
+            self.model.reset_metrics()
 
 
 def learned(recipe: Any) -> list[tuple[str, dict[str, float], dict[str, float]]]:
     """(stage, its terms before its first step, and at its end: means over the last twentieth of its steps)."""
-    run, stages = _Run(recipe, prepare(recipe, 0), None), []
+    prepared, stages = prepare(recipe, 0), []
     trainer = Trainer(
         recipe.student,
         [replace(stage, keep_best=False, patience=None, evaluations=20) for stage in recipe.stages],
     )
     for number, stage in enumerate(recipe.stages):
-        first = First()
-        rows = run.examples(stage) if stage.source is None else stage.source
-        history = trainer.train(number, recipe.teacher, rows, seed=0, callbacks=[first])
-        assert first.losses is not None
-        stages.append((stage.name, first.losses, {name: values[-1] for name, values in history.items()}))
+        rows = stage.source or stage_examples(recipe, prepared, number)
+        losses = Losses(trainer.stages[number].evaluation_steps(stage.steps(len(rows)))[-1])
+        trainer.train(number, recipe.teacher, rows, seed=0, callback=losses)
+        stages.append((stage.name, losses.first, losses.last))
     return stages
 
 

@@ -686,9 +686,9 @@ def test_a_privileged_teacher_reads_as_much_as_it_was_finetuned_with(tmp_path, s
     ):
         recipe = make("privileged", data(), ["max_length=6", *settings], model)
         prepared = prepare(recipe, 0)
-        assert prepared.train.lengths.max() <= 6
+        assert prepared.train.encoded.lengths.max() <= 6
         lengths.append(recipe.teacher_max_length)
-        assert prepared.read_by(model, recipe.student, True).lengths.max() <= recipe.teacher_max_length
+        assert prepared.read_by(recipe, model).lengths.max() <= recipe.teacher_max_length
     assert lengths == [6, 20, 16]
 
 

@@ -35,14 +35,15 @@ from tfdistill.models.predict import predict_logits
 from tfdistill.models.text_model import TextModel
 from tfdistill.recipes import find, finetune, names
 from tfdistill.text.tokenizer import Tokenizer
-from tfdistill.training import runner
+from tfdistill.training import callbacks, evaluation, runner, search
 from tfdistill.training.baseline import on_labels_alone
 from tfdistill.training.execution import Execution
+from tfdistill.training.rows import prepare
 from tfdistill.training.run_directory import run
-from tfdistill.training.runner import _Run, prepare, train
+from tfdistill.training.runner import train
 from tfdistill.training.search import search_learning_rate
 from tfdistill.training.settings import parse_settings
-from tfdistill.training.teacher_outputs import ask_teacher
+from tfdistill.training.teacher_outputs import stage_examples, with_teacher_logits
 from tfdistill.training.trainer import Trainer
 
 # --- all of them ----------------------------------------------------------------------------------------------------
@@ -183,7 +184,8 @@ def test_a_stage_that_only_makes_the_student_worse_changes_nothing(monkeypatch, 
     recipe = make("soft_targets", data(36), [])
     stage = replace(recipe.stages[0], start_counts=True, evaluations=2, patience=1)
     start, given = recipe.student.get_weights(), iter(scores)
-    monkeypatch.setattr(runner._Run, "dev_scores", lambda self, student: {"accuracy": next(given)})
+    for module in (callbacks, evaluation):
+        monkeypatch.setattr(module, "dev_scores", lambda *_: {"accuracy": next(given)})
     result = train(replace(recipe, stages=(stage,)), seed=1, max_steps=2, score_test=False)
     assert result.scores == {"dev": {"accuracy": kept}}
     same = [np.array_equal(a, b) for a, b in zip(start, recipe.student.get_weights(), strict=True)]
@@ -220,13 +222,11 @@ def test_privileged_columns_reach_the_teacher_and_never_the_student():
     one = make("privileged", data(), [])
     swapped = {name: replace(each, texts_extra=(["c d e"] * len(each),)) for name, each in one.data.splits.items()}
     two = replace(one, data=replace(one.data, splits=swapped))
-    first, second = prepare(one, 0), prepare(two, 0)
-    np.testing.assert_array_equal(first.train.token_ids, second.train.token_ids)
-    ask_teacher(one, first)
-    ask_teacher(two, second)
+    first, second = (with_teacher_logits(each, prepare(each, 0)) for each in (one, two))
+    np.testing.assert_array_equal(first.train.encoded.token_ids, second.train.encoded.token_ids)
     assert np.abs(first.teacher_logits - second.teacher_logits).max() > 1e-3
     plain = prepare(replace(one, privileged=False), 0)
-    np.testing.assert_array_equal(plain.train.token_ids, first.train.token_ids)
+    np.testing.assert_array_equal(plain.train.encoded.token_ids, first.train.encoded.token_ids)
     with pytest.raises(UserError, match="text_extra"):
         find("privileged").recipe(teacher(), data())
 
@@ -234,10 +234,9 @@ def test_privileged_columns_reach_the_teacher_and_never_the_student():
 def test_an_exported_student_of_a_privileged_teacher_reads_its_own_text_alone(tmp_path):
     """Train step and exported file: what is privileged has no way into either."""
     recipe = make("privileged", data(), [])
-    prepared = prepare(recipe, 0)
-    ask_teacher(recipe, prepared)
-    (batch,) = dataset(_Run(recipe, prepared, None).examples(recipe.stages[0]), 32, shuffle=False).take(1)
-    text = prepared.train.take(range(32))
+    prepared = with_teacher_logits(recipe, prepare(recipe, 0))
+    (batch,) = dataset(stage_examples(recipe, prepared, 0), 32, shuffle=False).take(1)
+    text = prepared.train.encoded.take(range(32))
     width = int(text.lengths.max())
     assert (
         set(batch["student"]) == {"token_ids", "padding_mask", "segment_ids"}
@@ -456,14 +455,16 @@ def test_several_teachers_are_averaged():
     other = teacher()
     other.head.bias.assign([3.0, -1.0])
     both = replace(recipe, other_teachers=(other,), teacher_weights=(1.0, 3.0))
-    prepared = prepare(both, 0)
-    ask_teacher(both, prepared)
-    a, b = (predict_logits(model, prepared.train) for model in both.teachers)
+    prepared = with_teacher_logits(both, prepare(both, 0))
+    a, b = (predict_logits(model, prepared.train.encoded) for model in both.teachers)
     np.testing.assert_allclose(prepared.teacher_logits, 0.25 * a + 0.75 * b, atol=1e-6)
     few = prepared.first(3)
-    assert len(few.train) == len(few.texts) == len(few.labels) == 3 and few.texts.texts == prepared.texts.texts[:3]
+    assert (
+        len(few.train.encoded) == len(few.texts) == len(few.train.labels) == 3
+        and few.texts.texts == prepared.texts.texts[:3]
+    )
     np.testing.assert_array_equal(few.teacher_logits, prepared.teacher_logits[:3])
-    np.testing.assert_array_equal(few.train.token_ids, prepared.train.take(range(3)).token_ids)
+    np.testing.assert_array_equal(few.train.encoded.token_ids, prepared.train.encoded.take(range(3)).token_ids)
     with pytest.raises(UserError, match="one for each"):
         replace(both, teacher_weights=(1.0,))
 
@@ -526,6 +527,6 @@ def test_of_equal_scores_the_lower_loss_wins(monkeypatch):
         loss = losses[recipe.stages[0].learning_rate]
         return runner.Result(recipe.student, curve=[{"loss": loss}], scores={"dev": {"accuracy": 0.5}})
 
-    monkeypatch.setattr(runner, "train", trained)
+    monkeypatch.setattr(search, "train", trained)
     made = make("soft_targets", data(), [])
     assert list(search_learning_rate(made, list(losses), seed=0, steps=1)) == [1e-3, 1e-2, 1e-4]

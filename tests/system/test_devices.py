@@ -29,7 +29,7 @@ from tfdistill.models.load import save
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.devices import WorkerLost, by_one_replica, chief_says, is_chief, make_strategy, training_on
 from tfdistill.text.tokenizer import Tokenizer
-from tfdistill.training import runner
+from tfdistill.training import callbacks
 
 TINY = Path(__file__).parents[1] / "models" / "tiny_bert"
 SUPERVISE = Path(__file__).parents[2] / "examples" / "supervise.sh"
@@ -108,12 +108,10 @@ def test_only_what_another_start_can_mend_ends_with_try_again(error, lost, monke
 @pytest.mark.parametrize(("chief", "others", "lost"), [((1, 50), 0, False), ((1, 40), 1, True), ((1, 50), 1, True)])
 def test_workers_that_found_different_checkpoints_start_again(chief, others, lost, monkeypatch):
     """Each compares its own with the chief's, and all end where one differs."""
-    left = runner._Left(1, 50, None, None)
-    monkeypatch.setattr(runner, "several_workers", lambda: True)
-    monkeypatch.setattr(runner, "of_the_chief", lambda *mine: list(map(float, chief)))
-    monkeypatch.setattr(runner, "over_workers", lambda value: [value + others])
-    with pytest.raises(WorkerLost, match="found different checkpoints") if lost else nullcontext():
-        runner._require_the_chiefs(left)
+    monkeypatch.setattr(callbacks, "of_the_chief", lambda *mine: list(map(float, chief)))
+    monkeypatch.setattr(callbacks, "over_workers", lambda value: [value + others])
+    with pytest.raises(WorkerLost, match="checkpoints") if lost else nullcontext():
+        callbacks.require_same_checkpoint((1, 50))
 
 
 @pytest.mark.parametrize(("code", "lost"), [("DeadlineExceeded", True), ("InvalidArgument", False)])
@@ -288,7 +286,7 @@ def test_two_workers_give_one_devices_student_even_if_each_is_killed(words, tmp_
         assert [each.returncode for each in running] == [0, 0] and not left, logs
         for log in logs:
             assert log.count("exit code 137") == (name == "killed"), log[-3000:]
-    assert "another worker is gone" in logs[0] and logs[0].count("going on from step") >= 2
+    assert "another worker is gone" in logs[0] and logs[0].count("resuming from step") >= 2
     one, whole, killed = (weights(tmp_path / name) for name in ("one", "whole", "killed"))
     assert all(np.array_equal(killed[key], whole[key]) for key in whole)
     assert max(np.abs(one[key] - whole[key]).max() for key in one) < 1e-4  # Adam
@@ -328,9 +326,9 @@ def test_what_is_done_is_saved_when_one_of_two_workers_is_told_to_stop(words, tm
 
     run("whole", None, lambda: True)
     run("told", 1, lambda: (tmp_path / "told" / "log.jsonl").is_file())  # the scoring at half of it
-    run("told", 0, lambda: "going on from step" in told())
+    run("told", 0, lambda: "resuming from step" in told())
     run("told", None, lambda: True)
-    steps = [int(said) for said in re.findall(r"going on from step (\d+) of", told())]
+    steps = [int(said) for said in re.findall(r"resuming from step (\d+) of", told())]
     assert len(steps) == 2 and 500 < steps[0] <= steps[1] < 1000, told()
     assert "another worker was told to stop" in told()
     ours, theirs = weights(tmp_path / "told"), weights(tmp_path / "whole")

@@ -31,13 +31,15 @@ from tfdistill.models.text_model import TextModel
 from tfdistill.recipes import find, finetune
 from tfdistill.system.reproducibility import reproducible
 from tfdistill.system.signals import asked, exits_on_signals, heard, noted, raise_if_asked
-from tfdistill.training import checkpoint, runner
-from tfdistill.training.callbacks import Watch
+from tfdistill.training import callbacks, checkpoint, runner
+from tfdistill.training.callbacks import Bookkeeper
 from tfdistill.training.checkpoint import Checkpoints, groups_of
+from tfdistill.training.evaluation import evaluate
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.run_directory import _follow, _head, run
 from tfdistill.training.settings import parse_settings
 from tfdistill.training.teacher_cache import TeacherCache
+from tfdistill.training.teacher_outputs import teacher_plan
 
 TINY = Path(__file__).parents[1] / "models" / "tiny_bert"
 KILLS, STAGES = (int(os.environ.get(name, default)) for name, default in (("KILLS", "1"), ("STAGES", "2")))
@@ -246,20 +248,28 @@ def make(epochs: float = 2, **changes) -> Recipe:
 def stopped(monkeypatch, out: Path, recipe: Recipe, stage: int, step: int, by=Killed, scoring: bool = False, **options):
     """Train into `out` until `step` of `stage`, or (`scoring`) into the scoring of that number."""
 
-    class Watch(runner.Watch):
+    books = []
+
+    class Stopping(Bookkeeper):
+        def begin(self, *args):
+            books.append(self)
+            return super().begin(*args)
+
         def on_train_batch_end(self, batch, logs=None):
             super().on_train_batch_end(batch, logs)
-            if not scoring and (self.number, self.step) == (stage, step):
+            if not scoring and (self.state.stage, self.state.step) == (stage, step):
                 raise by()
 
-        def _score(self):
-            found = super()._score()
-            if scoring and (self.number, self.progress.rounds + 1) == (stage, step):
-                raise by()
-            return found
+    def stopping(*args):
+        result = evaluate(*args)
+        state = books[-1].state
+        if scoring and (state.stage, state.progress.rounds + 1) == (stage, step):
+            raise by()
+        return result
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "Watch", Watch)
+        patch.setattr(runner, "Bookkeeper", Stopping)
+        patch.setattr(callbacks, "evaluate", stopping)
         with pytest.raises(by):
             run(recipe, out, seed=1, **{"checkpoint_seconds": 0.0, **options})
 
@@ -380,10 +390,8 @@ def test_another_recipe_is_refused_with_the_difference(half, change, options, to
 
 def test_a_worker_with_another_command_than_the_first_ones_ends(half):
     own = _head(make(), 1, False, TeacherCache())
-    with pytest.raises(
-        UserError, match="another run than the first one: seed is 2, there 1; expected the same command"
-    ):
-        _follow(make(), half, {**own, "seed": 2}, 2, False, False, TeacherCache())
+    with pytest.raises(UserError, match="seed is 2, there 1"):
+        _follow(make(), half, {**own, "seed": 2}, 2, False, False, teacher_plan(make()))
 
 
 def test_other_weights_of_teachers_or_another_config_are_another_run(tmp_path, monkeypatch):
@@ -478,7 +486,7 @@ def test_force_starts_anew(half, tmp_path, monkeypatch):
 
 def test_other_training_rows_are_refused(half, tmp_path):
     out = shutil.copytree(half, tmp_path / "run")
-    with pytest.raises(UserError, match="the training rows are not those of the checkpoint"):
+    with pytest.raises(UserError, match="training examples"):
         run(make(augment=lambda split, seed: split.take(range(3))), out, seed=1)
 
 
@@ -574,7 +582,7 @@ def test_a_disk_that_is_full_loses_nothing(whole, half, small_disk, capsys):
     filler.unlink()
 
     result = run(make(), out, seed=1)
-    assert "going on from step 7" in capsys.readouterr().err
+    assert "resuming from step 7" in capsys.readouterr().err
     assert same(result.student, whole[1].student) and result.curve == whole[1].curve
     assert sorted(path.name for path in out.iterdir()) == ["log.jsonl", "run.json", "student"]
 
@@ -702,7 +710,7 @@ def test_a_signal_that_native_code_turns_into(ctrl_c, whole, lost, number, expec
     """What tracing made of SystemExit in the CI once: a SystemError, and a run that said it had failed."""
 
     def step(self, *_, **__):
-        if self.step == 2 and not sent:
+        if self.state.step == 2 and not sent:
             try:
                 sent.append(os.kill(os.getpid(), number))
                 time.sleep(5)
@@ -711,7 +719,7 @@ def test_a_signal_that_native_code_turns_into(ctrl_c, whole, lost, number, expec
                     raise SystemError("bad argument to internal function") from None
 
     sent: list = []
-    monkeypatch.setattr(Watch, "on_train_batch_begin", step)
+    monkeypatch.setattr(Bookkeeper, "on_train_batch_begin", step)
     with pytest.raises(expected) as caught, exits_on_signals():
         run(make(), tmp_path / "run", seed=1)
     assert expected is KeyboardInterrupt or caught.value.code == 143

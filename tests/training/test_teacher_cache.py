@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfdistill import losses
+from tfdistill.corpora.two_vocabularies import MixedSequences
 from tfdistill.data.batching import Examples, dataset
 from tfdistill.data.splits import Split
 from tfdistill.data.text_data import TextData
@@ -36,8 +37,7 @@ from tfdistill.models.predict import predict_logits
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.encoded import Encoded
 from tfdistill.text.tokenizer import Tokenizer
-from tfdistill.training import runner, teacher_cache
-from tfdistill.training import teacher_outputs as asking
+from tfdistill.training import teacher_cache
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.row_store import DTYPES, Column, RowStore
 from tfdistill.training.rows import Prepared, prepare
@@ -45,7 +45,7 @@ from tfdistill.training.run_directory import run
 from tfdistill.training.runner import train
 from tfdistill.training.stage import Stage
 from tfdistill.training.teacher_cache import TeacherCache
-from tfdistill.training.teacher_outputs import ask_teacher, reasons, wanted, why_not
+from tfdistill.training.teacher_outputs import stage_examples, teacher_plan, training_logits, wanted
 
 TINY = Path(__file__).parents[1] / "models" / "tiny_bert"
 TERMS = (
@@ -424,10 +424,10 @@ def recipe(base):
 
 def test_a_run_from_the_cache_is_that_of_the_live_teacher(base, place, monkeypatch):
     (made, prepared), cache = base, TeacherCache("all")
-    start, stage = made.student.get_weights(), made.stages[0]
+    start = made.student.get_weights()
     live = train(made, seed=1, prepared=prepared)
     made.student.set_weights(start)
-    asking.known(made, prepared, stage, cache)
+    stage_examples(made, prepared, 0, teacher_plan(made, cache))
     files = {file: file.read_bytes() for file in shards(place)}
     assert len(files) == 1
     real = TextModel.features
@@ -439,7 +439,7 @@ def test_a_run_from_the_cache_is_that_of_the_live_teacher(base, place, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(TextModel, "features", features)
-        cached = train(made, seed=1, prepared=prepared, teacher_cache=cache)
+        cached = train(made, seed=1, prepared=prepared, plan=teacher_plan(made, cache))
     # float16 moves the teacher's numbers, of size 1, by up to 2^-12, and so a loss of 0.1, a mean of squares, by some 1e-4.
     assert len(live.curve) == len(cached.curve) == 3
     for one, other in zip(live.curve, cached.curve, strict=True):
@@ -447,7 +447,7 @@ def test_a_run_from_the_cache_is_that_of_the_live_teacher(base, place, monkeypat
             np.testing.assert_allclose(other[term.name], one[term.name], rtol=2e-3, atol=2e-4)
     # Found or mended it holds the same bits, and so it gives the same run.
     next(iter(files)).write_bytes(b"x")
-    asking.known(made, prepared, stage, TeacherCache("all"))
+    stage_examples(made, prepared, 0, teacher_plan(made, TeacherCache("all")))
     assert {file: file.read_bytes() for file in shards(place)} == files
 
 
@@ -470,37 +470,40 @@ class Masked:
         ((CLS, *TERMS), {}, "cls", "attention_scores/1, embeddings, hidden_states/1, .* expected --teacher-cache all"),
         ((CLS, *TERMS), {}, "all", ""),
         ((HardLabels(),), {}, "off", ""),
-        ((SOFT,), {"train_teacher": True}, "all", "the teacher learns too"),
-        ((SOFT,), {"source": Masked()}, "all", "its words are masked anew"),
-        ((SOFT,), {"source": object.__new__(asking.MixedSequences)}, "all", "segmentation of its words is drawn anew"),
-        ((SOFT,), {"source": object()}, "all", "plain text of its own"),
-        ((SOFT,), {"teacher": object()}, "all", "a teacher of its own"),
+        ((SOFT,), {"train_teacher": True}, "all", "teacher is trained"),
+        ((SOFT,), {"source": Masked()}, "all", "masked"),
+        ((SOFT,), {"source": object.__new__(MixedSequences)}, "all", "segmented"),
+        ((SOFT,), {"source": object()}, "all", "plain text"),
+        ((SOFT,), {"teacher": object()}, "all", "teacher of its own"),
     ],
 )
 def test_says_why_a_stage_asks_the_teacher_in_each_step(recipe, terms, options, level, why):
     made = recipe(terms, **options)
-    found = why_not(made, made.stages[0], TeacherCache(level))
-    assert re.search(why, found) if why else found == ""
-    if level in ("cls", "all") and why:
-        with pytest.raises(UserError, match=f"--teacher-cache {level}: no stage can use it; 'layers': .*{why}"):
-            reasons(made, TeacherCache(level))
-        second = replace(
-            made, stages=(*made.stages, replace(made.stages[0], name="b", terms=(SOFT,), **dict.fromkeys(options)))
-        )
-        if not options:
-            assert reasons(second, TeacherCache(level)) == {"layers": found}
+    if level not in ("cls", "all") or not (why or terms == (HardLabels(),)):
+        found = teacher_plan(made, TeacherCache(level)).stages[0].reason
+        assert re.search(why, found) if why else found == ""
+        return
+    with pytest.raises(UserError, match=f"--teacher-cache {level}.*'layers': .*{why}"):
+        teacher_plan(made, TeacherCache(level))
+    second = replace(
+        made, stages=(*made.stages, replace(made.stages[0], name="b", terms=(SOFT,), **dict.fromkeys(options)))
+    )
+    if not options:
+        reasons = [reads.reason for reads in teacher_plan(second, TeacherCache(level)).stages]
+        assert re.search(why, reasons[0]) and not reasons[1]
 
 
-def test_what_is_kept_decides_what_the_stage_is_given(base, recipe, place):
+def test_the_plan_decides_what_a_stage_reads(base, recipe, place):
     both = (SOFT, CLS)
     for level, features, columns in (("logits", [], []), ("cls", ["logits"], ["hidden_states/1"])):
-        made, prepared = recipe(both), replace(base[1])
-        found, stores = asking.known(made, prepared, made.stages[0], TeacherCache(level))
-        assert list(found) == features and [c.name for store in stores for c in store.columns] == columns
+        made = recipe(both)
+        examples = stage_examples(made, base[1], 0, teacher_plan(made, TeacherCache(level)))
+        assert list(examples.teacher_features) == features
+        assert [c.name for store in examples.stored for c in store.columns] == columns
     assert len(shards(place)) == 2
     shutil.rmtree(place)
-    ask_teacher(recipe((SOFT,), train_teacher=True), replace(base[1]), TeacherCache())
-    assert not place.exists()  # those of a teacher that learns are of no use
+    training_logits(recipe((SOFT,), train_teacher=True), base[1], TeacherCache())
+    assert not place.exists()  # the logits of a teacher that is trained are of no use to other runs
 
 
 @pytest.mark.slow
@@ -509,9 +512,9 @@ def test_features_of_other_pieces_are_aligned_with_the_students(base, recipe):
     student.tokenizer = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"gfedca", "##a", "##c", "b"])
     made = replace(recipe(), student=student, data=replace(base[0].data, splits=dict.fromkeys(("train", "dev"), PAIRS)))
     prepared, distiller, found = prepare(made, 0), Distiller(student, made.teacher, TERMS), []
-    assert not np.array_equal(prepared.train.lengths, prepared.read_by(made.teacher, student, False).lengths)
+    assert not np.array_equal(prepared.train.encoded.lengths, prepared.read_by(made, made.teacher).lengths)
     for cache in (TeacherCache("off"), TeacherCache("all")):
-        examples = runner._Run(made, prepared, None, teacher_cache=cache).examples(made.stages[0])
+        examples = stage_examples(made, prepared, 0, teacher_plan(made, cache))
         assert len(examples.stored) == (cache.level == "all") and examples.teacher is not None
         (batch,) = dataset(examples, 4, shuffle=False)
         step = distiller._forward(batch, None, training=False)
@@ -530,7 +533,7 @@ def test_a_run_goes_on_with_the_same_cache_only(recipe, tmp_path, monkeypatch):
             run(made, tmp_path / "run", teacher_cache=cache)
     with pytest.raises(UserError, match=r'teacher_cache is "all fp16", there "logits"'):
         run(made, tmp_path / "run", teacher_cache=TeacherCache("all"))
-    with pytest.raises(UserError, match="no stage can use it"):
+    with pytest.raises(UserError, match="--teacher-cache cls"):
         run(made, tmp_path / "new", teacher_cache=TeacherCache("cls"))
     assert not (tmp_path / "new").exists()
     former = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))

@@ -36,10 +36,11 @@ from tfdistill.system.files import atomic_directory, require_new
 from tfdistill.text.encoded import Encoded
 from tfdistill.training.baseline import on_labels_alone, with_learning_rate
 from tfdistill.training.recipe import Recipe
+from tfdistill.training.rows import Prepared, prepare
 from tfdistill.training.run_directory import versions
-from tfdistill.training.runner import Prepared, Result, prepare, train
+from tfdistill.training.runner import Result, train
 from tfdistill.training.search import search_learning_rate
-from tfdistill.training.teacher_outputs import ask_teacher
+from tfdistill.training.teacher_outputs import with_teacher_logits
 from tfdistill.training.trainer import Trainer
 
 MODES = ("fp32", "fp16", "dynamic_int8")
@@ -139,7 +140,7 @@ def both_ways(
             )
         rate = next(iter(searched))
         chosen = with_learning_rate(recipe, rate)
-        result = train(chosen, seed=seed, prepared=prepared, title=f"{name}, {method}", trainer=trainer)
+        result = train(replace(chosen, name=f"{name}, {method}"), seed=seed, prepared=prepared, trainer=trainer)
         result.searched = searched if len(rates) > 1 else {}
         trained.append(Trained(name, method, chosen.student, result))
     return trained
@@ -205,7 +206,7 @@ def train_all(plan: Plan, seed: int) -> tuple[TextData, dict[str, float], list[T
             "teacher",
             "labels",
             teacher,
-            train(finetune.recipe(teacher, data, teacher_settings), seed=seed, title="teacher, labels"),
+            train(replace(finetune.recipe(teacher, data, teacher_settings), name="teacher"), seed=seed),
         )
     ]
 
@@ -235,15 +236,14 @@ def train_all(plan: Plan, seed: int) -> tuple[TextData, dict[str, float], list[T
         return bilstm.recipe(teacher, data, bilstm_settings)
 
     shared = replace(student_recipe(), augment=augment_split(plan.copies))
-    prepared = prepare(shared, seed)
-    ask_teacher(shared, prepared)
+    prepared = with_teacher_logits(shared, prepare(shared, seed))
     unchanged = prepared.first(len(data.splits["train"]))
     trained += both_ways(
         "student 3 layers", student_recipe, plan.student_rates, plan.student_search_steps, unchanged, seed
     )
     trained += both_ways("BiLSTM", bilstm_recipe, plan.bilstm_rates, plan.bilstm_search_steps, prepared, seed)
 
-    return data, lowest, trained, len(prepared.train)
+    return data, lowest, trained, len(prepared)
 
 
 def _quickstart(out: Path, plan: Plan, seed: int, fast: bool, command: str, started: float) -> dict[str, Any]:

@@ -176,7 +176,10 @@ class Distiller(keras.Model):
         if not self.terms:
             raise UserError("nothing to train on: the Distiller has no terms; give it matches, or compile a loss")
         if not isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks = [*keras.tree.flatten(callbacks or []), StopOnDivergence()]
+            callbacks = [
+                StopOnDivergence(),
+                *keras.tree.flatten(callbacks or []),
+            ]  # no checkpoint of a step that diverged
         if isinstance(args[0] if args else kwargs.get("x"), tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # a data set shuffles itself; Keras would warn
         self.build_optimizer()

@@ -16,6 +16,7 @@ def on_labels_alone(recipe: Recipe) -> Recipe:
     recipe's rows become one, which trains whatever any of them trains, at the learning rate of the longest; a stage with
     another batch size stays by itself.
     """
+    assert recipe.data is not None
     term = (HardLabels(task=recipe.data.task),)
     on_rows = [stage for stage in recipe.stages if stage.source is None]
     frozen = tuple(part for part in on_rows[0].freeze if all(part in s.freeze for s in on_rows))

@@ -1,45 +1,50 @@
-"""`Recipe`: teacher, student, data and stages; and the settings that `--set` can change."""
+"""`Recipe`: student, teacher, data and stages of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from tfdistill.data.dataset import Data
-from tfdistill.data.splits import PER_TOKEN, Split
+from tfdistill.data.splits import Split
 from tfdistill.errors import UserError
 from tfdistill.models.text_model import TextModel
 from tfdistill.training.execution import Execution
 from tfdistill.training.stage import Stage
 
+_DEBUG_EXAMPLES = 64  # of each split
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything a run needs. Made by the `recipe` function of a module in `recipes/`.
+    """Everything a run needs. The `recipe` function of a module in `recipes/` makes it.
 
     Args:
-        student, teacher: models with their tokenizers; teacher None trains on labels alone.
-        data: splits "train" and "dev", perhaps "test".
+        name: name of the recipe.
+        student: model with its tokenizer.
+        data: splits "train" and "dev", perhaps "test" and "unlabelled"; None if all stages bring data of their own.
         stages: in the order they run.
-        augment: makes new training texts of the train split: (split, seed) -> new rows. Their labels are their sources'.
-        max_length: word pieces.
-        teacher_max_length: those that the teacher of a privileged run reads; None reads as many as the student.
+        teacher: model with its tokenizer; None trains on labels alone.
+        augment: makes new training texts of the train split: (split, seed) -> new examples, with the labels of their sources.
+        max_length: tokens of an example that the student reads.
         settings: what the recipe was made with, for run.json.
-        privileged: the teacher reads the extra columns of the data, which the student never sees.
+        privileged: the teacher reads the extra columns of the data, which the student never reads.
         other_teachers: their logits are averaged with the teacher's; other features are the first teacher's.
-        teacher_weights: one for each teacher, the first included; None weighs them alike.
+        teacher_weights: one for each teacher, the first included; None weighs them equally.
+        cut: makes smaller students of the trained one, by name, as pruning does. The first is the run's student.
         execution: how steps are computed.
         breaks: why the same command may give another student, for run.json; see `tfdistill.system.reproducibility`.
-        projections: what the maps between widths start from, by their keys in `Distiller.projections`; others start at random.
-        cut: makes smaller students of the trained one, by name, as pruning does. The first is the run's student.
+        projections: initial weights of projections, by their keys in `Distiller.projections`; others start at random.
+        teacher_max_length: tokens that the teacher of a privileged run reads; None reads as many as the student.
+        about: further entries of run.json, which identify the run.
     """
 
     name: str
     student: TextModel
-    data: Data
+    data: Data | None
     stages: tuple[Stage, ...]
     teacher: TextModel | None = None
     augment: Callable[[Split, int], Split] | None = None
@@ -53,59 +58,61 @@ class Recipe:
     breaks: tuple[str, ...] = ()
     projections: Mapping[str, list[np.ndarray]] = field(default_factory=dict)
     teacher_max_length: int | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def teacher_length(self) -> int:
-        """Word pieces that teachers read."""
+        """Return the number of tokens that teachers read."""
         return self.teacher_max_length or self.max_length
 
     @property
     def teachers(self) -> tuple[TextModel, ...]:
+        """Return all teachers, the first one first."""
         return (() if self.teacher is None else (self.teacher,)) + self.other_teachers
 
     def __post_init__(self) -> None:
-        for split in ("train", "dev"):
-            if split not in self.data.splits:
-                raise UserError(
-                    f"{self.data.name} has the splits {', '.join(self.data.splits)}; expected also '{split}'"
-                )
-        if self.teacher_weights is not None and len(self.teacher_weights) != len(self.teachers):
+        weights, name = self.teacher_weights, self.name
+        if weights is not None and (len(weights) != len(self.teachers) or sum(weights) <= 0):
             raise UserError(
-                f"{len(self.teacher_weights)} teacher weights for {len(self.teachers)} teachers; give one for each"
+                f"`--teacher-weight` is {', '.join(f'{weight:g}' for weight in weights)} for {len(self.teachers)} teachers. "
+                "Give one weight for each teacher, and at least one above 0."
             )
-        if self.teacher_weights is not None and sum(self.teacher_weights) <= 0:
-            raise UserError("the weights of the teachers are all 0; give at least one of them some")
         if self.other_teachers and not any(s.teacher is None and "logits" in s.reads_teacher for s in self.stages):
             raise UserError(
-                f"{len(self.teachers)} teachers for {self.name}, which reads no teacher's logits with these settings, and nothing "
-                f"else is averaged; expected one teacher, or a setting that brings soft targets (tfdistill recipes {self.name})"
-            )
-        if self.data.task in PER_TOKEN and (self.augment is not None or self.privileged or self.other_teachers):
-            raise UserError(
-                f"{self.data.name} has tags or answers of single words, which augmented texts, extra columns and averaged "
-                "teachers do not have; expected --set copies=0, another recipe than privileged, one teacher"
-            )
-        if self.privileged and not getattr(self.data.splits["train"], "texts_extra", ()):
-            raise UserError(f"{self.data.name} has no column text_extra for the teacher; add it, or use soft_targets")
-        unlabelled = self.data.splits.get("unlabelled")
-        if self.privileged and unlabelled is not None and not getattr(unlabelled, "texts_extra", ()):
-            raise UserError(
-                f"the unlabelled rows of {self.data.name} have no column text_extra, without which the teacher cannot say anything of "
-                "them; add it, or leave these rows out"
+                f"{name} reads no logits with these settings, and only logits of several teachers are averaged. "
+                f"Use one `--teacher`, or a setting with soft targets (tfdistill recipes {name})."
             )
         for stage in self.stages:
             if self.execution.micro_batches > stage.batch_size:
                 raise UserError(
-                    f"--micro-batches {self.execution.micro_batches}: the stage '{stage.name}' has {stage.batch_size} rows in a step; "
-                    "expected as many parts at most"
+                    f"`--micro-batches {self.execution.micro_batches}`: stage '{stage.name}' has {stage.batch_size} examples "
+                    "per step. Use at most that many."
+                )
+        if self.data is not None:
+            self._check_data(self.data)
+
+    def _check_data(self, data: Data) -> None:
+        missing = [split for split in ("train", "dev") if split not in data.splits]
+        if missing:
+            raise UserError(f"{data.name} has the splits {', '.join(data.splits)}. Add the split '{missing[0]}'.")
+        if data.per_token and (self.augment is not None or self.privileged or self.other_teachers):
+            raise UserError(
+                f"{data.name} has labels of tokens, which augmentation, extra columns and averaged teachers do not support. "
+                "Use `--set copies=0`, one `--teacher`, and another recipe than privileged."
+            )
+        for split in ("train", "unlabelled"):
+            if self.privileged and split in data.splits and not data.has_extra(split):
+                raise UserError(
+                    f"The split '{split}' of {data.name} has no column text_extra for the teacher. Add it, or use soft_targets."
                 )
         for role, model in (("student", self.student), *(("teacher", model) for model in self.teachers)):
-            if model.task != self.data.task:
+            if (model.task, model.num_outputs) != (data.task, data.num_outputs):
                 raise UserError(
-                    f"the {role} is a {model.task} model, {self.data.name} a {self.data.task} task; use data of its kind"
+                    f"The {role} is a {model.task} model with {model.num_outputs} outputs, {data.name} is for {data.task} with "
+                    f"{data.num_outputs}. Use a teacher that was fine-tuned on this data (tfdistill finetune)."
                 )
-            if model.num_outputs != self.data.num_outputs:
-                raise UserError(
-                    f"the {role} has {model.num_outputs} classes, {self.data.name} has {self.data.num_outputs}; "
-                    "use the data it was fine-tuned on, or fine-tune a teacher on this data (tfdistill finetune)"
-                )
+
+
+def small(recipe: Recipe) -> Recipe:
+    """Return the recipe with a few examples of each split, for `--debug`."""
+    return recipe if recipe.data is None else replace(recipe, data=recipe.data.first(_DEBUG_EXAMPLES))

@@ -1,16 +1,17 @@
-"""What a recipe trains on: its texts augmented and tokenized, for the student and for the teachers."""
+"""Training and dev examples of a recipe: its texts, augmented and tokenized for the student and for the teachers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from tfdistill.data.batching import Examples
-from tfdistill.data.dataset import AnySplit, Rows, read_split
-from tfdistill.data.splits import Split, concatenate
+from tfdistill.data.dataset import Rows
+from tfdistill.data.splits import Split
 from tfdistill.errors import UserError
-from tfdistill.models.predict import encode
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import task
 from tfdistill.text.alignment import align_words
@@ -19,95 +20,87 @@ from tfdistill.training.recipe import Recipe
 from tfdistill.training.stage import Stage
 
 
-@dataclass
+@dataclass(frozen=True)
 class Prepared:
-    """Training and dev rows of a recipe as ids, and the teacher's logits once they were asked for.
+    """Training and dev examples of a recipe as token ids.
 
-    The rows of `texts`, `train`, `labels`: the training split, its augmented copies, rows without labels.
+    Args:
+        texts: the training split, then its augmented copies, then examples without labels; None for a recipe without data.
+        train: the same examples as the student reads them; None for a recipe without data.
+        dev: the dev split as the student reads it; None for a recipe without data.
+        teacher_logits: (n, C) mean of the teachers' logits, if they are known already, so that several runs share them.
+        read_by_teachers: the training examples by vocabulary, and whether with the extra columns; filled when needed.
     """
 
-    texts: AnySplit
-    train: Encoded
-    labels: np.ndarray | None
-    dev: Rows
-    teacher_length: int
+    texts: Any
+    train: Rows | None
+    dev: Rows | None
     teacher_logits: np.ndarray | None = None
-    token_labels: np.ndarray | None = None
     read_by_teachers: dict[tuple[str, bool], Encoded] = field(default_factory=dict)
 
-    def read_by(self, teacher: TextModel, student: TextModel, privileged: bool) -> Encoded | None:
-        """What `teacher` reads of the training rows; None where that is the same as what the student reads."""
-        key = (teacher.tokenizer.fingerprint, privileged)
-        if key == (student.tokenizer.fingerprint, False):
+    def __len__(self) -> int:
+        return 0 if self.train is None else len(self.train.encoded)
+
+    def read_by(self, recipe: Recipe, teacher: TextModel) -> Encoded | None:
+        """Return the training examples as `teacher` reads them; None if the student reads the same.
+
+        Raises UserError for labels of tokens if the two models have different vocabularies.
+        """
+        key = (teacher.tokenizer.fingerprint, recipe.privileged)
+        if key == (recipe.student.tokenizer.fingerprint, False):
             return None
-        if not isinstance(self.texts, Split):
-            raise UserError(
-                "tags and answers are learned piece by piece, and the teacher reads other pieces than the student; use a "
-                "student with the teacher's vocabulary"
-            )
         if key not in self.read_by_teachers:
-            self.read_by_teachers[key] = encode_for(teacher, self.texts, self.teacher_length, privileged)
+            self.read_by_teachers[key] = read_for_teacher(recipe, teacher, self.texts)
         return self.read_by_teachers[key]
 
     def first(self, count: int) -> Prepared:
-        """The first `count` training rows, with their logits; as many as the training split has leave out all others."""
-        rows = np.arange(count)
-        assert self.token_labels is None, "rows of tags are not one for each of the texts"
+        """Return the first `count` training examples; with the size of the training split, those without augmentation."""
+        rows, train = np.arange(count), self.train
+        assert train is not None and train.token_labels is None, "examples with tags do not correspond to texts"
+        labels = None if train.labels is None else train.labels[:count]
         return replace(
             self,
             texts=self.texts.take(rows),
-            train=self.train.take(rows),
-            labels=None if self.labels is None else self.labels[:count],
+            train=replace(train, encoded=train.encoded.take(rows), labels=labels),
             teacher_logits=None if self.teacher_logits is None else self.teacher_logits[:count],
             read_by_teachers={key: read.take(rows) for key, read in self.read_by_teachers.items()},
         )
 
     def rows(self, which: str) -> np.ndarray:
-        """Numbers of the rows that a stage trains on. Raises UserError when there are none."""
-        known = self.texts.labelled if isinstance(self.texts, Split) else np.ones(len(self.train), bool)
+        """Return the numbers of the "labelled", "unlabelled" or "all" examples. Raises UserError if there are none."""
+        assert self.train is not None
+        known = self.train.labelled
         rows = np.flatnonzero({"labelled": known, "unlabelled": ~known, "all": np.ones_like(known)}[which])
         if not len(rows):
-            raise UserError(f"a stage trains on {which} rows, the data has none; add a split or file '{which}'")
+            raise UserError(f"A stage trains on {which} rows, and the data has none. Add a split or file '{which}'.")
         return rows
 
 
-def encode_for(teacher: TextModel, split: Split, max_length: int, privileged: bool) -> Encoded:
-    """What `teacher` reads of a split."""
-    return encode(teacher, split.with_extra() if privileged else split, max_length)
+def read_for_teacher(recipe: Recipe, teacher: TextModel, split: Any) -> Encoded:
+    """Encode a split of the recipe's data as `teacher` reads it."""
+    assert recipe.data is not None
+    length = recipe.teacher_length
+    return recipe.data.encode_for_teacher(split, teacher.tokenizer, length, privileged=recipe.privileged)
 
 
 def prepare(recipe: Recipe, seed: int) -> Prepared:
-    """Augment and tokenize. Depends on the data, `recipe.augment` and `seed` only, so that runs may share it."""
-    train, dev = recipe.data.splits["train"], recipe.data.splits["dev"]
-    tokenizer = recipe.student.tokenizer
-    read_dev = read_split(recipe.data, dev, tokenizer, recipe.max_length)
-    if not isinstance(train, Split):
-        rows = read_split(recipe.data, train, tokenizer, recipe.max_length)
-        return Prepared(
-            train, rows.encoded, rows.labels, read_dev, recipe.teacher_length, token_labels=rows.token_labels
-        )
-    assert isinstance(dev, Split)
-    if train.labels is None or dev.labels is None:
-        raise UserError(f"{recipe.data.name}: train and dev need labels; received none")
-    parts = [train]
-    if recipe.augment is not None:
-        with task("augmenting", None):
-            parts.append(recipe.augment(train, seed))
-    unlabelled = recipe.data.splits.get("unlabelled")
-    if isinstance(unlabelled, Split):
-        parts.append(unlabelled)
-    texts = concatenate(parts)
-    return Prepared(
-        texts=texts,
-        train=encode(recipe.student, texts, recipe.max_length),
-        labels=texts.labels,
-        dev=read_dev,
-        teacher_length=recipe.teacher_length,
-    )
+    """Augment and tokenize. The result depends on the data, `recipe.augment` and `seed` only, so that runs may share it."""
+    data, tokenizer = recipe.data, recipe.student.tokenizer
+    if data is None:
+        return Prepared(None, None, None)
+    dev = data.encode(data.splits["dev"], tokenizer, recipe.max_length)
+    texts = data.training_split(None if recipe.augment is None else partial(_augmented, recipe, seed))
+    return Prepared(texts, data.encode(texts, tokenizer, recipe.max_length), dev)
+
+
+def _augmented(recipe: Recipe, seed: int, split: Split) -> Split:
+    assert recipe.augment is not None
+    with task("augmenting", None):
+        return recipe.augment(split, seed)
 
 
 def take(examples: Examples, rows: np.ndarray) -> Examples:
-    """Some of the rows, in that order."""
+    """Return some of the examples, in the order of `rows`."""
     ids, tags = examples.student, examples.token_labels
     return replace(
         examples,
@@ -121,8 +114,8 @@ def take(examples: Examples, rows: np.ndarray) -> Examples:
 
 
 def aligned(examples: Examples, stage: Stage, student: TextModel, teacher: TextModel) -> Examples:
-    """With the words that both share, where the teacher reads other pieces and a term compares token by token."""
-    if examples.teacher is None or not any(term.by_token for term in stage.terms):
+    """Add the words that both models share, if they read different tokens and a term compares token by token."""
+    if examples.teacher is None or not stage.by_token:
         return examples
-    ours, theirs = align_words(examples.student, student.tokenizer, examples.teacher, teacher.tokenizer)
-    return replace(examples, student=ours, teacher=theirs)
+    student_ids, teacher_ids = align_words(examples.student, student.tokenizer, examples.teacher, teacher.tokenizer)
+    return replace(examples, student=student_ids, teacher=teacher_ids)

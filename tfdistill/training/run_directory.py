@@ -9,7 +9,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from tfdistill.system.locks import locked
 from tfdistill.system.reproducibility import reproducible, versions
 from tfdistill.system.signals import heard
 from tfdistill.training.checkpoint import PROJECTIONS, Checkpoints, arrays_of, clear, is_left_over, sweep
-from tfdistill.training.recipe import Recipe
+from tfdistill.training.recipe import Recipe, small
 from tfdistill.training.run_identity import (
     _differences,
     _go_on,
@@ -39,16 +38,9 @@ from tfdistill.training.run_identity import (
 )
 from tfdistill.training.runner import Cut, Result, train
 from tfdistill.training.teacher_cache import TeacherCache
-from tfdistill.training.teacher_outputs import reasons
+from tfdistill.training.teacher_outputs import TeacherPlan, teacher_plan
 
-DEBUG_STEPS, DEBUG_ROWS = 3, 64
-
-
-def _debug(recipe: Recipe) -> Recipe:
-    """A few rows of each split, for `--debug`."""
-    data: Any = recipe.data
-    splits = {name: split.take(range(min(len(split), DEBUG_ROWS))) for name, split in data.splits.items()}
-    return replace(recipe, data=replace(data, splits=splits))
+DEBUG_STEPS = 3
 
 
 def run(
@@ -83,12 +75,15 @@ def run(
         UserError: `out` holds another run (and not `force`), or cannot be written, or another process trains into it; or no
             stage can use the teacher cache, or its disk is full.
     """
-    out, teacher_cache = Path(out), teacher_cache or TeacherCache()
-    reasons(recipe, teacher_cache)
+    out, plan = Path(out), teacher_plan(recipe, teacher_cache or TeacherCache())
+    if plan.cache.keeps("cls"):
+        for stage, reads in zip(recipe.stages, plan.stages, strict=True):
+            if reads.reason:
+                say(f"no teacher cache for '{stage.name}': {reads.reason}")
     one_of(force, resume)
-    head = _head(recipe, seed, debug, teacher_cache)
+    head = _head(recipe, seed, debug, plan.cache)
     if not is_chief():
-        return _follow(recipe, out, head, seed, debug, gradient_norms, teacher_cache)
+        return _follow(recipe, out, head, seed, debug, gradient_norms, plan)
     with opened(out, force, resume) as former:
         if former is None:
             clear(out)
@@ -98,7 +93,7 @@ def run(
                 meet()
                 return _finished(recipe, out, former)
         checkpoints = Checkpoints(out / "resume", _identity(head), seconds=checkpoint_seconds, keep=keep)
-        return _run(recipe, out, head, checkpoints, seed, debug, gradient_norms, teacher_cache)
+        return _run(recipe, out, head, checkpoints, seed, debug, gradient_norms, plan)
 
 
 def _run(
@@ -109,7 +104,7 @@ def _run(
     seed: int,
     debug: bool,
     gradient_norms: bool,
-    teacher_cache: TeacherCache,
+    plan: TeacherPlan,
 ) -> Result:
     def note(**more: Any) -> None:
         places = {"went_on_from": checkpoints.taken_up} if checkpoints.taken_up else {}
@@ -120,13 +115,13 @@ def _run(
     try:
         with heard():
             result = train(
-                _debug(recipe) if debug else recipe,
+                small(recipe) if debug else recipe,
                 seed=seed,
                 out=out,
                 max_steps=DEBUG_STEPS if debug else None,
                 gradient_norms=gradient_norms,
                 checkpoints=checkpoints,
-                teacher_cache=teacher_cache,
+                plan=plan,
             )
     except (KeyboardInterrupt, SystemExit):
         try:
@@ -166,7 +161,7 @@ def _head(recipe: Recipe, seed: int, debug: bool, teacher_cache: TeacherCache) -
         "recipe": recipe.name,
         "settings": recipe.settings,
         "stages": [stage_as_data(stage) for stage in recipe.stages],
-        "data": {"name": recipe.data.name, "fingerprint": recipe.data.fingerprint},
+        "data": {} if recipe.data is None else {"name": recipe.data.name, "fingerprint": recipe.data.fingerprint},
         "max_length": recipe.max_length,
         "seed": seed,
         "debug": debug,
@@ -187,7 +182,7 @@ def _follow(
     seed: int,
     debug: bool,
     gradient_norms: bool,
-    teacher_cache: TeacherCache,
+    plan: TeacherPlan,
 ) -> Result:
     """What the other workers do: the chief's training, from its checkpoint, without writing anything.
 
@@ -204,12 +199,12 @@ def _follow(
             f"this worker was given another run than the first one: {'; '.join(other[:3])}; expected the same command on all workers"
         )
     return train(
-        _debug(recipe) if debug else recipe,
+        small(recipe) if debug else recipe,
         seed=seed,
         max_steps=DEBUG_STEPS if debug else None,
         gradient_norms=gradient_norms,
         checkpoints=Checkpoints(out / "resume", _identity(head), read_only=True),
-        teacher_cache=teacher_cache,
+        plan=plan,
     )
 
 

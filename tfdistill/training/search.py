@@ -9,6 +9,7 @@ from tfdistill.training.baseline import with_learning_rate
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.rows import Prepared, prepare
 from tfdistill.training.runner import train
+from tfdistill.training.teacher_outputs import teacher_plan, with_teacher_logits
 from tfdistill.training.trainer import Trainer
 
 
@@ -27,17 +28,22 @@ def search_learning_rate(
     `trainer` is as in `train`, which may get the same one afterwards.
     """
     prepared = prepared or prepare(recipe, seed)
+    if prepared.teacher_logits is None and any(reads.memory for reads in teacher_plan(recipe).stages):
+        prepared = with_teacher_logits(recipe, prepared)
     trainer = trainer or Trainer(recipe.student, recipe.stages, recipe.execution)
     start, found = recipe.student.get_weights(), []
     for candidate in candidates:
         trial = with_learning_rate(recipe, candidate)
-        trial = replace(trial, stages=tuple(replace(stage, evaluations=1) for stage in trial.stages))
+        trial = replace(
+            trial,
+            name=f"{recipe.name}, trying {candidate:g}",
+            stages=tuple(replace(stage, evaluations=1) for stage in trial.stages),
+        )
         result = train(
             trial,
             seed=seed,
             prepared=prepared,
             max_steps=steps,
-            title=f"{recipe.name}: trying {candidate:g}",
             score_test=False,
             trainer=trainer,
         )

@@ -11,6 +11,8 @@ import tensorflow as tf
 from tfdistill.distill.step import Term
 from tfdistill.models.text_model import TextModel
 
+ENDLESS = 10**7  # steps; more than any run takes
+
 
 class Source(Protocol):
     """Batches of a stage that brings data of its own, in the form `Distiller.fit` takes."""
@@ -23,6 +25,18 @@ class Source(Protocol):
         """May also take `first_step`: so many batches are left out from the start, which is quicker than to make and skip them;
         and with it `worker`, (i, n): only part i of n of each batch is made. `buckets`, where the rows have several lengths, is as in
         `tfdistill.data.batching.dataset`. An attribute `fingerprint` tells data apart where a run goes on."""
+        ...
+
+
+class HeldOut(Protocol):
+    """Evaluates models on held-out text."""
+
+    def __call__(self, model: TextModel) -> dict[str, float]:
+        """Return the scores of a model."""
+        ...
+
+    def sample(self, rows: int) -> Any:
+        """Return the model's inputs for at most `rows` examples."""
         ...
 
 
@@ -70,6 +84,10 @@ class Stage:
             that encoder, which gets them back at the end.
         train_teacher: the teacher learns too.
         before: changes the student's weights in place before the first step, as pruning does. With `epochs` 0 that is all.
+        exact_steps: number of optimizer steps, in place of `epochs`.
+        minutes: minutes of training, in place of `epochs`; evaluations do not count. One device or one machine only.
+        held_out: evaluates the student on held-out text, in place of the dev split.
+        seed: seed of the order of examples and of masks; by default it follows from the run's seed and the stage's number.
     """
 
     name: str
@@ -97,16 +115,35 @@ class Stage:
     student: TextModel | None = None
     train_teacher: bool = False
     before: Callable[[TextModel, Pause], None] | None = None
+    exact_steps: int | None = None
+    minutes: float | None = None
+    held_out: HeldOut | None = None
+    seed: int | None = None
 
     def steps(self, rows: int) -> int:
-        """Optimizer steps on `rows` training rows."""
+        """Return the number of optimizer steps on `rows` training examples; `ENDLESS` if the clock ends the stage."""
+        if self.minutes is not None:
+            return ENDLESS
+        if self.exact_steps is not None:
+            return self.exact_steps
         return max(1, round(self.epochs * rows / self.batch_size)) if self.epochs else 0
 
-    def rounds(self, steps: int) -> int:
-        """Scorings in so many steps."""
-        return max(1, min(self.evaluations, steps))
+    def evaluation_steps(self, steps: int) -> tuple[int, ...]:
+        """Return the steps after which the student is evaluated. The last one ends the stage.
+
+        Evaluations are equally far apart, which may make a stage some steps longer, unless `exact_steps` is set.
+        """
+        count = max(1, min(self.evaluations, steps))
+        if self.exact_steps is not None:
+            return tuple(-(-steps * number // count) for number in range(1, count + 1))
+        return tuple(-(-steps // count) * number for number in range(1, count + 1))
 
     @property
     def reads_teacher(self) -> frozenset[str]:
-        """Features of the teacher that the terms ask for."""
+        """Return the features of the teacher that the terms read."""
         return frozenset().union(*(term.teacher_features for term in self.terms))
+
+    @property
+    def by_token(self) -> bool:
+        """Return whether a term compares features token by token."""
+        return any(term.by_token for term in self.terms)

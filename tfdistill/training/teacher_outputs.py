@@ -1,15 +1,16 @@
-"""What the stages read of the teacher, and what of that is asked once rather than in each step."""
+"""Decide what each stage reads of its teacher, and from where: each step, memory, or the teacher cache on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from tfdistill.corpora.labelled_texts import LabelledTexts
 from tfdistill.corpora.two_vocabularies import MixedSequences
-from tfdistill.data.splits import PER_TOKEN
+from tfdistill.data.batching import Examples
 from tfdistill.distill.features import feature
 from tfdistill.distill.step import Term
 from tfdistill.errors import UserError
@@ -18,116 +19,188 @@ from tfdistill.system.console import say
 from tfdistill.text.encoded import Encoded
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.row_store import RowStore
-from tfdistill.training.rows import Prepared
+from tfdistill.training.rows import Prepared, aligned, take
 from tfdistill.training.stage import Stage
 from tfdistill.training.teacher_cache import OPTION, TeacherCache
 
 TITLE = "teacher reads the training texts"
 
 
+@dataclass(frozen=True)
+class Reads:
+    """Where a stage gets the outputs of its teacher from. What is neither in memory nor on disk is computed in each step.
+
+    Args:
+        memory: whether the logits of all examples are computed once and kept in memory.
+        disk: features and layers in the teacher cache, {"hidden_states/2": whether of all tokens}; "logits" are those of
+            each token.
+        reason: why the teacher cache does not hold all that the stage reads; "" if it does.
+    """
+
+    memory: bool = False
+    disk: Mapping[str, bool] = field(default_factory=dict)
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class TeacherPlan:
+    """What each stage of a recipe reads of its teacher, decided once before training.
+
+    Args:
+        cache: the teacher cache on disk.
+        stages: one entry per stage.
+    """
+
+    cache: TeacherCache
+    stages: tuple[Reads, ...]
+
+
+def teacher_plan(recipe: Recipe, cache: TeacherCache | None = None) -> TeacherPlan:
+    """Decide for each stage where it gets its teacher's outputs from. By default nothing is kept on disk.
+
+    Raises UserError if more than logits are to be cached and no stage can use that.
+    """
+    cache = cache or TeacherCache("off")
+    plan = tuple(_reads(recipe, stage, cache) for stage in recipe.stages)
+    if cache.keeps("cls"):
+        pairs = zip(recipe.stages, plan, strict=True)
+        readers = {stage.name: reads.reason for stage, reads in pairs if stage.reads_teacher}
+        if not readers or all(readers.values()):
+            shown = "; ".join(f"'{name}': {why}" for name, why in readers.items()) or "none reads the teacher"
+            raise UserError(f"No stage can use `{OPTION} {cache.level}`: {shown}. Remove the option.")
+    return TeacherPlan(cache, plan)
+
+
+def _reads(recipe: Recipe, stage: Stage, cache: TeacherCache) -> Reads:
+    if not stage.reads_teacher:
+        return Reads()
+    reason = _never_stored(recipe, stage)
+    names: dict[str, bool] = {}
+    if not reason:
+        assert recipe.teacher is not None
+        names = wanted(stage.terms, recipe.teacher)
+        level = "all" if any(names.values()) else "cls" if names else "logits"
+        if not cache.keeps(level):
+            reason = f"its terms read {', '.join(names) or 'logits'}; expected {OPTION} {level}"
+    if recipe.teacher is None or stage.source is not None or stage.teacher is not None or stage.train_teacher:
+        return Reads(reason=reason)
+    memory, disk = False, {} if reason else names
+    others = stage.reads_teacher - {"logits"}
+    if "logits" in stage.reads_teacher and (not reason or not others or recipe.other_teachers):
+        # Logits of every token would take too much memory.
+        memory = recipe.data is not None and not recipe.data.per_token
+        disk = {"logits": True, **disk} if not memory and not reason else disk
+    return Reads(memory, disk, reason)
+
+
+def _never_stored(recipe: Recipe, stage: Stage) -> str:
+    """Return why no cache can hold what a stage reads, or ""."""
+    if isinstance(stage.source, MixedSequences):
+        return "its words are segmented differently in each epoch"
+    if getattr(stage.source, "masker", None) is not None:
+        return "its words are masked differently in each epoch"
+    if isinstance(stage.source, LabelledTexts):
+        return "its texts come with the teacher's outputs"
+    if stage.source is not None:
+        return "it reads plain text, which is not cached"
+    teacher = stage.teacher or recipe.teacher
+    if any(each.train_teacher and (each.teacher or recipe.teacher) is teacher for each in recipe.stages):
+        return "its teacher is trained too, so that its outputs change"
+    return "" if stage.teacher is None else "it has a teacher of its own"
+
+
 def wanted(terms: Sequence[Term], teacher: TextModel) -> dict[str, bool]:
-    """Features and layers of the teacher that `terms` read, but logits: {"hidden_states/2": whether of all tokens}."""
-    found: dict[str, bool] = {}
+    """Return features and layers of the teacher that `terms` read, except logits: {"hidden_states/2": of all tokens?}."""
+    names: dict[str, bool] = {}
     for term in terms:
         for name in sorted(term.teacher_features - {"logits"}):
             kind = feature(name)
             layers = [f"{name}/{layer}" for layer in term.teacher_layers(teacher.num_layers) if layer]
-            names = layers if kind.layered else [name]
             tokens = kind.per_pair or (kind.per_token and not term.first_only)
-            found |= {name: found.get(name, False) or tokens for name in names}
-    return dict(sorted(found.items()))
+            names |= {part: names.get(part, False) or tokens for part in (layers if kind.layered else [name])}
+    return dict(sorted(names.items()))
 
 
-def why_not(recipe: Recipe, stage: Stage, cache: TeacherCache) -> str:
-    """Why a stage asks the teacher in each step, or "" where all that it reads is kept, or nothing."""
-    if not stage.reads_teacher:
-        return ""
-    if isinstance(stage.source, MixedSequences):
-        return "the segmentation of its words is drawn anew in each epoch"
-    if getattr(stage.source, "masker", None) is not None:
-        return "its words are masked anew in each epoch"
-    if isinstance(stage.source, LabelledTexts):
-        return "its texts bring what the teacher says of them"
-    if stage.source is not None:
-        return "it reads plain text of its own, which is not kept"
-    if any(
-        each.train_teacher and (each.teacher or recipe.teacher) is (stage.teacher or recipe.teacher)
-        for each in recipe.stages
-    ):
-        return "the teacher learns too, and what it says changes at every step"
-    if stage.teacher is not None:
-        return "it has a teacher of its own"
-    assert recipe.teacher is not None
-    found = wanted(stage.terms, recipe.teacher)
-    level = "all" if any(found.values()) else "cls" if found else "logits"
-    if cache.keeps(level):
-        return ""
-    return f"its terms read {', '.join(found) or 'logits'}; expected {OPTION} {level}"
+# --- outputs --------------------------------------------------------------------------------------------------------
 
 
-def reasons(recipe: Recipe, cache: TeacherCache) -> dict[str, str]:
-    """Why stages ask the teacher in each step though more than logits is kept. Raises UserError where all of them do."""
-    if not cache.keeps("cls"):
-        return {}
-    found = {stage.name: why_not(recipe, stage, cache) for stage in recipe.stages if stage.reads_teacher}
-    told = {name: why for name, why in found.items() if why}
-    if not found or len(told) == len(found):
-        shown = "; ".join(f"'{name}': {why}" for name, why in told.items()) or "none reads the teacher"
-        raise UserError(f"{OPTION} {cache.level}: no stage can use it; {shown}; leave it out")
-    return told
+def stage_examples(
+    recipe: Recipe,
+    prepared: Prepared,
+    number: int,
+    plan: TeacherPlan | None = None,
+    logits: np.ndarray | None = None,
+) -> Examples:
+    """Return the training examples of stage `number` (from 0), with the teacher's outputs that are kept.
+
+    Args:
+        plan: that of `recipe`.
+        logits: those of `training_logits`, if they are known.
+    """
+    plan, stage = plan or teacher_plan(recipe), recipe.stages[number]
+    reads, teacher = plan.stages[number], stage.teacher or recipe.teacher
+    features: dict[str, np.ndarray] = {}
+    if reads.memory:
+        features["logits"] = training_logits(recipe, prepared, plan.cache) if logits is None else logits
+    stored = () if teacher is None else _stores(recipe, prepared, teacher, reads.disk, plan.cache)
+    known = {*features, *(column.name.partition("/")[0] for store in stored for column in store.columns)}
+    teacher_ids = None
+    # Features of tokens that the student does not read have to be aligned with its own, wherever they come from.
+    if teacher is not None and (stage.reads_teacher - known or stage.by_token):
+        teacher_ids = prepared.read_by(recipe, teacher)
+    assert prepared.train is not None
+    examples = replace(prepared.train.examples, teacher=teacher_ids, teacher_features=features, stored=stored)
+    if teacher is not None:
+        examples = aligned(examples, stage, recipe.student, teacher)
+    rows = prepared.rows(stage.rows)
+    return examples if len(rows) == len(examples) else take(examples, rows)
 
 
-def known(
-    recipe: Recipe, prepared: Prepared, stage: Stage, cache: TeacherCache
-) -> tuple[dict[str, np.ndarray], tuple[RowStore, ...]]:
-    """What a stage need not ask in each step: (features in memory, features on disk). Both may be empty."""
-    teacher, reads = recipe.teacher, stage.reads_teacher
-    if teacher is None or not reads or stage.source is not None or stage.teacher is not None or stage.train_teacher:
-        return {}, ()
-    others = reads - {"logits"}
-    kept = not why_not(recipe, stage, cache)
-    logits: dict[str, np.ndarray] = {}
+def _stores(
+    recipe: Recipe, prepared: Prepared, teacher: TextModel, names: Mapping[str, bool], cache: TeacherCache
+) -> tuple[RowStore, ...]:
     stores: tuple[RowStore, ...] = ()
-    if "logits" in reads and (kept or not others or recipe.other_teachers):
-        if recipe.data.task not in PER_TOKEN:
-            ask_teacher(recipe, prepared, cache)
-            assert prepared.teacher_logits is not None
-            logits = {"logits": prepared.teacher_logits}
-        elif kept:  # those of every token would take too much memory
-            try:
-                stores += (cache.stored_logits(teacher, _read_by(recipe, prepared, teacher), TITLE),)
-            except UserError as error:
-                if cache.level != "logits":
-                    raise
-                say(f"the teacher is asked in each step: {error}")
-    if others and kept:
-        stores += (cache.features(teacher, _read_by(recipe, prepared, teacher), wanted(stage.terms, teacher), TITLE),)
-    return logits, stores
+    if not names:
+        return stores
+    rows, others = _teacher_ids(recipe, prepared, teacher), dict(names)
+    if others.pop("logits", False):
+        try:
+            stores += (cache.stored_logits(teacher, rows, TITLE),)
+        except UserError as error:
+            if cache.level != "logits":
+                raise
+            say(f"The teacher runs in each step: {error}")
+    if others:
+        stores += (cache.features(teacher, rows, others, TITLE),)
+    return stores
 
 
-# --- logits ---------------------------------------------------------------------------------------------------------
+def training_logits(recipe: Recipe, prepared: Prepared, cache: TeacherCache | None = None) -> np.ndarray:
+    """Return the mean of the teachers' logits for all training examples, (n, C). They do not change while the student learns."""
+    if prepared.teacher_logits is not None:
+        return prepared.teacher_logits
+    if any(stage.train_teacher for stage in recipe.stages):
+        cache = None  # no other run can use the logits of a teacher that is trained
+    return teacher_logits(recipe, lambda teacher: _teacher_ids(recipe, prepared, teacher), TITLE, cache)
 
 
-def _read_by(recipe: Recipe, prepared: Prepared, teacher: TextModel) -> Encoded:
-    return prepared.read_by(teacher, recipe.student, recipe.privileged) or prepared.train
+def with_teacher_logits(recipe: Recipe, prepared: Prepared) -> Prepared:
+    """Return `prepared` with the teachers' logits, so that several runs share them."""
+    return replace(prepared, teacher_logits=training_logits(recipe, prepared))
+
+
+def _teacher_ids(recipe: Recipe, prepared: Prepared, teacher: TextModel) -> Encoded:
+    assert prepared.train is not None
+    return prepared.read_by(recipe, teacher) or prepared.train.encoded
 
 
 def teacher_logits(
     recipe: Recipe, read: Callable[[TextModel], Encoded], title: str, cache: TeacherCache | None = None
 ) -> np.ndarray:
-    """The weighted mean of all teachers' logits; `read` gives what each of them reads."""
+    """Return the weighted mean of all teachers' logits; `read` returns the token ids of each."""
     weights = np.array(recipe.teacher_weights or [1.0] * len(recipe.teachers), "float32")
     cache = cache or TeacherCache("off")
     logits: Any = 0.0
     for teacher, weight in zip(recipe.teachers, weights / weights.sum(), strict=True):
         logits = logits + weight * cache.logits(teacher, read(teacher), title)
     return logits
-
-
-def ask_teacher(recipe: Recipe, prepared: Prepared, cache: TeacherCache | None = None) -> None:
-    """The teacher's logits of all training rows, once: they do not change while the student learns."""
-    if recipe.teacher is None or prepared.teacher_logits is not None:
-        return
-    if any(stage.train_teacher for stage in recipe.stages):
-        cache = None  # those of a teacher that learns are of no use to another run
-    prepared.teacher_logits = teacher_logits(recipe, lambda teacher: _read_by(recipe, prepared, teacher), TITLE, cache)
