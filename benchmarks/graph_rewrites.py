@@ -23,7 +23,8 @@ from rich.table import Table
 from tfdistill.export.bench.host import bench_file, machine
 from tfdistill.export.convert.jobs import Job, run_jobs
 from tfdistill.export.convert.modes import MODES, TF
-from tfdistill.export.tflite.runtime import Rows, TFLiteModel, operators, read_file
+from tfdistill.export.tflite.operators import operators, read_file
+from tfdistill.export.tflite.runtime import Rows, TFLiteModel
 from tfdistill.models.hf import write_model
 from tfdistill.models.load import load
 from tfdistill.models.text_model import TextModel

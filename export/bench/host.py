@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tfdistill.errors import UserError
-from tfdistill.export.tflite.runtime import read_file
+from tfdistill.export.tflite.operators import read_file
 
 # What MLPerf Mobile asks of a single stream: so many queries, and so long; the 90th percentile counts.
 MLPERF_QUERIES, MLPERF_SECONDS = 1024, 60.0

@@ -1,4 +1,4 @@
-"""What an app needs of a model, in one directory: the file, its vocabulary and labels, test vectors, and a manifest."""
+"""Write a bundle: all that an app needs of a model, in one directory."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
-from itertools import islice
 from math import isfinite
 from pathlib import Path
 from platform import python_version
@@ -17,289 +17,232 @@ from typing import Any
 import numpy as np
 
 from tfdistill.data.splits import Split
-from tfdistill.errors import UserError
+from tfdistill.errors import with_advice
 from tfdistill.export.bench.host import LEAST_RUNS, bench_files, machine
-from tfdistill.export.bundle.golden_check import MOST_CHARACTERS, probabilities_of, tolerance_of
-from tfdistill.export.bundle.golden_texts import TEXTS
-from tfdistill.export.bundle.manifest import GOLDEN, MANIFEST, MODEL, TEXT_MODEL, VERSION, sealed
-from tfdistill.export.bundle.mediapipe import check_fits
+from tfdistill.export.bundle.golden import golden_vectors
+from tfdistill.export.bundle.manifest import GOLDEN, MANIFEST, MODEL, README, VERSION, sealed
 from tfdistill.export.bundle.readme import readme
-from tfdistill.export.convert.convert import check_convertible, convert_model, lengths_of
-from tfdistill.export.convert.modes import AEQ, MODES, check_modes, tool_for
-from tfdistill.export.convert.text_input import check_text_in, compare_text_in, convert_text_in
+from tfdistill.export.bundle.request import ExportRequest, refuse_for_mediapipe
+from tfdistill.export.convert.convert import ConvertedFile, parameters_of, run_conversion
+from tfdistill.export.convert.modes import AEQ, tool_for
+from tfdistill.export.convert.request import longest_input, reads_pairs
+from tfdistill.export.convert.text_input import compare_text_in, convert_text_in
 from tfdistill.export.tflite.accuracy_gate import AccuracyDropped, Scores, compare
 from tfdistill.export.tflite.delegates import delegates
-from tfdistill.export.tflite.metadata import LABELS, VOCABULARY, model_card, with_metadata
-from tfdistill.export.tflite.parity import of_real_tokens
-from tfdistill.export.tflite.runtime import TFLiteModel, operators
+from tfdistill.export.tflite.metadata import LABELS, VOCABULARY, with_metadata
+from tfdistill.export.tflite.operators import TEXT_MODEL, operators
+from tfdistill.export.tflite.runtime import TFLiteModel
 from tfdistill.models.text_model import TextModel
-from tfdistill.system.files import atomic_directory, atomic_write, require_new, sha256
+from tfdistill.system.files import atomic_directory, atomic_write, sha256
 from tfdistill.text.encoded import Encoded
 
-README = "README.md"
-MOST_FROM_DATA = 200
-# Rows, the Keras model's logits on them, and what scores logits, if the rows have labels.
-Measured = tuple[Encoded, np.ndarray, Scores | None] | None
+# Tokenized examples, the Keras model's logits on them, and a function from logits to scores, or None without labels.
+Measured = tuple[Encoded, np.ndarray, Scores | None]
 
-# Names of outputs that are no classes of the data.
-_OUTPUTS = {"question_answering": ("start", "end"), "next_sentence": ("next", "other")}
+
+@dataclass(frozen=True)
+class BundleData:
+    """Data that an export uses. All of it is optional.
+
+    Args:
+        dev: examples to compare the file with the Keras model on, as `tfdistill.models.predict.measure` returns them. They
+            decide whether the file is good enough.
+        test: more examples, whose comparison is only reported.
+        calibration: tokenized training data, for int8 and int8_int16.
+        golden: examples to add to golden.json: the first 200 of at most a million characters. Golden texts ship inside apps!
+        recipe: how the model was trained, for recipe.json.
+    """
+
+    dev: Measured | None = None
+    test: Measured | None = None
+    calibration: Encoded | None = None
+    golden: Split | None = None
+    recipe: Mapping[str, Any] | None = None
 
 
 def export_bundle(
     model: TextModel,
     out: str | os.PathLike,
+    data: BundleData | None = None,
     *,
     quantize: str = "dynamic_int8",
     length: int | Sequence[int] = 64,
-    dev: Measured = None,
-    test: Measured = None,
     max_drop: float | None = None,
-    recipe: dict[str, Any] | None = None,
-    calibration: Encoded | None = None,
-    golden_data: Split | None = None,
     mediapipe: bool = False,
+    text_in: bool = False,
     card: Mapping[str, str] | None = None,
     latency: bool = False,
-    text_in: bool = False,
 ) -> Path:
-    """Write a bundle, all or nothing: model.tflite, vocab.txt, tokenizer_config.json, labels.txt, golden.json, README.md
-    and manifest.json.
+    """Write a bundle: model.tflite, its tokenizer and labels, golden.json, README.md and manifest.json.
 
     Args:
-        model: with its tokenizer in `model.tokenizer`.
-        out: the directory; a bundle that is there is replaced.
+        model: a model with its tokenizer in `model.tokenizer`.
+        out: the directory; a bundle in it is replaced as a whole.
+        data: examples to compare, calibrate and test the file with.
         quantize: one of `tfdistill.export.convert.modes.MODES`.
-        length: tokens in a row, with [CLS] and [SEP]; several give the file a signature for each.
-        dev: a tokenized corpus, the model's logits (N, C) or (N, L, C) on it, and a function from logits to scores, or None
-            (`tfdistill.models.predict.measure` gives all three). The manifest then says how close the file comes, as
-            `tfdistill.export.tflite.accuracy_gate.compare` does.
-        test: likewise; reported only.
-        max_drop: points of the task's metric that the file may lose on dev. None: any. Without labelled rows in `dev` the file is
-            not judged, and the manifest says so.
-        recipe: what made the model; kept as recipe.json.
-        calibration: tokenized training data, for int8 and int8_int16.
-        golden_data: texts whose first 200 (of no more than a million characters) go into golden.json, beside a hundred of ours. It
-            ships inside apps!
-        mediapipe: make the file one for MediaPipe's TextClassifier, with `probabilities` in place of logits, and its tensors and
-            tokenizer named as that wants. Logits in golden.json are then logarithms of the probabilities.
-        card: fields of the model card in the file's metadata, some of `tfdistill.export.tflite.metadata.CARD`: name, description,
-            version, author, license. The file holds vocabulary and labels, too.
-        latency: measure the file on this machine, one thread and a full row of each length, for the manifest: some seconds.
-        text_in: also write model-text.tflite, which takes the text itself and needs TensorFlow Text's operators.
+        length: tokens in a row, including [CLS] and [SEP]; several lengths give the file a signature for each.
+        max_drop: percentage points of the task's metric that the file may lose on dev. None allows any loss. Without labelled
+            examples in `data.dev` the file is not judged, and the manifest says so.
+        mediapipe: write a file for MediaPipe's TextClassifier, with `probabilities` instead of logits and its tokenizer in the
+            metadata. Logits in golden.json are then logarithms of the probabilities.
+        text_in: also write model-text.tflite, which takes text and needs TensorFlow Text's operators.
+        card: fields of the model card in the file's metadata, some of `tfdistill.export.tflite.metadata.CARD`.
+        latency: measure the file on this machine with one thread and a full row of each length; takes some seconds.
+
+    Returns:
+        The directory.
 
     Raises:
-        UserError: as `check_request`; `out` holds something else than a bundle; no calibration; a file that fails its audit.
-        AccuracyDropped: the file loses more than `max_drop`, or a score is not finite. There is no bundle then, but
+        UserError: an invalid request (see `ExportRequest.of`), missing calibration data, or a file that fails its audit.
+        AccuracyDropped: the file loses more than `max_drop`, or a score is not finite. Instead of a bundle there is
             `{out}.report.json`.
     """
-    lengths = check_request(
-        model, quantize=quantize, length=length, max_drop=max_drop, mediapipe=mediapipe, card=card, text_in=text_in
+    request = ExportRequest.of(
+        model,
+        out,
+        quantize=quantize,
+        length=length,
+        max_drop=max_drop,
+        mediapipe=mediapipe,
+        text_in=text_in,
+        card=card,
     )
-    require_new(
-        Path(out),
-        MANIFEST,
-        "Expected a new name or the directory of a bundle, which is replaced: choose another `--out`.",
-    )
-    tokenizer = model.tokenizer
-    pair = getattr(model.config, "pair", False)
-    if mediapipe:
-        # A BERT for pairs looks like one for single texts; the data tells.
-        rows = [each[0] for each in (dev, test) if each is not None]
-        pairs = pair or any(np.any(each.segment_ids) for each in rows)
-        check_fits(model.task, pairs, len(lengths), tokenizer.lower_case)
-    names = model.label_names or _OUTPUTS.get(model.task) or tuple(f"LABEL_{n}" for n in range(model.num_outputs))
-    if model.task == "regression" and not model.label_names:
-        names = tuple("score" for _ in range(model.num_outputs))
-    about = model_card(card or {}, family=model.family, task=model.task, quantization=quantize, label_names=names)
-    with tempfile.TemporaryDirectory(prefix="tfdistill-bundle-") as work, atomic_directory(out) as directory:
-        made = convert_model(
-            model,
-            work,
-            name="model",
-            length=length,
-            modes=[quantize],
-            calibration=calibration,
-            probabilities=mediapipe,
-        )[quantize]
-        tokenizer.save(directory)
-        atomic_write(directory / LABELS, "".join(f"{name}\n" for name in names))
-        content = with_metadata(
-            made.path.read_bytes(),
-            (directory / VOCABULARY).read_bytes(),
-            (directory / LABELS).read_bytes(),
-            card=about,
-            task=model.task,
-            mediapipe=mediapipe,
-        )
-        atomic_write(directory / MODEL, content)
-        if recipe is not None:
-            atomic_write(directory / "recipe.json", json.dumps(recipe, indent=2, default=str) + "\n")
-        file = TFLiteModel(directory / MODEL)
-        golden = _golden(model, file, quantize, golden_data)
+    return write_bundle(request, data or BundleData(), latency=latency)
+
+
+def write_bundle(request: ExportRequest, data: BundleData, *, latency: bool = False) -> Path:
+    """Carry out a validated request, all or nothing; see `export_bundle`."""
+    if request.mediapipe and any(np.any(each[0].segment_ids) for each in (data.dev, data.test) if each is not None):
+        refuse_for_mediapipe("pairs")  # a BERT for pairs looks like one for single texts until it sees its data
+    with tempfile.TemporaryDirectory(prefix="tfdistill-bundle-") as work, atomic_directory(request.out) as directory:
+        (files,) = run_conversion(request.conversion, work, calibration=data.calibration)
+        converted = files[request.quantization]
+        file = _write_model(request, converted, directory)
+        if data.recipe is not None:
+            _write_json(directory / "recipe.json", data.recipe)
+        golden = golden_vectors(request.model, file, request.quantization, data.golden)
         atomic_write(directory / GOLDEN, json.dumps(golden, indent=1, ensure_ascii=False) + "\n")
-        from_text = None
-        if text_in:
-            other = convert_text_in(model, Path(work), length=lengths[-1], mode=quantize)
-            atomic_write(directory / TEXT_MODEL, other)
-            from_text = {"file": TEXT_MODEL, "operators": operators(other), **compare_text_in(other, golden)}
-        on_dev = _measure(file, dev)
-        on_test = _measure(file, test)
-        said = {"quantization": quantize, "length": file.length, "parity": on_dev, "test": on_test}
-        judged = _gate(on_dev, max_drop, _report_beside(out), said)
-        manifest: dict[str, Any] = {
-            "format": "tfdistill bundle",
-            "version": VERSION,
-            "task": model.task,
-            "label_names": list(names),
-            "family": model.family,
-            "parameters": parameters_of(model),
-            "quantization": quantize,
-            "quantizer": tool_for(model.family, quantize),
-            "length": file.length,
-            "lengths": list(file.lengths),
-            "max_length": getattr(model.config, "max_position_embeddings", None),
-            "output": file.output,
-            "mediapipe": mediapipe,
-            "model_card": about,
-            "operators": made.operators,
-            "zipped_bytes": len(zlib.compress(content, 9)),
-            "delegates": delegates(content),
-            "text_in": from_text,
+        text_in = _write_text_model(request, golden, Path(work), directory) if request.text_in else None
+        manifest = {
+            **_description(request, converted, file),
+            "text_in": text_in,
             "latency": _latency(directory / MODEL, file.lengths) if latency else None,
-            "judged": judged,
-            "max_drop": max_drop,
-            "parity": on_dev,
-            "parity_random": made.parity_random,
-            "test": on_test,
-            "versions": _versions(tool_for(model.family, quantize) == AEQ, text_in),
+            **judge(request, file, data),
+            "parity_random": converted.parity_random,
+            "versions": _versions(request),
         }
-        text = readme(manifest, pair=pair, lower_case=tokenizer.lower_case)
+        tokenizer = request.model.tokenizer
+        text = readme(manifest, pair=reads_pairs(request.model), lower_case=tokenizer.lower_case)
         atomic_write(directory / README, text)
-        manifest["files"] = {
-            path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in sorted(directory.iterdir())
-        }
+        listed = sorted(directory.iterdir())
+        manifest["files"] = {path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in listed}
         atomic_write(directory / MANIFEST, sealed(manifest))
-    _report_beside(out).unlink(missing_ok=True)
-    return Path(out)
+    request.report.unlink(missing_ok=True)
+    return request.out
 
 
-def _report_beside(out: str | os.PathLike) -> Path:
-    """Where a refusal is written."""
-    return Path(out).with_name(f"{Path(out).name}.report.json")
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    atomic_write(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
-def check_request(
-    model: TextModel,
-    *,
-    quantize: str,
-    length: int | Sequence[int],
-    max_drop: float | None = None,
-    mediapipe: bool = False,
-    card: Mapping[str, str] | None = None,
-    text_in: bool = False,
-) -> tuple[int, ...]:
-    """What can be said of `export_bundle`'s arguments before anything is measured. Returns the lengths, ascending.
-
-    Raises:
-        UserError: no tokenizer, a quantization that is unknown or that nothing gives this family, a length out of range, a model
-            that is not one for MediaPipe, or a field that a model card does not have.
-    """
-    check_modes([quantize])
-    lengths = lengths_of(length)
-    check_convertible([(model, "the model")], lengths, [quantize], probabilities=False)
-    if max_drop is not None and not isfinite(max_drop):
-        raise UserError(f"max_drop is {max_drop}; expected a number of points, such as 1")
-    tokenizer = getattr(model, "tokenizer", None)
-    if tokenizer is None:
-        raise UserError("the model has no tokenizer; expected one in model.tokenizer, the app needs its vocabulary")
-    if text_in:
-        check_text_in(model, quantize)
-    if lengths[0] < 5:
-        raise UserError(f"length is {lengths[0]}; expected at least 5, for a pair of texts with [CLS] and [SEP]")
-    if mediapipe:
-        check_fits(model.task, getattr(model.config, "pair", False), len(lengths), tokenizer.lower_case)
-        if MODES[quantize].calibrated:
-            raise UserError(
-                f"MediaPipe takes probabilities, and {quantize} would round these to a few steps that do not sum to one; expected "
-                "dynamic_int8, another quantization without calibration, or a file of logits: leave --mediapipe out"
-            )
-    model_card(
-        card or {}, family=model.family, task=model.task, quantization=quantize, label_names=model.label_names or ()
+def _write_model(request: ExportRequest, converted: ConvertedFile, directory: Path) -> TFLiteModel:
+    """Write the tokenizer, the labels, and model.tflite with both of them inside."""
+    request.model.tokenizer.save(directory)
+    atomic_write(directory / LABELS, "".join(f"{name}\n" for name in request.label_names))
+    content = with_metadata(
+        converted.path.read_bytes(),
+        (directory / VOCABULARY).read_bytes(),
+        (directory / LABELS).read_bytes(),
+        card=request.card,
+        task=request.model.task,
+        mediapipe=request.mediapipe,
     )
-    return lengths
+    return TFLiteModel(atomic_write(directory / MODEL, content))
+
+
+def _write_text_model(request: ExportRequest, golden: dict[str, Any], work: Path, directory: Path) -> dict[str, Any]:
+    """Write model-text.tflite and return its entry of the manifest."""
+    content = convert_text_in(request.model, work, length=request.conversion.longest, mode=request.quantization)
+    atomic_write(directory / TEXT_MODEL, content)
+    return {"file": TEXT_MODEL, "operators": operators(content), **compare_text_in(content, golden)}
+
+
+def _description(request: ExportRequest, converted: ConvertedFile, file: TFLiteModel) -> dict[str, Any]:
+    """Return the entries of the manifest that describe the model and its file."""
+    model, content = request.model, file.path.read_bytes()
+    return {
+        "format": "tfdistill bundle",
+        "version": VERSION,
+        "task": model.task,
+        "label_names": list(request.label_names),
+        "family": model.family,
+        "parameters": parameters_of(model),
+        "quantization": request.quantization,
+        "quantizer": tool_for(model.family, request.quantization),
+        "length": file.length,
+        "lengths": list(file.lengths),
+        "max_length": None if model.family == "bilstm" else longest_input(model),
+        "output": file.output,
+        "mediapipe": request.mediapipe,
+        "model_card": dict(request.card),
+        "operators": converted.operators,
+        "zipped_bytes": len(zlib.compress(content, 9)),
+        "delegates": delegates(content),
+    }
 
 
 def _latency(path: Path, lengths: Sequence[int]) -> dict[str, Any]:
-    """Of a full row, and under `by_tokens` of a full row of each signature."""
-    found = bench_files([path], runs=LEAST_RUNS, repeats=1, tokens=lengths)
+    """Measure a full row of the longest signature and, under `by_tokens`, of each signature."""
+    measured = bench_files([path], runs=LEAST_RUNS, repeats=1, tokens=lengths)
     kept = ("latency_ms", "first_ms", "memory_delta_mb", "threads", "runs", "tokens")
-    by_tokens = {str(each["tokens"]): each["latency_ms"] for each in found}
-    return {"machine": machine(), **{name: found[-1][name] for name in kept}, "by_tokens": by_tokens}
+    by_tokens = {str(each["tokens"]): each["latency_ms"] for each in measured}
+    return {"machine": machine(), **{name: measured[-1][name] for name in kept}, "by_tokens": by_tokens}
 
 
-def _versions(quantizer: bool, text_in: bool) -> dict[str, str]:
-    """Of Python and of what had a part in the bundle."""
-    names = ["tfdistill", "tensorflow", "keras", "ai-edge-litert"]
-    names += [name for name, used in ((AEQ, quantizer), ("tensorflow-text", text_in)) if used]
-    return {"python": python_version(), **{name: metadata.version(name) for name in names}}
+def judge(request: ExportRequest, file: TFLiteModel, data: BundleData) -> dict[str, Any]:
+    """Compare a file with the Keras model.
 
+    Args:
+        request: the request, for the loss that is allowed.
+        file: model.tflite.
+        data: the examples to compare on.
 
-def parameters_of(model: TextModel) -> int:
-    """Numbers that the file holds; the states of dropout are none of them."""
-    return int(sum(np.prod(w.shape) for w in model.weights if "seed_generator" not in w.path))
+    Returns:
+        The entries of the manifest about accuracy.
 
-
-def _golden(model: TextModel, file: TFLiteModel, quantization: str, data: Split | None) -> dict[str, Any]:
-    """Texts, their ids and the file's logits. A model of pairs gets each text of ours with its neighbour."""
-    texts = list(TEXTS)
-    seconds = [*texts[1:], texts[0]] if getattr(model.config, "pair", False) else None
-    if data is not None:
-        columns = [data.texts] if data.texts_b is None else [data.texts, data.texts_b]
-        fitting = (row for row in range(len(data)) if all(len(each[row]) <= MOST_CHARACTERS for each in columns))
-        rows = list(islice(fitting, MOST_FROM_DATA))
-        if data.texts_b is not None:
-            seconds = [*(seconds or [""] * len(texts)), *(data.texts_b[row] for row in rows)]
-        elif seconds is not None:
-            seconds += [""] * len(rows)
-        texts += [data.texts[row] for row in rows]
-    encoded = model.tokenizer.encode(texts, seconds, max_length=file.length)
-    logits = file.predict(encoded, workers=1)
-    vectors = []
-    for number, text in enumerate(texts):
-        span = slice(int(encoded.offsets[number]), int(encoded.offsets[number + 1]))
-        vector: dict[str, Any] = {"text": text} if seconds is None else {"text": text, "text_b": seconds[number]}
-        vector |= {"token_ids": encoded.token_ids[span].tolist(), "segment_ids": encoded.segment_ids[span].tolist()}
-        values = logits[number] if logits.ndim == 2 else logits[number, : span.stop - span.start]
-        vector["logits"] = values.astype(np.float64).round(6).tolist()
-        probabilities = probabilities_of(model.task, values)
-        if probabilities is not None:
-            vector["probabilities"] = probabilities.round(6).tolist()
-        vectors.append(vector)
-    tolerance = tolerance_of(quantization, of_real_tokens(logits, encoded.lengths))
-    return {"length": file.length, "tolerance": tolerance, "vectors": vectors}
-
-
-def _measure(file: TFLiteModel, split: Measured) -> dict[str, Any] | None:
-    if split is None:
-        return None
-    rows, expected, scores = split
-    return compare(file.expected(np.asarray(expected)), file.predict(rows), np.diff(rows.offsets), scores)
-
-
-def _gate(found: dict[str, Any] | None, max_drop: float | None, report: Path, said: dict[str, Any]) -> bool:
-    """Whether there was something to judge the file by.
-
-    Raises AccuracyDropped, with the numbers in `report`, when it lost more than `max_drop` points, or nobody knows how many.
+    Raises:
+        AccuracyDropped: the file is not good enough. The numbers are in `request.report`.
     """
-    if found is None or "drop" not in found:
-        return False
-    drop, metric = found["drop"], found["metric"]
-    if isfinite(drop) and (max_drop is None or drop <= max_drop):
-        return max_drop is not None
-    atomic_write(report, json.dumps({"max_drop": max_drop, **said}, indent=2, ensure_ascii=False) + "\n")
-    scores = f"{metric} on dev ({found['keras_' + metric]:.4f} → {found[metric]:.4f})"
+
+    def compared(measured: Measured | None) -> dict[str, Any] | None:
+        if measured is None:
+            return None
+        rows, logits, scores = measured
+        return compare(file.expected(np.asarray(logits)), file.predict(rows), rows.lengths, scores)
+
+    dev, allowed = compared(data.dev), request.max_drop
+    entries = {"max_drop": allowed, "parity": dev, "test": compared(data.test)}
+    if dev is None or "drop" not in dev:
+        return {"judged": False, **entries}
+    drop, metric = dev["drop"], dev["metric"]
+    if isfinite(drop) and (allowed is None or drop <= allowed):
+        return {"judged": allowed is not None, **entries}
+    _write_json(request.report, {"quantization": request.quantization, "length": file.length, **entries})
+    scores = f"{metric} on dev ({dev['keras_' + metric]:.4f} → {dev[metric]:.4f})"
     if isfinite(drop):
-        what = f"loses {drop:.1f} points of {scores}, allowed are {max_drop:g}; choose another quantization, or raise --max-drop"
+        problem = f"loses {drop:.1f} points of {scores}, but {allowed:g} are allowed"
+        advice = "choose another quantization, or raise `--max-drop`"
     else:
-        what = f"has no finite score: {scores}; look at the model and the labels"
-    raise AccuracyDropped(f"{said['quantization']} {what}; the numbers are in {report}", report)
+        problem, advice = f"has a score that is not finite: {scores}", "check the model and the labels"
+    message = f"{request.quantization} {problem}; the numbers are in {request.report}"
+    raise AccuracyDropped(with_advice(message, advice), request.report)
+
+
+def _versions(request: ExportRequest) -> dict[str, str]:
+    """Return the versions of Python and of the libraries that the bundle was made with."""
+    names = ["tfdistill", "tensorflow", "keras", "ai-edge-litert"]
+    if tool_for(request.model.family, request.quantization) == AEQ:
+        names.append(AEQ)
+    if request.text_in:
+        names.append("tensorflow-text")
+    return {"python": python_version(), **{name: metadata.version(name) for name in names}}

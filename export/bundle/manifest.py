@@ -1,4 +1,4 @@
-"""The files of a bundle, the checksums that its manifest has of them, and the manifest's own. Imports no TensorFlow."""
+"""Seal a bundle's manifest, and check the files of a bundle against it. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from tfdistill.errors import UserError
+from tfdistill.errors import UserError, with_advice
 from tfdistill.export.tflite.metadata import LABELS, VOCABULARY
-from tfdistill.system.files import sha256
+from tfdistill.system.files import parse_json, sha256
 
-MANIFEST, MODEL, GOLDEN = "manifest.json", "model.tflite", "golden.json"
-TOKENIZER, TEXT_MODEL = "tokenizer_config.json", "model-text.tflite"
+MANIFEST, MODEL, GOLDEN, README = "manifest.json", "model.tflite", "golden.json", "README.md"
+TOKENIZER = "tokenizer_config.json"
 VERSION = 4
 ADVICE = "export the bundle again, or fetch it again"
-_MOST_TEXT = (
-    64 * 2**20
-)  # bytes of a text or JSON file; a few hundred golden vectors take less than one of these megabytes
+_MOST_TEXT = 64 * 2**20  # bytes of a text or JSON file; golden vectors take less than one megabyte
 
 
-@dataclass(frozen=True)
-class Check:
-    """Something that was checked and is right."""
+def damaged(problem: str) -> UserError:
+    """Return the error for a bundle with a problem that the user cannot repair."""
+    return UserError(with_advice(problem, ADVICE))
+
+
+class Check(NamedTuple):
+    """A check that passed."""
 
     name: str
     detail: str
@@ -33,14 +34,9 @@ class Check:
     def __str__(self) -> str:
         return f"{self.name}: {self.detail}"
 
-    def __rich__(self) -> str:
-        from rich.markup import escape
-
-        return f"[green]✓[/green] [bold]{escape(self.name)}[/bold] {escape(self.detail)}"
-
 
 def sealed(manifest: dict[str, Any]) -> str:
-    """The text of manifest.json: `manifest` and, as its `seal`, the SHA-256 of all the rest."""
+    """Return the text of manifest.json: `manifest` and its `seal`, the SHA-256 of all other entries."""
 
     def text(value: dict[str, Any]) -> str:
         return json.dumps(value, indent=2, ensure_ascii=False)
@@ -51,94 +47,94 @@ def sealed(manifest: dict[str, Any]) -> str:
 
 
 def intact(directory: str | os.PathLike) -> tuple[dict[str, Any], Check]:
-    """A bundle's manifest, when its seal fits it and all files are those that it lists; and that as a check.
+    """Check a manifest's seal, and the names, sizes and checksums of the files that it lists.
 
-    Raises UserError otherwise.
+    Entries of the manifest that are not needed for that are ignored, so that bundles of older versions pass.
+
+    Args:
+        directory: the bundle.
+
+    Returns:
+        The manifest, and a description of the check.
+
+    Raises:
+        UserError: the bundle is damaged, or a newer version wrote it.
     """
     directory = Path(directory)
     if not directory.is_dir():
-        raise UserError(f"{directory} is no directory; expected a bundle with {MANIFEST}")
-    manifest = read_object(directory / MANIFEST)
-    if manifest.get("version") != VERSION:
-        raise UserError(
-            f"{directory / MANIFEST} has version {short(manifest.get('version'))}; expected {VERSION}; {ADVICE}"
-        )
+        raise UserError(f"{directory} is not a directory; expected a bundle with {MANIFEST}")
+    path = directory / MANIFEST
     try:
-        whole = sealed(manifest).encode("utf-8", "surrogatepass")
-    except RecursionError as error:  # how deep is too deep differs between reading and writing, and between Pythons
-        raise UserError(f"{directory / MANIFEST} has JSON that is nested too deeply; {ADVICE}") from error
-    # Byte for byte, so that there is nothing in it that could change unseen.
-    if (directory / MANIFEST).read_bytes() != whole:
-        raise UserError(f"{directory / MANIFEST} was changed: its seal does not fit its content; {ADVICE}")
-    return manifest, _check_files(directory, manifest)
+        manifest = read_object(path)
+        version = manifest.get("version")
+        if type(version) is not int or not 1 <= version <= VERSION:
+            raise damaged(f"{path} has version {short(version)}; expected 1 to {VERSION}")
+        # Compared byte by byte, so that nothing in the file can change unnoticed.
+        if path.read_bytes() != sealed(manifest).encode("utf-8", "surrogatepass"):
+            raise damaged(f"{path} was changed: its seal does not fit its content")
+    except (
+        RecursionError
+    ) as error:  # the limits of reading and writing differ, and they depend on the version of Python
+        raise damaged(f"{path} has JSON that is nested too deeply") from error
+    return manifest, _check_files(directory, manifest.get("files"))
 
 
-def _check_files(directory: Path, manifest: dict[str, Any]) -> Check:
-    files = manifest.get("files")
+def _check_files(directory: Path, files: Any) -> Check:
+    listing = directory / MANIFEST
     if not isinstance(files, dict):
-        raise UserError(f"{directory / MANIFEST} lists no files; {ADVICE}")
+        raise damaged(f"{listing} lists no files")
     for name in files:
-        # Nothing outside the bundle is ever opened, whatever a manifest says.
+        # No file outside the bundle is ever opened.
         if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name) or name == MANIFEST:
-            raise UserError(
-                f"{directory / MANIFEST} names the file {short(name)}; expected plain names within the bundle; {ADVICE}"
-            )
+            raise damaged(f"{listing} names the file {short(name)}; expected plain names within the bundle")
     missing = [name for name in (MODEL, GOLDEN, LABELS, VOCABULARY, TOKENIZER) if name not in files]
     if missing:
-        raise UserError(f"{directory / MANIFEST} does not list {', '.join(missing)}; {ADVICE}")
+        raise damaged(f"{listing} does not list {', '.join(missing)}")
     total = 0
-    for name, said in files.items():
+    for name, entry in files.items():
         path = directory / name
-        if not isinstance(said, dict) or type(said.get("bytes")) is not int or not isinstance(said.get("sha256"), str):
-            raise UserError(
-                f"{directory / MANIFEST} has {short(said)} for {name}; expected its sha256 and bytes; {ADVICE}"
-            )
+        size, digest = (entry.get("bytes"), entry.get("sha256")) if isinstance(entry, dict) else (None, None)
+        if type(size) is not int or not isinstance(digest, str):
+            raise damaged(f"{listing} has {short(entry)} for {name}; expected its sha256 and bytes")
         if path.is_symlink() or not path.is_file():
-            raise UserError(f"{path} is missing, or no plain file; {ADVICE}")
-        size = path.stat().st_size
-        if size != said["bytes"]:
-            raise UserError(f"{path} has {size} bytes, {MANIFEST} says {said['bytes']}; {ADVICE}")
-        if sha256(path) != said["sha256"]:
-            raise UserError(f"{path} was changed: its SHA-256 is not the one in {MANIFEST}; {ADVICE}")
+            raise damaged(f"{path} is missing, or not a plain file")
+        if size > _MOST_TEXT and path.suffix != ".tflite":
+            raise damaged(f"{path} has {size} bytes; expected at most {_MOST_TEXT}")
+        if path.stat().st_size != size:
+            raise damaged(f"{path} has {path.stat().st_size} bytes, {MANIFEST} lists {size}")
+        if sha256(path) != digest:
+            raise damaged(f"{path} was changed: its SHA-256 differs from {MANIFEST}")
         total += size
+    # The tokenizer would read it, too.
+    if os.path.lexists(directory / "tokenizer.json") and "tokenizer.json" not in files:
+        raise damaged(f"{directory / 'tokenizer.json'} is not a file of the bundle")
     return Check("files", f"{len(files)} files, {total / 1e6:.2f} MB, sizes and SHA-256 as in {MANIFEST}")
 
 
 def short(value: Any) -> str:
-    """For a message of one line, whatever a manifest holds."""
-    said = ascii(value) if isinstance(value, str) else repr(value).encode("ascii", "backslashreplace").decode()
-    return said if len(said) <= 200 else f"{said[:200]}…"
+    """Return a short ASCII form of any value, for a message of one line."""
+    try:
+        text = ascii(value)
+    except RecursionError:
+        text = f"a deeply nested {type(value).__name__}"
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object from a file of a bundle. Raises UserError for another file, and one of over 64 MiB."""
-    try:
-        value = json.loads(_text(path))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is no valid JSON ({str(error).splitlines()[0]}); {ADVICE}") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path} holds a {type(value).__name__}; expected a JSON object; {ADVICE}")
-    return value
+    """Read a JSON object from a plain file of at most 64 MiB.
 
-
-def read_lines(path: Path) -> list[str]:
-    """Lines of a text file, split at \\n only: a vocabulary has pieces that other rules would split.
-
-    Raises UserError for a file that is no UTF-8, and one of over 64 MiB.
+    Raises:
+        UserError: the file is missing or too large, or holds something else.
     """
-    try:
-        lines = _text(path).split("\n")
-    except ValueError as error:
-        raise UserError(f"cannot read {path} as UTF-8 ({type(error).__name__}); {ADVICE}") from error
-    return lines[:-1] if lines[-1] == "" else lines
+    return parse_json(_content(path), path, ADVICE)
 
 
-def _text(path: Path) -> str:
+def _content(path: Path) -> bytes:
+    if path.is_symlink() or not path.is_file():
+        raise damaged(f"{path} is missing, or not a plain file")
     try:
         if path.stat().st_size > _MOST_TEXT:
-            raise UserError(f"{path} has {path.stat().st_size} bytes; expected {_MOST_TEXT} at most; {ADVICE}")
-        return path.read_text("utf-8")
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing; {ADVICE}") from error
+            raise damaged(f"{path} has {path.stat().st_size} bytes; expected at most {_MOST_TEXT}")
+        return path.read_bytes()
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; {ADVICE}") from error
+        raise damaged(f"cannot read {path}: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""What inference graphs are made of: a student directory's tensors as functions for the TFLite converter."""
+"""Turn a student directory's tensors into functions, the parts of inference graphs for the TFLite converter."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import tensorflow as tf
 Tensors = Mapping[str, np.ndarray]
 Hold = Callable[[np.ndarray], Any]
 Function = Callable[[tf.Tensor], tf.Tensor]
-# (token_ids, padding_mask, segment_ids), each (1, length), to what the head reads: (1, width), or (length, width).
+# Maps (token_ids, padding_mask, segment_ids), each (1, length), to the head's input: (1, width), or (length, width).
 Encoder = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
-# Of the largest channel's peak, that a smaller one is taken for: what calibration has not seen must have a place, too.
+# The least peak of a channel, as a share of the largest: values that calibration has not seen must fit, too.
 LEAST_SHARE = 1 / 64
 
 ACTIVATIONS: dict[str, Function] = {
@@ -29,18 +29,18 @@ ACTIVATIONS: dict[str, Function] = {
 
 
 class Parts:
-    """Functions made of tensors.
+    """Make functions from tensors.
 
     Args:
-        tensors: by name, dense kernels as PyTorch's (out, in).
-        table: how word pieces are held, "float" or "int8" with a scale for each row.
-        hold: makes a variable. Large constants would be copied with each step of the conversion; variables are not.
-        peaks: for static quantization, the largest magnitude of each channel (out,) of what dense layers add to a residual
-            sum, by layer; otherwise None.
-        watch: called with each such layer's name and what it adds, (n, out).
-        reorders: whether products may be taken in another order than in the model, where that is less work. Ranges that
-            were learned hold for the model's order.
-        fuses: whether layers that read the same rows become one product, as `dense_together`.
+        tensors: tensors by name, with dense kernels (out, in) as in PyTorch.
+        table: how word-piece embeddings are stored: "float", or "int8" with a scale for each row.
+        hold: makes a variable. The converter copies large constants in each of its steps, but not variables.
+        peaks: for static quantization, by layer, the largest magnitude of each channel (out,) that dense layers add to a
+            residual sum; otherwise None.
+        watch: called with the name of each of these layers and the values that it adds, (n, out).
+        reorders: whether products may be computed in a cheaper order than the model's. Ranges learned in training are only
+            valid for the model's order.
+        fuses: whether layers that read the same rows become one product; see `dense_together`.
     """
 
     def __init__(
@@ -55,16 +55,16 @@ class Parts:
     ):
         self.reorders, self.fuses = reorders, fuses
         self.tensors, self.table, self.hold, self.peaks, self.watch = tensors, table, hold, peaks, watch
-        self.factors: dict[str, float] = {}  # by which dense layers were scaled, as a whole
+        self.factors: dict[str, float] = {}  # the scale of each dense layer that was scaled as a whole
 
     def embedding(self, name: str) -> Function:
-        """ids (n,) to rows (n, width)."""
+        """Return the embedding of ids (n,): rows (n, width)."""
         return embedding(self.tensors[f"{name}.weight"], self.table, self.hold)
 
     def dense(self, name: str, scale: float | np.ndarray = 1.0) -> Function:
-        """x (n, in) to (n, out), times `scale`, one or (out,). A dense layer without a bias in the tensors has none.
+        """Return a dense layer, x (n, in) to (n, out), multiplied by `scale`, a number or (out,).
 
-        The file's tensors are named after the layer, by which learned ranges find them.
+        Its bias is optional. Learned ranges find the tensors of the file by the layer's name.
         """
         kernel = self.hold(np.ascontiguousarray(self.tensors[f"{name}.weight"].T) * np.asarray(scale, "float32"))
         if np.ndim(scale) == 0:
@@ -78,7 +78,7 @@ class Parts:
         return dense
 
     def dense_together(self, names: Sequence[str], scales: Sequence[float]) -> Function:
-        """x (n, in) to (n, sum of out): what the layers of these names give, side by side, each times its scale."""
+        """Return several dense layers as one: x (n, in) to their concatenated outputs, each times its scale."""
         kernels = [
             self.tensors[f"{name}.weight"].T * np.float32(scale) for name, scale in zip(names, scales, strict=True)
         ]
@@ -92,12 +92,11 @@ class Parts:
         return dense
 
     def add_dense(self, name: str) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-        """(rest (n, out), x (n, in)) to their residual sum, rest + dense(x).
+        """Return a residual sum: (rest (n, out), x (n, in)) to rest + dense(x).
 
-        Trained transformers have channels whose values here are fifty times those of the others, and int8 has one scale for
-        all channels. So where static quantization knows their peaks, the product gives each channel as a share of its peak,
-        and the sum takes that back: rest + s∘y = s∘(rest / s + y). (A product that is multiplied by s itself would be fused
-        with it by the converter.)
+        Trained transformers have channels here that are fifty times larger than the others, while int8 has one scale for all
+        channels. So if their peaks are known, the product computes each channel as a share s of its peak, and the sum
+        multiplies by s: rest + s∘y = s∘(rest / s + y). (The converter would fuse a product that is itself multiplied by s.)
         """
         if self.peaks is None:
             dense, watch = self.dense(name), self.watch
@@ -115,7 +114,7 @@ class Parts:
         return lambda rest, x: (rest * (1.0 / share) + dense(x)) * share
 
     def layer_norm(self, name: str, epsilon: float) -> Function:
-        """Over the last axis."""
+        """Return layer normalization over the last axis."""
         gamma, beta = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
 
         def norm(x: tf.Tensor) -> tf.Tensor:
@@ -126,26 +125,26 @@ class Parts:
         return norm
 
     def no_norm(self, name: str) -> Function:
-        """MobileBERT's γ∘x + β."""
+        """Return MobileBERT's γ∘x + β."""
         gamma, beta = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
         if self.reorders:
             return lambda x: x * gamma + beta
-        # The converter would move γ and β into the dense layers that read the sum; it does not look behind a maximum.
+        # The converter would move γ and β into the dense layers that read the sum; a maximum prevents that.
         return lambda x: tf.maximum(x * gamma + beta, np.finfo("float32").min)
 
 
 def embedding(values: np.ndarray, table: str, hold: Hold) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A function from ids (n,) to rows (n, width) float32 of `values` (vocabulary, width).
+    """Return a function from ids (n,) to float32 rows (n, width) of `values` (vocabulary, width).
 
-    The converter would expand an int8 table to float32 as a whole at every inference. Here only the rows in use are, and
-    with a scale for each row instead of one for the table. (An fp16 table is expanded once, at the first inference.)
+    The converter's own int8 table is expanded to float32 as a whole at every inference. Here only the rows in use are
+    expanded, and each row has its own scale. (An fp16 table is expanded once, at the first inference.)
     """
     if table == "float":
         held = hold(values)
         return lambda ids: tf.gather(held, ids)
     scale = np.maximum(np.abs(values).max(axis=1, keepdims=True), 1e-12) / 127
     rows = hold(np.round(values / scale).astype("int8"))
-    # The scales lie in the file as integers: a float table would be quantized by the converter, and badly.
+    # The scales are stored as integers: the converter would quantize a float table, and badly.
     unit = float(scale.max()) / 2**24
     scales = hold(np.round(scale / unit).astype("int32"))
     return lambda ids: tf.cast(tf.gather(rows, ids), tf.float32) * (tf.cast(tf.gather(scales, ids), tf.float32) * unit)

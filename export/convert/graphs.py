@@ -1,8 +1,8 @@
-"""Lean inference graphs of our models for the TFLite converter, built from the tensors of a student directory.
+"""Build lean inference graphs for the TFLite converter from the tensors of a student directory.
 
-They compute what `tfdistill.models` computes for one row of a fixed length, and nothing else: every dense layer is one
-two-dimensional product, the scale of attention lies in the query's weights, the last layer of a classifier computes the
-[CLS] row alone, padding needs no mask inside the LSTM.
+They compute the same as `tfdistill.models` for one row of a fixed length, and nothing else: each dense layer is one
+two-dimensional product, the scale of attention is part of the query's weights, the last layer of a classifier computes only
+the [CLS] row, and padding needs no mask inside the LSTM.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tfdistill.export.convert.lstm_graphs import bilstm
 from tfdistill.export.convert.transformer_graphs import bert, distilbert, mobilebert
 from tfdistill.export.tflite.runtime import INPUTS, LOGITS, PROBABILITIES, signature_name
 
-# config.json's model_type → builder
+# From config.json's model_type to the function that builds the encoder.
 BUILDERS = {
     "bert": bert,
     "tfdistill_pruned_bert": bert,
@@ -28,7 +28,7 @@ BUILDERS = {
     "tfdistill_ib_bert": mobilebert,
     "tfdistill_bilstm": bilstm,
 }
-# How an architecture's name ends → the head's tensors, and whether it reads the pooled state or every token's.
+# From the end of an architecture's name to the head's tensors, and whether it reads the pooled state or all tokens.
 HEADS = {
     "ForSequenceClassification": ("classifier", True),
     "ForNextSentencePrediction": ("cls.seq_relationship", True),
@@ -49,19 +49,24 @@ def graph(
     reorders: bool = True,
     fuses: bool = False,
 ) -> tf.Module:
-    """A module whose `forwards`, one for each length and by its signature's name, share their weights; `factors` as in `Parts`.
+    """Build a module with one function for each length; the functions share their weights.
 
-    They take int32 [1, length] `token_ids`, `padding_mask`, `segment_ids` and give `logits`: [1, C], or [1, length, C] for
+    They take int32 [1, length] `token_ids`, `padding_mask`, `segment_ids` and return `logits`: [1, C], or [1, length, C] for
     token classification and question answering.
 
     Args:
         config: config.json of a student directory.
         tensors: its model.safetensors, by name.
         lengths: tokens in a row.
-        table: how the word pieces are held, "float" or "int8" with a scale for each row.
-        probabilities: give `probabilities`, the softmax of the logits, in their place.
-        peaks: for static quantization, what `measure` gives.
-        watch, reorders, fuses: as for `Parts`.
+        table: how word-piece embeddings are stored: "float", or "int8" with a scale for each row.
+        probabilities: return `probabilities`, the softmax of the logits, instead.
+        peaks: for static quantization, the result of `measure`.
+        watch: see `Parts`.
+        reorders: see `Parts`.
+        fuses: see `Parts`.
+
+    Returns:
+        A module with `forwards`, the functions by signature name, and `factors` (see `Parts`).
     """
     name, pooled = next(
         (head for ending, head in HEADS.items() if config["architectures"][0].endswith(ending)), ("classifier", True)
@@ -69,7 +74,7 @@ def graph(
     module, held = tf.Module(), dict[tuple[Any, ...], tf.Variable]()
 
     def hold(value: np.ndarray) -> tf.Variable:
-        # What has the same content is one variable, so that the graphs of several lengths have their weights in common.
+        # Equal values become one variable, so that the graphs of several lengths share their weights.
         value = np.ascontiguousarray(value)
         key = value.shape, value.dtype, hashlib.blake2b(value.tobytes()).digest()
         if key not in held:
@@ -100,26 +105,30 @@ def graph(
 def measure(
     config: Mapping[str, Any], tensors: Tensors, length: int, rows: Iterable[Mapping[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """The largest magnitude of each channel (out,) that dense layers add to residual sums, by layer. A BiLSTM has none.
+    """Measure the largest magnitude of each channel that dense layers add to residual sums.
 
     Args:
-        config, tensors: as for `graph`.
+        config: config.json of a student directory.
+        tensors: its model.safetensors, by name.
         length: tokens in a row.
         rows: calibration data, int32 (1, length) by input.
+
+    Returns:
+        (out,) by layer; empty for a BiLSTM, which has no residual sums.
     """
     peaks: dict[str, np.ndarray] = {}
     if config["model_type"] == "tfdistill_bilstm":
         return peaks
-    found: dict[str, tf.Tensor] = {}
+    traced_peaks: dict[str, tf.Tensor] = {}
 
     def watch(name: str, y: tf.Tensor) -> None:
-        found[name] = tf.reduce_max(tf.abs(y), axis=0)
+        traced_peaks[name] = tf.reduce_max(tf.abs(y), axis=0)
 
     forward = next(iter(graph(config, tensors, [length], "float", watch=watch).forwards.values())).python_function
 
     def peaks_of(row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         forward(**row)
-        return dict(found)
+        return dict(traced_peaks)
 
     traced = tf.function(peaks_of, autograph=False)
     for row in rows:

@@ -1,4 +1,4 @@
-"""Hands conversions to worker processes, and says which one failed and how. Imports no TensorFlow."""
+"""Run conversions in worker processes, and report which one failed and why. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SETTINGS = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "CUDA_VISIBLE_DEVICES": "-1",
     "PYTHONWARNINGS": "ignore",
-    # The converter makes and drops copies of all weights; with glibc's defaults most of its time goes into page faults.
+    # The converter copies and frees all weights; with glibc's defaults it spends most of its time on page faults.
     "MALLOC_MMAP_THRESHOLD_": str(2**32),
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
     "MALLOC_TOP_PAD_": str(2**27),
@@ -33,19 +33,19 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class Job:
-    """Files to be made of one student directory in one go.
+    """Files to convert from one graph of one student directory.
 
     Args:
-        number: which of the models it is.
-        place: the directory; the files go there, too, as `{mode}.tflite`.
-        lengths: tokens in a row, of each signature.
-        table: how the graph holds its word pieces, "float" or "int8".
-        modes: what makes each, a tool of `tfdistill.export.convert.modes`.
+        number: index of the model.
+        place: the directory, which also receives the files, as `{mode}.tflite`.
+        lengths: tokens in a row of each signature.
+        table: how the graph stores word-piece embeddings, "float" or "int8".
+        modes: the tool that makes each mode (see `tfdistill.export.convert.modes`).
         calibration: an .npz file of inputs (n, longest) for calibrated modes, otherwise None.
-        parameters: of the model.
-        probabilities: in place of logits.
+        parameters: number of weights, to start the longest jobs first.
+        probabilities: return probabilities instead of logits.
         text: for a file that takes text, `lower_case` and `pair` of `tfdistill.export.convert.text_graph.reads_text`.
-        fuses: one product for query, key and value; not where ranges are calibrated, since it would have one for all.
+        fuses: compute query, key and value in one product. Calibrated modes do not, since the three would share one range.
     """
 
     number: int
@@ -61,17 +61,19 @@ class Job:
 
 
 def run_jobs(jobs: Sequence[Job], workers: int, made: Callable[[Job, str], None]) -> None:
-    """Work off `jobs`, in that order, with up to `workers` processes at a time.
+    """Run `jobs` in order, in up to `workers` processes at a time.
 
     Args:
-        made: called with a job and a mode when that file is there, by one thread at a time.
+        jobs: the jobs.
+        workers: number of processes.
+        made: called with a job and a mode when that file is written, by one thread at a time.
 
     Raises:
-        UserError: a converter failed, with its reason, or what `made` raises. The processes are ended then.
+        UserError: a converter failed, or `made` raised it. All processes are killed then.
     """
-    left: SimpleQueue[Job] = SimpleQueue()
+    waiting: SimpleQueue[Job] = SimpleQueue()
     for job in jobs:
-        left.put(job)
+        waiting.put(job)
     processes: list[subprocess.Popen[str]] = []
     lock = Lock()
 
@@ -81,14 +83,14 @@ def run_jobs(jobs: Sequence[Job], workers: int, made: Callable[[Job, str], None]
             processes.append(process)
             try:
                 while True:
-                    job = left.get_nowait()
+                    job = waiting.get_nowait()
                     _one_job(process, job, log, partial(_locked, lock, made, job))
             except Empty:
                 return
             finally:
                 for pipe in (process.stdin, process.stdout):
                     assert pipe is not None
-                    with suppress(BrokenPipeError):  # what was not read is of no interest any more
+                    with suppress(BrokenPipeError):  # the process has ended without reading everything
                         pipe.close()
 
     with ThreadPoolExecutor(max(1, min(workers, len(jobs)))) as pool:
@@ -99,7 +101,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, made: Callable[[Job, str], None]
                 if future.done():
                     future.result()
         finally:
-            # After an error the others would go on for minutes; without one they have ended, or end with their input.
+            # After an error the other processes would run for minutes. Otherwise they end with their input.
             failed = any(not future.done() or future.exception() is not None for future in futures)
             for process in processes:
                 if failed:
@@ -125,9 +127,8 @@ def _start(log: IO[bytes]) -> subprocess.Popen[str]:
 
 def _one_job(process: subprocess.Popen[str], job: Job, log: IO[bytes], made: Callable[[str], None]) -> None:
     assert process.stdin is not None and process.stdout is not None
-    asked = {
+    request = {
         "directory": str(job.place),
-        "out": str(job.place),
         "lengths": list(job.lengths),
         "table": job.table,
         "modes": dict(job.modes),
@@ -136,26 +137,26 @@ def _one_job(process: subprocess.Popen[str], job: Job, log: IO[bytes], made: Cal
         "calibration": None if job.calibration is None else str(job.calibration),
         "fuses": job.fuses,
     }
-    left = list(job.modes)
+    missing = list(job.modes)
     try:
-        process.stdin.write(json.dumps(asked) + "\n")
+        process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
-        for line in process.stdout:  # other lines are what libraries print
-            if line.strip() in left:
-                left.remove(line.strip())
+        for line in process.stdout:  # libraries may print other lines
+            if line.strip() in missing:
+                missing.remove(line.strip())
                 made(line.strip())
-            if not left:
+            if not missing:
                 return
-    except BrokenPipeError:  # it has ended; its exit code says why
+    except BrokenPipeError:  # the process has ended; the exit code gives the reason
         pass
     code = process.wait()
     if code < 0:
-        reason = f"was ended by {signal.Signals(-code).name}"
+        reason = f"was killed by {signal.Signals(-code).name}"
     else:
         log.seek(0)
         lines = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
         reason = f"failed: {lines[-1][:300] if lines else f'exit code {code}'}"
     length = ", ".join(map(str, job.lengths))
     raise UserError(
-        f"the TFLite converter {reason} (at {left[0]}, length {length}); try another quantization or length"
+        f"the TFLite converter {reason} (at {missing[0]}, length {length}). Try another quantization or length."
     )

@@ -1,4 +1,4 @@
-"""The inference graph of the BiLSTM, with fused LSTM operators and padding handled outside them."""
+"""Build the inference graph of the BiLSTM from fused LSTM operators, which handle no padding themselves."""
 
 from __future__ import annotations
 
@@ -11,23 +11,33 @@ import tensorflow as tf
 
 from tfdistill.export.convert.graph_parts import ACTIVATIONS, Encoder, Parts, embedding
 
-_NEARLY_ONE = 1.0 + 2.0**-23  # the converter takes a product with 1 away
-_GATES = 0, 1, 3  # that close: input, forget and output, in Keras's order with the cell's as number 2
+Weights = tuple[tf.Variable, tf.Variable, np.ndarray]  # kernel, recurrent kernel, bias
+
+_NEARLY_ONE = 1.0 + 2.0**-23  # the converter removes a product with 1
+_GATES = 0, 1, 3  # the input, forget and output gates in Keras's order; number 2 is the cell
 
 
-def _resetting(kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A kernel with one input more, and a first step (1, inputs) whose last value closes the input, forget and output gates.
+def resetting(kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Add an input to a kernel, and make a first step whose last value closes the input, forget and output gates.
 
-    TFLite's fused LSTM begins where the last inference ended, unless the app resets its variables. So each sequence gets a
-    first step with this value, which wipes the state. The new weights are no larger than those beside them and the value is
-    alone in its step, so that neither suffers from int8 weights and activations that are quantized as they come.
+    TFLite's fused LSTM starts with the state of the last inference, unless the app resets its variables. So each sequence gets
+    a first step that erases the state. The new weights are no larger than the others in their gate, and the value is the only
+    one in its step, so that int8 weights and activations lose no precision.
+
+    Args:
+        kernel: the input weights of a Keras LSTM.
+        recurrent: its recurrent weights.
+        bias: its bias.
+
+    Returns:
+        The new kernel, and the first step (1, inputs).
     """
     row, value = np.zeros((1, kernel.shape[1]), kernel.dtype), 1.0
     for gate in _GATES:
         part = slice(gate * kernel.shape[1] // 4, (gate + 1) * kernel.shape[1] // 4)
         weight = float(np.abs(kernel[:, part]).max()) or 1.0
         row[0, part] = -weight
-        # The rest of the gate's sum is bounded, since the state lies within [-1, 1]. sigmoid(-30) is 1e-13.
+        # The rest of the gate's sum is bounded, since the state is within [-1, 1]. sigmoid(-30) is 1e-13.
         rest = float((np.abs(recurrent[:, part]).sum(axis=0) + np.abs(bias[part])).max())
         value = max(value, 1.1 * (30.0 + rest) / weight)
     first = np.zeros((1, len(kernel) + 1), "float32")
@@ -35,13 +45,16 @@ def _resetting(kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> t
     return np.concatenate([kernel, row]), first
 
 
-def _static_resetting(kernel: np.ndarray, bias: np.ndarray, peak: float) -> tuple[np.ndarray, np.ndarray]:
-    """`_resetting` for static quantization: a kernel with several inputs more, and three first steps (3, inputs).
+def static_resetting(kernel: np.ndarray, bias: np.ndarray, peak: float) -> tuple[np.ndarray, np.ndarray]:
+    """Add inputs to a kernel, and make three first steps that close the gates, for static quantization.
 
-    There one scale holds the first steps and the embeddings, whose largest magnitude is `peak`: a single value would leave
-    the embeddings a few of the 256 steps. So the sum that closes the gates is made of many inputs of twice the peak. Gates have
-    15 bits behind the point, where sigmoid(-11) is 0; the state that came in adds a few to the first step's sums, and is
-    gone with the last.
+    The first steps share one scale with the embeddings, whose largest magnitude is `peak`: with a single large value only a
+    few of the 256 steps would be left for the embeddings. So many inputs of twice the peak add up to the sum that closes the
+    gates. Gates have 15 fractional bits, in which sigmoid(-11) is 0. The previous state still contributes to the sums of the
+    first step, and has vanished after the last.
+
+    Returns:
+        The new kernel, and the first steps (3, inputs).
     """
     rows, values = np.zeros((1, kernel.shape[1]), kernel.dtype), 2.0 * peak
     count = 1
@@ -56,10 +69,10 @@ def _static_resetting(kernel: np.ndarray, bias: np.ndarray, peak: float) -> tupl
 
 
 def _lstm(x: tf.Tensor, kernel: tf.Variable, recurrent: tf.Variable, bias: np.ndarray, name: str) -> tf.Tensor:
-    """States (1, length, size) of an LSTM over x (1, length, width), as one fused operator.
+    """Compute the states (1, length, size) of an LSTM over x (1, length, width) with one fused operator.
 
-    The converter fuses a function that is marked as tf_keras's LSTM is and has its arguments (inputs, state, cell, kernel,
-    recurrent kernel, bias) and results (last state, states, state, cell, runtime). A Keras 3 LSTM becomes a WHILE loop.
+    The converter fuses a function that has the attributes of tf_keras's LSTM, its arguments (inputs, state, cell, kernel,
+    recurrent kernel, bias) and its results (last state, states, state, cell, runtime). A Keras 3 LSTM becomes a WHILE loop.
     """
     size = recurrent.shape[0]
 
@@ -83,42 +96,48 @@ def _lstm(x: tf.Tensor, kernel: tf.Variable, recurrent: tf.Variable, bias: np.nd
     return function(x, zeros, zeros, kernel.read_value(), recurrent.read_value(), tf.constant(bias))[1]
 
 
-def bilstm(config: Mapping[str, Any], parts: Parts, length: int, pooled: bool) -> Encoder:
-    """`tfdistill.models.bilstm.BiLSTMEncoder`: its pooled output (1, width), or the states (length, 2 * lstm_size)."""
-    size, embedding_size, layers = config["lstm_size"], config["embedding_size"], config["num_layers"]
+def _weights(config: Mapping[str, Any], parts: Parts, static: bool) -> tuple[dict[str, Weights], dict[str, np.ndarray]]:
+    """Return the weights of each LSTM by name, with inputs for its first steps, and these steps."""
     tensors, hold = parts.tensors, parts.hold
-    static = parts.peaks is not None
-    # The converter's own int8 table suits static quantization, which has one scale for all rows anyway.
-    word = embedding(tensors["embedding.weight"], "float", hold) if static else parts.embedding("embedding")
-    dense = hold(tensors["dense.kernel"]) if pooled and config["dense_size"] else None
-    activation = ACTIVATIONS[config["dense_act"]]
     table_peak = float(np.abs(tensors["embedding.weight"]).max()) or 1.0
     weights, firsts = {}, {}
     for side in ("forward", "backward"):
-        for n in range(1, layers + 1):
+        for n in range(1, config["num_layers"] + 1):
             name = f"{side}_{n}"
             kernel, recurrent, bias = (tensors[f"{name}.{part}"] for part in ("kernel", "recurrent_kernel", "bias"))
             if static:
-                kernel, firsts[name] = _static_resetting(kernel, bias, table_peak if n == 1 else 1.0)
+                kernel, firsts[name] = static_resetting(kernel, bias, table_peak if n == 1 else 1.0)
             else:
-                kernel, firsts[name] = _resetting(kernel, recurrent, bias)
+                kernel, firsts[name] = resetting(kernel, recurrent, bias)
             weights[name] = hold(kernel), hold(recurrent), bias
+    return weights, firsts
+
+
+def bilstm(config: Mapping[str, Any], parts: Parts, length: int, pooled: bool) -> Encoder:
+    """Return `tfdistill.models.bilstm.BiLSTMEncoder`: its pooled output (1, width), or states (length, 2 * lstm_size)."""
+    size, embedding_size, layers = config["lstm_size"], config["embedding_size"], config["num_layers"]
+    tensors, static = parts.tensors, parts.peaks is not None
+    # Static quantization has one scale for the whole table anyway, so the converter may quantize it.
+    word = embedding(tensors["embedding.weight"], "float", parts.hold) if static else parts.embedding("embedding")
+    dense = parts.hold(tensors["dense.kernel"]) if pooled and config["dense_size"] else None
+    activation = ACTIVATIONS[config["dense_act"]]
+    weights, firsts = _weights(config, parts, static)
     before = len(firsts["forward_1"])  # steps
 
     def run(name: str, x: tf.Tensor) -> tf.Tensor:
-        """States (1, before + length, size) over x (1, length, width); the first are those of the reset."""
+        """Return states (1, before + length, size) over x (1, length, width); the first belong to the reset."""
         first = firsts[name]
         wide = tf.pad(x, [[0, 0], [0, 0], [0, first.shape[1] - x.shape[2]]])
         states = _lstm(tf.concat([first[None], wide], axis=1), *weights[name], name)
-        # The states that a fused LSTM reads back have the scale that calibration gave them, and those it gives must have it,
-        # too. A concatenation would force the scale of its other parts on them, unless an operator comes between.
+        # A fused LSTM reads its states back with the scale that calibration gave them, so its outputs need the same scale. A
+        # concatenation would force the scale of its other inputs on them, unless an operator comes between.
         return states * _NEARLY_ONE if static else states
 
     def reverse(x: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """The first `lengths` (1,) of ids (1, length), or of states (1, length, size), in reversed order."""
+        """Reverse the first `lengths` (1,) of ids (1, length), or of states (1, length, size)."""
         if x.dtype == tf.int32:
             return tf.reverse_sequence(x, lengths, seq_axis=1, batch_axis=0)
-        # REVERSE_SEQUENCE takes no int8.
+        # REVERSE_SEQUENCE does not support int8.
         places = tf.range(length)
         return tf.gather(x, tf.where(places < lengths[0], lengths[0] - 1 - places, places), axis=1)
 
@@ -126,7 +145,7 @@ def bilstm(config: Mapping[str, Any], parts: Parts, length: int, pooled: bool) -
         return tf.reshape(word(tf.reshape(ids, [length])), [1, length, embedding_size])
 
     def states(ids: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Forward and backward states, each (1, before + length, size), of the first `lengths` (1,) of ids (1, length)."""
+        """Return forward and backward states (1, before + length, size) of the first `lengths` (1,) of ids (1, length)."""
         inputs = embed(ids), embed(reverse(ids, lengths))
         for number in range(1, layers + 1):
             ahead, back = run(f"forward_{number}", inputs[0]), run(f"backward_{number}", inputs[1])
@@ -136,14 +155,14 @@ def bilstm(config: Mapping[str, Any], parts: Parts, length: int, pooled: bool) -
         return ahead, back
 
     def pool(ids: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """(1, 2 * size) of the first `lengths` (1,) of ids (1, length), at least one."""
+        """Pool the first `lengths` (1,) of ids (1, length), at least one, to (1, 2 * size)."""
         sides, last = states(ids, lengths), tf.maximum(lengths, 1)
         if config["pooling"] == "last":
             flat = [tf.reshape(side, [before + length, size]) for side in sides]
             return tf.concat([tf.gather(side, last + (before - 1)) for side in flat], axis=-1)
         real = tf.reshape(tf.cast(tf.range(length) < last, tf.float32), [1, length, 1])
         both = tf.concat([side[:, before:] for side in sides], axis=-1)
-        # -2 at padded positions, which is below every state.
+        # Padded positions become -2, which is below every state.
         return tf.reduce_max(both * real + (real - 1.0) * 2.0, axis=1)
 
     def forward(token_ids: tf.Tensor, padding_mask: tf.Tensor, segment_ids: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""A tokenizer in front of an inference graph, so that the file takes text. Its operators are TensorFlow Text's."""
+"""Put TensorFlow Text's tokenizer in front of an inference graph, so that the file takes text."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from tfdistill.text.vocabulary import CLS, SEP
 def reads_text(
     forward: Callable[..., dict[str, tf.Tensor]], vocabulary: Sequence[str], length: int, lower_case: bool, pair: bool
 ) -> tf.types.experimental.PolymorphicFunction:
-    """A function of `text`, string [1], and for pairs `text_b`, that gives what `forward` gives and the `token_ids` it read.
+    """Return a function of `text`, string [1], and for pairs `text_b`.
 
     Args:
-        forward: takes int32 [1, length] `token_ids`, `padding_mask`, `segment_ids`.
+        forward: a function of int32 [1, length] `token_ids`, `padding_mask`, `segment_ids`.
         vocabulary: word pieces, in the order of their ids.
-        length: tokens in a row; longer texts are cut as `tfdistill.text.tokenizer.Tokenizer` cuts them.
-        lower_case: make letters small and strip accents.
+        length: tokens in a row; longer texts are cut like in `tfdistill.text.tokenizer.Tokenizer`.
+        lower_case: lower-case letters and strip accents.
         pair: whether there are two texts.
+
+    Returns:
+        A function that returns the outputs of `forward` and the `token_ids` that it read.
     """
     import tensorflow_text as tf_text
 

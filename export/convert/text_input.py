@@ -1,4 +1,4 @@
-"""The file that takes text: made beside a bundle's model, and compared with it."""
+"""Convert the file that takes text, and compare it with a bundle's golden vectors."""
 
 from __future__ import annotations
 
@@ -12,82 +12,96 @@ import numpy as np
 from tfdistill.errors import UserError
 from tfdistill.export.convert.jobs import Job, run_jobs
 from tfdistill.export.convert.modes import MODES, TF, tool_for
-from tfdistill.export.tflite.runtime import LOGITS, TEXT_OPERATORS, operators, read_file
+from tfdistill.export.convert.request import reads_pairs
+from tfdistill.export.tflite.operators import TEXT_MODEL, TEXT_OPERATORS, operators, read_file
+from tfdistill.export.tflite.runtime import LOGITS
 from tfdistill.models.hf import write_model
 from tfdistill.models.text_model import TextModel
 
 
 def check_text_in(model: TextModel, mode: str) -> None:
-    """Raises UserError for a quantization or a tokenizer that there is no such file of."""
+    """Raise UserError for a quantization or a tokenizer that a file that takes text cannot have."""
     if MODES[mode].calibrated or tool_for(model.family, mode) != TF:
-        raise UserError(f"a file that takes text cannot be {mode}; expected fp32, fp16 or dynamic_int8")
+        raise UserError(f"`--text-in` does not support {mode}; choose fp32, fp16 or dynamic_int8")
     tokenizer = model.tokenizer
     if tokenizer.strip_accents not in (None, tokenizer.lower_case) or not tokenizer.tokenize_chinese_chars:
         raise UserError(
-            "TensorFlow Text lower-cases and strips accents or neither, and splits Chinese characters; this tokenizer does "
-            "otherwise: leave --text-in out"
+            "TensorFlow Text splits Chinese characters, and strips accents if and only if it lower-cases; this tokenizer differs, "
+            "so remove `--text-in`"
         )
 
 
 def convert_text_in(model: TextModel, directory: Path, *, length: int, mode: str) -> bytes:
-    """The file for rows of `length`, made in `directory`: `text`, string [1] (pairs: `text_b` too), to `logits` and `token_ids`.
+    """Convert a model to a file from `text`, string [1] (and `text_b` for pairs), to `logits` and `token_ids`.
 
-    Raises UserError as `check_text_in`, for a converter that failed, and for other operators than built-in ones and `TEXT_OPERATORS`.
+    Args:
+        model: a model that `check_text_in` accepts.
+        directory: a directory for temporary files.
+        length: tokens in a row; longer texts are cut.
+        mode: the quantization.
+
+    Raises:
+        UserError: the converter failed, or the file needs operators other than built-in ones and `TEXT_OPERATORS`.
     """
-    check_text_in(model, mode)
     place = directory / "text"
     place.mkdir()
     write_model(model, place)
-    text = {"lower_case": model.tokenizer.lower_case, "pair": bool(getattr(model.config, "pair", False))}
-    table, made = MODES[mode].table, []
-    job = Job(0, place, (length,), table, {mode: TF}, None, model.count_params(), text=text)
-    run_jobs([job], 1, lambda _, name: made.append(name))
+    text = {"lower_case": model.tokenizer.lower_case, "pair": reads_pairs(model)}
+    job = Job(0, place, (length,), MODES[mode].table, {mode: TF}, None, model.count_params(), text=text)
+    run_jobs([job], 1, lambda *_: None)
     content = read_file(place / f"{mode}.tflite")
-    strange = [name for name in operators(content) if name.startswith("custom:") and name not in TEXT_OPERATORS]
-    if strange:
-        raise UserError(
-            f"the file that takes text needs {', '.join(strange)}, which no runtime has; leave --text-in out"
-        )
+    unknown = [name for name in operators(content) if name.startswith("custom:") and name not in TEXT_OPERATORS]
+    if unknown:
+        raise UserError(f"{TEXT_MODEL} needs {', '.join(unknown)}, which runtimes do not have; remove `--text-in`")
     return content
 
 
 def run_text_in(content: bytes, texts: Sequence[str], texts_b: Sequence[str] | None) -> tuple[np.ndarray, np.ndarray]:
-    """(logits (N, ...), token_ids (N, length)), with TensorFlow's interpreter and TensorFlow Text's operators."""
+    """Run the file with TensorFlow's interpreter and TensorFlow Text's operators.
+
+    Returns:
+        Logits (N, ...) and token ids (N, length).
+    """
     import tensorflow_text as tf_text
     from tensorflow.lite.python.interpreter import InterpreterWithCustomOps
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # this interpreter moves to LiteRT, whose package has no TensorFlow Text
+        warnings.simplefilter("ignore")  # TensorFlow deprecates it for LiteRT, whose package has no TensorFlow Text
         interpreter = InterpreterWithCustomOps(
             model_content=content, custom_op_registerers=tf_text.tflite_registrar.SELECT_TFTEXT_OPS
         )
     run, logits, ids = interpreter.get_signature_runner(), [], []
     for number, text in enumerate(texts):
-        given = {"text": text} if texts_b is None else {"text": text, "text_b": texts_b[number]}
-        said = run(**{name: np.array([value.encode("utf-8", "replace")], object) for name, value in given.items()})
-        logits.append(said[LOGITS][0])
-        ids.append(said["token_ids"][0])
+        columns = {"text": text} if texts_b is None else {"text": text, "text_b": texts_b[number]}
+        outputs = run(**{name: np.array([value.encode("utf-8", "replace")], object) for name, value in columns.items()})
+        logits.append(outputs[LOGITS][0])
+        ids.append(outputs["token_ids"][0])
     return np.stack(logits), np.stack(ids)
 
 
 def compare_text_in(content: bytes, golden: dict[str, Any]) -> dict[str, Any]:
-    """For the manifest: `rows`, the share of golden texts with the `same_ids`, and over these `max_abs_difference` of logits.
+    """Compare the file with golden vectors.
 
-    Raises UserError when these differ by more than the golden tolerance.
+    Returns:
+        For the manifest: `rows`, the number of texts; `same_ids`, the share of texts that get the golden ids; and
+        `max_abs_difference` of the logits of these.
+
+    Raises:
+        UserError: the difference is above the golden tolerance.
     """
     vectors = golden["vectors"]
     seconds = [vector["text_b"] for vector in vectors] if "text_b" in vectors[0] else None
     logits, ids = run_text_in(content, [vector["text"] for vector in vectors], seconds)
     same, worst = 0, 0.0
-    for vector, found, row in zip(vectors, logits, ids, strict=True):
+    for vector, values, row in zip(vectors, logits, ids, strict=True):
         size = len(vector["token_ids"])
         if row[:size].tolist() != vector["token_ids"] or row[size:].any():
             continue
         expected = np.asarray(vector["logits"])
-        worst = max(worst, float(np.abs(found[: len(expected)] - expected).max()))
+        worst = max(worst, float(np.abs(values[: len(expected)] - expected).max()))
         same += 1
     if worst > golden["tolerance"]:
         raise UserError(
-            f"the file that takes text differs by {worst:.2g} on the same ids; expected at most {golden['tolerance']:.2g}"
+            f"{TEXT_MODEL} differs by {worst:.2g} on the same ids; expected at most {golden['tolerance']:.2g}"
         )
     return {"rows": len(vectors), "same_ids": same / len(vectors), "max_abs_difference": worst}

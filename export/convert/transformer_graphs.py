@@ -1,7 +1,7 @@
-"""Inference graphs of the transformer families.
+"""Build the inference graphs of BERT, DistilBERT and MobileBERT.
 
-With `Parts.fuses` query, key and value come from one product where they read the same rows (`benchmarks/graph_rewrites.py`
-measures it).
+With `Parts.fuses`, query, key and value come from one product if they read the same rows; `benchmarks/graph_rewrites.py`
+measures the gain.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import tensorflow as tf
 
 from tfdistill.export.convert.graph_parts import ACTIVATIONS, Encoder, Function, Parts
 
-# As in tfdistill.models, whose import would bring Keras into the converter's process.
+# Copied from tfdistill.models, since importing it would load Keras into the converter's process.
 MASKED_SCORE = -100.0
 MOBILEBERT_MASKED_SCORE = -10_000.0
-MOBILEBERT_EPSILON = 1e-5  # of the norms for which transformers leaves PyTorch's default
+MOBILEBERT_EPSILON = 1e-5  # PyTorch's default, which transformers uses for some of the norms
 
-# (query's input, key's input, value's input, key_bias (1, length)) to the mixed values.
+# Maps (query's input, key's input, value's input, key_bias (1, length)) to the mixed values.
 Attention = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
@@ -28,102 +28,105 @@ Attention = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def attention(parts: Parts, names: tuple[str, str, str], heads: int, scale: float) -> Attention:
-    """Attention of all rows: inputs (length, width) and key_bias (1, length) to (length, heads * value size).
+    """Return attention of all rows: inputs (length, width) and key_bias (1, length) to (length, heads * value size).
 
     Args:
-        names: of the query's, the key's and the value's dense layer.
-        scale: of the scores; it goes into the query's weights.
+        parts: the model's tensors.
+        names: names of the query's, the key's and the value's dense layer.
+        heads: number of heads.
+        scale: factor of the scores; it is multiplied into the query's weights.
     """
-    ask, offer, give = parts.dense(names[0], scale), parts.dense(names[1]), parts.dense(names[2])
+    to_query, to_key, to_value = parts.dense(names[0], scale), parts.dense(names[1]), parts.dense(names[2])
 
     def attend(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, key_bias: tf.Tensor) -> tf.Tensor:
-        asked, offered, given = (_split(x, heads) for x in (ask(query), offer(key), give(value)))
-        return _mix(names[0], asked, offered, given, key_bias)
+        queries, keys, values = (_split(x, heads) for x in (to_query(query), to_key(key), to_value(value)))
+        return _mix(names[0], queries, keys, values, key_bias)
 
     return attend
 
 
 def fused_attention(parts: Parts, names: tuple[str, str, str], heads: int, scale: float, shared: int = 3) -> Attention:
-    """`attention` where the first `shared` of query, key and value, 2 or 3, read the same rows: one product gives them.
+    """Return `attention` in which one product computes the first `shared` (2 or 3) of query, key and value.
 
-    Heads whose values have another size than their keys, as pruning leaves them, get their values from a product of their own.
+    They have to read the same rows. Values whose size differs from the keys' (after pruning) are computed separately.
     """
     sizes = [parts.tensors[f"{name}.weight"].shape[0] for name in names]
     shared = min(shared, 3 if sizes[2] == sizes[0] else 2)
     together = parts.dense_together(names[:shared], [scale, 1.0, 1.0][:shared])
-    give = parts.dense(names[2]) if shared == 2 else None
+    to_value = parts.dense(names[2]) if shared == 2 else None
 
     def attend(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, key_bias: tf.Tensor) -> tf.Tensor:
-        # The heads of all lie side by side, so that one transposition serves them.
-        found = tf.split(_split(together(query), shared * heads), shared)
-        given = found[2] if give is None else _split(give(value), heads)
-        return _mix(names[0], found[0], found[1], given, key_bias)
+        # One transposition serves the heads of all products.
+        products = tf.split(_split(together(query), shared * heads), shared)
+        values = products[2] if to_value is None else _split(to_value(value), heads)
+        return _mix(names[0], products[0], products[1], values, key_bias)
 
     return attend
 
 
 def _split(x: tf.Tensor, heads: int) -> tf.Tensor:
-    """(n, heads * size) to (heads, n, size). With one row or head, both lie in memory alike."""
+    """Reshape (n, heads * size) to (heads, n, size); with one row or head the memory layout stays the same."""
     n, size = x.shape[0], x.shape[1] // heads
     if 1 in (n, heads):
         return tf.reshape(x, [heads, n, size])
     return tf.transpose(tf.reshape(x, [n, heads, size]), [1, 0, 2])
 
 
-def _mix(name: str, asked: tf.Tensor, offered: tf.Tensor, given: tf.Tensor, key_bias: tf.Tensor) -> tf.Tensor:
-    """What attention of `asked` (heads, n, size) to `offered` gives of `given` (heads, length, size): (n, heads * size)."""
+def _mix(name: str, queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, key_bias: tf.Tensor) -> tf.Tensor:
+    """Mix values (heads, length, size) by the attention of queries (heads, n, size) to keys: (n, heads * size)."""
     with tf.name_scope(f"{name}.scores"):
-        scores = tf.matmul(asked, offered, transpose_b=True)
+        scores = tf.matmul(queries, keys, transpose_b=True)
     with tf.name_scope(f"{name}.masked"):
         masked = scores + key_bias
-    mixed = tf.matmul(tf.nn.softmax(masked), given)
+    mixed = tf.matmul(tf.nn.softmax(masked), values)
     heads, n, size = mixed.shape
     return tf.reshape(mixed if 1 in (n, heads) else tf.transpose(mixed, [1, 0, 2]), [n, heads * size])
 
 
 def first_attention(parts: Parts, names: tuple[str, str, str], heads: int, scale: float) -> Attention:
-    """`attention` of one query, without a key or a value for each token: (1, heads * value size).
+    """Return `attention` of one query, which computes no key or value of each token: (1, heads * value size).
 
-    With one query q the products can be taken in another order: q · (x K) = (q Kᵀ) · x, and a (x V) = (a x) V. What was a
-    product with every token is one with every head. The key's bias adds the same to all scores, which softmax takes away.
-    The value's bias is added once, since the weights add up to 1.
+    With one query q the products can be reordered: q · (x K) = (q Kᵀ) · x, and a (x V) = (a x) V, so that a product for each
+    token becomes one for each head. The key's bias adds the same number to all scores, which softmax cancels. The value's bias
+    is added once, since the attention weights add up to 1.
     """
-    ask, tensors = parts.dense(names[0], scale), parts.tensors
-    back = parts.hold(tensors[f"{names[1]}.weight"])
-    give = parts.hold(np.ascontiguousarray(tensors[f"{names[2]}.weight"].T))
+    to_query, tensors = parts.dense(names[0], scale), parts.tensors
+    key_kernel = parts.hold(tensors[f"{names[1]}.weight"])
+    value_kernel = parts.hold(np.ascontiguousarray(tensors[f"{names[2]}.weight"].T))
     bias = tensors[f"{names[2]}.bias"]
 
-    def own(size: int) -> np.ndarray:
-        """(heads, size): row h keeps what belongs to head h."""
+    def blocks(size: int) -> np.ndarray:
+        """Return a mask (heads, size) whose row h keeps the part of head h."""
         return np.kron(np.eye(heads, dtype="float32"), np.ones((1, size // heads), "float32"))
 
-    own_query, own_value = own(back.shape[0]), own(give.shape[1])
+    query_blocks, value_blocks = blocks(key_kernel.shape[0]), blocks(value_kernel.shape[1])
 
     def attend(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, key_bias: tf.Tensor) -> tf.Tensor:
-        asked = tf.matmul(ask(query) * own_query, back)
-        scores = tf.matmul(tf.reshape(asked, [1, *asked.shape]), tf.reshape(key, [1, *key.shape]), transpose_b=True)
+        queries = tf.matmul(to_query(query) * query_blocks, key_kernel)
+        scores = tf.matmul(tf.reshape(queries, [1, *queries.shape]), tf.reshape(key, [1, *key.shape]), transpose_b=True)
         mixed = tf.matmul(tf.nn.softmax(scores + key_bias), tf.reshape(value, [1, *value.shape]))
-        given = tf.matmul(tf.reshape(mixed, [heads, value.shape[1]]), give)
-        return tf.reduce_sum(given * own_value, axis=0, keepdims=True) + bias
+        values = tf.matmul(tf.reshape(mixed, [heads, value.shape[1]]), value_kernel)
+        return tf.reduce_sum(values * value_blocks, axis=0, keepdims=True) + bias
 
     return attend
 
 
 def _attention_of(parts: Parts, first: bool, shared: int) -> Callable[..., Attention]:
-    """What makes the attention of a layer.
+    """Choose the function that builds a layer's attention.
 
     Args:
-        first: whether it computes the first row alone; then there is no product with all rows to fuse.
+        parts: the model's tensors.
+        first: whether the layer computes the first row only; then no product with all rows can be fused.
         shared: how many of query, key and value read the same rows.
     """
     if first and parts.reorders:
         return first_attention
-    # Learned ranges are those of a product each.
+    # Learned ranges belong to separate products.
     return partial(fused_attention, shared=shared) if parts.fuses and parts.reorders and shared > 1 else attention
 
 
 def _key_bias(padding_mask: tf.Tensor, masked_score: float) -> tf.Tensor:
-    """(1, length), which is added to the scores of each head."""
+    """Return (1, length), which is added to the scores of each head."""
     return (1.0 - tf.cast(padding_mask, tf.float32)) * masked_score
 
 
@@ -131,7 +134,7 @@ def _key_bias(padding_mask: tf.Tensor, masked_score: float) -> tf.Tensor:
 
 
 def bert(config: Mapping[str, Any], parts: Parts, length: int, pooled: bool) -> Encoder:
-    """BERT, even or pruned: its pooler's output (1, width), or the last states (length, width)."""
+    """Return BERT, regular or pruned: its pooler's output (1, width), or the last states (length, width)."""
     prefix = "bert.encoder.layer"
     names = {
         "query": "attention.self.query",
@@ -151,7 +154,7 @@ def bert(config: Mapping[str, Any], parts: Parts, length: int, pooled: bool) -> 
 
 
 def distilbert(config: Mapping[str, Any], parts: Parts, length: int, pooled: bool) -> Encoder:
-    """DistilBERT: the output of its `pre_classifier` (1, width), or the last states (length, width)."""
+    """Return DistilBERT: the output of its `pre_classifier` (1, width), or the last states (length, width)."""
     names = {
         "query": "attention.q_lin",
         "key": "attention.k_lin",
@@ -185,7 +188,7 @@ def _encoder(
     token_types = parts.tensors.get(f"{embeddings}.token_type_embeddings.weight")
     factor = f"{embeddings}.word_projection"
     project = parts.dense(factor) if f"{factor}.weight" in parts.tensors else ACTIVATIONS["linear"]
-    # A pooler reads [CLS] alone, so the last layer need not compute more.
+    # A pooler reads only [CLS], so the last layer computes nothing else.
     blocks = [
         _layer(
             parts, f"{prefix}.{n}", names, count, scale, activation, epsilon, pooler is not None and n + 1 == len(heads)
@@ -217,7 +220,7 @@ def _layer(
     epsilon: float,
     first: bool,
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """(x (length, width), key_bias) to the layer's states (length, width), or its first one (1, width) if `first`."""
+    """Return a layer: (x (length, width), key_bias) to its states (length, width), or (1, width) if `first`."""
     kind, act = _attention_of(parts, first, 3), ACTIVATIONS[activation]
     query, key, value = (f"{prefix}.{names[part]}" for part in ("query", "key", "value"))
     attend = kind(parts, (query, key, value), heads, scale)
@@ -237,7 +240,7 @@ def _layer(
 
 
 def mobilebert(config: Mapping[str, Any], parts: Parts, length: int, pooled: bool) -> Encoder:
-    """MobileBERT, TINY and IB-BERT: the pooled output (1, width), or the last states (length, width)."""
+    """Return MobileBERT, TINY or IB-BERT: the pooled output (1, width), or the last states (length, width)."""
     word = parts.embedding("mobilebert.embeddings.word_embeddings")
     transformation = "mobilebert.embeddings.embedding_transformation"
     transform = parts.dense(transformation) if f"{transformation}.weight" in parts.tensors else ACTIVATIONS["linear"]
@@ -271,7 +274,7 @@ def _mobile_norm(config: Mapping[str, Any], parts: Parts, name: str, epsilon: fl
 def _mobile_layer(
     config: Mapping[str, Any], parts: Parts, prefix: str, first: bool
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """As `_layer`; the states are as wide as the body."""
+    """Return a layer like `_layer`, whose states have the hidden size of the body."""
     activation, epsilon = ACTIVATIONS[config["hidden_act"]], config["layer_norm_eps"]
     heads, has_bottleneck = config["num_attention_heads"], config["use_bottleneck"]
     width = config["intra_bottleneck_size"] if has_bottleneck else config["hidden_size"]
@@ -295,7 +298,7 @@ def _mobile_layer(
 
     squeeze, squeeze_attention = bottleneck("input"), bottleneck("attention")
     reads_narrow = has_bottleneck and config["use_bottleneck_attention"]
-    # Values are made of the wide rows, unless all three read the narrow ones or there is no narrow query.
+    # Values read the wide rows, unless all three read the narrow rows or there is no narrow query.
     kind = _attention_of(parts, first, 3 if reads_narrow or squeeze_attention is None else 2)
     inner = f"{prefix}.attention.self"
     attend = kind(parts, (f"{inner}.query", f"{inner}.key", f"{inner}.value"), heads, (width // heads) ** -0.5)
@@ -307,7 +310,7 @@ def _mobile_layer(
 
     def layer(x: tf.Tensor, key_bias: tf.Tensor) -> tf.Tensor:
         rest = x[:1] if first else x
-        inside = x if reads_narrow else rest  # where keys are made of it, all of it is needed
+        inside = x if reads_narrow else rest  # keys that read it need all of its rows
         inside = inside if squeeze is None else squeeze(inside)
         query = x if squeeze_attention is None else squeeze_attention(x)
         query = inside if reads_narrow else query

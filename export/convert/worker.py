@@ -1,8 +1,8 @@
-"""Converts student directories to .tflite files, in a process of its own: the converter can end the process it runs in.
+"""Convert student directories to .tflite files in a separate process, since the converter may crash.
 
-Called as `python -m tfdistill.export.convert.worker`. Reads jobs from its input, one JSON object a line, with what
-`tfdistill.export.convert.jobs.Job` says. For each mode it writes `{out}/{mode}.tflite` and prints the mode.
-It ends with its input, so that TensorFlow is imported once for many jobs.
+`python -m tfdistill.export.convert.worker` reads jobs from its input, one JSON object a line with the fields of
+`tfdistill.export.convert.jobs.Job`. For each mode it writes `{directory}/{mode}.tflite` and prints the mode. It ends with its
+input, so that many jobs import TensorFlow once.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 
 from tfdistill.export.convert.modes import AEQ
 
-# As in tfdistill.models.hf, whose import would bring Keras into this process.
+# Copied from tfdistill.models.hf, since importing it would load Keras into this process.
 RANGES = "quantization.safetensors"
-# What static quantization takes. Left in float32 are residual sums and LayerNorm, whose variance has no place in 8 bits, and
-# the way from word-piece rows to their sum, whose int8 table has a scale for each row already.
+# The operators that static quantization quantizes. Residual sums and LayerNorm stay float32, since a variance does not fit
+# in 8 bits, and so do the embeddings, whose int8 table already has a scale for each row.
 STATIC = (
     "FULLY_CONNECTED",
     "BATCH_MATMUL",
@@ -34,23 +34,23 @@ STATIC = (
 
 
 def convert(job: dict[str, Any]) -> None:
-    """Write `{out}/{mode}.tflite` for each mode, from one graph."""
+    """Write `{directory}/{mode}.tflite` for each mode, all from one graph."""
     import tensorflow as tf
     from safetensors.numpy import load_file
 
     from tfdistill.export.convert.calibration import learned_ranges
     from tfdistill.export.convert.graphs import graph, measure
 
-    directory, out, lengths = Path(job["directory"]), Path(job["out"]), job["lengths"]
+    directory, lengths = Path(job["directory"]), job["lengths"]
     config = json.loads((directory / "config.json").read_text("utf-8"))
-    with tempfile.TemporaryDirectory(dir=out) as saved:
+    with tempfile.TemporaryDirectory(dir=directory) as saved:
         tensors, peaks, trained = load_file(directory / "model.safetensors"), None, {}
         if job["calibration"] is not None and (directory / RANGES).is_file():
             trained = load_file(directory / RANGES)
             peaks = {name.removesuffix(".share"): value for name, value in trained.items() if name.endswith(".share")}
         elif job["calibration"] is not None:
             peaks = measure(config, tensors, max(lengths), _rows(job["calibration"]))
-        # One scale for query, key and value would cost static quantization steps.
+        # Static quantization would lose precision with one scale for query, key and value.
         fuses = job["fuses"] and job["calibration"] is None
         how = job["table"], job["probabilities"]
         module = graph(config, tensors, lengths, *how, peaks=peaks, reorders=not trained, fuses=fuses)
@@ -58,7 +58,7 @@ def convert(job: dict[str, Any]) -> None:
             _take_text(module, directory, max(lengths), job["text"])
         signatures = {name: forward.get_concrete_function() for name, forward in module.forwards.items()}
         learned = learned_ranges(trained, module.factors)
-        # By way of a SavedModel: functions without one lose their weights or signature, and no error says so.
+        # Functions that are converted without a SavedModel silently lose their weights or signature.
         tf.saved_model.save(module, saved, signatures=signatures)
         del module, signatures, tensors
         plain: bytes | None = None
@@ -68,7 +68,7 @@ def convert(job: dict[str, Any]) -> None:
                 content = _quantizer(plain, mode, job["calibration"], learned)
             else:
                 content = _tensorflow(saved, lengths, mode, job["calibration"], custom=job["text"] is not None)
-            (out / f"{mode}.tflite").write_bytes(content)
+            (directory / f"{mode}.tflite").write_bytes(content)
             print(mode, flush=True)
 
 
@@ -89,7 +89,7 @@ def _tensorflow(saved: str, lengths: list[int], mode: str, calibration: str | No
     converter = tf.lite.TFLiteConverter.from_saved_model(saved, signature_keys=names)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     converter.allow_custom_ops = custom
-    converter.exclude_conversion_metadata = True  # what a manifest says better, at the price of a copy in Python
+    converter.exclude_conversion_metadata = True  # it costs a copy in Python, and the manifest has the versions
     if mode != "fp32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if mode == "fp16":
@@ -114,7 +114,6 @@ def _quantizer(content: bytes, mode: str, calibration: str | None, learned: dict
     uncalibrated = {
         "dynamic_int8": recipe.dynamic_wi8_afp32,
         "weight_int8": recipe.weight_only_wi8_afp32,
-        "weight_int4": recipe.weight_only_wi4_afp32,
     }
     if mode in uncalibrated:
         made = quantizer.Quantizer(bytearray(content), uncalibrated[mode]())
@@ -125,9 +124,9 @@ def _quantizer(content: bytes, mode: str, calibration: str | None, learned: dict
         bits = {"activation_num_bits": 8 if mode == "int8" else 16, "weight_num_bits": 8}
         manager.add_static_config(regex=".*", operation_name=operator, **bits)
     made = quantizer.Quantizer(bytearray(content), manager.get_quantization_recipe())
-    # int16 is symmetric and has room: it keeps to the data.
-    found = ranges(content, _rows(calibration), STATIC, learned if mode == "int8" else None)
-    return bytes(made.quantize(found, enable_progress_report=False).quantized_model)
+    # int16 is symmetric and precise enough for the ranges of the data.
+    measured = ranges(content, _rows(calibration), STATIC, learned if mode == "int8" else None)
+    return bytes(made.quantize(measured, enable_progress_report=False).quantized_model)
 
 
 def _rows(calibration: str) -> Iterator[dict[str, Any]]:
@@ -140,7 +139,7 @@ def _rows(calibration: str) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    """Work off the jobs."""
+    """Run the jobs of the standard input."""
     for line in sys.stdin:
         convert(json.loads(line))
 

@@ -1,4 +1,4 @@
-"""How good a file is beside the Keras model it was made from, and whether that is good enough. Imports no TensorFlow."""
+"""Compare the scores of a file with those of its Keras model. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Scores = Callable[[np.ndarray], dict[str, float]]
 
 
 class AccuracyDropped(UserError):
-    """A file lost more than was allowed. `report` is where its numbers lie; the command line exits with code 3."""
+    """A file lost more accuracy than allowed. `report` is a file with the numbers; the command exits with code 3."""
 
     def __init__(self, message: str, report: Path):
         super().__init__(message)
@@ -24,22 +24,23 @@ class AccuracyDropped(UserError):
 def compare(
     keras_logits: np.ndarray, file_logits: np.ndarray, lengths: np.ndarray, scores: Scores | None = None
 ) -> dict[str, float | str]:
-    """A file beside Keras on one split.
+    """Compare a file with the Keras model on one split.
 
     Args:
-        keras_logits, file_logits: (N, C), or (N, L, C) of heads for tokens.
+        keras_logits: logits of the Keras model, (N, C), or (N, L, C) for heads that score tokens.
+        file_logits: logits of the file, of the same shape.
         lengths: tokens of each row (N,).
-        scores: the task's scores of logits on this split, the main one first. None: it has no labels.
+        scores: computes the task's scores from logits, the main score first. None without labels.
 
     Returns:
-        `rows`, what `parity` gives and, with `scores`, these for the file and, beginning with "keras_", for Keras; `metric`, the
-        main one of them, and `drop`, how many points (hundredths) of it the file loses.
+        `rows` and the keys of `parity`. With `scores` also `metric`, the name of the main score; `drop`, the percentage points
+        of it that the file loses; and all scores of the file and, with names that begin with "keras_", of Keras.
     """
-    found: dict[str, float | str] = {"rows": len(file_logits)}
-    found |= parity(of_real_tokens(np.asarray(keras_logits), lengths), of_real_tokens(file_logits, lengths))
+    comparison: dict[str, float | str] = {"rows": len(file_logits)}
+    comparison |= parity(of_real_tokens(np.asarray(keras_logits), lengths), of_real_tokens(file_logits, lengths))
     if scores is None:
-        return found
-    before, after = scores(np.asarray(keras_logits)), scores(file_logits)
-    metric = next(iter(before))
-    found |= {"metric": metric, "drop": 100 * (before[metric] - after[metric])}
-    return {**found, **{f"keras_{name}": value for name, value in before.items()}, **after}
+        return comparison
+    keras, file = scores(np.asarray(keras_logits)), scores(file_logits)
+    metric = next(iter(keras))
+    comparison |= {"metric": metric, "drop": 100 * (keras[metric] - file[metric])}
+    return {**comparison, **{f"keras_{name}": value for name, value in keras.items()}, **file}

@@ -1,4 +1,4 @@
-"""A .tflite file as an object, and back. Imports no TensorFlow."""
+"""Read a .tflite file as an object, and write it back. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 
 
 def unpacked(content: bytes) -> Any:
-    """A `ModelT` with the data of all buffers in it.
+    """Return a `ModelT` that holds the data of all buffers.
 
-    AI Edge Quantizer writes the weights of files above 256 kB behind the flatbuffer, where the generated classes do not look.
+    AI Edge Quantizer writes weights above 256 kB after the flatbuffer, where the generated classes do not look.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -23,7 +23,7 @@ def unpacked(content: bytes) -> Any:
 
 
 def packed(model: Any) -> bytes:
-    """The file of a `ModelT`."""
+    """Return the file of a `ModelT`."""
     import flatbuffers
 
     size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)

@@ -1,17 +1,16 @@
-"""TensorFlow Lite's metadata: what a .tflite file says of itself, with its vocabulary and labels inside.
+"""Write TensorFlow Lite's metadata into a .tflite file, with its vocabulary and labels.
 
-The format is a buffer called TFLITE_METADATA within the model's flatbuffer (metadata_schema.fbs) and, behind it, the files that it
-names as a zip archive. tflite-support, which wrote it, is no longer published for this Python, and MediaPipe's own writer does
-not import in mediapipe 1.2.2; so the few tables that are needed are written here, field by field. Imports no TensorFlow.
+The format is a buffer called TFLITE_METADATA in the model's flatbuffer (metadata_schema.fbs) and, after the flatbuffer, a zip
+archive of the files that it names. tflite-support, which wrote it, is no longer published for this Python, and MediaPipe's
+writer cannot be imported in mediapipe 1.2.2. So the few tables that are needed are written here, field by field. Imports no
+TensorFlow.
 """
 
 from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,22 +27,22 @@ MEANING = {
     "next_sentence": "Their softmax is the probability of each label.",
     "regression": "It is the score itself.",
     "multilabel": "Their sigmoid is the probability of each label.",
-    "token_classification": "Their softmax is the probability of each label, piece by piece; skip [CLS], [SEP] and padding.",
-    "question_answering": "The answer goes from the piece with the best start to a later one with the best end; skip padding.",
+    "token_classification": "Their softmax is the probability of each label, token by token; skip [CLS], [SEP] and padding.",
+    "question_answering": "The answer is from the token with the best start to a later one with the best end; skip padding.",
 }
 _NAMED_LABELS = ("classification", "next_sentence", "multilabel", "token_classification")
 _BUFFER, _IDENTIFIER = "TFLITE_METADATA", b"M001"
-# Versions of the schema that are enough to read the file: the first with vocabularies, and the first with BERT's tokenizer.
+# The least versions of the schema that can read the file: the first with vocabularies, the first with BERT's tokenizer.
 _PARSER, _TOKENIZER_PARSER = "1.0.1", "1.1.0"
 _ROLES = {
-    "token_ids": "Ids of word pieces, which are line numbers of the vocabulary: [CLS], text, [SEP], then zeros.",
-    "padding_mask": "1 where a word piece stands, 0 behind.",
+    "token_ids": "Ids of tokens, which are line numbers of the vocabulary: [CLS], text, [SEP], then zeros.",
+    "padding_mask": "1 for a token, 0 for padding.",
     "segment_ids": "0 for the first text with its [CLS] and [SEP], 1 for a second one with its [SEP].",
 }
-# What MediaPipe's TextClassifier looks for.
+# The names that MediaPipe's TextClassifier looks for.
 _MEDIAPIPE_NAMES = {"token_ids": "ids", "padding_mask": "mask", "segment_ids": "segment_ids"}
 _INTEGERS = (
-    "Inputs are integers that pick rows of tables or mark places: there is no mean and no deviation to normalise by."
+    "Inputs are integers that select rows of tables or mark positions: they have no mean or deviation to normalize by."
 )
 
 # --- tables of metadata_schema.fbs ----------------------------------------------------------------------------------
@@ -73,14 +72,14 @@ _FEATURE, _BERT_TOKENIZER = 1, 4  # ContentProperties, ProcessUnitOptions
 
 
 class _Table(NamedTuple):
-    """Of one kind in `_FIELDS`; its fields are texts, numbers of one byte, tables, or lists of these or of floats."""
+    """A table of a kind in `_FIELDS`; its fields are texts, one-byte numbers, tables, or lists of these or of floats."""
 
     kind: str
     fields: dict[str, Any]
 
 
 def _write(builder: Any, value: str | list[Any] | _Table) -> int:
-    """Put a value into the flatbuffer; returns its offset."""
+    """Write a value into the flatbuffer, and return its offset."""
     if isinstance(value, str):
         return builder.CreateString(value)
     if isinstance(value, list):
@@ -104,30 +103,28 @@ def _write(builder: Any, value: str | list[Any] | _Table) -> int:
     return builder.EndObject()
 
 
-def _text(table: Any, kind: str, name: str) -> str:
-    offset = table.Offset(4 + 2 * _FIELDS[kind].index(name))
-    return table.String(table.Pos + offset).decode("utf-8") if offset else ""
-
-
-def _tables(table: Any, kind: str, name: str) -> list[Any]:
-    from flatbuffers.table import Table
-
-    offset = table.Offset(4 + 2 * _FIELDS[kind].index(name))
-    start = table.Vector(offset) if offset else 0
-    return [Table(table.Bytes, table.Indirect(start + 4 * n)) for n in range(table.VectorLen(offset) if offset else 0)]
-
-
 # --- the model card -------------------------------------------------------------------------------------------------
 
 
 def model_card(
-    said: Mapping[str, str], *, family: str, task: str, quantization: str, label_names: Sequence[str]
+    fields: Mapping[str, str], *, family: str, task: str, quantization: str, label_names: Sequence[str]
 ) -> dict[str, str]:
-    """The fields of `CARD`: what was said, else what is known of the model, else "not stated".
+    """Complete a model card.
 
-    Raises UserError for other fields, and for texts that are empty or not of one line.
+    Args:
+        fields: some of `CARD`, which replace the defaults.
+        family: the model's family, for the defaults.
+        task: its task, for the defaults.
+        quantization: its quantization, for the defaults.
+        label_names: names of its outputs, for the defaults.
+
+    Returns:
+        All fields of `CARD`; "not stated" for those that are unknown.
+
+    Raises:
+        UserError: an unknown field, or a text that is empty or has more than one line.
     """
-    for key, value in said.items():
+    for key, value in fields.items():
         if key not in CARD:
             raise UserError(f"the model card has no field '{key}'; expected some of {', '.join(CARD)}")
         if not value.strip() or not value.isprintable():
@@ -140,7 +137,7 @@ def model_card(
         "author": NOT_STATED,
         "license": NOT_STATED,
     }
-    return {**defaults, **said}
+    return {**defaults, **fields}
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
@@ -149,30 +146,33 @@ def model_card(
 def with_metadata(
     content: bytes, vocabulary: bytes, labels: bytes, *, card: Mapping[str, str], task: str, mediapipe: bool = False
 ) -> bytes:
-    """The file with metadata, vocabulary and labels inside; a client that does not read them runs it as before.
+    """Add metadata, vocabulary and labels to a file; clients that do not read them run the file as before.
 
     Args:
-        content: a .tflite file with the signatures that `tfdistill.export.convert.graphs` makes.
-        vocabulary, labels: one word piece, or name of an output, a line.
+        content: a .tflite file with the signatures of `tfdistill.export.convert.graphs`.
+        vocabulary: vocab.txt, one word piece in each line.
+        labels: labels.txt, one name of an output in each line.
         card: all fields of `CARD`.
-        task: of the model.
-        mediapipe: name the tensors and the tokenizer so that MediaPipe's TextClassifier runs the file. Without it MediaPipe
-            finds no tokenizer and refuses it.
+        task: the model's task.
+        mediapipe: name the tensors and the tokenizer so that MediaPipe's TextClassifier runs the file. Otherwise MediaPipe
+            finds no tokenizer and refuses the file.
+
+    Returns:
+        The new file.
 
     Raises:
-        UserError: another file, or one that has metadata already.
+        UserError: the file has other signatures, or already has metadata.
     """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     model = unpacked(content)
     if any(each.name.decode() == _BUFFER for each in model.metadata or []):
-        raise UserError("metadata goes into a file without any as yet; received one that has it")
+        raise UserError("the file already has metadata; expected a file without")
     signatures = {each.subgraphIndex: each for each in model.signatureDefs or []}
     if sorted(signatures) != list(range(len(model.subgraphs))):
         raise UserError(
-            f"metadata goes into a file with a signature for each graph; received {len(model.subgraphs)} graphs and "
-            f"{len(signatures)} signatures"
+            f"the file has {len(model.subgraphs)} graphs and {len(signatures)} signatures; expected one signature for each graph"
         )
     pieces = vocabulary.count(b"\n")
     graphs = [
@@ -188,7 +188,7 @@ def with_metadata(
     model.buffers.append(held)
     model.metadata = [*(model.metadata or []), entry]
     archive = io.BytesIO(packed(model))
-    # Stored, not deflated: clients map the files as they lie. A fixed date, so that the same model gives the same bytes.
+    # Stored, not deflated, since clients map the files. A fixed date, so that the same model gives the same bytes.
     with zipfile.ZipFile(archive, "a", zipfile.ZIP_STORED) as files:
         for file, text in ((LABELS, labels), (VOCABULARY, vocabulary)):
             files.writestr(zipfile.ZipInfo(file), text)
@@ -196,19 +196,19 @@ def with_metadata(
 
 
 def _graph(graph: Any, signature: Any, pieces: int, task: str, mediapipe: bool) -> _Table:
-    """SubGraphMetadata of a graph with this signature."""
+    """Describe a graph with this signature."""
     roles = {each.tensorIndex: each.name.decode() for each in signature.inputs}
     outputs = [each.name.decode() for each in signature.outputs]
     inputs = [roles.get(index, "") for index in graph.inputs]
     if sorted(inputs) != sorted(INPUTS) or outputs not in ([LOGITS], [PROBABILITIES]):
         raise UserError(
-            f"metadata goes into a file with {', '.join(INPUTS)} → {LOGITS} or {PROBABILITIES}; received "
-            f"{', '.join(inputs)} → {', '.join(outputs)}"
+            f"the file has the signature {', '.join(inputs)} → {', '.join(outputs)}; expected {', '.join(INPUTS)} → {LOGITS} or "
+            f"{PROBABILITIES}"
         )
     if mediapipe and outputs != [PROBABILITIES]:
-        raise UserError(f"MediaPipe takes a file that gives {PROBABILITIES}; received {outputs[0]}")
+        raise UserError(f"the file returns {outputs[0]}; MediaPipe takes {PROBABILITIES}")
     vocabulary = _file(VOCABULARY, "Word pieces; the line number is the id.", _VOCABULARY_FILE)
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "name": signature.signatureKey.decode(),
         "description": _INTEGERS,
         "input_tensor_metadata": [_input(role, pieces, vocabulary, mediapipe) for role in inputs],
@@ -216,8 +216,8 @@ def _graph(graph: Any, signature: Any, pieces: int, task: str, mediapipe: bool) 
     }
     if mediapipe:
         options = _Table("BertTokenizerOptions", {"vocab_file": [vocabulary]})
-        said["input_process_units"] = [_Table("ProcessUnit", {"options_type": _BERT_TOKENIZER, "options": options})]
-    return _Table("SubGraphMetadata", said)
+        fields["input_process_units"] = [_Table("ProcessUnit", {"options_type": _BERT_TOKENIZER, "options": options})]
+    return _Table("SubGraphMetadata", fields)
 
 
 def _input(role: str, pieces: int, vocabulary: _Table, mediapipe: bool) -> _Table:
@@ -226,7 +226,7 @@ def _input(role: str, pieces: int, vocabulary: _Table, mediapipe: bool) -> _Tabl
         "dimension_names": ["batch", "tokens"],
         "stats": _Table("Stats", {"max": [float(most)], "min": [0.0]}),
     }
-    if role == "token_ids" and not mediapipe:  # MediaPipe finds it at the tokenizer
+    if role == "token_ids" and not mediapipe:  # for MediaPipe the tokenizer names the vocabulary
         fields["associated_files"] = [vocabulary]
     return _tensor(_MEDIAPIPE_NAMES[role] if mediapipe else role, _ROLES[role], fields)
 
@@ -248,55 +248,5 @@ def _file(name: str, description: str, kind: int) -> _Table:
 
 def _tensor(name: str, description: str, fields: dict[str, Any]) -> _Table:
     feature = {"content_properties_type": _FEATURE, "content_properties": _Table("FeatureProperties", {})}
-    said = {"name": name, "description": description, "content": _Table("Content", feature)}
-    return _Table("TensorMetadata", {**said, **fields})
-
-
-# --- reading --------------------------------------------------------------------------------------------------------
-
-
-def metadata_within(content: bytes, name: str = "the file") -> dict[str, Any]:
-    """What `with_metadata` wrote: the fields of `CARD`, `graphs` (name, inputs and outputs of each) and whether `mediapipe`.
-
-    Raises UserError when there is no metadata, or it is damaged.
-    """
-    from ai_edge_litert import schema_py_generated as schema
-    from flatbuffers.table import Table
-
-    try:
-        model = schema.Model.GetRootAs(content, 0)
-        entries = [model.Metadata(n) for n in range(model.MetadataLength())]
-        (entry,) = [each for each in entries if each.Name().decode() == _BUFFER]
-        data = model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
-        root = Table(data, int.from_bytes(data[:4], "little"))
-        said: dict[str, Any] = {key: _text(root, "ModelMetadata", key) for key in CARD}
-        graphs = _tables(root, "ModelMetadata", "subgraph_metadata")
-        said["graphs"] = [
-            {
-                "name": _text(graph, "SubGraphMetadata", "name"),
-                **{
-                    f"{side}s": [
-                        _text(tensor, "TensorMetadata", "name")
-                        for tensor in _tables(graph, "SubGraphMetadata", f"{side}_tensor_metadata")
-                    ]
-                    for side in ("input", "output")
-                },
-            }
-            for graph in graphs
-        ]
-        said["mediapipe"] = any(_tables(graph, "SubGraphMetadata", "input_process_units") for graph in graphs)
-    except Exception as error:  # a damaged flatbuffer fails in many ways, all of them meaning the same
-        raise UserError(f"{name} has no metadata, or damaged one ({type(error).__name__}); export it again") from error
-    return said
-
-
-def files_within(path: Path) -> dict[str, bytes]:
-    """The files that `with_metadata` put into a .tflite file, by name. Raises UserError when there are none, or others."""
-    try:
-        with zipfile.ZipFile(path) as files:
-            sizes = {info.filename: info.file_size for info in files.infolist()}
-            if set(sizes) == {VOCABULARY, LABELS} and sum(sizes.values()) <= path.stat().st_size:
-                return {name: files.read(name) for name in sizes}
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise UserError(f"{path} holds no vocabulary and labels ({error}); export it again") from error
-    raise UserError(f"{path} holds other files than {VOCABULARY} and {LABELS}; export it again")
+    content = _Table("Content", feature)
+    return _Table("TensorMetadata", {"name": name, "description": description, "content": content, **fields})

@@ -1,4 +1,4 @@
-"""How far logits of a file are from those that are expected. Imports no TensorFlow."""
+"""Measure the distance between a file's logits and the expected logits. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -8,27 +8,33 @@ from tfdistill.errors import UserError
 
 
 def check_logits(logits: np.ndarray, name: str = "the file") -> None:
-    """Raises UserError when logits (N, C) or (N, L, C) are not finite, or the same for every row."""
+    """Raise UserError for logits (N, C) or (N, L, C) that are not finite, or equal for all rows."""
     if not np.isfinite(logits).all():
         bad = int((~np.isfinite(logits)).reshape(len(logits), -1).any(axis=1).sum())
         raise UserError(
-            f"{name} gives NaN or infinite logits on {bad} of {len(logits)} rows; its weights are missing or damaged"
+            f"{name} gives logits that are not finite for {bad} of {len(logits)} rows; its weights are missing or damaged"
         )
     if len(logits) > 1 and (logits == logits[0]).all():
-        raise UserError(f"{name} gives the same logits for all {len(logits)} rows; its weights are missing or damaged")
+        raise UserError(
+            f"{name} gives equal logits for all {len(logits)} rows; its weights are missing or too small for its quantization"
+        )
 
 
 def of_real_tokens(logits: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Logits (N, L, C) as (tokens, C), without those of padding; (N, C) stays what it is."""
+    """Return logits (N, L, C) as (tokens, C), without padding; logits (N, C) are returned unchanged."""
     if logits.ndim == 2:
         return logits
     return logits[np.arange(logits.shape[1]) < np.asarray(lengths)[:, None]]
 
 
 def parity(keras_logits: np.ndarray, tflite_logits: np.ndarray) -> dict[str, float]:
-    """How far logits (N, C) of a file are from Keras's: `max_abs_difference`, and `argmax_agreement` within [0, 1].
+    """Compare logits (N, C) of the Keras model and of a file.
 
-    Raises UserError for different shapes, no rows, and logits that `check_logits` refuses.
+    Returns:
+        `max_abs_difference`, and `argmax_agreement` within [0, 1].
+
+    Raises:
+        UserError: the shapes differ, there are no rows, or `check_logits` refuses the logits.
     """
     expected, received = np.asarray(keras_logits, np.float64), np.asarray(tflite_logits, np.float64)
     if expected.shape != received.shape or expected.ndim != 2 or not len(expected):

@@ -88,7 +88,7 @@ def bench(
     a page: `tfdistill bench BUNDLE1 BUNDLE2 --lengths 16,32,64 --profile --report report.html`
     """
     from tfdistill.export.bundle.manifest import intact
-    from tfdistill.export.tflite.runtime import check_operators, operators, read_file
+    from tfdistill.export.tflite.operators import check_operators, operators, read_file
 
     counts = numbers("--threads", threads)
     if baseline is not None:
@@ -352,7 +352,7 @@ def _disagreements(files: dict[Path, Path], data: str | None, sources: list[str]
 
 def _fits(model: Any, bundle: Path) -> bool:
     """Whether a bundle was made from such a model: its family, parameters, labels and vocabulary."""
-    from tfdistill.export.bundle.bundle import parameters_of
+    from tfdistill.export.convert.convert import parameters_of
 
     try:
         said = json.loads((bundle / "manifest.json").read_text("utf-8"))

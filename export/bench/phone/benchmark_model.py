@@ -8,7 +8,8 @@ from typing import Any
 
 from tfdistill.errors import UserError
 from tfdistill.export.bench.profile import BUILT_IN, DELEGATE, Operator, profile_of
-from tfdistill.export.tflite.runtime import INPUTS, LONGEST, operators, read_file
+from tfdistill.export.tflite.operators import operators, read_file
+from tfdistill.export.tflite.runtime import INPUTS, LONGEST
 
 _NUMBER = r"([-+.\deE]+)"
 _WITHIN = "Delegate/"

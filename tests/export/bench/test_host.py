@@ -20,7 +20,8 @@ from tfdistill.export.bench.profile import profile_file
 from tfdistill.export.bench.report.quickstart_page import main_findings, print_table, render, write_report
 from tfdistill.export.bench.stateful import alone, has_state, without_state
 from tfdistill.export.convert.convert import convert_model
-from tfdistill.export.tflite.runtime import TFLiteModel, operators
+from tfdistill.export.tflite.operators import operators
+from tfdistill.export.tflite.runtime import TFLiteModel
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.text_model import TextModel

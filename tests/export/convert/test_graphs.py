@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from tfdistill.export.convert.graph_parts import Parts
 from tfdistill.export.convert.graphs import graph, measure
-from tfdistill.export.convert.lstm_graphs import _resetting, _static_resetting
+from tfdistill.export.convert.lstm_graphs import resetting, static_resetting
 from tfdistill.export.convert.transformer_graphs import attention, first_attention
 from tfdistill.export.tflite.parity import of_real_tokens
 from tfdistill.models.bert import BertConfig
@@ -94,7 +94,7 @@ def random_model(name: str, directory: Path) -> tuple[TextModel, dict, dict]:
     [(name, table) for name in MODELS for table in ("float", "int8")] + [(name, "static") for name in STATIC],
 )
 def test_gives_keras_logits(name, table, tmp_path):
-    model, said, tensors = random_model(name, tmp_path)
+    model, config, tensors = random_model(name, tmp_path)
     rng = np.random.default_rng(2)
     lengths = np.array([LENGTH, 1, 2, 5, LENGTH - 1])
     real = (np.arange(LENGTH) < lengths[:, None]).astype("int32")
@@ -104,17 +104,17 @@ def test_gives_keras_logits(name, table, tmp_path):
         "segment_ids": ((np.arange(LENGTH) * 2 >= lengths[:, None]) * real).astype("int32"),
     }
     inputs = [{key: value[n : n + 1] for key, value in batch.items()} for n in range(len(lengths))]
-    # What static quantization needs is as exact as what it replaces. Channels that calibration saw little of are no exception.
-    peaks = measure(said, tensors, LENGTH, inputs[1:2]) if table == "static" else None
+    # The graph for static quantization is as exact, also for channels of which calibration saw little.
+    peaks = measure(config, tensors, LENGTH, inputs[1:2]) if table == "static" else None
     assert peaks != {} or "bilstm" in name
     kind = "float" if table == "static" else table
-    forward = graph(said, tensors, [LENGTH], kind, peaks=peaks).forwards["serving_default"]
-    # Tables of word pieces are all that the graph itself quantizes.
+    forward = graph(config, tensors, [LENGTH], kind, peaks=peaks).forwards["serving_default"]
+    # The graph itself only quantizes the word-piece embeddings.
     tolerance = 5e-2 if table == "int8" else 1e-5
-    found = np.concatenate([forward(**row)["logits"].numpy() for row in inputs])
+    logits = np.concatenate([forward(**row)["logits"].numpy() for row in inputs])
     expected = model(batch, training=False).numpy()
-    assert found.shape == expected.shape and np.ptp(of_real_tokens(expected, lengths)) > 0.1
-    difference = of_real_tokens(found, lengths) - of_real_tokens(expected, lengths)
+    assert logits.shape == expected.shape and np.ptp(of_real_tokens(expected, lengths)) > 0.1
+    difference = of_real_tokens(logits, lengths) - of_real_tokens(expected, lengths)
     assert np.abs(difference).max() < tolerance
 
 
@@ -137,19 +137,19 @@ def test_one_product_for_query_key_and_value(name, products, transpositions, tmp
     _, config, tensors = random_model(name, tmp_path)
     ids = np.array([[2, 7, 9, 30, 3, 0, 0, 0, 0]], "int32")
     row = {"token_ids": ids, "padding_mask": (ids > 0).astype("int32"), "segment_ids": ids * 0}
-    found = []
+    results = []
     for fuses in (False, True):
         forward = graph(config, tensors, [LENGTH], "float", fuses=fuses).forwards["serving_default"]
         kinds = Counter(each.type for each in forward.get_concrete_function().graph.get_operations())
-        found.append((forward(**row)["logits"].numpy(), kinds))
-    (apart, before), (together, after) = found
+        results.append((forward(**row)["logits"].numpy(), kinds))
+    (apart, before), (together, after) = results
     assert np.ptp(apart) > 0.1
     np.testing.assert_allclose(together, apart, atol=1e-6)
     full = 2 if "tokens" in name else 1  # layers; of a classifier's last one only the first row is computed
     assert before["MatMul"] - after["MatMul"] == full * (products[0] - products[1])
     assert (before["Transpose"], after["Transpose"]) == tuple(full * each for each in transpositions)
-    # Each transposition lies beside a reshape. The rest are those of word pieces, of segments (not DistilBERT's) and of the mask
-    # that MobileBERT's embeddings read, and four of a last layer's single row or one of the logits of all tokens.
+    # Each transposition has a reshape. The others belong to the ids, the segments (except in DistilBERT) and the mask
+    # that MobileBERT reads, four to a last layer that computes one row, or one to the logits of all tokens.
     inputs = 1 + (config["model_type"] != "distilbert") + bool(config.get("trigram_input"))
     rest = inputs + (1 if "tokens" in name else 4)
     assert before["Reshape"] == full * 4 + rest and after["Reshape"] == full * transpositions[1] + rest
@@ -191,7 +191,7 @@ def test_the_first_row_alone_equals_the_first_of_all():
 def test_the_reset_closes_the_gates():
     rng = np.random.default_rng(0)
     kernel, recurrent, bias = (rng.normal(0, 0.3, shape).astype("float32") for shape in ((4, 12), (3, 12), (12,)))
-    extended, first = _resetting(kernel, recurrent, bias)
+    extended, first = resetting(kernel, recurrent, bias)
     assert extended.shape == (5, 12) and np.abs(extended).max() == np.abs(kernel).max()
     assert first.shape == (1, 5) and not first[0, :4].any()
     worst = first[0] @ extended + np.abs(recurrent).sum(axis=0) + bias
@@ -203,7 +203,7 @@ def test_the_reset_closes_the_gates():
 def test_the_static_reset_closes_the_gates_with_small_values():
     rng = np.random.default_rng(0)
     kernel, bias = (rng.normal(0, 0.3, shape).astype("float32") for shape in ((4, 12), (12,)))
-    extended, firsts = _static_resetting(kernel, bias, 0.5)
+    extended, firsts = static_resetting(kernel, bias, 0.5)
     assert firsts.shape == (3, len(extended)) and np.abs(extended).max() == np.abs(kernel).max()
     assert not firsts[:, :4].any() and firsts.max() == 1.0  # twice the peak, so that int8 has room for the embeddings
     sums = np.split(firsts[0] @ extended + bias, 4)

@@ -1,4 +1,4 @@
-"""Running files: what is refused, and how damaged files are named."""
+"""Test running files, and refusing damaged files and rows that do not fit."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import pytest
 
 from tfdistill.errors import UserError
 from tfdistill.export.convert.convert import convert_model
+from tfdistill.export.tflite.operators import check_operators, operators
 from tfdistill.export.tflite.parity import check_logits, parity
-from tfdistill.export.tflite.runtime import Rows, TFLiteModel, check_operators, operators
+from tfdistill.export.tflite.runtime import Rows, TFLiteModel
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.text_model import TextModel
 
@@ -25,11 +26,11 @@ def file(tmp_path_factory):
 
 def test_workers_give_the_same(file):
     rows = Rows([[2, n, 3] for n in range(41)])
-    said = []
+    counts = []
     one = TFLiteModel(file).predict(rows, workers=1)
-    two = TFLiteModel(file, threads=2).predict(rows, workers=2, progress=said.append)
+    two = TFLiteModel(file, threads=2).predict(rows, workers=2, progress=counts.append)
     np.testing.assert_allclose(one, two, atol=1e-6)
-    assert said == [32, 41]
+    assert counts == [32, 41]
 
 
 def test_no_rows_give_no_logits(file):
@@ -37,19 +38,19 @@ def test_no_rows_give_no_logits(file):
 
 
 def test_long_rows_are_counted(file):
-    with pytest.raises(UserError, match=r"2 of 3 rows are longer than .* 8 tokens \(the longest has 11\)"):
+    with pytest.raises(UserError, match=r"2 of 3.* 8 .*11"):
         TFLiteModel(file).predict(Rows([[1] * 9, [1] * 8, [1] * 11]))
 
 
 def test_ids_outside_the_vocabulary(file):
-    with pytest.raises(UserError, match="expected token ids of the vocabulary"):
+    with pytest.raises(UserError, match="vocabulary"):
         TFLiteModel(file).predict(Rows([[1, 60]]))
 
 
 def test_missing_and_damaged_files(file, tmp_path):
-    with pytest.raises(UserError, match=r"x\.tflite is missing"):
+    with pytest.raises(UserError, match=r"x\.tflite"):
         TFLiteModel(tmp_path / "x.tflite")
-    with pytest.raises(UserError, match="Is a directory"):
+    with pytest.raises(UserError, match="directory"):
         TFLiteModel(tmp_path)
     damaged = tmp_path / "damaged.tflite"
     content = file.read_bytes()
@@ -65,7 +66,7 @@ def test_operators(file):
     counts = operators(file.read_bytes())
     assert counts["FULLY_CONNECTED"] == 8 and counts["GATHER"] == 2
     check_operators(counts)
-    with pytest.raises(UserError, match="operators FlexErf, Own, which no plain"):
+    with pytest.raises(UserError, match="FlexErf, Own"):
         check_operators({"ADD": 1, "custom:FlexErf": 2, "custom:Own": 1})
     with pytest.raises(UserError, match="is damaged"):
         operators(file.read_bytes()[:100])
@@ -77,11 +78,11 @@ def test_parity():
     assert parity(a, a) == {"max_abs_difference": 0.0, "argmax_agreement": 1.0}
     assert parity(a[:1], a[:1])["argmax_agreement"] == 1.0
     for one, other, message in (
-        (a, b[:1], r"shapes \(2, 2\) and \(1, 2\)"),
+        (a, b[:1], r"\(2, 2\) and \(1, 2\)"),
         (a[:0], b[:0], "N > 0"),
-        (a, a * np.nan, "NaN or infinite logits on 2 of 2 rows"),
-        (a, a * 0, "same logits for all 2 rows"),
-        (a * 0 + 1, a, "the Keras model gives the same logits"),
+        (a, a * np.nan, "2 of 2"),
+        (a, a * 0, "all 2 "),
+        (a * 0 + 1, a, "Keras"),
     ):
         with pytest.raises(UserError, match=message):
             parity(one, other)

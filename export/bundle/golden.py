@@ -1,0 +1,65 @@
+"""Make golden vectors: texts with the ids and outputs that an app has to reproduce."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from tfdistill.data.splits import Split
+from tfdistill.export.bundle.golden_check import MOST_CHARACTERS
+from tfdistill.export.bundle.golden_texts import TEXTS
+from tfdistill.export.convert.modes import MODES
+from tfdistill.export.convert.request import reads_pairs
+from tfdistill.export.tflite.parity import of_real_tokens
+from tfdistill.export.tflite.runtime import TFLiteModel
+from tfdistill.metrics.scores import softmax
+from tfdistill.models.text_model import TextModel
+
+MOST_FROM_DATA = 200
+_SOFTMAX_TASKS = ("classification", "next_sentence", "token_classification")
+
+
+def golden_vectors(model: TextModel, file: TFLiteModel, quantization: str, data: Split | None = None) -> dict[str, Any]:
+    """Return the content of golden.json.
+
+    Args:
+        model: the model, for its tokenizer and task. A model of pairs gets each of our texts with its neighbour.
+        file: model.tflite.
+        quantization: its mode, which determines the tolerance.
+        data: examples to add to our texts, at most 200.
+    """
+    texts, seconds = list(TEXTS), [*TEXTS[1:], TEXTS[0]] if reads_pairs(model) else None
+    if data is not None:
+        columns = [data.texts] if data.texts_b is None else [data.texts, data.texts_b]
+        fitting = (row for row in range(len(data)) if all(len(each[row]) <= MOST_CHARACTERS for each in columns))
+        rows = list(islice(fitting, MOST_FROM_DATA))
+        if data.texts_b is not None:
+            seconds = [*(seconds or [""] * len(texts)), *(data.texts_b[row] for row in rows)]
+        elif seconds is not None:
+            seconds += [""] * len(rows)
+        texts += [data.texts[row] for row in rows]
+    encoded = model.tokenizer.encode(texts, seconds, max_length=file.length)
+    logits = file.predict(encoded, workers=1)
+    vectors = []
+    for number, text in enumerate(texts):
+        span = slice(int(encoded.offsets[number]), int(encoded.offsets[number + 1]))
+        vector: dict[str, Any] = {"text": text} if seconds is None else {"text": text, "text_b": seconds[number]}
+        vector |= {"token_ids": encoded.token_ids[span].tolist(), "segment_ids": encoded.segment_ids[span].tolist()}
+        values = logits[number] if logits.ndim == 2 else logits[number, : span.stop - span.start]
+        vector["logits"] = values.astype(np.float64).round(6).tolist()
+        probabilities = _probabilities(model.task, values)
+        if probabilities is not None:
+            vector["probabilities"] = probabilities.round(6).tolist()
+        vectors.append(vector)
+    largest = float(np.abs(of_real_tokens(logits, encoded.lengths)).max())
+    return {"length": file.length, "tolerance": MODES[quantization].tolerance * max(1.0, largest), "vectors": vectors}
+
+
+def _probabilities(task: str, logits: np.ndarray) -> np.ndarray | None:
+    if task in _SOFTMAX_TASKS:
+        return softmax(logits)
+    if task == "multilabel":
+        return 1 / (1 + np.exp(-np.clip(np.asarray(logits, np.float64), -700, None)))
+    return None
