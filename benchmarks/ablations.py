@@ -1,13 +1,13 @@
-"""Conclusions of the papers, each tried by one controlled pair: two students that differ in one thing.
+"""Test conclusions of the papers by controlled pairs: two students that differ in one thing.
 
     python benchmarks/variants.py DATA LESS --rows 30
     python benchmarks/ablations.py LESS --runs runs/ablations --teacher hf:TEACHER --small-teacher hf:SMALL \\
         --language-model hf:MLM --general-student hf:GENERAL --seeds 1 2 --table TABLE.md
 
-DATA is a directory with train, dev and test, TEACHER fine-tuned on it, SMALL a student of its, MLM a masked LM of the teacher's size,
-GENERAL a student of tinybert's general stage. Where one is not given, its pairs are left out. Steps, texts and learning-rate
-candidates (each tried by a whole training with the first seed) are those of the pair's other half. A cell is one student and seed,
-in a process of its own; one whose result is there is not run again. `--only` takes some of the pairs, `--show` trains nothing.
+DATA is a directory with train, dev and test; TEACHER is fine-tuned on it, SMALL is a student of TEACHER, MLM a masked LM of the
+teacher's size, GENERAL a student of tinybert's general stage. Pairs that need a missing model are left out. Both students of a
+pair have the same steps, examples and candidate learning rates (each tried by a whole training with the first seed). One student
+and seed is trained in its own process, unless its result exists. `--only` chooses pairs, `--show` trains nothing.
 """
 
 from __future__ import annotations
@@ -185,14 +185,14 @@ def scores(pair: Pair, first: dict[str, Any], second: dict[str, Any]) -> tuple[f
     return test(first, "distilled"), test(second, "distilled")
 
 
-def table(found: dict[str, list[tuple[int, float, float]]]) -> str:
+def table(outcome: dict[str, list[tuple[int, float, float]]]) -> str:
     """Markdown: a row for each pair, and one for the settings of each student."""
     lines = [
         "| conclusion | from | first | second | seeds | first | second | difference |",
         "|---|---|---|---|---|---|---|---|",
     ]
     named: dict[str, None] = {}
-    for name, cells in found.items():
+    for name, cells in outcome.items():
         pair = PAIRS[name]
         named |= dict.fromkeys((pair.first, pair.second))
         differences = [first - second for _, first, second in cells]
@@ -236,7 +236,7 @@ def main() -> None:
 
     models = options.runs / "cells"
     results = options.results or models
-    given = {
+    inputs = {
         "teacher": options.teacher,
         "small_teacher": options.small_teacher,
         "language_model": options.language_model,
@@ -250,10 +250,10 @@ def main() -> None:
     if options.cell:
         name, (seed,) = options.cell, options.seeds
         student = STUDENTS[name]
-        settings = tuple(setting.format_map(given) for setting in student.settings)
+        settings = tuple(setting.format_map(inputs) for setting in student.settings)
         run_cell(
             options.data,
-            given[student.teacher],
+            inputs[student.teacher],
             student.recipe,
             Cell(settings, student.rates, whole=True),
             seed,
@@ -265,7 +265,7 @@ def main() -> None:
         )
         return
     wanted = dict.fromkeys(name for pair in options.only for name in (PAIRS[pair].first, PAIRS[pair].second))
-    ready = [name for name in wanted if all(given[need] for need in STUDENTS[name].needs)]
+    ready = [name for name in wanted if all(inputs[need] for need in STUDENTS[name].needs)]
     if (
         not options.show
         and any("narrow" in STUDENTS[name].needs for name in ready)
@@ -288,14 +288,14 @@ def main() -> None:
             ]  # the last word counts
             if subprocess.run(command).returncode:
                 failed.append(f"{name}, seed {seed}")
-    found: dict[str, list[tuple[int, float, float]]] = {}
+    outcome: dict[str, list[tuple[int, float, float]]] = {}
     for name, pair in PAIRS.items():
         for seed in options.seeds:
             places = [place(student, seed) for student in (pair.first, pair.second)]
             if all(path.is_file() for path in places):
                 first, second = (json.loads(path.read_text("utf-8")) for path in places)
-                found.setdefault(name, []).append((seed, *scores(pair, first, second)))
-    finish(table(found), options.table, failed)
+                outcome.setdefault(name, []).append((seed, *scores(pair, first, second)))
+    finish(table(outcome), options.table, failed)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""How much faster candidates for TinyBERT's augmentation are found in batches than with one masked sentence at a time:
+"""Compare the speed of TinyBERT's augmentation in batches with that of one masked sentence at a time.
 
     python benchmarks/augment.py --texts 64 --out benchmarks/results/augment.json
 
-The model has the size of MiniLM (6 layers, 384) and random weights; what it predicts does not change how long it takes. Three
-ways, on the same queries, candidates shared by all copies in each:
+The model has the size of MiniLM (6 layers, 384) and random weights, since predictions do not affect the time. Three ways run on
+the same queries; in each, all copies share candidates:
     one at a time, eager     the model called on one query, as in the authors' code
-    one at a time, compiled  the same in a graph traced once
-    batches                  `Finder`: queries of about one length together, the head at the masked position only
-The ways are run in turn, `--repeats` times; the medians are compared.
+    one at a time, compiled  the same in a graph that is traced once
+    batches                  `Finder`: queries of similar length together, with the head at the masked position only
+The ways alternate `--repeats` times; the medians are compared.
 """
 
 from __future__ import annotations

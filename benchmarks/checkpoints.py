@@ -1,10 +1,10 @@
-"""What checkpoints cost: the same training with and without them, in turn.
+"""Measure the cost of checkpoints: the same training with and without them, alternately.
 
     python benchmarks/checkpoints.py --steps 80 --repeats 3
 
-A BERT of MiniLM's sizes (random weights, `--layers` layers, 30,522 pieces) learns labels on made-up texts, `--steps` steps of 32,
-with the checkpoints that a run directory gets: one at a scoring if that is cheap, and one after `--seconds` without one. "without"
-is the same `train` without a directory. Prints and writes seconds of each, the ratio (the median over `--repeats`), seconds for each
+A BERT of MiniLM's size (random weights, `--layers` layers, 30,522 tokens) learns labels on random texts, `--steps` steps of 32,
+with the checkpoints of a run directory: one at each evaluation if that is cheap, and one after `--seconds` without one. "without"
+is the same `train` without a directory. Prints and writes seconds of each, the ratio (the median over `--repeats`), seconds of one
 checkpoint, and its size.
 """
 

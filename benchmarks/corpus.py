@@ -1,10 +1,10 @@
-"""`tfdistill corpus` on 10 MB, 100 MB and 1 GB of text: seconds, and the memory of all its processes together.
+"""Measure `tfdistill corpus` on 10 MB, 100 MB and 1 GB of text: seconds, and the memory of all its processes.
 
     python benchmarks/corpus.py --sizes 10 100 1000 --workers 2 --out benchmarks/results/corpus.json
     python benchmarks/corpus.py --python .venv-beam/bin/python --runner direct --sizes 10 100 --out …   # with Apache Beam
 
-The text is that of demo:plain-text, then again and again with the words of each sentence in another order, so that no sentence
-but the demo's own repeated ones is left out. `--teacher DIR` makes `--rows` with that teacher's logits.
+The text is demo:plain-text, repeated with the words of each sentence in another order, so that no sentence is dropped as a
+duplicate except those that the demo itself repeats. `--teacher DIR` makes `--rows` with that teacher's logits.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def write_text(path: Path, megabytes: float, one_a_line: bool) -> None:
     left, rng, again = megabytes * 1e6, np.random.default_rng(0), 0
     with path.open("w", encoding="utf-8") as file, task(f"writing {megabytes:g} MB", left) as advance:
         while left > 0:
-            for found in texts:
-                made = [found[0], *found[1:]] if not again else [_shuffled(sentence, rng) for sentence in found]
+            for runs in texts:
+                made = [runs[0], *runs[1:]] if not again else [_shuffled(sentence, rng) for sentence in runs]
                 size = file.write(("\n" if one_a_line else " ").join(made) + ("\n" if one_a_line else "\n\n"))
                 left -= size
                 advance(size)
@@ -73,12 +73,12 @@ def measured(command: list[str]) -> dict[str, Any]:
     before = os.times()
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
-    _, told = process.communicate()
+    _, errors = process.communicate()
     ended.set()
     thread.join()
     after = os.times()
     if process.returncode:
-        raise SystemExit(f"{' '.join(command)} failed: {(told.strip().splitlines() or ['?'])[-1]}")
+        raise SystemExit(f"{' '.join(command)} failed: {(errors.strip().splitlines() or ['?'])[-1]}")
     busy = after.children_user - before.children_user + after.children_system - before.children_system
     return {"seconds": time.monotonic() - started, "processor_seconds": busy, "peak_memory_mb": peak / 1e6}
 
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--teacher", help="directory of a fine-tuned teacher; makes --rows")
     parser.add_argument("--out", type=Path, help="JSON file")
     options = parser.parse_args()
-    found = []
+    runs = []
     with tempfile.TemporaryDirectory() as place:
         for size in options.sizes:
             text, out = Path(place, f"{size:g}.txt"), Path(place, "corpus")
@@ -105,20 +105,20 @@ def main() -> None:
             made = measured(command)
             totals = json.loads((out / "manifest.json").read_text("utf-8"))["totals"]
             bytes_out = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
-            found.append({"megabytes": size, **made, "out_megabytes": bytes_out / 1e6, "totals": totals})
+            runs.append({"megabytes": size, **made, "out_megabytes": bytes_out / 1e6, "totals": totals})
             subprocess.run(["rm", "-rf", str(out), str(text)], check=True)
             report = {
                 "workers": options.workers,
                 "runner": options.runner,
                 "labelled": bool(options.teacher),
-                "runs": found,
+                "runs": runs,
             }
             if options.out:
                 atomic_write(options.out, json.dumps(report, indent=1) + "\n")
     table = Table(title=f"tfdistill corpus, runner {options.runner}, {options.workers} workers")
     for column in ("MB of text", "seconds", "processor s", "MB/s", "peak memory MB", "MB written", "repeated"):
         table.add_column(column, justify="right")
-    for each in found:
+    for each in runs:
         table.add_row(
             f"{each['megabytes']:g}",
             f"{each['seconds']:.1f}",

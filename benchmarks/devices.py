@@ -1,12 +1,10 @@
-"""The same distillation step on one device, on two parts of this CPU, in two worker processes on loopback, in bf16, and compiled by
-XLA: examples a second.
+"""Compare devices: the same distillation step on one CPU, on two parts of it, in two workers, in bf16, and with XLA.
 
     python benchmarks/devices.py --out benchmarks/results/devices.json
 
-Teacher and student have the sizes of MiniLM and three of its layers, random weights and ids; the teacher is live. "one thread" and
-"two workers" give each process one thread, so that their ratio is what a second machine of this kind would bring. The others have
-the same two threads, so that their ratios are what a strategy, bf16 or the compiler costs or brings. All by turns, --repeats times,
-medians.
+Teacher and student have the sizes of MiniLM and of three of its layers, random weights and ids; the teacher is live. "one thread"
+and "two workers" give each process one thread, so their ratio is the gain of a second machine of this kind. The others share two
+threads, so their ratios are the costs and gains of a strategy, bf16 or the compiler. All alternate `--repeats` times; medians.
 """
 
 from __future__ import annotations
@@ -81,9 +79,9 @@ def measure(way: str, batch_size: int, steps: int) -> float:
     _, processes, threads, *_ = WAYS[way]
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": str(threads)}
     environment["OMP_NUM_THREADS"] = str(threads)
-    taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(processes)]
-    workers = [f"127.0.0.1:{each.getsockname()[1]}" for each in taken]
-    for each in taken:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(processes)]
+    workers = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
         each.close()
     running = []
     for index in range(processes):
@@ -94,10 +92,10 @@ def measure(way: str, batch_size: int, steps: int) -> float:
         running.append(
             subprocess.Popen(command, env=dict(environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         )
-    told = [each.communicate() for each in running]
+    outputs = [each.communicate() for each in running]
     if any(each.returncode for each in running):
-        raise SystemExit(f"{way} failed: {told[0][1].strip().splitlines()[-1]}")
-    return float(told[0][0].strip().splitlines()[-1])
+        raise SystemExit(f"{way} failed: {outputs[0][1].strip().splitlines()[-1]}")
+    return float(outputs[0][0].strip().splitlines()[-1])
 
 
 def main() -> None:
@@ -111,11 +109,11 @@ def main() -> None:
     if options.run:
         run(options.run, options.batch_size, options.steps)
         return
-    found: dict[str, list[float]] = {way: [] for way in WAYS}
+    results: dict[str, list[float]] = {way: [] for way in WAYS}
     for repeat in range(options.repeats):
         for way in WAYS:
-            found[way].append(measure(way, options.batch_size, options.steps))
-            print(f"{repeat + 1}/{options.repeats} {way}: {found[way][-1]:.1f} examples/s", file=sys.stderr)
+            results[way].append(measure(way, options.batch_size, options.steps))
+            print(f"{repeat + 1}/{options.repeats} {way}: {results[way][-1]:.1f} examples/s", file=sys.stderr)
     if options.out:
         from tfdistill.system.files import atomic_write
 
@@ -123,13 +121,13 @@ def main() -> None:
             "batch_size": options.batch_size,
             "steps": options.steps,
             "length": LENGTH,
-            "examples_per_second": found,
+            "examples_per_second": results,
         }
         atomic_write(options.out, json.dumps(report, indent=1) + "\n")
     table = Table(title="soft targets, MiniLM to three layers, live teacher")
     for column in ("", "examples/s", "beside"):
         table.add_column(column, justify="right" if column else "left")
-    median = {way: statistics.median(values) for way, values in found.items()}
+    median = {way: statistics.median(values) for way, values in results.items()}
     for way, value in median.items():
         other = "one thread" if "thread" in way or "workers" in way else "one"
         table.add_row(way, f"{value:.1f}", f"{value / median[other]:.2f} × {other}")

@@ -1,11 +1,11 @@
-"""Norm of each loss term's gradient at the first step of each stage, for every recipe: which terms pull, and how hard.
+"""Print the norm of each loss term's gradient at the first step of each stage, for every recipe.
 
     python benchmarks/gradient_norms.py DATA --teacher hf:TEACHER --results benchmarks/results/gradient_norms.json --table TABLE.md \\
         --general text=demo:plain-text general_teacher=hf:MLM megabytes=0.2
 
-Weighted terms, over all trainable variables, on the first batch of 32 rows. Students and settings are those of recipes.py.
-`privileged` is among them if the data has columns text_extra (see variants.py), stages on plain text with --general, and
-MobileBERT's pre-training distillation with --bottleneck. `--only` takes some; other results that are there stay.
+The norms are those of weighted terms, over all trainable variables, on the first batch of 32 examples, with the students and
+settings of recipes.py. `privileged` needs columns text_extra (see variants.py), stages on plain text need --general, and MobileBERT's
+pre-training distillation needs --bottleneck. `--only` chooses recipes; other results are kept.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ MORE = {
 }
 
 
-def table(found: dict[str, dict[str, dict[str, float]]]) -> str:
+def table(norms_of: dict[str, dict[str, dict[str, float]]]) -> str:
     lines = ["| recipe | stage | norm of each term's gradient |", "|---|---|---|"]
-    for recipe, stages in found.items():
+    for recipe, stages in norms_of.items():
         for stage, norms in stages.items():
-            said = ", ".join(f"{name.replace('_', ' ')} {norm:.3g}" for name, norm in norms.items())
-            lines.append(f"| `{recipe}` | {stage} | {said} |")
+            cells = ", ".join(f"{name.replace('_', ' ')} {norm:.3g}" for name, norm in norms.items())
+            lines.append(f"| `{recipe}` | {stage} | {cells} |")
     return "\n".join(lines) + "\n"
 
 
@@ -59,9 +59,9 @@ def main() -> None:
     splits = {name: split.take(range(min(options.rows, len(split)))) for name, split in data.splits.items()}
     data = replace(data, splits={name: splits[name] for name in ("train", "dev")})
     wanted = {name: (name, tuple(cell.settings)) for name, cell in (CELLS | EXTRA).items()} | MORE
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    norms_of: dict[str, dict[str, dict[str, float]]] = {}
     if options.only and options.results.is_file():
-        found = json.loads(options.results.read_text("utf-8"))
+        norms_of = json.loads(options.results.read_text("utf-8"))
     for label, (name, settings) in wanted.items():
         on_text = label.endswith(("general stage", "general stages")) or (label in CELLS and CELLS[label].general)
         more = options.general if on_text else []
@@ -76,11 +76,11 @@ def main() -> None:
         module = find(name)
         keras.utils.set_random_seed(1)
         made = module.recipe(teacher, data, parse_settings(module.Settings, [*settings, *more]))
-        found[label] = train(made, seed=1, max_steps=1, gradient_norms=True, score_test=False).gradient_norms
-        atomic_write(options.results, json.dumps(found, indent=1) + "\n")
-    print(table(found))
+        norms_of[label] = train(made, seed=1, max_steps=1, gradient_norms=True, score_test=False).gradient_norms
+        atomic_write(options.results, json.dumps(norms_of, indent=1) + "\n")
+    print(table(norms_of))
     if options.table:
-        atomic_write(options.table, table(found))
+        atomic_write(options.table, table(norms_of))
 
 
 if __name__ == "__main__":

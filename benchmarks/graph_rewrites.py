@@ -1,10 +1,10 @@
-"""One product for query, key and value beside three: size, latency and greatest difference of the files' logits.
+"""Compare one product for query, key and value with three: size, latency, and largest difference of logits.
 
     taskset -c 0 python benchmarks/graph_rewrites.py --models RUN/student
 
-Both files are made from the same weights, for each of `--lengths` and `--quantize`, and measured by turns with one thread, each
-measurement in a process of its own; latencies are medians over `--repeats`. A difference counts where it is larger than what the
-repeats of one file differ by, which is printed too.
+Both files have the same weights, for each of `--lengths` and `--quantize`. They are measured alternately with one thread, each time
+in its own process; latencies are medians over `--repeats`. A difference counts if it exceeds the range of one file's repeats, which
+is printed as well.
 """
 
 from __future__ import annotations
@@ -59,22 +59,22 @@ def difference(paths: dict[str, Path], pieces: int, length: int) -> float:
 
 
 def measured(paths: dict[str, Path], runs: int, repeats: int, advance: Any) -> dict[str, dict[str, Any]]:
-    """Latency of each file, measured by turns, the order changed at every repeat."""
+    """Latency of each file, measured alternately, the order changed at every repeat."""
     medians: dict[str, list[float]] = {kind: [] for kind in paths}
     for repeat in range(repeats):
         for kind in list(paths) if repeat % 2 else list(paths)[::-1]:
             medians[kind].append(bench_file(paths[kind], runs=runs)["latency_ms"]["median"])
             advance(1)
-    found = {}
+    results = {}
     for kind, path in paths.items():
         counts = operators(read_file(path))
-        found[kind] = {
+        results[kind] = {
             "ms": statistics.median(medians[kind]),
             "ms_of_each_repeat": medians[kind],
             "bytes": path.stat().st_size,
             "operators": {name: counts.get(name, 0) for name in COUNTED},
         }
-    return found
+    return results
 
 
 def main() -> None:
@@ -108,8 +108,8 @@ def main() -> None:
                             **measured(paths, options.runs, options.repeats, advance),
                         }
                     )
-                    said = {"machine": machine(), "runs": options.runs, "repeats": options.repeats, "cells": cells}
-                    atomic_write(options.out, json.dumps(said, indent=2) + "\n")
+                    report = {"machine": machine(), "runs": options.runs, "repeats": options.repeats, "cells": cells}
+                    atomic_write(options.out, json.dumps(report, indent=2) + "\n")
     table = Table(title="query, key and value by three products and by one: milliseconds, median of repeats (range)")
     for heading in ("model", "length", "mode", "apart", "together", "faster", "logits differ by"):
         table.add_column(heading, justify="left" if heading in ("model", "mode") else "right")

@@ -1,10 +1,10 @@
-"""Whether training waits for its input: batches made a second by themselves, beside the steps a second of a small student.
+"""Test whether training waits for its input: batches made per second alone, and steps per second of a small student.
 
     python benchmarks/input.py --out benchmarks/results/input.json
 
-Two inputs: tokenized rows of 8 to 64 word pieces, and masked sequences of plain text. The student is TinyBERT's size (4 × 312, random
-weights) and learns from labels or masked words with no teacher: about the smallest work that a step can be. All by turns, --repeats
-times, medians; the first steps, which compile, are not counted.
+There are two inputs: tokenized examples of 8 to 64 tokens, and masked sequences of plain text. The student has TinyBERT's size
+(4 × 312, random weights) and learns from labels or masked words without a teacher, which is about the smallest possible step. All
+alternate `--repeats` times; medians; the first steps, which compile, are not counted.
 """
 
 from __future__ import annotations
@@ -91,31 +91,31 @@ def main() -> None:
         "masked text": lambda: text.dataset(size).take(options.steps),
     }
     learners = {name: learner(teacher.tokenizer, task) for name, task in TASKS.items()}
-    found: dict[str, dict[str, list[float]]] = {name: {"alone": [], "with the step": []} for name in inputs}
+    results: dict[str, dict[str, list[float]]] = {name: {"alone": [], "with the step": []} for name in inputs}
     for _ in range(options.repeats):
         for name, make in inputs.items():
             clock = Clock()
             learners[name].fit(make(), steps_per_epoch=options.steps, verbose=0, callbacks=[clock])
             for key, seconds in (("alone", made_alone(make())), ("with the step", clock.seconds)):
-                found[name][key].append((options.steps - FIRST) * size / seconds)
-    said = {
+                results[name][key].append((options.steps - FIRST) * size / seconds)
+    report = {
         "batch_size": size,
         "steps": options.steps,
         "length": LENGTH,
-        "sequences_per_second": found,
+        "sequences_per_second": results,
         "machine": machine(),
     }
-    said["input_by_step"] = {
+    report["input_by_step"] = {
         name: statistics.median(a / b for a, b in zip(each["alone"], each["with the step"], strict=True))
-        for name, each in found.items()
+        for name, each in results.items()
     }
-    atomic_write(options.out, json.dumps(said, indent=1) + "\n")
+    atomic_write(options.out, json.dumps(report, indent=1) + "\n")
     table = Table(title="sequences a second")
     for heading in ("input", "made alone", "trained on (4 × 312)", "input by step"):
         table.add_column(heading, justify="left" if heading == "input" else "right")
-    for name, each in found.items():
+    for name, each in results.items():
         values = [statistics.median(each[key]) for key in ("alone", "with the step")]
-        table.add_row(name, *(f"{value:,.0f}" for value in values), f"{said['input_by_step'][name]:.1f} ×")
+        table.add_row(name, *(f"{value:,.0f}" for value in values), f"{report['input_by_step'][name]:.1f} ×")
     Console().print(table)
 
 

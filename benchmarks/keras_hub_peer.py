@@ -1,4 +1,4 @@
-"""The model that a Keras user has without us: keras-hub's BERT with the weights of ours."""
+"""Build the model of a Keras user without tfdistill: keras-hub's BERT with the weights of ours."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def as_keras_hub(model: Any) -> Any:
     )
     made = keras_hub.models.BertTextClassifier(backbone, model.num_outputs, dropout=config.head_dropout(model.task))
     pairs = [*paired_weights(model.encoder, backbone), *zip(model.head.weights, made.output_dense.weights, strict=True)]
-    for ours, theirs in pairs:
-        theirs.assign(np.reshape(ours, theirs.shape))
+    for source, target in pairs:
+        target.assign(np.reshape(source, target.shape))
     inputs = dummy_inputs(2, 8)
     apart = float(np.abs(np.asarray(made(inputs)) - np.asarray(model(inputs))).max())
     if apart > 0.05:

@@ -1,12 +1,12 @@
-"""Files with signatures for several lengths beside one that takes a single length, on real texts.
+"""Compare files with signatures for several lengths with a file of one length, on real texts.
 
     python benchmarks/lengths.py runs/quickstart/models/student-3-layers --lengths 16,32,64 16,32,64,128
 
-All files get the same texts of the data's test split (by default the quickstart's movie-review snippets), cut to --single word
-pieces, one at a time: --block texts by one file, then by the next, with the order changed at every block. (With --block 1 the files
-drive each other's weights out of the processor's cache at every text.) Prints and writes the mean and median latency of each, how many
-times as fast as the single length (the median over `--repeats` passes), sizes, how many texts went to which signature, and the
-accuracy of each on the whole split.
+All files get the same texts of the test split (by default the quickstart's movie-review snippets), cut to --single tokens, one at
+a time: --block texts with one file, then with the next; the order changes at every block. (With --block 1 the files evict each
+other's weights from the processor's cache at every text.) Prints and writes the mean and median latency of each, how many times as
+fast as the single length it is (the median over `--repeats` passes), sizes, the number of texts for each signature, and the accuracy
+on the whole split.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tfdistill.commands.bench import numbers
+from tfdistill.commands.options import numbers
 from tfdistill.export.bench.host import machine
 from tfdistill.export.convert.convert import convert_models
 from tfdistill.export.tflite.runtime import TFLiteModel
@@ -87,12 +87,12 @@ def main() -> None:
         for _ in range(options.repeats):
             passes.append(one_pass(files, rows, order, options.block, advance))
     tokens = np.diff(rows.offsets)[order]
-    found = {}
+    results = {}
     for name, file in files.items():
         means = [statistics.fmean(times[name]) for times in passes]
         ratios = [statistics.fmean(times[single]) / mean for times, mean in zip(passes, means, strict=True)]
         used = Counter(file.fitting(int(size)) for size in tokens)
-        found[name] = {
+        results[name] = {
             "bytes": sizes[name],
             "accuracy": scores[name],
             "mean_ms": statistics.median(means),
@@ -101,7 +101,7 @@ def main() -> None:
             "faster_of_each_pass": ratios,
             "texts_by_signature": {str(length): used[length] for length in sorted(used)},
         }
-    said = {
+    report = {
         "model": options.model.name,
         "mode": options.mode,
         "data": options.data,
@@ -110,14 +110,14 @@ def main() -> None:
         "block": options.block,
         "repeats": options.repeats,
         "single": options.single,
-        "files": found,
+        "files": results,
         "machine": machine(),
     }
-    atomic_write(options.out, json.dumps(said, indent=2) + "\n")
+    atomic_write(options.out, json.dumps(report, indent=2) + "\n")
     table = Table(title=f"{options.model.name}, {options.mode}, {len(order)} texts")
     for heading in ("lengths", "MB", "accuracy", "mean ms", "median ms", "times as fast"):
         table.add_column(heading, justify="right")
-    for name, each in found.items():
+    for name, each in results.items():
         shown = f"{each['bytes'] / 1e6:.2f}", f"{each['accuracy']:.4f}", f"{each['mean_ms']:.2f}"
         table.add_row(name, *shown, f"{each['median_ms']:.2f}", f"{each['faster']:.2f}")
     Console().print(table)

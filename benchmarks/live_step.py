@@ -1,14 +1,13 @@
-"""One distillation step with a live teacher, 32 rows of 64 pieces, in tfdistill, keras.distillation (with our models, and with
-keras-hub's) and a plain PyTorch loop:
+"""Compare one distillation step with a live teacher, 32 × 64 tokens, in tfdistill, Keras and PyTorch.
 
     make fidelity  # once, for its environment with PyTorch and transformers
     python benchmarks/live_step.py --out benchmarks/results/live_step.json
 
-The teacher is MiniLM with a new head, the student three of its layers, the ids are random; no row is padded, nothing of the teacher
-is kept and the batches come in one order, so that what is compared is a step and nothing else: the teacher's forward, the student's
-forward and backward, clipping and AdamW. Ours moves the rows of the word-piece table that a batch reads; "every row" moves all of
-them, as the others do. Each contender runs in a process of its own, all by turns, --repeats times; a process tells
-the median of its steps, the first five not counted.
+The teacher is MiniLM with a new head, the student has three of its layers, and the ids are random. Nothing is padded, cached or
+reordered, so that only a step is compared: the teacher's forward pass, the student's forward and backward pass, clipping and AdamW.
+tfdistill updates the rows of the word-embedding table that a batch reads; "every row" updates all of them, as the others do. Keras is
+keras.distillation with our models and with keras-hub's. Each contender runs in its own process, alternately, --repeats times, and
+reports the median of its steps without the first five.
 """
 
 from __future__ import annotations
@@ -52,9 +51,9 @@ def prepare_directory(directory: Path, rows: int, batch_size: int) -> None:
         ids = random.integers(1000, 30000, count * LENGTH).astype("int32")
         arrays = {"ids": ids, "segments": ids * 0, "offsets": np.arange(count + 1) * LENGTH}
         np.savez(directory / f"{name}.npz", **arrays, labels=random.integers(0, 2, count))
-    said = {"recipe": "soft_targets", "epochs": 1, "batch_size": batch_size, "learning_rate": RATE}
-    said |= {"temperature": TEMPERATURE, "soft_weight": 0.5}
-    (directory / "settings.json").write_text(json.dumps(said))
+    settings = {"recipe": "soft_targets", "epochs": 1, "batch_size": batch_size, "learning_rate": RATE}
+    settings |= {"temperature": TEMPERATURE, "soft_weight": 0.5}
+    (directory / "settings.json").write_text(json.dumps(settings))
 
 
 def one(name: str, directory: Path) -> None:
@@ -72,7 +71,7 @@ def one(name: str, directory: Path) -> None:
     from tfdistill.optim.schedule import WarmupLinear
     from tfdistill.training.execution import set_precision
 
-    said = json.loads((directory / "settings.json").read_text("utf-8"))
+    settings = json.loads((directory / "settings.json").read_text("utf-8"))
     set_precision("bf16" if name == "bf16" else "float32")
     teacher, student = (load(str(directory / model)) for model in ("teacher", "student"))
     with np.load(directory / "train.npz") as rows:
@@ -98,14 +97,14 @@ def one(name: str, directory: Path) -> None:
         optimizer = make_optimizer("adamw", schedule, weight_decay=0.01, clip_norm=1.0)
         optimizer.lazy = name != "dense"
         distiller.compile(optimizer)
-    distiller.fit(x, y, batch_size=said["batch_size"], verbose=0, callbacks=[Clock()])
+    distiller.fit(x, y, batch_size=settings["batch_size"], verbose=0, callbacks=[Clock()])
     print(json.dumps({"step_seconds": np.diff(ends).tolist()}))
 
 
 def seconds(name: str, directory: Path, python: Path, threads: int) -> float:
     """Median of a contender's steps."""
-    told = contender(name, directory, python, threads, __file__, TF_NUM_INTRAOP_THREADS=str(threads))
-    return statistics.median(told["step_seconds"][WARM_UP:])
+    reply = contender(name, directory, python, threads, __file__, TF_NUM_INTRAOP_THREADS=str(threads))
+    return statistics.median(reply["step_seconds"][WARM_UP:])
 
 
 def main() -> None:
@@ -125,23 +124,23 @@ def main() -> None:
         one(options.one[0], Path(options.one[1]))
         return
     names = options.only or list(NAMES)
-    found: dict[str, list[float]] = {name: [] for name in names}
+    results: dict[str, list[float]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as scratch:
         prepare_directory(Path(scratch), options.steps * options.batch_size, options.batch_size)
         for repeat in range(options.repeats):
             for name in names:
                 step = seconds(name, Path(scratch), options.python, options.threads)
-                found[name].append(options.batch_size / step)
+                results[name].append(options.batch_size / step)
                 print(
-                    f"{repeat + 1}/{options.repeats} {NAMES[name]}: {found[name][-1]:.1f} examples/s", file=sys.stderr
+                    f"{repeat + 1}/{options.repeats} {NAMES[name]}: {results[name][-1]:.1f} examples/s", file=sys.stderr
                 )
     if options.out:
-        said = {"batch_size": options.batch_size, "length": LENGTH, "threads": options.threads}
-        atomic_write(options.out, json.dumps({**said, "examples_per_second": found}, indent=1) + "\n")
+        settings = {"batch_size": options.batch_size, "length": LENGTH, "threads": options.threads}
+        atomic_write(options.out, json.dumps({**settings, "examples_per_second": results}, indent=1) + "\n")
     table = Table(title=f"a step with a live teacher, {options.batch_size} × {LENGTH} pieces")
     for column in ("", "examples/s", f"{NAMES[names[0]]} is"):
         table.add_column(column, justify="right" if column else "left")
-    median = {name: statistics.median(values) for name, values in found.items()}
+    median = {name: statistics.median(values) for name, values in results.items()}
     for name, value in median.items():
         table.add_row(NAMES[name], f"{value:.1f}", f"{median[names[0]] / value:.2f}× as fast")
     Console().print(table)

@@ -1,13 +1,13 @@
-"""MediaPipe's TextClassifier beside LiteRT and Keras, on real texts.
+"""Compare MediaPipe's TextClassifier with LiteRT and Keras on real texts.
 
     python benchmarks/mediapipe_parity.py --models RUN1/student RUN2/student --data DATA --length 32
 
-Each model (such as quickstart/models/student-3-layers) goes into a bundle for MediaPipe, once for each quantization. Two losses are
-told apart: what the file loses against Keras (quantization), both on our word pieces of the test split; and what the client
-loses on the same file, MediaPipe on the texts against LiteRT on our word pieces. The client is judged on the test split's ASCII
-texts, and apart on its other texts and on the hundred awkward ones of golden.json, each difference there with the likely
-reason: MediaPipe's tokenizer lower-cases ASCII only, keeps accents and control characters, splits [MASK] and its like, and takes
-words without a piece for padding. DATA is what `tfdistill evaluate` takes.
+Each model (such as quickstart/models/student-3-layers) is exported to a bundle for MediaPipe in each quantization. Two losses are
+separated: that of the file against Keras (quantization), both on our tokens of the test split; and that of the client on the same
+file, MediaPipe on the texts against LiteRT on our tokens. The client is evaluated on the test split's ASCII texts, and separately on
+its other texts and on the hundred awkward ones of golden.json, each difference there with its likely reason: MediaPipe's tokenizer
+lower-cases ASCII only, keeps accents and control characters, splits [MASK] and similar tokens, and reads unknown words as padding.
+DATA is any --data of `tfdistill evaluate`.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ NEAR = 0.01  # probabilities that are further apart than this count as different
 LONGEST_WORD = 100  # letters; longer words are [UNK] for us
 
 
-def agreement(expected: np.ndarray, found: np.ndarray) -> dict[str, Any]:
+def agreement(expected: np.ndarray, values: np.ndarray) -> dict[str, Any]:
     """How alike probabilities (n, C) are."""
     if not len(expected):
         return {"texts": 0}
-    difference = np.abs(expected - found).max(axis=1)
+    difference = np.abs(expected - values).max(axis=1)
     return {
         "texts": len(expected),
-        "same_class": float((expected.argmax(axis=1) == found.argmax(axis=1)).mean()),
+        "same_class": float((expected.argmax(axis=1) == values.argmax(axis=1)).mean()),
         "largest_difference": float(difference.max()),
         f"share_off_by_more_than_{NEAR}": float((difference > NEAR).mean()),
     }
@@ -72,28 +72,28 @@ def reason(text: str, ids: Sequence[int], unknown: int) -> str:
     return "not known"
 
 
-def of_mediapipe(path: Path, texts: Sequence[str], names: Sequence[str], said: str) -> np.ndarray:
+def of_mediapipe(path: Path, texts: Sequence[str], names: Sequence[str], report: str) -> np.ndarray:
     """MediaPipe's probabilities (n, C) of the texts."""
     from mediapipe.tasks.python import text
 
-    found = np.zeros((len(texts), len(names)))
-    with text.TextClassifier.create_from_model_path(str(path)) as classifier, task(said, len(texts)) as advance:
+    values = np.zeros((len(texts), len(names)))
+    with text.TextClassifier.create_from_model_path(str(path)) as classifier, task(report, len(texts)) as advance:
         for row, each in enumerate(texts):
             for category in classifier.classify(each).classifications[0].categories:
-                found[row, names.index(category.category_name)] = category.score
+                values[row, names.index(category.category_name)] = category.score
             advance()
-    return found
+    return values
 
 
 def client_loss(
-    texts: Sequence[str], ids: EncodedRows, unknown: int, ours: np.ndarray, theirs: np.ndarray, chosen: np.ndarray
+    texts: Sequence[str], ids: EncodedRows, unknown: int, own: np.ndarray, reference: np.ndarray, chosen: np.ndarray
 ) -> dict[str, Any]:
     """`agreement` of LiteRT and MediaPipe on the chosen rows, and how often which reason stands behind a difference."""
     reasons: Counter[str] = Counter()
-    for row in chosen[np.abs(ours[chosen] - theirs[chosen]).max(axis=1) > NEAR]:
+    for row in chosen[np.abs(own[chosen] - reference[chosen]).max(axis=1) > NEAR]:
         span = slice(int(ids.offsets[row]), int(ids.offsets[row + 1]))
         reasons[reason(texts[row], ids.token_ids[span].tolist(), unknown)] += 1
-    return {**agreement(ours[chosen], theirs[chosen]), "reasons": dict(reasons.most_common())}
+    return {**agreement(own[chosen], reference[chosen]), "reasons": dict(reasons.most_common())}
 
 
 def one_model(name: str, source: str, data: str, length: int, modes: Sequence[str], rows: int | None) -> dict[str, Any]:
@@ -113,9 +113,9 @@ def one_model(name: str, source: str, data: str, length: int, modes: Sequence[st
             names = (bundle / "labels.txt").read_text("utf-8").split("\n")[:-1]
             file = TFLiteModel(bundle / "model.tflite")
             litert, of_awkward = (np.exp(file.predict(each, workers=1)) for each in (ids, awkward))
-            said = f"{name} {mode}: MediaPipe"
-            mediapipe = of_mediapipe(file.path, test.texts, names, said)
-            odd = of_mediapipe(file.path, TEXTS, names, said)
+            report = f"{name} {mode}: MediaPipe"
+            mediapipe = of_mediapipe(file.path, test.texts, names, report)
+            odd = of_mediapipe(file.path, TEXTS, names, report)
             results[mode] = {
                 "quantization": agreement(keras, litert),
                 "client": {
@@ -128,17 +128,17 @@ def one_model(name: str, source: str, data: str, length: int, modes: Sequence[st
     return {"family": model.family, "parameters": model.count_params(), "results": results}
 
 
-def table(found: dict[str, Any]) -> Table:
+def table(values: dict[str, Any]) -> Table:
     """Classes and differences, a row for each model and mode."""
     shown = Table(title="same class, and largest difference of a probability")
     for heading in ("model", "mode", "texts", "file against Keras", "MediaPipe against the file", "golden texts"):
         shown.add_column(heading, justify="left" if heading in ("model", "mode") else "right")
 
-    def cell(said: dict[str, Any]) -> str:
-        return f"{said['same_class']:.2%}, {said['largest_difference']:.2g}" if said["texts"] else "–"
+    def cell(report: dict[str, Any]) -> str:
+        return f"{report['same_class']:.2%}, {report['largest_difference']:.2g}" if report["texts"] else "–"
 
-    for name, said in found.items():
-        for mode, each in said["results"].items():
+    for name, report in values.items():
+        for mode, each in report["results"].items():
             client = each["client"]
             texts = str(client["ascii"]["texts"])
             shown.add_row(name, mode, texts, cell(each["quantization"]), cell(client["ascii"]), cell(client["golden"]))
@@ -154,15 +154,15 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="the first so many texts of the test split; by default all")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/mediapipe.json"))
     options = parser.parse_args()
-    found = {}
+    values = {}
     for source in options.models:
         # RUN/student is named after its run.
         path = Path(source)
         name = path.parent.name if path.name == "student" else path.name
-        found[name] = one_model(name, source, options.data, options.length, options.quantize, options.rows)
-        said = {"data": Path(options.data).name, "length": options.length, "models": found}
-        atomic_write(options.out, json.dumps(said, indent=2) + "\n")
-    Console().print(table(found))
+        values[name] = one_model(name, source, options.data, options.length, options.quantize, options.rows)
+        report = {"data": Path(options.data).name, "length": options.length, "models": values}
+        atomic_write(options.out, json.dumps(report, indent=2) + "\n")
+    Console().print(table(values))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""ONNX Runtime's side of benchmarks/runtimes.py, run in its own environment (PyTorch and TensorFlow do not live in one process).
+"""Export to and run ONNX Runtime for benchmarks/runtimes.py, in an environment without TensorFlow.
 
 python onnx_peer.py export MODEL OUT --length 128     OUT/fp32.onnx and OUT/dynamic_int8.onnx of a Hugging Face or BiLSTM directory
 python onnx_peer.py measure FILE                      latency of one file in this process, one line of JSON
-python onnx_peer.py predict FILE IDS OUT              logits of the rows in IDS (.npz), written to OUT (.npy)
+python onnx_peer.py predict FILE IDS OUT              logits of the examples in IDS (.npz), written to OUT (.npy)
 """
 
 from __future__ import annotations
@@ -97,12 +97,12 @@ def transformer(model: Path, plain: Path, length: int) -> None:
     import torch
     import transformers
 
-    found = transformers.AutoModelForSequenceClassification.from_pretrained(model, attn_implementation="eager").eval()
-    names = INPUTS[:2] if found.config.model_type == "distilbert" else INPUTS
+    model_ = transformers.AutoModelForSequenceClassification.from_pretrained(model, attn_implementation="eager").eval()
+    names = INPUTS[:2] if model_.config.model_type == "distilbert" else INPUTS
 
     class Logits(torch.nn.Module):
         def forward(self, *inputs: Any) -> Any:
-            return found(**dict(zip(names, inputs, strict=True))).logits
+            return model_(**dict(zip(names, inputs, strict=True))).logits
 
     # Padding at the end, since transformers leaves the mask out of the graph where the example has none.
     row = torch.ones((1, length), dtype=torch.int64)
@@ -149,8 +149,8 @@ def measure(path: Path, threads: int, runs: int, warmup: int) -> dict[str, Any]:
 def predict(path: Path, ids: Path, out: Path) -> None:
     run = session(path, 2)
     with np.load(ids) as rows:
-        ours = dict(zip(INPUTS, ("token_ids", "padding_mask", "segment_ids"), strict=True))
-        columns = {each.name: rows[ours[each.name]].astype(np.int64) for each in run.get_inputs()}
+        expected = dict(zip(INPUTS, ("token_ids", "padding_mask", "segment_ids"), strict=True))
+        columns = {each.name: rows[expected[each.name]].astype(np.int64) for each in run.get_inputs()}
     count = len(next(iter(columns.values())))
     logits = [run.run(None, {name: column[n : n + 1] for name, column in columns.items()})[0] for n in range(count)]
     np.save(out, np.concatenate(logits))

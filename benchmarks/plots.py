@@ -1,4 +1,4 @@
-"""Plots of the results beside this file, one SVG for each JSON that is there.
+"""Plot the results in results/, one SVG for each JSON file.
 
 python benchmarks/plots.py
 """
@@ -17,8 +17,8 @@ from training import NAMES
 RESULTS = Path(__file__).with_name("results")
 
 
-def training(axes: Any, said: dict[str, Any]) -> None:
-    for name, runs in said["runs"].items():
+def training(axes: Any, results: dict[str, Any]) -> None:
+    for name, runs in results["runs"].items():
         for number, run in enumerate(runs):
             seconds, scores = zip(*run["curve"], strict=True)
             label = NAMES[name] if number == 0 else None
@@ -26,45 +26,45 @@ def training(axes: Any, said: dict[str, Any]) -> None:
                 seconds,
                 [100 * score for score in scores],
                 "o-",
-                color=f"C{list(said['runs']).index(name)}",
+                color=f"C{list(results['runs']).index(name)}",
                 label=label,
             )
     axes.set(xlabel="seconds, the teacher's work included", ylabel="dev accuracy, %")
     axes.legend()
 
 
-def corpus(axes: Any, said: dict[str, Any]) -> None:
-    sizes = [run["megabytes"] for run in said["runs"]]
-    axes.loglog(sizes, [run["processor_seconds"] for run in said["runs"]], "o-", label="processor seconds")
-    axes.loglog(sizes, [run["peak_memory_mb"] for run in said["runs"]], "o-", label="peak memory, MB")
+def corpus(axes: Any, results: dict[str, Any]) -> None:
+    sizes = [run["megabytes"] for run in results["runs"]]
+    axes.loglog(sizes, [run["processor_seconds"] for run in results["runs"]], "o-", label="processor seconds")
+    axes.loglog(sizes, [run["peak_memory_mb"] for run in results["runs"]], "o-", label="peak memory, MB")
     axes.set(xlabel="text, MB")
     axes.legend()
 
 
-def devices(axes: Any, said: dict[str, Any]) -> None:
-    found = {name: statistics.median(values) for name, values in said["examples_per_second"].items()}
-    axes.barh(list(found), list(found.values()))
+def devices(axes: Any, results: dict[str, Any]) -> None:
+    outcome = {name: statistics.median(values) for name, values in results["examples_per_second"].items()}
+    axes.barh(list(outcome), list(outcome.values()))
     axes.invert_yaxis()
-    axes.set(xlabel=f"examples of {said['length']} word pieces a second")
+    axes.set(xlabel=f"examples of {results['length']} tokens a second")
 
 
-def teacher_cache(axes: Any, said: dict[str, Any]) -> None:
-    for name, values in said["seconds"].items():
+def teacher_cache(axes: Any, results: dict[str, Any]) -> None:
+    for name, values in results["seconds"].items():
         axes.barh(name, statistics.median(values), color="C0")
     axes.invert_yaxis()
-    axes.set(xlabel=f"seconds an epoch of {said['rows']} rows")
+    axes.set(xlabel=f"seconds an epoch of {results['rows']} rows")
 
 
-def lengths(axes: Any, said: dict[str, Any]) -> None:
-    found = {name: each["mean_ms"] for name, each in said["files"].items()}
-    axes.barh(list(found), list(found.values()))
+def lengths(axes: Any, results: dict[str, Any]) -> None:
+    outcome = {name: each["mean_ms"] for name, each in results["files"].items()}
+    axes.barh(list(outcome), list(outcome.values()))
     axes.invert_yaxis()
-    axes.set(xlabel=f"mean ms of a text, {said['mode']}", ylabel="signatures of the file")
+    axes.set(xlabel=f"mean ms of a text, {results['mode']}", ylabel="signatures of the file")
 
 
-def runtimes(axes: Any, said: dict[str, Any]) -> None:
-    for number, model in enumerate(dict.fromkeys(row["model"] for row in said["rows"])):
-        own = [row for row in said["rows"] if row["model"] == model]
+def runtimes(axes: Any, results: dict[str, Any]) -> None:
+    for number, model in enumerate(dict.fromkeys(row["model"] for row in results["rows"])):
+        own = [row for row in results["rows"] if row["model"] == model]
         for marker, runtime in (("o", "LiteRT"), ("x", "ONNX Runtime")):
             rows = [row for row in own if row["runtime"] == runtime]
             axes.scatter(
@@ -74,7 +74,7 @@ def runtimes(axes: Any, said: dict[str, Any]) -> None:
                 color=f"C{number}",
                 label=f"{model}, {runtime}" if rows else None,
             )
-    axes.set(xlabel=f"ms, {said['length']} word pieces, {said['threads']} thread", ylabel="test accuracy, %")
+    axes.set(xlabel=f"ms, {results['length']} tokens, {results['threads']} thread", ylabel="test accuracy, %")
     axes.legend(fontsize="x-small")
 
 

@@ -1,15 +1,14 @@
-"""Every recipe on one's own data, each beside its student trained on labels alone.
+"""Train every recipe on your data, and the same students on labels alone.
 
     python benchmarks/recipes.py DATA --runs runs/clinc150 --seeds 1 2 --table docs/results-clinc150.md
 
-DATA is a directory with train, dev and test. A cell is one recipe and seed: distilled and undistilled with the same start,
-steps, texts and learning-rate candidates, in a process of its own. A cell whose result is there is not run again, so the
-same command goes on after an interruption. Models go to --runs, results to --results, small enough to be kept. `--only` takes
-some of the recipes, `--show` writes the table and trains nothing.
+DATA is a directory with train, dev and test. One recipe and seed, distilled and on labels alone with the same start, steps, examples
+and candidate learning rates, runs in its own process unless its result exists, so the same command resumes after an interruption.
+Models go to --runs, small results to --results. `--only` chooses recipes, `--show` writes the table and trains nothing.
 
-A learning rate is chosen on dev, with the first seed; later seeds take the first one's, and where whole trainings would choose,
-`--rates-of RESULTS` takes those chosen on other data. `privileged` needs data with columns
-text_extra… and `--teacher-settings privileged=true`; see variants.py for data of this kind, and for data with few labels.
+A learning rate is chosen on dev with the first seed; later seeds use it, and where whole trainings would choose, `--rates-of RESULTS`
+uses the rates chosen on other data. `privileged` needs data with columns text_extra… and `--teacher-settings privileged=true`; see
+variants.py for such data, and for data with few labels.
 """
 
 from __future__ import annotations
@@ -114,11 +113,11 @@ def run_cell(
 
     set_precision(precision)
     started, module, settings = time.monotonic(), find(name), list(cell.settings)
-    asked = load(teacher)
-    text = load_data(data, label_names=asked.label_names)
+    model = load(teacher)
+    text = load_data(data, label_names=model.label_names)
 
     def make() -> Recipe:
-        made: Recipe = module.recipe(asked, text, parse_settings(module.Settings, settings))
+        made: Recipe = module.recipe(model, text, parse_settings(module.Settings, settings))
         return replace(made, execution=Execution(precision))
 
     def trained_by(method: str) -> Trained:
@@ -144,7 +143,7 @@ def run_cell(
     if any("logits" in stage.reads_teacher for stage in first.stages):
         prepared = with_teacher_logits(first, prepared)
     trained = [trained_by(method) for method in methods]
-    found: dict[str, Any] = {
+    outcome: dict[str, Any] = {
         each.method: {
             "scores": each.result.scores,
             "learning_rate": each.result.learning_rate,
@@ -153,18 +152,18 @@ def run_cell(
         }
         for each in trained
     }
-    said = {
+    report = {
         "recipe": name,
         "seed": seed,
         "settings": [re.sub("=hf:.*", "=hf:DIR", setting) for setting in settings],  # a result names no machine's paths
         "precision": precision,
         "rows": len(prepared),
         "parameters": trained[0].result.student.count_params(),
-        "methods": found,
+        "methods": outcome,
         "seconds": time.monotonic() - started,
     }
     save(trained[0].result.student, models / out.stem)
-    atomic_write(out, json.dumps(said, indent=2) + "\n")
+    atomic_write(out, json.dumps(report, indent=2) + "\n")
 
 
 def chosen_rates(results: Path, name: str) -> dict[str, float] | None:
@@ -172,7 +171,9 @@ def chosen_rates(results: Path, name: str) -> dict[str, float] | None:
     first = results / f"{name}-{FIRST_SEED}.json"
     if not first.is_file():
         return None
-    return {method: said["learning_rate"] for method, said in json.loads(first.read_text("utf-8"))["methods"].items()}
+    return {
+        method: report["learning_rate"] for method, report in json.loads(first.read_text("utf-8"))["methods"].items()
+    }
 
 
 def table(cells: Sequence[dict[str, Any]], teacher: dict[str, Any]) -> str:
@@ -211,11 +212,11 @@ def add_common(parser: argparse.ArgumentParser, choices: Iterable[str], what: st
     parser.add_argument("--show", action="store_true", help="train nothing")
 
 
-def finish(said: str, place: Path | None, failed: Sequence[str]) -> None:
-    """Print the table, write it where asked to, and end with what failed."""
-    print(said)
+def finish(report: str, place: Path | None, failed: Sequence[str]) -> None:
+    """Print the table, write it where requested, and end with what failed."""
+    print(report)
     if place:
-        atomic_write(place, said)
+        atomic_write(place, report)
     if failed:
         raise SystemExit(f"failed: {'; '.join(failed)}")
 
@@ -263,8 +264,8 @@ def main() -> None:
     if not options.show and not (teacher / "student").is_dir():
         make_teacher(options.data, teacher, options.teacher_base, options.teacher_settings, options.precision)
     if not (results / "teacher.json").is_file():
-        said = json.loads((teacher / "run.json").read_text("utf-8"))
-        kept = {name: said[name] for name in ("scores", "parameters", "seconds")}
+        report = json.loads((teacher / "run.json").read_text("utf-8"))
+        kept = {name: report[name] for name in ("scores", "parameters", "seconds")}
         results.mkdir(parents=True, exist_ok=True)
         atomic_write(results / "teacher.json", json.dumps(kept, indent=2) + "\n")
     failed = []

@@ -1,12 +1,12 @@
-"""Families and modes: size, accuracy, agreement with Keras and latency of every file, beside ONNX Runtime's float32 and dynamic int8.
+"""Compare families, modes and ONNX Runtime: size, accuracy, agreement with Keras and latency of every file.
 
     make runtimes
     make runtimes ARGS="--models runs/quickstart/models/teacher runs/quickstart/models/student-3-layers --length 64"
 
-Without --models: presets with random weights in float32 and dynamic int8, of which only size and latency say anything. Models that
-were trained are scored too, on the test split of --data, and calibrated on its train split. Every file is measured in a process of
-its own, all by turns, --repeats times; the numbers are medians over these. `--both-quantizers` makes dynamic int8, int8
-and int8_int16 by TensorFlow and by ai-edge-quantizer, whichever is the one that `tfdistill export` takes.
+Without --models: presets with random weights in float32 and dynamic int8, of which only size and latency mean anything. Trained models
+are also evaluated on the test split of --data, and calibrated on its train split. ONNX Runtime runs float32 and dynamic int8. Each
+file is measured in its own process, alternately, --repeats times; the numbers are medians. `--both-quantizers` makes dynamic int8,
+int8 and int8_int16 with TensorFlow and with ai-edge-quantizer, whichever `tfdistill export` uses.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def scores(directory: Path, data: str, files: dict[Any, Path], length: int, pyth
     """Accuracy of each file on test, and its agreement with Keras."""
     model = load(str(directory))
     split = data_for(model, str(directory), data).splits["test"]
-    rows, found = encode(model, split, length), {}
+    rows, results = encode(model, split, length), {}
     keras_classes = predict_logits(model, rows).argmax(-1)
     with tempfile.TemporaryDirectory() as scratch:
         ids, out = Path(scratch, "ids.npz"), Path(scratch, "logits.npy")
@@ -104,8 +104,8 @@ def scores(directory: Path, data: str, files: dict[Any, Path], length: int, pyth
                 peer(python, "predict", path, ids, out)
                 logits = np.load(out)
             agreement = float(np.mean(logits.argmax(-1) == keras_classes))
-            found[key] = {"accuracy": accuracy(split.known_labels, logits), "agreement": agreement}
-    return found
+            results[key] = {"accuracy": accuracy(split.known_labels, logits), "agreement": agreement}
+    return results
 
 
 def main() -> None:
@@ -143,24 +143,24 @@ def main() -> None:
                     for (runtime, tool, mode), path in files.items()
                 ]
                 advance()
-        with task("measuring by turns", len(rows) * options.repeats) as advance:
+        with task("measuring alternately", len(rows) * options.repeats) as advance:
             for _ in range(options.repeats):
                 for row in rows:
                     if row["runtime"] == "LiteRT":
-                        said = bench_file(row["path"], threads=options.threads, runs=options.runs)
+                        result = bench_file(row["path"], threads=options.threads, runs=options.runs)
                     else:
                         numbers = ("--threads", str(options.threads), "--runs", str(options.runs))
-                        said = json.loads(peer(options.python, "measure", row["path"], *numbers))
-                    row["times"].append(said["latency_ms"]["median"])
-                    row["bytes"] = said["bytes"]
+                        result = json.loads(peer(options.python, "measure", row["path"], *numbers))
+                    row["times"].append(result["latency_ms"]["median"])
+                    row["bytes"] = result["bytes"]
                     advance()
     for row in rows:
         row.pop("path")
         row["latency_ms"] = statistics.median(row["times"])
     _compare(rows)
-    said = {key: getattr(options, key) for key in ("length", "threads", "runs", "repeats")}
-    said |= {"data": Path(options.data).name if options.models else None, "machine": machine(), "rows": rows}
-    atomic_write(options.out, json.dumps(said, indent=2) + "\n")
+    result = {key: getattr(options, key) for key in ("length", "threads", "runs", "repeats")}
+    result |= {"data": Path(options.data).name if options.models else None, "machine": machine(), "rows": rows}
+    atomic_write(options.out, json.dumps(result, indent=2) + "\n")
     _print(rows, options)
 
 
@@ -177,7 +177,7 @@ def _compare(rows: list[dict[str, Any]]) -> None:
 
 
 def _print(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
-    table = Table(title=f"{options.length} word pieces, {options.threads} thread(s), batch 1, {machine()['processor']}")
+    table = Table(title=f"{options.length} tokens, {options.threads} thread(s), batch 1, {machine()['processor']}")
     headings = ("model", "runtime", "mode", "made by", "MB", "accuracy", "agrees", "ms", "× ONNX Runtime", "× own fp32")
     for heading in headings:
         table.add_column(heading, justify="left" if heading in headings[:4] else "right")

@@ -1,8 +1,8 @@
-"""The table of docs/scaling.md: floating-point operations and hours of a general distillation, for your own numbers.
+"""Print the table of docs/scaling.md for your numbers: operations and hours of a general distillation.
 
     python benchmarks/scaling.py --pieces 3.3e9 --devices 8 --peak 312e12 --utilisation 0.35 --price 2.0
 
-Nothing is run. Matrix products and attention are counted, a backward pass as two forward ones.
+Nothing is run. Matrix products and attention are counted; a backward pass counts as two forward passes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The main job over several seeds: `python benchmarks/seeds.py --seeds 1 2 3 --out benchmarks/results/seeds.json`.
+"""Run the quickstart with several seeds: `python benchmarks/seeds.py --seeds 1 2 3 --out benchmarks/results/seeds.json`.
 
-Runs `tfdistill quickstart` once for each seed into --runs, one after the other; a seed whose report is there already is not run
-again. Writes each seed's numbers, their means and the differences that matter, and prints them.
+Runs `tfdistill quickstart` once for each seed into --runs, unless the seed's report exists. Writes each seed's numbers, their means
+and the differences that matter, and prints them.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from tfdistill.system.files import atomic_write
 
 def accuracies(report: dict[str, Any]) -> dict[str, float]:
     """Test accuracy in percent of each model and way of training, of the Keras model where there are files too."""
-    found = {}
+    results = {}
     for row in report["rows"]:
         name = f"{row['model']}, {row['method']}"
-        found.setdefault(name, 100 * row.get("keras_test_accuracy", row["test_accuracy"]))
-    return found
+        results.setdefault(name, 100 * (row.get("keras_test_accuracy") or row["test_accuracy"]))
+    return results
 
 
-def differences(found: dict[str, float]) -> dict[str, float]:
+def differences(results: dict[str, float]) -> dict[str, float]:
     """In points: what the issue asks of the main job."""
     student, bilstm = "student 3 layers, distilled", "BiLSTM, distilled"
     return {
-        "teacher above TF-IDF": found["teacher, labels"] - found["TF-IDF + logistic regression, labels"],
-        "3-layer student below teacher": found["teacher, labels"] - found[student],
-        "3-layer student above labels alone": found[student] - found["student 3 layers, labels"],
-        "BiLSTM above labels alone": found[bilstm] - found["BiLSTM, labels"],
+        "teacher above TF-IDF": results["teacher, labels"] - results["TF-IDF + logistic regression, labels"],
+        "3-layer student below teacher": results["teacher, labels"] - results[student],
+        "3-layer student above labels alone": results[student] - results["student 3 layers, labels"],
+        "BiLSTM above labels alone": results[bilstm] - results["BiLSTM, labels"],
     }
 
 
@@ -52,9 +52,9 @@ def train_only(seed: int, directory: Path) -> None:
         {"model": each.model, "method": each.method, "test_accuracy": each.result.scores["test"]["accuracy"]}
         for each in trained
     ]
-    rows.append({"model": "TF-IDF + logistic regression", "method": "labels", "test_accuracy": lowest["test"]})
-    said = {"rows": rows, "seconds": time.monotonic() - started, "train_only": True}
-    atomic_write(directory / "report.json", json.dumps(said, indent=2) + "\n")
+    rows.append({"model": lowest.model, "method": lowest.method, "test_accuracy": lowest.test_accuracy})
+    report = {"rows": rows, "seconds": time.monotonic() - started, "train_only": True}
+    atomic_write(directory / "report.json", json.dumps(report, indent=2) + "\n")
 
 
 def main() -> None:
@@ -73,10 +73,10 @@ def main() -> None:
             command = ["-m", "tfdistill", "quickstart", "--seed", str(seed), "--out", str(directory)]
             subprocess.run([sys.executable, *command], check=True)
         report = json.loads((directory / "report.json").read_text("utf-8"))
-        found = accuracies(report)
+        results = accuracies(report)
         # Training alone, perhaps several side by side, is no time of the main job.
         minutes = None if report.get("train_only") else round(report["seconds"] / 60, 1)
-        runs.append({"seed": seed, "test_accuracy": found, "points": differences(found), "minutes": minutes})
+        runs.append({"seed": seed, "test_accuracy": results, "points": differences(results), "minutes": minutes})
     means = {
         kind: {name: statistics.fmean(run[kind][name] for run in runs) for name in runs[0][kind]}
         for kind in ("test_accuracy", "points")

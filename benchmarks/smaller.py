@@ -1,10 +1,10 @@
-"""Smaller by design: a student's file with fewer word pieces, and with its word table as a product of two matrices.
+"""Make a student's file smaller: fewer tokens in the vocabulary, and the word embeddings as a product of two matrices.
 
     python benchmarks/smaller.py STUDENT --data DATA --pieces 11900 8000 0 --columns 160 96 --out benchmarks/results/smaller.json
 
-Every number of pieces (0: those of the training data alone) by itself, every number of columns by itself, and the first of each
-together; nothing is trained afterwards. Prints and writes, for each, parameters, the file's bytes, its score on test in LiteRT,
-and the share of held-out words that are cut into other pieces than before.
+Tries each size of the vocabulary (0: the tokens of the training data only), each number of columns, and the first of each together;
+nothing is trained afterwards. Prints and writes, for each, parameters, the file's bytes, its score on test in LiteRT, and the share of
+held-out words that are tokenized differently.
 """
 
 from __future__ import annotations
@@ -55,28 +55,28 @@ def main() -> None:
     variants: list[tuple[int, int | None]] = [(whole, None), *((pieces, None) for pieces in options.pieces)]
     variants += [(whole, columns) for columns in options.columns]
     variants += [(options.pieces[0], options.columns[0])] if options.pieces and options.columns else []
-    found = []
+    results = []
     with task("variants", len(variants)) as advance:
         for pieces, columns in variants:
             small, report = model, None
             if (pieces, columns) != (whole, None):
                 small, report = trim_model(model, data, at_least=pieces, embedding_size=columns, max_length=length)
-            said = {
+            row = {
                 "pieces": len(small.tokenizer.vocabulary),
                 "columns": columns,
                 **measured(small, data, length, options.mode),
             }
             if report is not None:
-                said["table_lost"] = report["embedding_loss"]
-                said["words_cut_otherwise"] = report["splits"]["test"]["resegmented"]
-            found.append(said)
+                row["table_lost"] = report["embedding_loss"]
+                row["words_cut_otherwise"] = report["splits"]["test"]["resegmented"]
+            results.append(row)
             advance(1)
     result = {
         "family": model.family,
         "data": data.name.rpartition("/")[2],
         "mode": options.mode,
         "length": length,
-        "files": found,
+        "files": results,
     }
     atomic_write(options.out, json.dumps(result, indent=1) + "\n")
     table = Table(title=f"{model.family}, {options.mode}")
@@ -86,19 +86,19 @@ def main() -> None:
         "parameters",
         "bytes",
         "smaller by",
-        f"test {found[0]['metric']}",
+        f"test {results[0]['metric']}",
         "words cut otherwise",
     ):
         table.add_column(heading, justify="right")
-    for said in found:
+    for row in results:
         table.add_row(
-            f"{said['pieces']:,}",
-            str(said["columns"] or "all"),
-            f"{said['parameters'] / 1e6:.2f} M",
-            f"{said['bytes']:,}",
-            f"{100 * (1 - said['bytes'] / found[0]['bytes']):.1f} %",
-            f"{said[said['metric']]:.4f}",
-            f"{100 * said.get('words_cut_otherwise', 0):.2f} %",
+            f"{row['pieces']:,}",
+            str(row["columns"] or "all"),
+            f"{row['parameters'] / 1e6:.2f} M",
+            f"{row['bytes']:,}",
+            f"{100 * (1 - row['bytes'] / results[0]['bytes']):.1f} %",
+            f"{row[row['metric']]:.4f}",
+            f"{100 * row.get('words_cut_otherwise', 0):.2f} %",
         )
     Console().print(table)
 

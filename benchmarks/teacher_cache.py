@@ -1,14 +1,14 @@
-"""What the teacher cache saves: epochs of a stage that reads hidden states and attention, from the cache and from the live teacher.
+"""Measure what the teacher cache saves: epochs on hidden states and attention, from the cache and from the live teacher.
 
     python benchmarks/teacher_cache.py --rows 512 --repeats 3
 
-The teacher is demo:minilm (6 layers, width 384, 12 heads) with a head of random weights, which these losses do not read; the
-student its layers 2, 4, 6; the stage TinyBERT's transformer layers (embeddings, hidden states, attention of these layers) on the
-first `--rows` texts of demo:movie-snippets, in batches of 32. Both ways run the same steps by turns, with one compiled step each. The
-teacher's reading, which is needed once, is measured by itself, in each turn into an empty folder. Prints and writes seconds of an
-epoch (all checks of the cache and the scoring of 32 dev rows included), the ratios, after how many epochs the cache has paid, bytes
-on disk for each row, and the largest difference between the two loss curves. Processor seconds, of all threads, say more than those
-of the clock where other jobs run.
+The teacher is demo:minilm (6 layers, hidden size 384, 12 heads) with a random head, which these losses do not read; the student is
+its layers 2, 4, 6; the stage is TinyBERT's transformer layers (embeddings, hidden states, attention of these layers) on the first
+`--rows` texts of demo:movie-snippets, in batches of 32. Both ways run the same steps alternately, with one compiled step each. The
+teacher's pass, which is needed once, is measured separately, each time into an empty folder. Prints and writes seconds of an epoch
+(with all checks of the cache and the evaluation of 32 dev examples), the ratios, after how many epochs the cache pays off, bytes on
+disk for each example, and the largest difference between the two loss curves. Where other jobs run, processor seconds of all threads
+are more reliable than the clock.
 """
 
 from __future__ import annotations

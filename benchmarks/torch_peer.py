@@ -1,11 +1,11 @@
-"""The PyTorch side of training.py, in the environment of `make fidelity`: plain distillation loops, as in Hugging Face's examples and
-as in TinyBERT's own code.
+"""Run the PyTorch side of training.py: plain distillation loops as in Hugging Face's examples and TinyBERT's code.
 
     python torch_peer.py DIRECTORY --threads 2
 
-DIRECTORY holds `teacher` and `student` (transformers' format), train.npz and dev.npz (flat `ids` and `segments`, `offsets`, `labels`)
-and settings.json. Each step: the teacher's forward, the student's forward and backward, padded to the longest row of the batch.
-TinyBERT's attention is compared after its softmax, which is what transformers gives; the price is the same.
+It runs in the environment of `make fidelity`. DIRECTORY contains `teacher` and `student` (transformers' format), train.npz and dev.npz
+(flat `ids` and `segments`, `offsets`, `labels`) and settings.json. Each step is the teacher's forward pass and the student's forward
+and backward pass, padded to the longest example of the batch. TinyBERT's attention is compared after its softmax, which is what
+transformers returns; the cost is the same.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def batches(rows: dict[str, np.ndarray], order: np.ndarray, size: int) -> Iterat
             inputs["ids"][n, :length], inputs["segments"][n, :length] = rows["ids"][span], rows["segments"][span]
             inputs["mask"][n, :length] = 1
         ids, mask, segments = (torch.from_numpy(inputs[name]) for name in ("ids", "mask", "segments"))
-        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": segments}
-        yield given, torch.from_numpy(rows["labels"][chosen].astype(np.int64))
+        values = {"input_ids": ids, "attention_mask": mask, "token_type_ids": segments}
+        yield values, torch.from_numpy(rows["labels"][chosen].astype(np.int64))
 
 
 def accuracy(model: Any, rows: dict[str, np.ndarray]) -> float:
@@ -55,8 +55,8 @@ class SoftTargets:
 
     reads: ClassVar[dict[str, bool]] = {}
 
-    def __init__(self, said: dict[str, Any], student: Any, teacher: Any):
-        self.temperature, self.soft_weight = said["temperature"], said["soft_weight"]
+    def __init__(self, settings: dict[str, Any], student: Any, teacher: Any):
+        self.temperature, self.soft_weight = settings["temperature"], settings["soft_weight"]
         self.parameters: list[Any] = []
 
     def __call__(self, student: Any, teacher: Any, labels: torch.Tensor) -> torch.Tensor:
@@ -71,8 +71,8 @@ class TransformerLayers:
 
     reads: ClassVar[dict[str, bool]] = {"output_hidden_states": True, "output_attentions": True}
 
-    def __init__(self, said: dict[str, Any], student: Any, teacher: Any):
-        self.pairs = said["layers"]
+    def __init__(self, settings: dict[str, Any], student: Any, teacher: Any):
+        self.pairs = settings["layers"]
         widths = student.config.hidden_size, teacher.config.hidden_size
         self.projections = torch.nn.ModuleList(torch.nn.Linear(*widths, bias=False) for _ in range(len(self.pairs) + 1))
         self.parameters = list(self.projections.parameters())
@@ -92,7 +92,7 @@ class PredictionLayer:
 
     reads: ClassVar[dict[str, bool]] = {}
 
-    def __init__(self, said: dict[str, Any], student: Any, teacher: Any):
+    def __init__(self, settings: dict[str, Any], student: Any, teacher: Any):
         self.parameters: list[Any] = []
 
     def __call__(self, student: Any, teacher: Any, labels: torch.Tensor) -> torch.Tensor:
@@ -107,40 +107,40 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    said = json.loads((options.directory / "settings.json").read_text("utf-8"))
+    settings = json.loads((options.directory / "settings.json").read_text("utf-8"))
     torch.set_num_threads(options.threads)
     torch.manual_seed(1)
     train, dev = (dict(np.load(options.directory / f"{name}.npz")) for name in ("train", "dev"))
     # With eager attention transformers gives attention maps, and measures slower.
-    attention = "eager" if said["recipe"] == "tinybert" else "sdpa"
+    attention = "eager" if settings["recipe"] == "tinybert" else "sdpa"
     teacher, student = (
         AutoModelForSequenceClassification.from_pretrained(options.directory / name, attn_implementation=attention)
         for name in ("teacher", "student")
     )
     teacher.eval()
     student.train()
-    count, size = len(train["labels"]), said["batch_size"]
-    steps = int(np.ceil(count / size)) * said["epochs"]
+    count, size = len(train["labels"]), settings["batch_size"]
+    steps = int(np.ceil(count / size)) * settings["epochs"]
     started, step_seconds, curve = time.monotonic(), [], []
-    for stage in STAGES[said["recipe"]]:
-        loss_of = stage(said, student, teacher)
+    for stage in STAGES[settings["recipe"]]:
+        loss_of = stage(settings, student, teacher)
         parameters = [*student.parameters(), *loss_of.parameters]
-        optimizer = torch.optim.AdamW(parameters, lr=said["learning_rate"], weight_decay=0.01)
+        optimizer = torch.optim.AdamW(parameters, lr=settings["learning_rate"], weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(warmup_linear, steps=steps))
-        for epoch in range(said["epochs"]):
+        for epoch in range(settings["epochs"]):
             order = np.random.default_rng(epoch).permutation(count)
             for inputs, labels in batches(train, order, size):
                 began = time.monotonic()
                 with torch.no_grad():
-                    told = teacher(**inputs, **stage.reads)
-                loss = loss_of(student(**inputs, **stage.reads), told, labels)
+                    teacher_outputs = teacher(**inputs, **stage.reads)
+                loss = loss_of(student(**inputs, **stage.reads), teacher_outputs, labels)
                 optimizer.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(parameters, 1.0)
                 optimizer.step()
                 schedule.step()
                 step_seconds.append(time.monotonic() - began)
-            if stage is STAGES[said["recipe"]][-1]:
+            if stage is STAGES[settings["recipe"]][-1]:
                 curve.append([time.monotonic() - started, accuracy(student, dev)])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"curve": curve, "step_seconds": step_seconds, "peak_memory_mb": peak}))

@@ -1,19 +1,19 @@
-"""A whole distillation with soft targets, or TinyBERT's two stages, in tfdistill, keras.distillation and a plain PyTorch loop:
+"""Compare a whole distillation in tfdistill, Keras and PyTorch: soft targets, or TinyBERT's two stages.
 
     make fidelity  # once, for its environment with PyTorch and transformers
     python benchmarks/training.py --teacher quickstart/models/teacher --python .venv-fidelity/bin/python \\
         --out benchmarks/results/training.json
 
-Same teacher, student (three of its layers), texts (real movie snippets), batch size, number of steps and learning rate for all. What
-differs is what each one does by itself: tfdistill asks the teacher once and sorts rows of like length together; keras.distillation
-gets rows padded to --length, as `fit` takes arrays, once with our models and once with keras-hub's, which is what a Keras user has
-without us; PyTorch pads to the longest row of each batch. Our Adam moves the rows of the word-piece table that a batch reads, the
-others' AdamW all of it (`live_step.py` says what that is worth). Timed is everything from models and
-ids in memory to the last scoring of dev, tracing and the teacher's work included. Each runs in a process of its own, all by turns,
---repeats times; medians are compared. `--rows 320 --epochs 1 --repeats 1` tries it out.
+All have the same teacher, student (three of its layers), texts (real movie snippets), batch size, number of steps and learning rate.
+They differ in their own ways of working: tfdistill runs the teacher once and batches examples of similar length; keras.distillation
+gets examples padded to --length, once with our models and once with keras-hub's, which is what a Keras user has without us; PyTorch
+pads to the longest example of each batch. Our Adam updates the rows of the word-embedding table that a batch reads, the others' AdamW
+all rows (see `live_step.py` for the gain). The time is everything from models and ids in memory to the last evaluation of dev, with
+tracing and the teacher's work. Each runs in its own process, alternately, --repeats times; medians are compared.
+`--rows 320 --epochs 1 --repeats 1` is a quick trial.
 
-`--recipe tinybert --student DIR` trains a TinyBERT (the student of a general stage, say) for --epochs on the transformer layers and
-for as many on the predictions, without augmented texts; keras.distillation, which sums no list of layers, has no part in it.
+`--recipe tinybert --student DIR` trains a TinyBERT (such as the student of a general stage) for --epochs on the transformer layers and
+for the same number on the predictions, without augmentation; keras.distillation cannot sum over a list of layers and is left out.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def prepare_directory(
     (out / "settings.json").write_text(json.dumps({**settings, "data": data, "rows": rows}))
 
 
-def tfdistill_run(directory: Path, said: dict[str, Any], precision: str = "float32") -> list[list[float]]:
+def tfdistill_run(directory: Path, result: dict[str, Any], precision: str = "float32") -> list[list[float]]:
     """The recipe, as `tfdistill train` runs it."""
     from dataclasses import replace
 
@@ -91,29 +91,29 @@ def tfdistill_run(directory: Path, said: dict[str, Any], precision: str = "float
 
     set_precision(precision)
     teacher = load(str(directory / "teacher"))
-    text = data_for(teacher, str(directory / "teacher"), said["data"])
-    if said["rows"] is not None:
-        text = replace(text, splits={**text.splits, "train": text.splits["train"].take(range(said["rows"]))})
-    asked = [f"{name}={said[name]}" for name in ("epochs", "learning_rate", "batch_size")]
-    asked += [f"max_length={said['length']}", f"evaluations={said['epochs']}"]
-    if said["recipe"] == "tinybert":
-        asked += [f"student=hf:{directory / 'student'}", f"intermediate_epochs={said['epochs']}", "copies=0"]
-        asked += [f"intermediate_learning_rate={said['learning_rate']}"]
+    text = data_for(teacher, str(directory / "teacher"), result["data"])
+    if result["rows"] is not None:
+        text = replace(text, splits={**text.splits, "train": text.splits["train"].take(range(result["rows"]))})
+    words = [f"{name}={result[name]}" for name in ("epochs", "learning_rate", "batch_size")]
+    words += [f"max_length={result['length']}", f"evaluations={result['epochs']}"]
+    if result["recipe"] == "tinybert":
+        words += [f"student=hf:{directory / 'student'}", f"intermediate_epochs={result['epochs']}", "copies=0"]
+        words += [f"intermediate_learning_rate={result['learning_rate']}"]
     else:
-        asked += [f"{name}={said[name]}" for name in ("temperature", "soft_weight")]
-    module = find(said["recipe"])
-    recipe = module.recipe(teacher, text, parse_settings(module.Settings, asked))
+        words += [f"{name}={result[name]}" for name in ("temperature", "soft_weight")]
+    module = find(result["recipe"])
+    recipe = module.recipe(teacher, text, parse_settings(module.Settings, words))
     prepared = prepare(recipe, 1)
     with tempfile.TemporaryDirectory() as out:
         started = time.time()
         train(recipe, seed=1, out=Path(out), prepared=prepared, score_test=False)
         lines = [json.loads(line) for line in Path(out, "log.jsonl").read_text("utf-8").splitlines()]
     scored = [[line["time"] - started, line["dev_accuracy"]] for line in lines if "dev_accuracy" in line]
-    return scored[-said["epochs"] :]  # of the last stage, as the others
+    return scored[-result["epochs"] :]  # of the last stage, as the others
 
 
-def keras_run(directory: Path, said: dict[str, Any], hub: bool = False) -> list[list[float]]:
-    """keras.distillation.Distiller on padded arrays, with its own loss for logits; models of keras-hub, if asked for."""
+def keras_run(directory: Path, result: dict[str, Any], hub: bool = False) -> list[list[float]]:
+    """keras.distillation.Distiller on padded arrays, with its own loss for logits; models of keras-hub, if requested."""
     import keras
     from keras.distillation import Distiller, LogitsDistillation
 
@@ -124,12 +124,12 @@ def keras_run(directory: Path, said: dict[str, Any], hub: bool = False) -> list[
     teacher, student = (load(str(directory / name)) for name in ("teacher", "student"))
     if hub:
         teacher, student = as_keras_hub(teacher), as_keras_hub(student)
-    (x, y), dev = (_padded(directory / f"{name}.npz", said["length"]) for name in ("train", "dev"))
-    steps = -(-len(y) // said["batch_size"]) * said["epochs"]
+    (x, y), dev = (_padded(directory / f"{name}.npz", result["length"]) for name in ("train", "dev"))
+    steps = -(-len(y) // result["batch_size"]) * result["epochs"]
     warm = max(1, steps // 10)
-    rate = WarmupLinear(said["learning_rate"], warm, steps)
+    rate = WarmupLinear(result["learning_rate"], warm, steps)
     distiller = Distiller(
-        teacher, student, LogitsDistillation(said["temperature"]), student_loss_weight=1 - said["soft_weight"]
+        teacher, student, LogitsDistillation(result["temperature"]), student_loss_weight=1 - result["soft_weight"]
     )
     distiller.compile(
         keras.optimizers.AdamW(rate, weight_decay=0.01, global_clipnorm=1.0),
@@ -144,7 +144,7 @@ def keras_run(directory: Path, said: dict[str, Any], hub: bool = False) -> list[
             logits = student.predict(dev[0], batch_size=64, verbose=0)
             curve.append([time.time() - started, float(np.mean(logits.argmax(-1) == dev[1]))])
 
-    distiller.fit(x, y, batch_size=said["batch_size"], epochs=said["epochs"], verbose=0, callbacks=[Curve()])
+    distiller.fit(x, y, batch_size=result["batch_size"], epochs=result["epochs"], verbose=0, callbacks=[Curve()])
     return curve
 
 
@@ -162,14 +162,14 @@ def one(name: str, directory: Path) -> None:
     from tfdistill.system.tensorflow_import import import_tensorflow
 
     import_tensorflow()
-    said = json.loads((directory / "settings.json").read_text("utf-8"))
+    result = json.loads((directory / "settings.json").read_text("utf-8"))
     runs = {
         "tfdistill": tfdistill_run,
         "bf16": partial(tfdistill_run, precision="bf16"),
         "keras": keras_run,
         "keras_hub": partial(keras_run, hub=True),
     }
-    curve = runs[name](directory, said)
+    curve = runs[name](directory, result)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"curve": curve, "peak_memory_mb": peak}))
 
@@ -184,8 +184,8 @@ def contender(
     command = [sys.executable, script, "--one", name, str(directory)]
     if name == "pytorch":
         command = [str(python), str(PEER), str(directory), "--threads", str(threads)]
-    given = {**os.environ, "KERAS_BACKEND": "tensorflow", **environment}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=given)
+    variables = {**os.environ, "KERAS_BACKEND": "tensorflow", **environment}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
     if done.returncode:
         raise SystemExit(f"{name} failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -222,7 +222,7 @@ def main() -> None:
         raise SystemExit("--only keras --recipe tinybert: keras.distillation sums no list of layers; leave keras out")
     settings = {name: getattr(options, name) for name in ("recipe", "epochs", "length", "batch_size", "learning_rate")}
     settings |= {"temperature": 2.0, "soft_weight": 0.5}
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
         prepare_directory(options.teacher, options.student, options.data, directory, settings, options.rows)
@@ -230,12 +230,14 @@ def main() -> None:
             examples = len(rows["labels"]) * options.epochs
         for repeat in range(options.repeats):
             for name in names:
-                told = contender(name, directory, options.python, options.threads)
-                found[name].append({key: told[key] for key in ("curve", "peak_memory_mb")})
-                print(f"{repeat + 1}/{options.repeats} {NAMES[name]}: {found[name][-1]['curve'][-1]}", file=sys.stderr)
+                reply = contender(name, directory, options.python, options.threads)
+                results[name].append({key: reply[key] for key in ("curve", "peak_memory_mb")})
+                print(
+                    f"{repeat + 1}/{options.repeats} {NAMES[name]}: {results[name][-1]['curve'][-1]}", file=sys.stderr
+                )
     report = {
         "settings": {**settings, "rows": options.rows, "examples": examples, "accuracy": options.accuracy},
-        "runs": found,
+        "runs": results,
     }
     if options.out:
         atomic_write(options.out, json.dumps(report, indent=2) + "\n")

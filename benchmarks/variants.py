@@ -1,12 +1,12 @@
-"""Data made from other data, for methods that want something special of it.
+"""Make data for methods with special needs from other data.
 
     python benchmarks/variants.py DATA OUT --words 4      # text: the first four words; text_extra_rest: the others, for a teacher
-    python benchmarks/variants.py DATA OUT --labels 10    # ten labelled rows of each class; the other training texts unlabelled
-    python benchmarks/variants.py DATA OUT --rows 30      # thirty rows of each class and no others
-    python benchmarks/variants.py DATA OUT --words 4 --labels 10    # both; the teacher reads the whole of the unlabelled texts, too
+    python benchmarks/variants.py DATA OUT --labels 10    # ten labelled examples of each class; the other training texts unlabelled
+    python benchmarks/variants.py DATA OUT --rows 30      # thirty examples of each class and no others
+    python benchmarks/variants.py DATA OUT --words 4 --labels 10    # both; the teacher reads all of the unlabelled texts
 
-DATA is a directory with train.tsv, dev.tsv and test.tsv, columns text and label. The first is what a phone knows while somebody
-still types; the second is what most people have; the third is for experiments that shall not take long.
+DATA is a directory with train.tsv, dev.tsv and test.tsv, columns text and label. The first is what a phone knows while somebody is
+still typing; the second is what most people have; the third is for quick experiments.
 """
 
 from __future__ import annotations

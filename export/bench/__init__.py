@@ -1,1 +1,1 @@
-"""Measure .tflite files. Nothing here imports TensorFlow."""
+"""Measure, profile and report on .tflite files. Nothing here imports TensorFlow."""

@@ -1,4 +1,4 @@
-"""Texts on which a file is furthest from the Keras model it was made from. Imports no TensorFlow."""
+"""List the examples on which a file differs most from the Keras model it was made from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfdistill.export.tflite.accuracy_gate import Scores, compare
 from tfdistill.metrics.scores import softmax
 
 MOST = 10
-TASKS = ("classification", "multilabel", "regression")
+HEADS = ("classification", "multilabel", "regression")
 
 
 def worst_disagreements(
@@ -27,29 +27,29 @@ def worst_disagreements(
     label_names: Sequence[str] | None = None,
     most: int = MOST,
 ) -> dict[str, Any]:
-    """How far a file is from Keras on one split, with the texts of the worst rows.
+    """Compare a file with Keras on one split, and list the examples that differ most.
 
     Args:
         task: "classification", "multilabel" or "regression".
-        split: the texts, with labels or without.
+        split: the texts, with or without labels.
         keras_logits, file_logits: (N, C), in the order of the texts.
-        lengths: tokens of each row (N,).
+        lengths: tokens of each example (N,).
         scores: as for `compare`.
         label_names: of the C classes.
-        most: rows to list.
+        most: examples to list.
 
     Returns:
-        What `tfdistill.export.tflite.accuracy_gate.compare` gives, and `differing`, how many rows get another answer;
-        `max_difference` and
-        `mean_difference`, of a row's largest difference of probability (of regression: of value); `worst`: rows with another
-        answer first, then by difference, each with `text`, `text_b` and `label` where there are any, `keras` and `file` (the
-        answers), `of` (the class that differs most), `keras_value` and `file_value` (its probabilities) and `difference`.
+        The result of `tfdistill.export.tflite.accuracy_gate.compare`; `differing`, the number of examples with another
+        answer; `max_difference` and `mean_difference`, of each example's largest difference of a probability (in
+        regression of a value); `worst`, first the examples with another answer, then by difference, each with `text`,
+        `text_b` and `label` if known, `keras` and `file` (the answers), `of` (the class that differs most), `keras_value`
+        and `file_value` (its probabilities) and `difference`.
 
     Raises:
-        UserError: another task.
+        UserError: the model has another head.
     """
-    if task not in TASKS:
-        raise UserError(f"worst disagreements are for {', '.join(TASKS)}; received a model for {task}")
+    if task not in HEADS:
+        raise UserError(f"received a model for {task}. Disagreements are listed for {', '.join(HEADS)} only")
     keras, file = (_values(task, np.asarray(logits, np.float64)) for logits in (keras_logits, file_logits))
     names = list(label_names or [f"LABEL_{n}" for n in range(keras.shape[1])])
     apart = np.abs(keras - file)

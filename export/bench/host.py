@@ -1,4 +1,4 @@
-"""Measure .tflite files on this machine, each in a process of its own. Imports no TensorFlow.
+"""Measure .tflite files on this machine, each in its own process. Imports no TensorFlow.
 
 python -m tfdistill.export.bench.host FILE [--json] [--threads 1] [--runs 50] [--warmup 5] [--tokens N] [--seconds S]
 """
@@ -15,20 +15,33 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tfdistill.errors import UserError
 from tfdistill.export.tflite.operators import read_file
 
-# What MLPerf Mobile asks of a single stream: so many queries, and so long; the 90th percentile counts.
+# The least inferences and seconds of MLPerf Mobile's single stream, where the 90th percentile counts.
 MLPERF_QUERIES, MLPERF_SECONDS = 1024, 60.0
-# Parts of such a measurement, between which the other files have theirs.
-MLPERF_TURNS = 6
+# Parts of such a measurement, alternating with the other files.
+MLPERF_PARTS = 6
 LEAST_RUNS = 50
+_INT8_FLAGS = ("avx512_vnni", "avx_vnni", "asimddp")  # without them int8 is hardly faster than fp32
 
-# A file, threads of an inference, and tokens of the row; None is a full row.
-Case = tuple[str | os.PathLike, int, int | None]
+
+class Case(NamedTuple):
+    """Name one measurement: a file, its threads, and the tokens of the example (None fills the longest signature)."""
+
+    path: str | os.PathLike
+    threads: int = 1
+    tokens: int | None = None
+
+
+def typical_ms(result: dict[str, Any]) -> float:
+    """Return the median latency of a result, or the mean where a phone's tool prints no median."""
+    latency = result["latency_ms"]
+    return latency.get("median", latency["mean"])
 
 
 def bench_file(
@@ -41,84 +54,48 @@ def bench_file(
     seconds: float = 0.0,
     times: bool = False,
 ) -> dict[str, Any]:
-    """Measure one file with LiteRT's interpreter and its default delegate (XNNPACK), one row at a time.
+    """Measure one file with LiteRT's interpreter and its default delegate (XNNPACK), one example at a time.
 
     Args:
         path: a .tflite file with int32 [1, length] inputs.
-        threads: threads that one inference may use.
-        runs: inferences that count, at least.
-        warmup: inferences before them that do not, the first one included.
-        tokens: of the row; it goes to the shortest signature it fits in. By default a full row of the longest one.
-        seconds: the inferences that count go on for so long at least.
-        times: give `times_ms` too, of each inference that counts.
+        threads: threads of one inference.
+        runs: timed inferences, at least.
+        warmup: inferences before them, including the first one.
+        tokens: length of the example; the shortest signature that fits runs it. None fills the longest signature.
+        seconds: keep timing inferences for this long at least.
+        times: also return `times_ms`, the milliseconds of each timed inference.
 
     Returns:
-        latency_ms: median, p90, p95, min and mean of the inferences of that row.
-        load_ms: loading the file, which mostly lies in the system's cache.
-        first_ms: that and the first inference: a cold start.
-        peak_memory_mb: the most memory the process held, interpreter and Python included.
-        memory_delta_mb: how much of it came with the file.
-        seconds: how long the inferences took together.
-        minimum: what was asked of the measurement and whether it was met: `warmup` (at least one inference), `runs` (at least
-            50), `mlperf_runs` (1,024) and `mlperf_seconds` (60).
-        mlperf_minimum: whether they were as many and took as long as MLPerf Mobile asks of a single stream.
-        file, bytes, threads, runs (as many as there were), warmup, tokens, length (of the signature).
+        latency_ms: median, p90, p95, min and mean of the timed inferences.
+        load_ms: loading the file, which is usually in the system's cache.
+        first_ms: loading and the first inference, a cold start.
+        peak_memory_mb: peak memory of the process, including the interpreter and Python.
+        memory_delta_mb: how much the file added to it.
+        seconds: total time of the timed inferences.
+        minimum: which conditions hold: `warmup` (at least 1), `runs` (at least 50), `mlperf_runs` (1,024) and
+            `mlperf_seconds` (60).
+        mlperf_minimum: whether both of MLPerf Mobile's conditions hold.
+        file, bytes, threads, runs (as timed), warmup, tokens, length (of the signature).
 
     Raises:
-        UserError: the row is longer than the file takes, the file is missing or does not run, or a number is out of range.
+        UserError: the example does not fit, the file is missing or does not run, or a number is out of range.
     """
-    for name, value, least in (
-        ("threads", threads, 1),
-        ("runs", runs, 1),
-        ("warmup", warmup, 1),
-        ("tokens", tokens, 1),
-    ):
-        if value is not None and value < least:
-            raise UserError(f"{name} is {value}; expected at least {least}")
+    for name, value in (("threads", threads), ("runs", runs), ("warmup", warmup), ("tokens", tokens)):
+        if value is not None and value < 1:
+            raise UserError(f"{name} is {value}. Give at least 1")
     if not 0 <= seconds < float("inf"):
-        raise UserError(f"seconds is {seconds}; expected a number from 0 up")
+        raise UserError(f"seconds is {seconds}. Give a number of at least 0")
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path} is missing; expected a .tflite file")
-    numbers = ["--threads", str(threads), "--runs", str(runs), "--warmup", str(warmup)]
-    numbers += ["--seconds", str(seconds)]
-    numbers += [] if tokens is None else ["--tokens", str(tokens)]
-    numbers += ["--times"] if times else []
-    command = [sys.executable, "-P", "-m", "tfdistill.export.bench.host", str(path.resolve()), "--json", *numbers]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+        raise UserError(f"{path} is missing. Give a .tflite file")
+    numbers = {"threads": threads, "runs": runs, "warmup": warmup, "seconds": seconds, "tokens": tokens}
+    options = [word for name, value in numbers.items() if value is not None for word in (f"--{name}", str(value))]
+    command = [sys.executable, "-P", "-m", "tfdistill.export.bench.host", str(path.resolve()), "--json", *options]
+    done = subprocess.run([*command, *["--times"] * times], capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise UserError(f"{path} could not be measured ({lines[-1][:300]}); export it again")
+        raise UserError(f"{path} could not be measured ({lines[-1][:300]}). Export it again")
     return {"file": path.name, **json.loads(done.stdout.splitlines()[-1])}
-
-
-def bench_files(
-    paths: Sequence[str | os.PathLike],
-    *,
-    threads: int | Sequence[int] = 1,
-    runs: int = 50,
-    warmup: int = 5,
-    repeats: int = 3,
-    tokens: Sequence[int | None] = (None,),
-    seconds: float = 0.0,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[dict[str, Any]]:
-    """`bench_file` for all of `paths`, `threads`, `tokens`, `repeats` times by turns, so that a slow minute hits all alike.
-
-    Args:
-        paths, runs, warmup, seconds: as for `bench_file`.
-        threads: of an inference; one number or several.
-        repeats: processes for each file and number of tokens.
-        tokens: of the rows; None is a full row.
-        progress: called with how many measurements are done, and of how many.
-
-    Returns:
-        For each path in its order, for each of `threads` and each of `tokens` in theirs, what `bench_file` gives: of
-        latencies, of `first_ms` and of memory the median over the repeats, of `min` the least; and `repeats`.
-    """
-    each = [threads] if isinstance(threads, int) else threads
-    cases: list[Case] = [(path, number, count) for path in paths for number in each for count in tokens]
-    return bench_cases(cases, runs=runs, warmup=warmup, repeats=repeats, seconds=seconds, progress=progress)
 
 
 def bench_cases(
@@ -126,55 +103,44 @@ def bench_cases(
     *,
     runs: int = 50,
     warmup: int = 5,
-    repeats: int = 3,
     seconds: float = 0.0,
-    turns: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    repeats: int = 3,
+    pooled: bool = False,
+    progress: Callable[[], object] = lambda: None,
 ) -> list[dict[str, Any]]:
-    """`bench_file` for each case, `repeats` times by turns.
+    """Measure each case several times, alternately, so that a slow minute affects all alike.
 
     Args:
-        cases, runs, warmup, seconds: as for `bench_file`.
+        cases: what to measure.
+        runs, warmup, seconds: as for `bench_file`.
         repeats: measurements of each case.
-        turns: parts that a measurement is done in, each in a process of its own with a warm-up, by turns with the other
-            cases; together they have `runs` and `seconds`, and the latency is that of all their inferences.
-        progress: called with how many parts are done, and of how many.
+        pooled: treat the repeats as parts of one measurement, which reach `runs` and `seconds` together.
+        progress: called after each measurement.
 
     Returns:
-        For each case what `bench_file` gives: of latencies, of `first_ms` and of memory the median over the repeats, of `min`
-        the least; `repeats` and, where it is above 1, `turns`.
+        For each case a result of `bench_file` and `repeats`. Latencies, `first_ms` and memory are medians over the repeats,
+        `min` is the least; pooled latencies are those of all inferences.
+
+    Raises:
+        UserError: as for `bench_file`.
     """
-    for name, value in (("repeats", repeats), ("turns", turns)):
-        if value < 1:
-            raise UserError(f"{name} is {value}; expected at least 1")
-    found: list[list[dict[str, Any]]] = [[] for _ in cases]
-    done = 0
+    if repeats < 1:
+        raise UserError(f"repeats is {repeats}. Give at least 1")
+    results: list[list[dict[str, Any]]] = [[] for _ in cases]
+    parts = repeats if pooled else 1
+    timing = partial(bench_file, runs=-(-runs // parts), warmup=warmup, seconds=seconds / parts, times=pooled)
     for _ in range(repeats):
-        parts: list[list[dict[str, Any]]] = [[] for _ in cases]
-        for _ in range(turns):
-            for number, (path, threads, count) in enumerate(cases):
-                part = bench_file(
-                    path,
-                    threads=threads,
-                    runs=-(-runs // turns),
-                    warmup=warmup,
-                    tokens=count,
-                    seconds=seconds / turns,
-                    times=turns > 1,
-                )
-                parts[number].append(part)
-                done += 1
-                if progress is not None:
-                    progress(done, repeats * turns * len(cases))
-        for results, each in zip(found, parts, strict=True):
-            results.append(each[0] if turns == 1 else _joined(each))
-    return [_summary(results) for results in found]
+        for (path, threads, tokens), measured in zip(cases, results, strict=True):
+            measured.append(timing(path, threads=threads, tokens=tokens))
+            progress()
+    return [(_pooled if pooled else _summary)(measured) for measured in results]
 
 
 def longest_row(path: str | os.PathLike) -> int | None:
-    """Tokens that the longest signature of a .tflite file takes, or None where the file does not say.
+    """Return how many tokens the longest signature of a .tflite file accepts, or None for a damaged file.
 
-    Raises UserError when it is missing or no .tflite file.
+    Raises:
+        UserError: the file is missing or no .tflite file.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -183,12 +149,12 @@ def longest_row(path: str | os.PathLike) -> int | None:
         model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
         graphs = [model.subgraphs[each.subgraphIndex] for each in model.signatureDefs or []]
         return max((int(graph.tensors[graph.inputs[0]].shape[-1]) for graph in graphs), default=None)
-    except Exception:  # a damaged flatbuffer fails in many ways; measuring it says so
+    except Exception:  # a damaged flatbuffer fails in many ways; measuring reports it
         return None
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers depend on: processor, cores, memory, system, and whether it has int8 dot products."""
+    """Describe this machine: processor, cores, memory, system, and whether it has int8 dot products."""
     import psutil
 
     name, flags = platform.processor() or platform.machine(), ""
@@ -203,73 +169,54 @@ def machine() -> dict[str, Any]:
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        # Without them int8 is little faster than fp32.
-        "int8_dot_product": any(f" {flag} " in flags for flag in ("avx512_vnni", "avx_vnni", "asimddp"))
-        if flags
-        else None,
-    }
-
-
-def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """One measurement of its parts: the latency is that of all inferences, the minimum is that of all together."""
-    joined = _summary(parts)
-    times = [each for part in parts for each in part["times_ms"]]
-    seconds = sum(part["seconds"] for part in parts)
-    del joined["times_ms"], joined["repeats"]
-    return {
-        **joined,
-        **_counted(times, seconds, min(part["warmup"] for part in parts)),
-        "seconds": round(seconds, 3),
-        "turns": len(parts),
-    }
-
-
-def _counted(times: list[float], seconds: float, warmup: int) -> dict[str, Any]:
-    """What is said of inferences that took so many milliseconds each, and so many seconds together."""
-    import numpy as np
-
-    p90, p95 = np.percentile(times, [90, 95])
-    latency = {
-        "median": statistics.median(times),
-        "p90": p90,
-        "p95": p95,
-        "min": min(times),
-        "mean": statistics.fmean(times),
-    }
-    enough, long = len(times) >= MLPERF_QUERIES, seconds >= MLPERF_SECONDS
-    return {
-        "latency_ms": {key: round(float(value), 4) for key, value in latency.items()},
-        "runs": len(times),
-        "minimum": {
-            "warmup": warmup >= 1,
-            "runs": len(times) >= LEAST_RUNS,
-            "mlperf_runs": enough,
-            "mlperf_seconds": long,
-        },
-        "mlperf_minimum": enough and long,
+        "int8_dot_product": any(f" {flag} " in flags for flag in _INT8_FLAGS) if flags else None,
     }
 
 
 def _summary(results: list[dict[str, Any]]) -> dict[str, Any]:
-    def middle(values: list[float]) -> float:
+    def middle(values: Iterable[float]) -> float:
         return round(statistics.median(values), 4)
 
-    keys = ("median", "p90", "p95", "mean")
-    latency = {key: middle([result["latency_ms"][key] for result in results]) for key in keys}
-    latency["min"] = min(result["latency_ms"]["min"] for result in results)
-    numbers = {
-        key: middle([result[key] for result in results])
-        for key in ("load_ms", "first_ms", "peak_memory_mb", "memory_delta_mb")
-    }
+    latencies = [result["latency_ms"] for result in results]
+    latency = {key: middle(each[key] for each in latencies) for key in ("median", "p90", "p95", "mean")}
+    latency["min"] = min(each["min"] for each in latencies)
+    keys = ("load_ms", "first_ms", "peak_memory_mb", "memory_delta_mb")
+    numbers = {key: middle(result[key] for result in results) for key in keys}
     return {**results[0], **numbers, "latency_ms": latency, "repeats": len(results)}
+
+
+def _pooled(results: list[dict[str, Any]]) -> dict[str, Any]:
+    summary = _summary(results)
+    del summary["times_ms"]
+    times = [each for result in results for each in result["times_ms"]]
+    seconds, warmup = sum(result["seconds"] for result in results), min(result["warmup"] for result in results)
+    return {**summary, **_counted(times, seconds, warmup)}
+
+
+def _counted(times: list[float], seconds: float, warmup: int) -> dict[str, Any]:
+    """Summarize timed inferences: milliseconds of each, and seconds of all together."""
+    import numpy as np
+
+    p90, p95 = np.percentile(times, [90, 95])
+    latency = {"median": statistics.median(times), "p90": p90, "p95": p95, "min": min(times)}
+    latency["mean"] = statistics.fmean(times)
+    mlperf = {"mlperf_runs": len(times) >= MLPERF_QUERIES, "mlperf_seconds": seconds >= MLPERF_SECONDS}
+    return {
+        "latency_ms": {key: round(float(value), 4) for key, value in latency.items()},
+        "runs": len(times),
+        "seconds": round(seconds, 3),
+        "minimum": {"warmup": warmup >= 1, "runs": len(times) >= LEAST_RUNS, **mlperf},
+        "mlperf_minimum": all(mlperf.values()),
+    }
 
 
 # --- in the process that is measured --------------------------------------------------------------------------------
 
 
-def _measure(
+def measure(
     path: Path, threads: int, runs: int, warmup: int, tokens: int | None, seconds: float, keep: bool = False
 ) -> dict[str, Any]:
+    """Measure a file in this process. Arguments and result are those of `bench_file`; `keep` is its `times`."""
     from ai_edge_litert.interpreter import Interpreter
 
     before = _peak_memory_mb()
@@ -300,7 +247,6 @@ def _measure(
         "memory_delta_mb": round(peak - before, 1),
         "bytes": path.stat().st_size,
         "threads": threads,
-        "seconds": round(took, 3),
         "warmup": warmup,
         "tokens": count,
         "length": length,
@@ -309,7 +255,7 @@ def _measure(
 
 
 def row_of(names: Iterable[str], tokens: int, length: int) -> dict[str, Any]:
-    """A row of `tokens` ids for these inputs, int32 (1, length) each. Ids stay below 4, which every vocabulary has."""
+    """Return an example of `tokens` ids for these inputs, int32 [1, length] each. Every vocabulary has ids below 4."""
     import numpy as np
 
     row = {name: np.zeros((1, length), np.int32) for name in names}
@@ -320,29 +266,30 @@ def row_of(names: Iterable[str], tokens: int, length: int) -> dict[str, Any]:
 
 
 def signature_for(interpreter: Any, name: str, tokens: int | None) -> tuple[Any, int]:
-    """The shortest signature that takes so many tokens (None: the longest one), and its length.
+    """Return the shortest signature that accepts `tokens` (None: the longest), and its length.
 
-    Raises UserError for files with other inputs, and rows that are too long.
+    Raises:
+        UserError: the file has other inputs, or the example is too long.
     """
     import numpy as np
 
-    found = {}
+    signatures = {}
     for key in interpreter.get_signature_list():
         details = interpreter.get_signature_runner(key).get_input_details().values()
         shapes = {tuple(int(n) for n in detail["shape"]) for detail in details}
         if len({shape[-1] for shape in shapes}) != 1 or any(detail["dtype"] is not np.int32 for detail in details):
-            raise UserError(f"{name} has inputs of shapes {sorted(shapes)}; expected int32 [1, length] for all of them")
-        found[shapes.pop()[-1]] = key
-    if not found:
-        raise UserError(f"{name} has no signature; expected one with int32 [1, length] inputs")
-    fitting = [length for length in found if length >= (tokens or max(found))]
+            raise UserError(f"{name} has inputs of shapes {sorted(shapes)}. All must be int32 [1, length]")
+        signatures[shapes.pop()[-1]] = key
+    if not signatures:
+        raise UserError(f"{name} has no signature. Export it with int32 [1, length] inputs")
+    fitting = [length for length in signatures if length >= (tokens or max(signatures))]
     if not fitting:
-        raise UserError(f"{name} takes {max(found)} tokens; a row of {tokens} does not fit")
-    return interpreter.get_signature_runner(found[min(fitting)]), min(fitting)
+        raise UserError(f"{name} accepts {max(signatures)} tokens. An example of {tokens} does not fit")
+    return interpreter.get_signature_runner(signatures[min(fitting)]), min(fitting)
 
 
 def _peak_memory_mb() -> float:
-    # Not ru_maxrss on Linux: a child starts with its parent's, and a parent with TensorFlow holds a gigabyte.
+    # On Linux ru_maxrss of a child starts with that of its parent, and a parent with TensorFlow uses a gigabyte.
     status = Path("/proc/self/status")
     if status.is_file():
         for line in status.read_text().splitlines():
@@ -352,18 +299,18 @@ def _peak_memory_mb() -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure in this process and print. Returns the exit code: 2 for a file that does not run."""
+    """Measure in this process and print. Return the exit code: 2 for a file that does not run."""
     parser = argparse.ArgumentParser(prog="python -m tfdistill.export.bench.host", description="measure a .tflite file")
     parser.add_argument("file", type=Path)
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     for name, value in (("threads", 1), ("runs", 50), ("warmup", 5), ("tokens", None)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--seconds", type=float, default=0.0)
-    parser.add_argument("--times", action="store_true", help="give the time of each inference, too")
+    parser.add_argument("--times", action="store_true", help="also print the time of each inference")
     options = parser.parse_args(arguments)
     settings = options.threads, options.runs, options.warmup, options.tokens, options.seconds, options.times
     try:
-        result = _measure(options.file, *settings)
+        result = measure(options.file, *settings)
     except (UserError, ValueError, RuntimeError) as error:
         print(str(error).strip().split("\n")[0], file=sys.stderr)
         return 2

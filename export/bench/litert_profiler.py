@@ -1,9 +1,11 @@
-"""The process that is profiled: one .tflite file in LiteRT's C interface, with its profiler. Imports no TensorFlow.
+"""Profile one .tflite file with the profiler in LiteRT's C library, in a process for `profile_file`.
 
-python -m tfdistill.export.bench.litert_profiler FILE THREADS RUNS WARMUP TOKENS    (TOKENS 0: a full row of the longest signature)
+python -m tfdistill.export.bench.litert_profiler FILE THREADS RUNS WARMUP TOKENS    (TOKENS 0: fill the longest signature)
 
-Prints one line of JSON. LiteRT's Python classes neither turn the profiler on nor read it; the functions that do are exported by
-the same library and documented in its headers (litert/c/litert_profiler.h, litert_compiled_model.h, litert_opaque_options.h).
+It prints one line of JSON. This is the only module that calls `libLiteRt` through ctypes, and it is fragile: LiteRT's Python
+classes do not offer the profiler, so function names, structures and constants are copied from the headers of ai-edge-litert 2.3
+(litert/c/litert_profiler.h, litert_compiled_model.h, litert_opaque_options.h), which pyproject.toml pins. Another version may
+refuse or crash; then `profile_file` reports it, and everything but `bench --profile` still works.
 """
 
 from __future__ import annotations
@@ -30,11 +32,11 @@ _CPU = 1
 _READ_WRITE = 2
 # Kinds of events (litert_profiler_event.h).
 _RUNTIME, _BUILT_IN, _WITHIN_DELEGATE = 1, 1 << 1, (1 << 2, 1 << 3)
-_TENSOR_TYPE_BYTES = 1024  # more than a LiteRtRankedTensorType has; it is only handed on
+_TENSOR_TYPE_BYTES = 1024  # more than a LiteRtRankedTensorType has; we only pass it on
 
 
 class _Event(ctypes.Structure):
-    """ProfiledEventData."""
+    """Mirror ProfiledEventData."""
 
     _fields_ = (
         ("tag", c_char_p),
@@ -48,17 +50,17 @@ class _Event(ctypes.Structure):
     )
 
 
-class _Library:
-    """`libLiteRt`, as calls that raise."""
+class Library:
+    """Call functions of `libLiteRt`, and raise UserError where they are missing or fail."""
 
     def __init__(self) -> None:
         import ai_edge_litert
 
         package = Path(ai_edge_litert.__file__).parent
-        found = next((path for end in ("so", "dylib") for path in package.glob(f"libLiteRt.{end}")), None)
-        if found is None:
+        library = next((path for end in ("so", "dylib") for path in package.glob(f"libLiteRt.{end}")), None)
+        if library is None:
             raise UserError("this build of ai-edge-litert has no libLiteRt")
-        self._library = ctypes.CDLL(str(found))
+        self._library = ctypes.CDLL(str(library))
 
     def __call__(self, name: str, *arguments: Any) -> None:
         try:
@@ -70,36 +72,37 @@ class _Library:
             raise UserError(f"LiteRt{name} failed with status {status}")
 
     def handle(self, name: str, *arguments: Any) -> c_void_p:
-        """What a call puts behind its last argument."""
-        found = c_void_p()
-        self(name, *arguments, byref(found))
-        return found
+        """Return the handle that a call stores in its last argument."""
+        result = c_void_p()
+        self(name, *arguments, byref(result))
+        return result
 
     def count(self, name: str, *arguments: Any) -> int:
-        found = c_size_t()
-        self(name, *arguments, byref(found))
-        return found.value
+        """Return the number that a call stores in its last argument."""
+        result = c_size_t()
+        self(name, *arguments, byref(result))
+        return result.value
 
 
 class Profiled:
-    """A file compiled for the processor with its profiler on. It lives as long as the process.
+    """Compile a file for the processor with its profiler on. Nothing is freed before the process ends.
 
     Args:
         path: the file.
-        threads: threads that one inference may use.
-        tokens: of the row; 0 is a full row of the longest signature.
+        threads: threads of one inference.
+        tokens: length of the example; 0 fills the longest signature.
 
     Raises:
-        UserError: LiteRT refuses something, or the row is longer than the file takes.
+        UserError: LiteRT refuses something, or the example does not fit.
     """
 
     def __init__(self, path: Path, threads: int, tokens: int):
-        self._lite_rt = lite_rt = _Library()
+        self._lite_rt = lite_rt = Library()
         self._environment = lite_rt.handle("CreateEnvironment", 0, None)
         self._model = lite_rt.handle("CreateModelFromFile", self._environment, str(path).encode())
         options = lite_rt.handle("CreateOptions")
         lite_rt("SetOptionsHardwareAccelerators", options, _CPU)
-        self._kept: list[Any] = [ctypes.CFUNCTYPE(None, c_void_p)(lambda _: None)]  # nothing to free: we hold the texts
+        self._kept: list[Any] = [ctypes.CFUNCTYPE(None, c_void_p)(lambda _: None)]  # LiteRT must not free our texts
         for name, text in (
             (b"runtime_options_string", b"enable_profiling = true\n"),
             (b"xnnpack", b"num_threads = %d\n" % threads),
@@ -117,7 +120,7 @@ class Profiled:
         self._fill()
 
     def run(self) -> None:
-        """One inference."""
+        """Run one inference."""
         self._lite_rt(
             "RunCompiledModel",
             self._compiled,
@@ -129,8 +132,8 @@ class Profiled:
         )
 
     def profiled_run(self) -> tuple[float, list[tuple[str, bool, int, float]]]:
-        """One inference: the whole of it in milliseconds, and (kind, within a delegate, its number, ms) of each operator."""
-        self._lite_rt("StartProfiler", self._profiler)  # forgets the last run
+        """Run one inference. Return its milliseconds, and (kind, within a delegate?, its number, ms) of each operator."""
+        self._lite_rt("StartProfiler", self._profiler)  # clears the last run
         self.run()
         self._lite_rt("StopProfiler", self._profiler)
         number = c_int()
@@ -149,13 +152,13 @@ class Profiled:
         return whole[0].elapsed_us / 1e3, operators
 
     def output(self) -> np.ndarray:
-        """The first output of the last run, float32, flat."""
+        """Return the first output of the last run, float32, flat."""
         values = np.empty(self._bytes(self._outputs[0]) // 4, np.float32)
         self._copy(self._outputs[0], values, out=True)
         return values
 
     def _fitting(self, tokens: int) -> tuple[int, int]:
-        """Number and length of the shortest signature that takes so many tokens; 0 is the longest one."""
+        """Return number and length of the shortest signature that accepts `tokens`; 0 chooses the longest."""
         lengths = {}
         for number in range(self._lite_rt.count("GetNumModelSignatures", self._model)):
             names = self._input_names(number)
@@ -165,18 +168,20 @@ class Profiled:
                 if name in INPUTS
             }
             if len(sizes) != 1:
-                raise UserError(f"its inputs are {', '.join(names)}; expected {', '.join(INPUTS)}, int32 [1, length]")
+                raise UserError(
+                    f"its inputs are {', '.join(names)}. They must be {', '.join(INPUTS)}, int32 [1, length]"
+                )
             lengths[sizes.pop() // 4] = number
         fitting = [length for length in lengths if length >= (tokens or max(lengths))]
         if not fitting:
-            raise UserError(f"it takes {max(lengths)} tokens; a row of {tokens} does not fit")
+            raise UserError(f"it accepts {max(lengths)} tokens. An example of {tokens} does not fit")
         return lengths[min(fitting)], min(fitting)
 
     def _signature_handle(self, number: int) -> c_void_p:
         return self._lite_rt.handle("GetModelSignature", self._model, c_size_t(number))
 
     def _buffers(self, side: str, number: int) -> Any:
-        """An array of buffers for the inputs or outputs of a signature."""
+        """Allocate buffers for the inputs or outputs of a signature."""
         lite_rt, signature = self._lite_rt, self._signature_handle(number)
         buffers = (c_void_p * lite_rt.count(f"GetNumSignature{side}s", signature))()
         for each in range(len(buffers)):
@@ -185,20 +190,20 @@ class Profiled:
             lite_rt("GetRankedTensorType", tensor, tensor_type)
             place = (self._compiled, c_size_t(number), c_size_t(each))
             needs = lite_rt.handle(f"GetCompiledModel{side}BufferRequirements", *place)
-            made = ("CreateManagedTensorBufferFromRequirements", self._environment, tensor_type, needs)
-            buffers[each] = lite_rt.handle(*made).value
+            create = ("CreateManagedTensorBufferFromRequirements", self._environment, tensor_type, needs)
+            buffers[each] = lite_rt.handle(*create).value
         return buffers
 
     def _input_names(self, number: int) -> list[str]:
-        signature, found = self._signature_handle(number), []
+        signature, names = self._signature_handle(number), []
         for each in range(self._lite_rt.count("GetNumSignatureInputs", signature)):
             name = c_char_p()
             self._lite_rt("GetSignatureInputName", signature, c_size_t(each), byref(name))
-            found.append((name.value or b"").decode())
-        return found
+            names.append((name.value or b"").decode())
+        return names
 
     def _fill(self) -> None:
-        """The row that `tfdistill.export.bench.host` measures, and noise in what was cut out."""
+        """Write the example that `bench_file` measures, and noise in place of operators that were cut out."""
         names = self._input_names(self._signature)
         row = row_of([name for name in names if name in INPUTS], self.tokens, self.length)
         for name, buffer in zip(names, self._inputs, strict=True):
@@ -218,7 +223,7 @@ class Profiled:
 
 
 def _with_state(path: Path, threads: int, tokens: int) -> tuple[Any, list[tuple[str, Any]]]:
-    """Callables that take milliseconds: the whole file, and (kind, callable) for each operator with a state alone."""
+    """Return functions that measure milliseconds: of the whole file, and (kind, function) of each operator with a state."""
     from ai_edge_litert.interpreter import Interpreter
 
     content = path.read_bytes()
@@ -229,10 +234,10 @@ def _with_state(path: Path, threads: int, tokens: int) -> tuple[Any, list[tuple[
     for kind, part in alone(content, length):
         single = Interpreter(model_content=part, num_threads=threads)
         single.allocate_tensors()
-        (taken,) = single.get_input_details()
-        # Not zeros: LSTM kernels have a short way for those.
-        values = np.random.default_rng(0).normal(size=taken["shape"]).astype(taken["dtype"])
-        single.set_tensor(taken["index"], values)
+        (details,) = single.get_input_details()
+        # LSTM kernels have a shortcut for zeros.
+        values = np.random.default_rng(0).normal(size=details["shape"]).astype(details["dtype"])
+        single.set_tensor(details["index"], values)
         parts.append((kind, partial(_milliseconds, single.invoke)))
     return partial(_milliseconds, run, **row), parts
 
@@ -244,12 +249,12 @@ def _milliseconds(run: Any, **row: np.ndarray) -> float:
 
 
 def _undisturbed(values: np.ndarray) -> np.ndarray:
-    """Which runs are among the fastest quarter: what other processes took is no operator's time."""
+    """Select the fastest quarter of the runs, which other processes disturbed least."""
     return values <= np.percentile(values, 25)
 
 
 def measure(path: Path, threads: int, runs: int, warmup: int, tokens: int) -> dict[str, Any]:
-    """What `profile_file` asks for."""
+    """Measure the operators of a file for `profile_file`."""
     content = path.read_bytes()
     whole: Any = None
     parts: list[tuple[str, Any]] = []
@@ -267,8 +272,8 @@ def measure(path: Path, threads: int, runs: int, warmup: int, tokens: int) -> di
             part()
     kinds = [operator[:3] for operator in file.profiled_run()[1]]
     wholes, plains, sums, times = [], [], [], []
-    for _ in range(runs):  # by turns, so that a slow moment hits all alike
-        # Each twice, the first time to fill the processor's caches as a file that runs over and over does.
+    for _ in range(runs):  # alternate, so that a slow moment affects all alike
+        # Run each twice; the first run fills the processor's caches.
         plain = [whole() if whole else _milliseconds(file.run) for _ in range(2)][1]
         for _ in range(2):
             profiled, operators = file.profiled_run()
@@ -280,10 +285,10 @@ def measure(path: Path, threads: int, runs: int, warmup: int, tokens: int) -> di
             times.append([*(operator[3] for operator in operators), *alones])
     if not times:
         raise UserError("LiteRT's profiler reported other operators in each run")
-    # Parts that were timed apart count together, else short ones would come out less disturbed than the long whole.
+    # Select by the sum of separately timed parts: short parts alone would be less disturbed than the long whole.
     kept, kept_plain, kept_sum = (_undisturbed(np.array(each)) for each in (wholes, plains, sums))
     means = np.array(times)[kept_sum].mean(axis=0)
-    said = [
+    labels = [
         *((kind, DELEGATE if inside else BUILT_IN) for kind, inside, _ in kinds),
         *((kind, BUILT_IN) for kind, _ in parts),
     ]
@@ -297,13 +302,14 @@ def measure(path: Path, threads: int, runs: int, warmup: int, tokens: int) -> di
         "tokens": file.tokens,
         "length": file.length,
         "operators": [
-            {"kind": kind, "runtime": runtime, "ms": float(ms)} for (kind, runtime), ms in zip(said, means, strict=True)
+            {"kind": kind, "runtime": runtime, "ms": float(ms)}
+            for (kind, runtime), ms in zip(labels, means, strict=True)
         ],
     }
 
 
 def main() -> int:
-    """Measure in this process and print. Returns the exit code: 2 for a file that cannot be profiled."""
+    """Measure in this process and print. Return the exit code: 2 for a file that cannot be profiled."""
     path, *numbers = sys.argv[1:]
     try:
         print(json.dumps(measure(Path(path), *map(int, numbers))))

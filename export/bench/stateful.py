@@ -1,4 +1,4 @@
-"""Cut operators with a state, LSTMs, out of a .tflite file: LiteRT's profiler runs no file with variables. Imports no TensorFlow."""
+"""Cut LSTMs, which have a state, out of a .tflite file: LiteRT's profiler refuses files with variables."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 
 def has_state(content: bytes) -> bool:
-    """Whether any tensor of the file is a variable."""
+    """Tell whether any tensor of the file is a variable."""
     return any(tensor.isVariable for graph in _model(content).subgraphs for tensor in graph.tensors)
 
 
 def without_state(content: bytes) -> bytes:
-    """The file without those operators: what they gave is asked for as an input, what they took is one more output."""
+    """Return the file without the operators that have a state: their outputs become inputs, their inputs outputs."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = _model(content)
@@ -20,8 +20,7 @@ def without_state(content: bytes) -> bytes:
         cut = [operator for operator in graph.operators if _states(graph, operator)]
         graph.operators = [operator for operator in graph.operators if operator not in cut]
         for operator in cut:
-            taken, given = int(operator.inputs[0]), int(operator.outputs[0])
-            for side, tensor in (("inputs", given), ("outputs", taken)):
+            for side, tensor in (("inputs", int(operator.outputs[0])), ("outputs", int(operator.inputs[0]))):
                 tensors = [int(each) for each in getattr(graph, side)]
                 if tensor in tensors:
                     continue
@@ -36,11 +35,11 @@ def without_state(content: bytes) -> bytes:
 
 
 def alone(content: bytes, length: int) -> list[tuple[str, bytes]]:
-    """(kind, a file of this operator alone) for those of the signature that takes `length` tokens."""
+    """Return (kind, a file with this operator only) for each operator with a state in the signature of `length` tokens."""
     from ai_edge_litert import schema_py_generated as schema
 
     names = {code: key for key, code in vars(schema.BuiltinOperator).items() if not key.startswith("_")}
-    found = []
+    files = []
     graphs = _model(content).subgraphs
     number = next(n for n, graph in enumerate(graphs) if int(graph.tensors[graph.inputs[0]].shape[-1]) == length)
     for place, operator in enumerate(graphs[number].operators):
@@ -52,8 +51,8 @@ def alone(content: bytes, length: int) -> list[tuple[str, bytes]]:
         graph.inputs, graph.outputs = [operator.inputs[0]], [operator.outputs[0]]
         model.subgraphs, model.signatureDefs = [graph], []
         code = model.operatorCodes[operator.opcodeIndex]
-        found.append((names[max(code.builtinCode, code.deprecatedBuiltinCode)], _packed(model)))
-    return found
+        files.append((names[max(code.builtinCode, code.deprecatedBuiltinCode)], _packed(model)))
+    return files
 
 
 def _model(content: bytes) -> Any:
@@ -63,20 +62,20 @@ def _model(content: bytes) -> Any:
 
 
 def _states(graph: Any, operator: Any) -> list[int]:
-    """Tensors that an operator keeps from one run to the next."""
+    """Return the tensors that an operator keeps from one run to the next."""
     return [int(each) for each in operator.inputs if each >= 0 and graph.tensors[each].isVariable]
 
 
 def _with_weights(graph: Any, operator: Any) -> list[Any]:
-    """An operator behind those that make its weights, all inputs but the first: fp16 files turn them into float32, once."""
+    """Return an operator after those that produce its weights: fp16 files turn weights into float32 once."""
     makers = {int(tensor): each for each in graph.operators for tensor in each.outputs}
-    found, wanted = [operator], [int(tensor) for tensor in operator.inputs[1:]]
+    operators, wanted = [operator], [int(tensor) for tensor in operator.inputs[1:]]
     while wanted:
         maker = makers.get(wanted.pop())
-        if maker is not None and maker not in found:
-            found.insert(0, maker)
+        if maker is not None and maker not in operators:
+            operators.insert(0, maker)
             wanted += [int(tensor) for tensor in maker.inputs]
-    return found
+    return operators
 
 
 def _packed(model: Any) -> bytes:

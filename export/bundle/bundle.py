@@ -18,7 +18,7 @@ import numpy as np
 
 from tfdistill.data.splits import Split
 from tfdistill.errors import with_advice
-from tfdistill.export.bench.host import LEAST_RUNS, bench_files, machine
+from tfdistill.export.bench.host import LEAST_RUNS, Case, bench_cases, machine
 from tfdistill.export.bundle.golden import golden_vectors
 from tfdistill.export.bundle.manifest import GOLDEN, MANIFEST, MODEL, README, VERSION, sealed
 from tfdistill.export.bundle.readme import readme
@@ -193,7 +193,7 @@ def _description(request: ExportRequest, converted: ConvertedFile, file: TFLiteM
 
 def _latency(path: Path, lengths: Sequence[int]) -> dict[str, Any]:
     """Measure a full row of the longest signature and, under `by_tokens`, of each signature."""
-    measured = bench_files([path], runs=LEAST_RUNS, repeats=1, tokens=lengths)
+    measured = bench_cases([Case(path, tokens=length) for length in lengths], runs=LEAST_RUNS, repeats=1)
     kept = ("latency_ms", "first_ms", "memory_delta_mb", "threads", "runs", "tokens")
     by_tokens = {str(each["tokens"]): each["latency_ms"] for each in measured}
     return {"machine": machine(), **{name: measured[-1][name] for name in kept}, "by_tokens": by_tokens}

@@ -1,90 +1,131 @@
-"""Test `tfdistill bench` on a bundle: what it measures, compares and refuses."""
+"""`tfdistill bench` on this machine: what it measures, compares, writes and refuses."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import pytest
-from bundles import read
+from typer.testing import CliRunner
 
-from tfdistill.data.text_sources import load_data
-from tfdistill.export.bundle.bundle import BundleData, export_bundle
-from tfdistill.models.hf import load_directory, save_directory
-from tfdistill.models.predict import measure
+from tfdistill.commands.app import app
+from tfdistill.errors import UserError
 
 TINY = Path(__file__).parents[1] / "models" / "tiny_bert"
 
 
-class Shipped(NamedTuple):
-    """Labelled texts, a model and its bundle."""
+def run(*words: object):
+    return CliRunner().invoke(app, [str(word) for word in words])
 
-    data: Path
-    model: Path
-    bundle: Path
+
+def measured(*words: object) -> dict:
+    result = run("bench", *words, "--json")
+    assert result.exit_code == 0, (result.output, result.exception)
+    return json.loads(result.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
-def shipped(tmp_path_factory) -> Shipped:
-    root, rng = tmp_path_factory.mktemp("bench"), np.random.default_rng(0)
+def work(tmp_path_factory):
+    """A tiny model, its data, and bundles of it with 16 and 8 tokens."""
+    from tfdistill.models.hf import load_directory, save_directory
+
+    root = tmp_path_factory.mktemp("bench")
+    save_directory(load_directory(TINY, num_outputs=2, label_names=("neg", "pos")), root / "model")
     (root / "data").mkdir()
-    texts = [" ".join(rng.choice(list("abcdefgh"), rng.integers(1, 6))) for _ in range(20)]
-    lines = [f"{text}\t{('pos', 'neg')[number % 2]}" for number, text in enumerate(texts)]
-    for name in ("train", "dev"):
-        (root / "data" / f"{name}.tsv").write_text("\n".join(["text\tlabel", *lines]) + "\n", "utf-8")
-    model = load_directory(TINY, num_outputs=2, label_names=("neg", "pos"))
-    model.head.kernel.assign(rng.normal(0, 1, model.head.kernel.shape))
-    save_directory(model, root / "model")
-    dev = measure(model, load_data(str(root / "data"), label_names=("neg", "pos")), "dev", max_length=16)
-    out = export_bundle(model, root / "bundle", BundleData(dev=dev), quantize="fp32", length=16)
-    return Shipped(root / "data", root / "model", out)
+    rows = "".join(f"{'b c ' * (n % 5 + 1)}{'a' * (n % 2)}\t{('neg', 'pos')[n % 2]}\n" for n in range(20))
+    (root / "data" / "dev.tsv").write_text(f"text\tlabel\n{rows}", "utf-8")
+    for length in (16, 8):
+        words = ["export", root / "model", "--out", root / f"bundle{length}", "--quantize", "fp32", "--length", length]
+        result = run(*words, "--data", root / "data")
+        assert result.exit_code == 0, (result.output, result.exception)
+    return root
 
 
-def test_one_measurement(shipped, tfdistill):
-    code, out, err = tfdistill("bench", shipped.bundle, "--runs", 5, "--json")
-    assert code == 0, err
-    assert json.loads(out)[str(shipped.bundle)]["latency_ms"]["median"] > 0
+def test_one_bundle(work):
+    found = measured(work / "bundle16", "--runs", 2)[str(work / "bundle16")]
+    assert found["latency_ms"]["median"] > 0 and (found["runs"], found["tokens"]) == (2, 16)
+    result = run("bench", work / "bundle16", "--runs", 2)
+    assert result.exit_code == 0 and "bundle16" in result.output
 
 
-def test_lengths_operators_and_disagreements(shipped, tfdistill, tmp_path):
+def test_lengths_profile_disagreements_and_page(work, tmp_path):
     page = tmp_path / "report.html"
-    more = ["--profile", "--data", shipped.data, "--model", shipped.model, "--report", page]
-    code, out, err = tfdistill("bench", shipped.bundle, "--runs", 2, "--lengths", "16,3", "--json", *more)
-    assert code == 0, err
-    short, long = json.loads(out)[str(shipped.bundle)]
-    assert [(row["tokens"], row["length"]) for row in (short, long)] == [(3, 16), (16, 16)]
+    more = ["--profile", "--data", work / "data", "--model", work / "model", "--report", page]
+    short, long = measured(work / "bundle16", "--runs", 2, "--lengths", "16,3", *more)[str(work / "bundle16")]
+    assert [(found["tokens"], found["length"]) for found in (short, long)] == [(3, 16), (16, 16)]
     assert "profile" not in short and long["profile"]["tokens"] == 16
     apart = short["disagreements"]
     assert apart["rows"] == 20 and apart["differing"] == 0 and apart["max_difference"] < 1e-4
-    assert (
-        apart["accuracy"] == read(shipped.bundle / "manifest.json")["parity"]["accuracy"] and len(apart["worst"]) == 10
-    )
-    assert page.is_file()
+    manifest = json.loads((work / "bundle16" / "manifest.json").read_text("utf-8"))
+    assert apart["accuracy"] == manifest["parity"]["accuracy"] and len(apart["worst"]) == 10
+    assert "0 of 20" in page.read_text("utf-8")
 
 
-def test_threads_and_a_baseline(shipped, tfdistill):
-    file = shipped.bundle / "model.tflite"
-    words = ["bench", shipped.bundle, "--runs", 2, "--threads", "1,2", "--baseline", file, "--json"]
-    code, out, err = tfdistill(*words)
-    assert code == 0, err
-    measured = json.loads(out)
-    assert list(measured) == [str(file), str(shipped.bundle)]
-    assert [row["threads"] for row in measured[str(shipped.bundle)]] == [1, 2]
-    assert [row["faster"] for row in measured[str(file)]] == [1.0, 1.0] and measured[str(shipped.bundle)][0][
-        "faster"
-    ] > 0
+def test_another_model_than_the_bundles(work, tmp_path):
+    from tfdistill.models.hf import load_directory, save_directory
+
+    save_directory(load_directory(TINY, num_outputs=2, label_names=("bad", "good")), tmp_path / "other")
+    result = run("bench", work / "bundle16", "--data", work / "data", "--model", tmp_path / "other")
+    assert isinstance(result.exception, UserError) and "--model" in str(result.exception)
 
 
-def test_another_model_and_a_damaged_bundle_are_refused(shipped, tfdistill, tmp_path):
-    model = load_directory(TINY, num_outputs=2, label_names=("no", "yes"))
-    save_directory(model, tmp_path / "other")
-    code, _, err = tfdistill("bench", shipped.bundle, "--data", shipped.data, "--model", tmp_path / "other")
-    assert code == 2 and err.count("\n") == 1, err
-    assert tfdistill("bench", shipped.bundle, "--threads", "1,999")[0] == 2
-    damaged = shutil.copytree(shipped.bundle, tmp_path / "damaged")
-    (damaged / "labels.txt").write_text("other\n")
-    code, _, err = tfdistill("bench", damaged, "--runs", 2)
-    assert code == 2 and "labels.txt" in err
+def test_several_threads_against_a_baseline(work):
+    file, bundle = work / "bundle16" / "model.tflite", work / "bundle16"
+    found = measured(bundle, "--runs", 2, "--threads", "1,2", "--baseline", file)
+    assert list(found) == [str(file), str(bundle)]
+    assert [each["threads"] for each in found[str(bundle)]] == [1, 2]
+    assert [each["faster"] for each in found[str(file)]] == [1.0, 1.0] and found[str(bundle)][0]["faster"] > 0
+
+
+def test_lengths_that_a_file_does_not_accept_are_skipped(work, tmp_path):
+    short, long, page = work / "bundle8", work / "bundle16", tmp_path / "report.html"
+    result = run(*("bench", short, "--baseline", long, "--lengths", "4,12", "--runs", 2, "--json", "--report", page))
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert f"{short} accepts 8 tokens" in result.stderr and f"{short} accepts 8 tokens" in page.read_text("utf-8")
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert [each["tokens"] for each in found[str(long)]] == [4, 12]
+    (only,) = found[str(short)]
+    assert only["tokens"] == 4 and only["faster"] > 0
+    rows = json.loads(page.with_suffix(".json").read_text("utf-8"))["rows"]
+    assert [row["tokens"] for row in rows] == [4, 4]  # the longest example that both ran
+    # A short baseline cannot be compared at 12.
+    result = run("bench", long, "--baseline", short, "--lengths", "4,12", "--runs", 2)
+    assert result.exit_code == 0 and "–" in result.output, result.output
+    result = run("bench", short, "--lengths", "9,12", "--runs", 2)
+    assert isinstance(result.exception, UserError) and "--lengths 9,12" in str(result.exception)
+
+
+def test_a_damaged_bundle_is_not_measured(work, tmp_path):
+    shutil.copytree(work / "bundle8", tmp_path / "bundle")
+    (tmp_path / "bundle" / "labels.txt").write_text("other\n")
+    result = run("bench", tmp_path / "bundle", "--runs", 2)
+    assert isinstance(result.exception, UserError) and "labels.txt" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--threads", "two"], "--threads two"),
+        (["--threads", "0"], "--threads 0"),
+        (["--threads", "1,999"], "--threads 1,999"),
+        (["--report", "r.pdf"], "--report r.pdf"),
+        (["--data", "DIR"], "--model"),
+        (["--serial", "P1"], "`--serial` needs `--adb`"),
+        (["--ios", "R", "--delegate", "gpu"], "`--delegate` needs `--adb`"),
+        (["--adb", "--ios", "R"], "`--adb` and `--ios`"),
+        (["--ios", "R", "--ios-params", "P"], "`--ios` and `--ios-params`"),
+        (["--adb", "--lengths", "8"], "`--lengths`"),
+        (["--ios", "R", "--mlperf"], "`--mlperf`"),
+        (["--adb", "--threads", "1,2"], "--threads 1,2"),
+        (["--ios-params", "P", "--baseline", "BASE"], "`--ios-params`"),
+        (["--adb", "P1"], "P1 is missing"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_before_measuring(tmp_path, monkeypatch, options, named):
+    monkeypatch.chdir(tmp_path)
+    for name in ("file.tflite", "BASE"):
+        (tmp_path / name).touch()
+    result = run("bench", "file.tflite", *options)
+    assert isinstance(result.exception, UserError) and named in str(result.exception), result.exception
+    assert "\n" not in str(result.exception)

@@ -149,19 +149,19 @@ def test_plot(runs, tmp_path):
     path = plot(compare(runs, published=True), tmp_path / "compare.png")
     assert path.read_bytes().startswith(b"\x89PNG")
     assert plot(compare(runs), tmp_path / "compare.svg").read_bytes().lstrip().startswith(b"<?xml")
-    with pytest.raises(UserError, match=r"expected a name that ends in \.png"):
+    with pytest.raises(UserError, match="--plot"):
         plot(compare(runs), tmp_path / "compare.doc")
-    with pytest.raises(UserError, match="nothing to plot; give --teacher RUN"):
+    with pytest.raises(UserError, match="--teacher"):
         plot(compare([runs[1]]), tmp_path / "none.png")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "cannot read .*run.json"),
-        ("[]", "holds a list; expected the JSON object"),
-        ('{"state": "done"}', "has no scores"),
-        ('{"state": "done", "scores": {"dev": 3}}', "has no scores"),
+        ("{", "run.json"),
+        ("[]", "run.json"),
+        ('{"state": "done"}', "scores"),
+        ('{"state": "done", "scores": {"dev": 3}}', "scores"),
     ],
 )
 def test_damaged_runs(tmp_path, content, message):
@@ -172,15 +172,15 @@ def test_damaged_runs(tmp_path, content, message):
 
 def test_refuses(runs, tmp_path):
     for options, message in (
-        ({"split": "train"}, "has no scores on train; found dev, test"),
-        ({"metric": "f1"}, "has no score 'f1' on test; found accuracy"),
-        ({"teacher": tmp_path}, "has no run.json; expected the run of tfdistill finetune"),
-        ({"bench": runs[0] / "run.json"}, "has no latency_ms of 'recipe'"),
-        ({"bench": tmp_path / "none"}, "cannot read"),
+        ({"split": "train"}, "--split train.*dev, test"),
+        ({"metric": "f1"}, "--metric f1.*accuracy"),
+        ({"teacher": tmp_path}, "--teacher"),
+        ({"bench": runs[0] / "run.json"}, "recipe"),
+        ({"bench": tmp_path / "none"}, "none"),
     ):
         with pytest.raises(UserError, match=message):
             compare(runs, **options)
-    with pytest.raises(UserError, match=r"has neither run\.json nor manifest\.json"):
+    with pytest.raises(UserError, match=r"run\.json"):
         compare([tmp_path])
     with pytest.raises(UserError, match="nothing to compare"):
         compare([])
@@ -198,6 +198,6 @@ def test_command(runs, tmp_path, monkeypatch, capsys):
     assert code == 0, err
     assert json.loads(out)[1]["factor"] == 7.5 and (tmp_path / "x.png").is_file()
     code, out, err = call(tmp_path / "none")
-    assert code == 2 and len(err.splitlines()) == 1 and "has neither run.json" in err
+    assert code == 2 and len(err.splitlines()) == 1 and "run.json" in err
     code, out, err = call("--published")
     assert code == 0 and "MobileBERT" in out

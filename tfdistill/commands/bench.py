@@ -1,274 +1,233 @@
-"""`tfdistill bench`: latency, memory, size and operators of bundles, on this machine or a phone, as a table, JSON or a page."""
+"""Run `tfdistill bench`: measure bundles on this machine or on a phone, and compare them."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from tfdistill.commands.options import JsonOption
 from tfdistill.errors import UserError, optional
 
-Measured = dict[Path, list[dict[str, Any]]]
-# More than any phone has; beyond it and the machine's own number threads only wait for each other.
+if TYPE_CHECKING:
+    from tfdistill.export.bench.report.bench_rows import Measured
+    from tfdistill.models.text_model import TextModel
+from tfdistill.commands.options import numbers
+
+Files = dict[Path, Path]  # what the user named: its .tflite file
+# No phone has more cores. More threads than cores only wait for each other.
 _MOST_THREADS = 16
-
-
-def numbers(option: str, text: str) -> tuple[int, ...]:
-    """`16,32,64` as numbers. Raises UserError for anything else."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) for part in parts):
-        raise UserError(f"{option} {text}: expected whole numbers above 0 with commas between them, such as 16,32,64")
-    return tuple(sorted({int(part) for part in parts}))
+# Options that work in one place only; the place itself is an option, or this machine.
+_OPTIONS_OF = {
+    "adb": {"serial", "benchmark_model", "delegate", "affinity"},
+    "this machine": {"lengths", "mlperf"},
+}
 
 
 def bench(
-    bundles: Annotated[list[Path], typer.Argument(help="bundles or .tflite files; measured in turn")],
-    threads: Annotated[str, typer.Option("--threads", help="threads of the interpreter, such as 1 or 1,2,4")] = "1",
+    context: typer.Context,
+    bundles: Annotated[list[Path], typer.Argument(help="bundles or .tflite files; measured alternately")],
+    threads: Annotated[str, typer.Option("--threads", help="threads of one inference, such as 1 or 1,2,4")] = "1",
     runs: Annotated[int, typer.Option("--runs", min=1, help="timed runs of each measurement")] = 50,
-    mlperf: Annotated[
-        bool,
-        typer.Option("--mlperf", help="MLPerf Mobile's minimum: 1024 runs and 60 s of each measurement, in six turns"),
-    ] = False,
-    baseline: Annotated[
-        Path | None, typer.Option("--baseline", help="bundle or .tflite to measure along and to compare with")
-    ] = None,
-    lengths: Annotated[
-        str | None,
-        typer.Option("--lengths", help="rows of so many word pieces, such as 16,32,64; by default as many as fit"),
-    ] = None,
-    profile: Annotated[
-        bool, typer.Option("--profile", help="also where the time goes, operator by operator; on this machine or --adb")
-    ] = False,
-    report: Annotated[
-        Path | None, typer.Option("--report", help="page to write, such as report.html; its numbers go beside it")
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option("--data", help="with --model: list the dev texts on which the file and Keras differ most"),
-    ] = None,
+    mlperf: Annotated[bool, typer.Option("--mlperf", help="MLPerf Mobile's minimum: 1024 runs and 60 s each")] = False,
+    baseline: Annotated[Path | None, typer.Option("--baseline", help="bundle or .tflite to compare with")] = None,
+    lengths: Annotated[str | None, typer.Option("--lengths", help="tokens of an example, such as 16,32,64")] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="also time each operator; here or with --adb")] = False,
+    report: Annotated[Path | None, typer.Option("--report", help="page to write, .html; its numbers as .json")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="with --model: dev examples where both differ")] = None,
     models: Annotated[
-        list[str] | None,
-        typer.Option("--model", help="with --data: the model directory a bundle was made from; may be repeated"),
+        list[str] | None, typer.Option("--model", help="with --data: a bundle's model; repeatable")
     ] = None,
-    adb: Annotated[
-        bool,
-        typer.Option(
-            "--adb",
-            help="measure on an Android phone, with TensorFlow Lite's benchmark_model; --serial names one of several",
-        ),
-    ] = False,
-    serial: Annotated[str | None, typer.Option("--serial", help="which phone, as adb devices says it")] = None,
-    benchmark_model: Annotated[
-        Path | None,
-        typer.Option("--benchmark-model", help="built for the phone; by default it lies in /data/local/tmp"),
-    ] = None,
-    delegate: Annotated[str, typer.Option("--delegate", help="on the phone: xnnpack, gpu, nnapi or none")] = "xnnpack",
-    affinity: Annotated[
-        str | None, typer.Option("--affinity", help="on the phone: mask of cores for taskset, such as f0")
-    ] = None,
+    adb: Annotated[bool, typer.Option("--adb", help="experimental: on an Android phone, by benchmark_model")] = False,
+    serial: Annotated[str | None, typer.Option("--serial", help="with --adb: the phone, see adb devices")] = None,
+    benchmark_model: Annotated[Path | None, typer.Option("--benchmark-model", help="with --adb: your build")] = None,
+    delegate: Annotated[str, typer.Option("--delegate", help="with --adb: xnnpack, gpu or none")] = "xnnpack",
+    affinity: Annotated[str | None, typer.Option("--affinity", help="with --adb: taskset mask, such as f0")] = None,
     ios: Annotated[
-        list[Path] | None,
-        typer.Option("--ios", help="result of TensorFlow Lite's iOS benchmark app, one for each bundle"),
+        list[Path] | None, typer.Option("--ios", help="experimental: result of the iOS app, one a bundle")
     ] = None,
-    ios_params: Annotated[
-        Path | None, typer.Option("--ios-params", help="write the app's benchmark_params.json for one bundle, and stop")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    ios_params: Annotated[Path | None, typer.Option("--ios-params", help="experimental: iOS options to write")] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Latency, memory and size on this machine, or on a phone. Needs no TensorFlow, save for --model.
+    """Measure latency, memory and size on this machine or a phone. Only --model needs TensorFlow.
 
     Example: `tfdistill bench BUNDLE --threads 1,2 --baseline TEACHER.tflite`; on a phone: `tfdistill bench BUNDLE --adb`;
     a page: `tfdistill bench BUNDLE1 BUNDLE2 --lengths 16,32,64 --profile --report report.html`
     """
-    from tfdistill.export.bundle.manifest import intact
-    from tfdistill.export.tflite.operators import check_operators, operators, read_file
-
-    counts = numbers("--threads", threads)
-    if baseline is not None:
-        bundles = [baseline, *(bundle for bundle in bundles if bundle != baseline)]
-    bundles = list(dict.fromkeys(bundles))
-    files = {path: path / "model.tflite" if path.is_dir() else path for path in bundles}
-    missing = [str(file) for file in files.values() if not file.is_file()]
-    if missing:
-        serial_hint = "; a phone's serial goes to --serial" if adb else ""
-        raise UserError(
-            f"{missing[0]} is missing; expected a bundle made by tfdistill export, or a .tflite file{serial_hint}"
-        )
-    for path in bundles:
-        if path.is_dir():
-            intact(path)  # what is measured is what was exported
-    most = max(os.cpu_count() or 1, _MOST_THREADS)
-    if max(counts) > most:
-        raise UserError(f"--threads {threads}: expected at most {most}; this machine has {os.cpu_count()} processors")
+    place = _place(context)
+    files = _files(bundles, baseline, advice=" A phone's serial goes to `--serial`" if adb else "")
+    counts = _thread_counts(threads, several=place == "this machine")
+    # What can fail, fails before the measurement.
     if report is not None and report.suffix.lower() != ".html":
-        raise UserError(f"--report {report}: expected a path that ends in .html")
+        raise UserError(f"received --report {report}. Give a path that ends in .html")
     if bool(data) != bool(models):
         raise UserError(
-            "--data and --model work together; expected the data, and the model that the bundle was made from"
+            "`--data` and `--model` need each other. Give the model that the bundle was made from, and data"
         )
-    phone_options = serial or benchmark_model or affinity or delegate != "xnnpack"
-    if phone_options and not adb:
-        raise UserError("--serial, --benchmark-model, --delegate and --affinity are for a phone; expected --adb")
-    if (adb or ios or ios_params) and (lengths is not None or mlperf or len(counts) > 1):
-        raise UserError(
-            "--lengths, --mlperf and several --threads are for this machine; expected one full row with --adb"
-        )
-    if adb and ios:
-        raise UserError("--adb and --ios were given; expected one of them")
     if ios_params is not None:
-        _write_ios_params(ios_params, files, counts[0], runs)
-        return
-    skipped: list[str] = []
-    # What may fail is done before measuring.
+        return _write_ios_params(ios_params, files, counts[0], runs)
     if report is not None:
         optional("matplotlib", "quickstart")
-    compared = _disagreements(files, data, models or []) if data else {}
-    if ios:
+    disagreements = _disagreements(files, data, models or []) if data else {}
+    skipped: list[str] = []
+    if adb:
+        options = {"tool": benchmark_model, "delegate": delegate, "affinity": affinity}
+        measured = _on_android(files, serial, threads=counts[0], runs=runs, profile=profile, **options)
+    elif ios:
         measured = _from_ios(files, ios, counts[0], profile)
-    elif adb:
-        measured = _on_phone(files, serial, benchmark_model, counts[0], runs, delegate, affinity, profile)
     else:
-        for file in files.values():
-            check_operators(operators(read_file(file), str(file)), str(file))
-        asked = (None,) if lengths is None else numbers("--lengths", lengths)
-        rows, skipped = _rows_that_fit(files, asked)
-        for line in skipped:
-            Console(stderr=True).print(line, highlight=False, soft_wrap=True)
-        measured = _here(files, counts, rows, runs, mlperf, profile)
+        fitting, skipped = _lengths_that_fit(files, lengths)
+        measured = _here(files, counts, fitting, runs, mlperf, profile)
     if baseline is not None:
-        _against(baseline, measured, by_tokens=lengths is not None)
-    for path, found in compared.items():
-        measured[path][0]["disagreements"] = found
-    from tfdistill.export.bench.report.terminal import show
-
-    single = all(len(found) == 1 for found in measured.values()) and lengths is None
-    if as_json:
-        print(json.dumps({str(path): found[0] if single else found for path, found in measured.items()}))
-    else:
-        show(measured, Console(), compared=baseline is not None)
+        _compare(baseline, measured, by_tokens=lengths is not None)
+    for path, apart in disagreements.items():
+        measured[path][0]["disagreements"] = apart
+    _print(measured, as_json, by_tokens=lengths is not None, compared=baseline is not None)
     if report is not None:
-        _write(report, measured, baseline, data, skipped, on_phone=adb, on_ios=bool(ios))
+        _write(report, measured, baseline, data, skipped)
 
 
-def _rows_that_fit(
-    files: dict[Path, Path], asked: tuple[int | None, ...]
-) -> tuple[dict[Path, tuple[int | None, ...]], list[str]]:
-    """For each bundle the numbers of tokens that its file takes, and a line for each that does not take all of them.
+# --- the request ----------------------------------------------------------------------------------------------------
 
-    Raises UserError when a file takes none.
-    """
-    from tfdistill.export.bench.host import longest_row
 
-    rows, skipped = {}, []
+def _place(context: typer.Context) -> str:
+    """Return "adb", "ios", "ios_params" or "this machine", and refuse the options of another place."""
+    used = {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
+    places = [name for name in ("adb", "ios", "ios_params") if name in used]
+    if len(places) > 1:
+        raise UserError(f"{_option(places[0])} and {_option(places[1])} exclude each other. Give one of them")
+    place = places[0] if places else "this machine"
+    for only, options in _OPTIONS_OF.items():
+        for name in options & used if only != place else ():
+            need = (
+                "is for this machine. Leave it out on a phone" if only == "this machine" else f"needs {_option(only)}"
+            )
+            raise UserError(f"{_option(name)} {need}")
+    return place
+
+
+def _option(name: str) -> str:
+    return f"`--{name.replace('_', '-')}`"
+
+
+def _files(bundles: Sequence[Path], baseline: Path | None, advice: str) -> Files:
+    """Return the .tflite file of each bundle, the baseline first. Bundles must be intact."""
+    from tfdistill.export.bundle.manifest import intact
+
+    paths = dict.fromkeys([*([] if baseline is None else [baseline]), *bundles])
+    files = {path: path / "model.tflite" if path.is_dir() else path for path in paths}
     for path, file in files.items():
+        if not file.is_file():
+            raise UserError(f"{file} is missing. Give a bundle made by tfdistill export, or a .tflite file.{advice}")
+        if path.is_dir():
+            intact(path)
+    return files
+
+
+def _thread_counts(text: str, several: bool) -> tuple[int, ...]:
+    counts, most = numbers("--threads", text), max(os.cpu_count() or 1, _MOST_THREADS)
+    if max(counts) > most:
+        raise UserError(f"received --threads {text}. Give at most {most}; this machine has {os.cpu_count()} processors")
+    if len(counts) > 1 and not several:
+        raise UserError(f"received --threads {text}. A phone takes one number of threads")
+    return counts
+
+
+def _lengths_that_fit(files: Files, lengths: str | None) -> tuple[dict[Path, tuple[int | None, ...]], list[str]]:
+    """Return for each bundle the numbers of tokens its file accepts, and a line for each bundle that misses some."""
+    from tfdistill.export.bench.host import longest_row
+    from tfdistill.export.tflite.operators import check_operators, operators, read_file
+
+    requested = (None,) if lengths is None else numbers("--lengths", lengths)
+    fitting: dict[Path, tuple[int | None, ...]] = {}
+    skipped = []
+    for path, file in files.items():
+        check_operators(operators(read_file(file), str(file)), str(file))
         longest = longest_row(file)
-        long = [count for count in asked if count is not None and longest is not None and count > longest]
-        rows[path] = tuple(count for count in asked if count not in long)
-        said = ", ".join(map(str, long))
-        if not rows[path]:
-            raise UserError(f"{path} takes {longest} word pieces; received --lengths {said}; expected one that fits")
-        if long:
-            skipped.append(f"{path} takes {longest} word pieces: rows of {said} are left out")
-    return rows, skipped
+        too_long = [count for count in requested if count is not None and longest is not None and count > longest]
+        fitting[path] = tuple(count for count in requested if count not in too_long)
+        if not fitting[path]:
+            raise UserError(f"{path} accepts at most {longest} tokens. Give a shorter one than --lengths {lengths}")
+        if too_long:
+            skipped.append(f"{path} accepts {longest} tokens; skipped --lengths {', '.join(map(str, too_long))}")
+    for line in skipped:
+        Console(stderr=True).print(line, highlight=False, soft_wrap=True)
+    return fitting, skipped
+
+
+# --- the measurements -----------------------------------------------------------------------------------------------
 
 
 def _here(
-    files: dict[Path, Path],
+    files: Files,
     threads: tuple[int, ...],
-    rows: dict[Path, tuple[int | None, ...]],
+    lengths: dict[Path, tuple[int | None, ...]],
     runs: int,
     mlperf: bool,
     profile: bool,
 ) -> Measured:
-    from tfdistill.export.bench.host import MLPERF_QUERIES, MLPERF_SECONDS, MLPERF_TURNS, Case, bench_cases
+    from tfdistill.export.bench.host import MLPERF_PARTS, MLPERF_QUERIES, MLPERF_SECONDS, Case, bench_cases
     from tfdistill.export.bench.profile import profile_file
     from tfdistill.system.console import task
 
-    repeats, turns = (1, MLPERF_TURNS) if mlperf else (3, 1)
-    cases: list[Case] = [
-        (file, used, count) for path, file in files.items() for used in threads for count in rows[path]
-    ]
-    with task("measuring", repeats * turns * len(cases) + profile * len(files)) as advance:
-        results = iter(
-            bench_cases(
-                cases,
-                runs=max(runs, MLPERF_QUERIES) if mlperf else runs,
-                seconds=MLPERF_SECONDS if mlperf else 0.0,
-                repeats=repeats,
-                turns=turns,
-                progress=lambda *_: advance(),
-            )
-        )
-        measured = {path: [next(results) for _ in range(len(threads) * len(rows[path]))] for path in files}
+    options: dict[str, Any] = {"runs": runs}
+    if mlperf:
+        options = {
+            "runs": max(runs, MLPERF_QUERIES),
+            "seconds": MLPERF_SECONDS,
+            "repeats": MLPERF_PARTS,
+            "pooled": True,
+        }
+    cases = [Case(file, used, count) for path, file in files.items() for used in threads for count in lengths[path]]
+    with task("measuring", options.get("repeats", 3) * len(cases) + profile * len(files)) as advance:
+        results = iter(bench_cases(cases, progress=advance, **options))
+        measured = {path: [next(results) for _ in range(len(threads) * len(lengths[path]))] for path in files}
         for path, file in files.items() if profile else ():
-            # The longest row with the fewest threads.
-            longest = measured[path][len(rows[path]) - 1]
-            longest["profile"] = profile_file(file, threads=threads[0], runs=max(runs, 30), tokens=rows[path][-1])
+            longest = measured[path][len(lengths[path]) - 1]  # with the fewest threads
+            longest["profile"] = profile_file(file, threads=threads[0], runs=max(runs, 30), tokens=lengths[path][-1])
             advance()
     return measured
 
 
-def _on_phone(
-    files: dict[Path, Path],
-    serial: str | None,
-    tool: Path | None,
-    threads: int,
-    runs: int,
-    delegate: str,
-    affinity: str | None,
-    profile: bool,
-) -> Measured:
-    from tfdistill.export.bench.phone.android import bench_on_phone, find_phone
+def _on_android(files: Files, serial: str | None, **options: Any) -> Measured:
+    from tfdistill.export.bench.phone.android import PhoneOptions, bench_on_phone, find_phone
     from tfdistill.system.console import task
 
+    chosen = PhoneOptions(**options)
     phone = find_phone(serial)
     with task("measuring on the phone", None) as advance:
-        results = bench_on_phone(
-            list(files.values()),
-            phone,
-            tool=tool,
-            threads=threads,
-            runs=runs,
-            delegate=delegate,
-            affinity=affinity,
-            profile=profile,
-            progress=lambda said: advance(0, note=said),
-        )
-    return {path: [found] for path, found in zip(files, results, strict=True)}
+        results = bench_on_phone(list(files.values()), phone, chosen, progress=lambda message: advance(0, note=message))
+    return {path: [result] for path, result in zip(files, results, strict=True)}
 
 
-def _from_ios(files: dict[Path, Path], results: list[Path], threads: int, profile: bool) -> Measured:
+def _from_ios(files: Files, results: Sequence[Path], threads: int, profile: bool) -> Measured:
     from tfdistill.export.bench.phone.ios import read_result
 
     if len(results) != len(files):
-        raise UserError(
-            f"{len(results)} results of --ios and {len(files)} bundles were given; expected one --ios for each bundle, in order"
-        )
-    measured = {
-        path: [read_result(result, file, threads=threads)]
-        for (path, file), result in zip(files.items(), results, strict=True)
-    }
-    if profile:
-        without = [found[0]["phone"]["result"] for found in measured.values() if "profile" not in found[0]]
-        if without:
+        raise UserError(f"received {len(results)} `--ios` for {len(files)} bundles. Give one for each, in their order")
+    measured = {}
+    for (path, file), result in zip(files.items(), results, strict=True):
+        measured[path] = [read_result(result, file, threads=threads)]
+        if profile and "profile" not in measured[path][0]:
             raise UserError(
-                f"{without[0]} has no table of operators; expected the log of an app built with -p and enable_op_profiling"
+                f"{result} has no table of operators for `--profile`. Build the app with enable_op_profiling"
             )
     return measured
 
 
-def _write_ios_params(path: Path, files: dict[Path, Path], threads: int, runs: int) -> None:
+def _write_ios_params(path: Path, files: Files, threads: int, runs: int) -> None:
     from tfdistill.export.bench.phone.ios import write_params
 
     if len(files) != 1:
-        raise UserError(f"--ios-params is for one bundle; received {len(files)}")
+        raise UserError(f"received {len(files)} bundles. `--ios-params` is for one")
     (file,) = files.values()
     write_params(path, file, threads=threads, runs=runs)
     Console().print(
@@ -278,127 +237,116 @@ def _write_ios_params(path: Path, files: dict[Path, Path], threads: int, runs: i
     )
 
 
-def _against(baseline: Path, measured: Measured, by_tokens: bool) -> None:
-    """Say how much faster than the baseline's each is: of rows of so many tokens, or else of full ones."""
+def _compare(baseline: Path, measured: Measured, by_tokens: bool) -> None:
+    """Add to each result how many times `faster` it is than the baseline with the same threads (and tokens)."""
+    from tfdistill.export.bench.host import typical_ms
 
-    def middle(found: dict[str, Any]) -> float:
-        latency = found["latency_ms"]
-        return latency.get("median", latency["mean"])
+    def case(result: dict[str, Any]) -> tuple[int, int | None]:
+        return result["threads"], result["tokens"] if by_tokens else None
 
-    def case(found: dict[str, Any]) -> tuple[int, int | None]:
-        return found["threads"], found["tokens"] if by_tokens else None
-
-    of_baseline = {case(found): found for found in measured[baseline]}
+    of_baseline = {case(result): typical_ms(result) for result in measured[baseline]}
     for results in measured.values():
-        for found in results:
-            if case(found) in of_baseline:  # a baseline that takes shorter rows was not measured with all
-                found["faster"] = middle(of_baseline[case(found)]) / middle(found)
+        for result in results:
+            if case(result) in of_baseline:  # a baseline that takes shorter examples lacks the longer ones
+                result["faster"] = of_baseline[case(result)] / typical_ms(result)
 
 
-def _disagreements(files: dict[Path, Path], data: str | None, sources: list[str]) -> dict[Path, dict[str, Any]]:
-    """For each bundle that one of the models fits, the texts on which both differ most. Imports TensorFlow."""
+# --- file against Keras ---------------------------------------------------------------------------------------------
+
+
+def _disagreements(files: Files, data: str, sources: Sequence[str]) -> dict[Path, dict[str, Any]]:
+    """Return for each bundle made from one of the models the dev examples where both differ most."""
     from tfdistill.system.tensorflow_import import import_tensorflow
 
     import_tensorflow()
+    from tfdistill.models.load import load
+
+    models = [(source, load(source)) for source in sources]
+    apart = {}
+    for path, file in files.items():
+        source, model = next(((source, model) for source, model in models if _made_from(model, path)), (None, None))
+        if source is not None and model is not None:
+            apart[path] = _against_keras(model, source, path.name, file, data)
+    if not apart:
+        raise UserError(
+            f"none of the files was made from {', '.join(sources)}. Give `--model` the model of a bundle: the same "
+            "family, number of parameters, vocabulary and labels"
+        )
+    return apart
+
+
+def _against_keras(model: TextModel, source: str, name: str, file: Path, data: str) -> dict[str, Any]:
     from tfdistill.export.bench.disagreements import worst_disagreements
     from tfdistill.export.tflite.runtime import TFLiteModel
-    from tfdistill.models.load import data_for, load
+    from tfdistill.models.load import data_for
     from tfdistill.models.predict import measure
     from tfdistill.system.console import task
 
-    loaded = [(source, load(source)) for source in sources]
-    found: dict[Path, dict[str, Any]] = {}
-    for path, file in files.items():
-        fitting = [(source, model) for source, model in loaded if _fits(model, path)]
-        if not fitting:
-            continue
-        source, model = fitting[0]
-        text = data_for(model, source, data or "")
-        if text.per_token:
-            raise UserError(f"--data {data}: expected texts with a class or a number each")
-        if "dev" not in text.splits:
-            raise UserError(f"--data {data}: expected a dev split, found {', '.join(text.splits)}")
-        split = text.splits["dev"]
-        tflite = TFLiteModel(file)
-        encoded, logits, scores = measure(model, text, "dev", max_length=tflite.length)
-        with task(f"{path.name}: dev", len(split)) as advance:
-            done = 0
-
-            def progress(rows: int, step: Any = advance) -> None:
-                nonlocal done
-                step(rows - done)
-                done = rows
-
-            given = tflite.predict(encoded, progress=progress)
-        found[path] = {
-            "split": "dev",
-            **worst_disagreements(
-                model.task,
-                split,
-                tflite.expected(logits),
-                given,
-                lengths=encoded.lengths,
-                scores=scores,
-                label_names=model.label_names,
-            ),
-        }
-    if not found:
-        raise UserError(
-            f"none of the files was made from {', '.join(sources)}: another family, number of parameters, vocabulary or labels; "
-            "expected a bundle, and the model it was made from"
-        )
-    return found
+    texts = data_for(model, source, data)
+    if texts.per_token:
+        raise UserError(f"received --data {data}. Give texts with one label each")
+    if "dev" not in texts.splits:
+        raise UserError(f"--data {data} has no dev split, but {', '.join(texts.splits)}. Add one")
+    split, tflite = texts.splits["dev"], TFLiteModel(file)
+    encoded, logits, scores = measure(model, texts, "dev", max_length=tflite.length)
+    with task(f"{name}: dev", None):
+        outputs = tflite.predict(encoded)
+    expected, names = tflite.expected(logits), model.label_names
+    apart = worst_disagreements(
+        model.task, split, expected, outputs, lengths=encoded.lengths, scores=scores, label_names=names
+    )
+    return {"split": "dev", **apart}
 
 
-def _fits(model: Any, bundle: Path) -> bool:
-    """Whether a bundle was made from such a model: its family, parameters, labels and vocabulary."""
+def _made_from(model: TextModel, bundle: Path) -> bool:
+    """Tell whether family, parameters, labels and vocabulary of a bundle are those of the model."""
     from tfdistill.export.convert.convert import parameters_of
 
     try:
-        said = json.loads((bundle / "manifest.json").read_text("utf-8"))
+        manifest = json.loads((bundle / "manifest.json").read_text("utf-8"))
         vocabulary = (bundle / "vocab.txt").read_text("utf-8").split("\n")
     except (OSError, ValueError):
         return False
-    pieces = [*model.tokenizer.vocabulary]
-    names = list(model.label_names or said.get("label_names", []))
-    theirs = tuple(said.get(key) for key in ("family", "parameters", "label_names"))
-    same = theirs == (model.family, parameters_of(model), names)
-    return same and vocabulary[: len(pieces)] == pieces
+    tokens, names = [*model.tokenizer.vocabulary], list(model.label_names or manifest.get("label_names", []))
+    stated = [manifest.get(key) for key in ("family", "parameters", "label_names")]
+    return stated == [model.family, parameters_of(model), names] and vocabulary[: len(tokens)] == tokens
 
 
-def _write(
-    path: Path,
-    measured: Measured,
-    baseline: Path | None,
-    data: str | None,
-    skipped: list[str],
-    *,
-    on_phone: bool,
-    on_ios: bool,
-) -> None:
+# --- the results ----------------------------------------------------------------------------------------------------
+
+
+def _print(measured: Measured, as_json: bool, *, by_tokens: bool, compared: bool) -> None:
+    from tfdistill.export.bench.report.terminal import show
+
+    if not as_json:
+        return show(measured, Console(), compared=compared)
+    single = not by_tokens and all(len(results) == 1 for results in measured.values())
+    print(json.dumps({str(path): results[0] if single else results for path, results in measured.items()}))
+
+
+def _write(path: Path, measured: Measured, baseline: Path | None, data: str | None, skipped: Sequence[str]) -> None:
     from tfdistill.export.bench.host import machine
     from tfdistill.export.bench.report.bench_page import write_bench_report
 
-    first = next(iter(measured.values()))[0]
-    versions = {name: metadata.version(name) for name in ("tfdistill", "ai-edge-litert")}
-    where = "on an iPhone" if on_ios else "on this machine"
-    if on_phone:
-        where = f"on {first['phone']['maker']} {first['phone']['model']}"
+    phone = next(iter(measured.values()))[0].get("phone")
+    where = "this machine"
+    if phone is not None:
+        where = f"{phone['maker']} {phone['model']}" if "android" in phone else "an iPhone"
     write_bench_report(
         measured,
         path,
-        title=f"Models {where}",
+        title=f"Models on {where}",
         baseline=baseline,
         notes=[f"{line}." for line in skipped],
         facts={
-            "Phone": first.get("phone"),
-            "Machine": None if "phone" in first else machine(),
-            "Versions": versions,
+            "Phone": phone,
+            "Machine": None if phone else machine(),
+            "Versions": {name: metadata.version(name) for name in ("tfdistill", "ai-edge-litert")},
             "Data": data,
         },
         command=" ".join(["tfdistill", *sys.argv[1:]]),
         created=datetime.now().strftime("%Y-%m-%d %H:%M"),
     )
     Console(stderr=True).print(
-        f"{path}: the page, its numbers in {path.with_suffix('.json')}", highlight=False, soft_wrap=True
+        f"{path}: the page; its numbers are in {path.with_suffix('.json')}", highlight=False, soft_wrap=True
     )

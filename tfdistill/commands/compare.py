@@ -1,12 +1,10 @@
-"""Runs and bundles side by side: compression factor, score, share of the teacher's score kept, files, latency.
+"""Compare runs and bundles, as the papers do: compression factor → score. Imports no TensorFlow.
 
-The form is that of the tables in the papers: compression factor (teacher parameters ÷ student parameters, embeddings
-included) → score. Imports no TensorFlow.
+The compression factor is the number of teacher parameters ÷ that of student parameters, embeddings included.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,11 +16,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from tfdistill.errors import UserError, optional
-from tfdistill.system.files import atomic_write
+from tfdistill.system.files import atomic_file, read_json
 
-# MRPC F1 beside the compression factor against BERT-base, as the papers say or imply: Devlin et al. 2019; Zhao et al. 2019
-# (first version, shared up-projection; widths 192, 96, 48); Sanh et al. 2019; Sun et al. 2019; Jiao et al. 2020; Sun et al. 2020.
-# On dev or test as each paper chose, so they stand beside one's own numbers, not on one scale with them.
+# Compression factor against BERT-base and F1 on MRPC, stated or implied by Devlin et al. 2019; Zhao et al. 2019 (first version,
+# shared up-projection; hidden sizes 192, 96, 48); Sanh et al. 2019; Sun et al. 2019; Jiao et al. 2020; Sun et al. 2020.
+# Each paper chose dev or test, so these numbers give an orientation only.
 PUBLISHED = (
     ("BERT-base", 1.0, 88.9),
     ("DualTrain + SharedProj, 192 wide", 5.74, 84.9),
@@ -35,14 +33,19 @@ PUBLISHED = (
     ("MobileBERT", 4.30, 88.8),
 )
 
+_ADVICE = "Run the command that wrote it again"
+
 
 @dataclass(frozen=True)
 class Row:
-    """One run, bundle or published result. What is not known is None.
+    """Describe one run, bundle or published result. None means unknown.
 
-    kind: "teacher", "run", "cut" (another student that a run cut from its own), "bundle" or "published". of: the run that a
-    cut or a bundle belongs to. factor: compression factor. metric,
-    score: as in run.json, where higher is better. kept: score ÷ the teacher's score on the same split and data.
+    Args:
+        kind: "teacher", "run", "cut" (a further student that a run cut from its own), "bundle" or "published".
+        of: the run that a cut or a bundle belongs to.
+        factor: compression factor.
+        metric, score: as in run.json; higher is better.
+        kept: score ÷ the teacher's score on the same split and data.
     """
 
     name: str
@@ -73,28 +76,28 @@ def compare(
     bench: str | os.PathLike | None = None,
     published: bool = False,
 ) -> list[Row]:
-    """One row for each run and bundle, bundles that lie in a run's directory behind it.
+    """Return one row for each run and bundle; bundles in a run's directory follow it.
 
     Args:
         sources: run directories (with run.json) and bundles (with manifest.json).
         teacher: the run that made the teacher. By default the run of `finetune` among `sources`, if there is just one.
         split: "test" or "dev"; by default test if every finished run has scores there, else dev.
         metric: the score to compare; by default the first of each run.
-        bench: a file with what `tfdistill bench BUNDLE… --json` printed, for latencies.
-        published: also the papers' rows for MRPC.
+        bench: a file with the output of `tfdistill bench BUNDLE… --json`, for latencies.
+        published: also return the papers' results on MRPC.
 
     Raises:
-        UserError: something that is no run or bundle, is damaged, or has no such split or score.
+        UserError: a source is no run or bundle, is damaged, or lacks the split or the score.
     """
     if not sources and not published:
-        raise UserError("nothing to compare; give run directories or bundles")
+        raise UserError("nothing to compare. Give run directories or bundles")
     paths = list(dict.fromkeys(Path(source) for source in sources))
     teacher_path = None if teacher is None else Path(teacher)
     if teacher_path is not None and not any(path.resolve() == teacher_path.resolve() for path in paths):
         paths.insert(0, teacher_path)
-    runs = {path: _json(path / "run.json") for path in paths if (path / "run.json").is_file()}
+    runs = {path: read_json(path / "run.json", _ADVICE) for path in paths if (path / "run.json").is_file()}
     if teacher_path is not None and not any(path.resolve() == teacher_path.resolve() for path in runs):
-        raise UserError(f"{teacher_path} has no run.json; expected the run of tfdistill finetune that made the teacher")
+        raise UserError(f"--teacher {teacher_path} has no run.json. Give the run of tfdistill finetune")
     if split is None:
         scored = [_scores(path, run) for path, run in runs.items()]
         split = "test" if all("test" in scores for scores in scored if scores) else "dev"
@@ -111,10 +114,7 @@ def compare(
         elif (path / "manifest.json").is_file():
             rows += [] if path.resolve() in listed else [_bundle(path, latencies, split)]
         else:
-            raise UserError(
-                f"{path} has neither run.json nor manifest.json; expected a directory made by tfdistill train, finetune "
-                "or export"
-            )
+            raise UserError(f"{path} has neither run.json nor manifest.json. Give a run or a bundle")
     rows = _against_teacher(rows, _teacher(rows, teacher_path), runs)
     if published:
         rows += [
@@ -122,16 +122,6 @@ def compare(
             for name, factor, score in PUBLISHED
         ]
     return rows
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}; expected the JSON that tfdistill wrote, run it again") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}; expected the JSON object that tfdistill wrote")
-    return content
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -143,12 +133,12 @@ def _number(value: Any) -> Any:
 
 
 def _scores(path: Path, run: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Scores by split; empty for a run that is not done."""
+    """Return the scores of each split; empty for an unfinished run."""
     if run.get("state") != "done":
         return {}
     scores = _mapping(run.get("scores"))
     if not scores or not all(isinstance(values, dict) and values for values in scores.values()):
-        raise UserError(f"{path / 'run.json'} has no scores; expected those of a run that is done: run it again")
+        raise UserError(f"{path / 'run.json'} has no scores. Run it again")
     return scores
 
 
@@ -168,46 +158,35 @@ def _run(path: Path, run: dict[str, Any], split: str, metric: str | None) -> Row
     if not scores:
         return row
     if split not in scores:
-        raise UserError(f"{path} has no scores on {split}; found {', '.join(scores)}: choose another --split")
-    found = scores[split]
-    name = metric or next(iter(found))
-    if name not in found:
-        raise UserError(f"{path} has no score '{name}' on {split}; found {', '.join(found)}: choose another --metric")
-    return replace(row, split=split, metric=name, score=_number(found[name]))
+        raise UserError(f"{path} has no scores on --split {split}. Choose from {', '.join(scores)}")
+    values = scores[split]
+    name = metric or next(iter(values))
+    if name not in values:
+        raise UserError(f"{path} has no --metric {name} on {split}. Choose from {', '.join(values)}")
+    return replace(row, split=split, metric=name, score=_number(values[name]))
 
 
 def _cuts(path: Path, run: dict[str, Any], of: Row) -> list[Row]:
-    """Students that the run cut from its own, except the first, which is the run's student."""
+    """Return the students that the run cut from its own; the first of them is the run's student."""
     rows = []
     for name, cut in list(_mapping(run.get("cut")).items())[1:]:
-        found = _mapping(_mapping(_mapping(cut).get("scores")).get(of.split or ""))
-        rows.append(
-            replace(
-                of,
-                name=name,
-                kind="cut",
-                of=of.name,
-                parameters=_number(_mapping(cut).get("parameters")),
-                score=_number(found.get(of.metric or "")),
-                **_weights(path / f"student-{name}"),
-            )
-        )
+        scores, weights = _mapping(_mapping(cut).get("scores")), _weights(path / f"student-{name}")
+        score, parameters = _mapping(scores.get(of.split or "")).get(of.metric or ""), _mapping(cut).get("parameters")
+        known = {"parameters": _number(parameters), "score": _number(score), **weights}
+        rows.append(replace(of, name=name, kind="cut", of=of.name, **known))
     return rows
 
 
 def _weights(directory: Path) -> dict[str, Any]:
     file = directory / "model.safetensors"
-    return (
-        {"quantization": "weights", "bytes": file.stat().st_size}
-        if file.is_file()
-        else {"quantization": None, "bytes": None}
-    )
+    known = file.is_file()
+    return {"quantization": "weights" if known else None, "bytes": file.stat().st_size if known else None}
 
 
 def _bundle(path: Path, latencies: Mapping[Path, float], split: str, of: Row | None = None) -> Row:
-    manifest = _json(path / "manifest.json")
+    manifest = read_json(path / "manifest.json", _ADVICE)
     files = _mapping(manifest.get("files"))
-    measured = _mapping(manifest.get("parity" if split == "dev" else split))  # what export measured on dev and on test
+    measured = _mapping(manifest.get("parity" if split == "dev" else split))
     metric = measured.get("metric")
     score = _number(measured.get(metric)) if metric else None
     own = _mapping(_mapping(manifest.get("latency")).get("latency_ms")).get("median")
@@ -230,46 +209,41 @@ def _bundle(path: Path, latencies: Mapping[Path, float], split: str, of: Row | N
 
 
 def _latencies(path: Path) -> dict[Path, float]:
-    """Median milliseconds by bundle or file; of several lengths and threads those of the longest with the fewest."""
-    found: dict[Path, float] = {}
-    for name, result in _json(path).items():
+    """Return the median latency of each bundle or file: of the most tokens, and with them of the fewest threads."""
+    latencies: dict[Path, float] = {}
+    for name, result in read_json(path, "Give the output of `tfdistill bench --json`").items():
         if isinstance(result, list) and all(isinstance(case, Mapping) for case in result):
             result = max(result, key=lambda case: (case.get("tokens") or 0, -(case.get("threads") or 0)), default=None)
         median = _number(_mapping(_mapping(result).get("latency_ms")).get("median"))
         if median is None:
-            raise UserError(f"{path} has no latency_ms of '{name}'; expected what tfdistill bench --json printed")
-        found[Path(name).resolve()] = median
-    return found
+            raise UserError(f"{path} has no latency_ms for {name}. Give the output of `tfdistill bench --json`")
+        latencies[Path(name).resolve()] = median
+    return latencies
 
 
-def _teacher(rows: Sequence[Row], given: Path | None) -> Row | None:
-    if given is not None:
-        return next(row for row in rows if row.kind == "run" and Path(row.name).resolve() == given.resolve())
+def _teacher(rows: Sequence[Row], path: Path | None) -> Row | None:
+    if path is not None:
+        return next(row for row in rows if row.kind == "run" and Path(row.name).resolve() == path.resolve())
     candidates = [row for row in rows if row.kind == "run" and row.method.startswith("finetune")]
     return candidates[0] if len(candidates) == 1 else None
 
 
 def _against_teacher(rows: list[Row], teacher: Row | None, runs: Mapping[Path, dict[str, Any]]) -> list[Row]:
-    """The rows with compression factors and shares of the teacher's score. A run may say itself how large its teacher was."""
+    """Add compression factors and shares of the teacher's score. A run may state the size of its teacher."""
     sizes = {str(path): _number(_mapping(run.get("teacher")).get("parameters")) for path, run in runs.items()}
     done = []
     for row in rows:
         if row is teacher:
-            done.append(
-                replace(row, kind="teacher", factor=1.0 if row.parameters else None, kept=1.0 if row.score else None)
-            )
-            continue
-        size = sizes.get(row.of or row.name) or (teacher.parameters if teacher is not None else None)
-        factor = size / row.parameters if size and row.parameters else None
-        comparable = (
-            teacher is not None
-            and bool(teacher.score)
-            and row.score is not None
-            and (row.metric, row.split) == (teacher.metric, teacher.split)
-            and ((row.of is None and row.kind == "bundle") or row.fingerprint == teacher.fingerprint)
-        )
-        kept = row.score / teacher.score if comparable and teacher and teacher.score and row.score is not None else None
-        done.append(replace(row, factor=factor, kept=kept))
+            row = replace(row, kind="teacher")
+        size = sizes.get(row.of or row.name) or (None if teacher is None else teacher.parameters)
+        if row.kind == "teacher":
+            size = row.parameters
+        kept = None
+        if teacher is not None and teacher.score and row.score is not None:
+            same_data = row.fingerprint == teacher.fingerprint or (row.of is None and row.kind == "bundle")
+            if same_data and (row.metric, row.split) == (teacher.metric, teacher.split):
+                kept = row.score / teacher.score
+        done.append(replace(row, factor=size / row.parameters if size and row.parameters else None, kept=kept))
     return done
 
 
@@ -277,12 +251,12 @@ def _against_teacher(rows: list[Row], teacher: Row | None, runs: Mapping[Path, d
 
 
 def as_json(rows: Iterable[Row]) -> str:
-    """A JSON list with one object a row."""
+    """Return a JSON list with one object for each row."""
     return json.dumps([asdict(row) for row in rows], indent=2)
 
 
 def as_table(rows: Sequence[Row]) -> Table:
-    """For a terminal. Columns that no row fills are left out."""
+    """Return a table for the terminal, without empty columns."""
 
     def show(pattern: str, value: Any, scale: float = 1.0) -> str:
         return "" if value is None else pattern.format(value * scale)
@@ -294,10 +268,7 @@ def as_table(rows: Sequence[Row]) -> Table:
         "parameters": [show("{:,}", row.parameters) for row in rows],
         "factor": [show("{:.2f}×", row.factor) for row in rows],
         "score": [show("{:.2f}", row.score, 100) for row in rows],
-        "metric": [
-            " ".join(filter(None, [row.split, (row.metric or "").replace("_", " ")])) + _other_data(row, rows)
-            for row in rows
-        ],
+        "metric": [" ".join(filter(None, [row.split, _words(row.metric)])) + _other_data(row, rows) for row in rows],
         "kept": [show("{:.1f} %", row.kept, 100) for row in rows],
         "file": [row.quantization or "" for row in rows],
         "MB": [show("{:.1f}", row.bytes, 1e-6) for row in rows],
@@ -313,50 +284,51 @@ def as_table(rows: Sequence[Row]) -> Table:
 
 
 def _other_data(row: Row, rows: Sequence[Row]) -> str:
-    """The name of a row's data, where the rows are not all of the same."""
+    """Name a row's data where the rows have different data."""
     return f" ({row.data})" if row.data and len({other.data for other in rows if other.data}) > 1 else ""
 
 
-def plot(rows: Sequence[Row], path: str | os.PathLike) -> Path:
-    """A picture: score over compression factor, one colour for each method.
+def _words(metric: str | None) -> str:
+    return (metric or "").replace("_", " ")
 
-    Raises MissingExtra without matplotlib; UserError when no row has both.
+
+def plot(rows: Sequence[Row], path: str | os.PathLike) -> Path:
+    """Plot score over compression factor, one colour for each method.
+
+    Args:
+        rows: as `compare` returns them.
+        path: ends in .png, .svg or .pdf.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: no row has both numbers, the path has another ending, or matplotlib is missing.
     """
+    path = Path(path)
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UserError(f"received --plot {path}. Give a name that ends in .png, .svg or .pdf")
     matplotlib = optional("matplotlib", "quickstart")
     shown = [row for row in rows if row.factor is not None and row.score is not None]
     if not shown:
         raise UserError(
-            "no row has both a compression factor and a score, so there is nothing to plot; give --teacher RUN"
+            "no row has both a compression factor and a score to plot. Give the teacher's run with `--teacher`"
         )
     figure = optional("matplotlib.figure", "quickstart").Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    methods = list(dict.fromkeys(row.method for row in shown))
-    colors = matplotlib.colormaps["tab10"].colors
-    for number, method in enumerate(methods):
+    axes, colors = figure.subplots(), matplotlib.colormaps["tab10"].colors
+    for number, method in enumerate(dict.fromkeys(row.method for row in shown)):
         own = [row for row in shown if row.method == method]
-        axes.scatter(
-            [row.factor for row in own],
-            [100 * (row.score or 0) for row in own],
-            color=[colors[number % len(colors)]],
-            marker="x" if own[0].kind == "published" else "o",
-            label=method or "run",
-        )
-        for row in own:
-            axes.annotate(
-                Path(row.name).name if row.kind != "published" else row.name,
-                (row.factor, 100 * (row.score or 0)),
-                xytext=(4, 4),
-                textcoords="offset points",
-                fontsize=7,
-            )
+        points = [(row.factor, 100 * (row.score or 0)) for row in own]
+        marker = "x" if own[0].kind == "published" else "o"
+        axes.scatter(*zip(*points, strict=True), color=[colors[number % 10]], marker=marker, label=method or "run")
+        for row, point in zip(own, points, strict=True):
+            name = row.name if row.kind == "published" else Path(row.name).name
+            axes.annotate(name, point, xytext=(4, 4), textcoords="offset points", fontsize=7)
     axes.set_xscale("log")
     axes.set_xlabel("compression factor (teacher parameters ÷ student parameters)")
-    axes.set_ylabel(", ".join(dict.fromkeys((row.metric or "").replace("_", " ") for row in shown)) + ", %")
+    axes.set_ylabel(", ".join(dict.fromkeys(_words(row.metric) for row in shown)) + ", %")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    buffer = io.BytesIO()
-    form = Path(path).suffix.lstrip(".").lower() or "png"
-    if form not in ("png", "svg", "pdf"):
-        raise UserError(f"--plot {path}: expected a name that ends in .png, .svg or .pdf")
-    figure.savefig(buffer, format=form, dpi=150)
-    return atomic_write(path, buffer.getvalue())
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=150)
+    return path

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tfdistill.commands.bench import numbers
+from tfdistill.commands.options import numbers
 from tfdistill.errors import UserError
 from tfdistill.system.files import sha256
 from tfdistill.system.tensorflow_import import import_tensorflow

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from tfdistill.errors import UserError
+
+if TYPE_CHECKING:
+    pass
 
 DataOption = Annotated[
     str,
@@ -27,3 +32,15 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", help="key=value, c
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="seed of all random numbers")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 ReplaceModelOption = Annotated[bool, typer.Option("--force", help="replace a model at --out")]
+
+
+def numbers(option: str, text: str) -> tuple[int, ...]:
+    """Read whole numbers from text such as `16,32,64`, sorted and without repeats.
+
+    Raises:
+        UserError: the text is anything else.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise UserError(f"received {option} {text}. Give whole numbers above 0, such as 16,32,64")
+    return tuple(sorted({int(part) for part in parts}))

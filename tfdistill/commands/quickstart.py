@@ -1,7 +1,7 @@
-"""The whole way on real input: fine-tune a BERT, distil two students, export them, measure, report.
+"""Run `tfdistill quickstart`: fine-tune a BERT on real data, distil two students, export, measure and report them.
 
-Every student is trained twice, distilled and on labels alone, with the same start, steps, learning-rate search and texts, so
-that the difference is what distillation gives. The BiLSTM reads augmented texts too (labels copied from their sources).
+Each student is trained twice, distilled and on labels alone, with the same start, steps, learning rates and examples, so that
+the difference is what distillation gains. The BiLSTM also reads augmented examples (labels copied from their sources).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from tfdistill.data.demo import minilm_directory, movie_snippets
 from tfdistill.data.splits import Split
 from tfdistill.data.text_data import TextData
 from tfdistill.errors import optional
-from tfdistill.export.bench.host import bench_files, machine
-from tfdistill.export.bench.report.quickstart_page import print_table, write_report
+from tfdistill.export.bench.host import Case, bench_cases, machine
+from tfdistill.export.bench.report.quickstart_page import write_report
+from tfdistill.export.bench.report.rows import Report, Row
+from tfdistill.export.bench.report.terminal import print_report
 from tfdistill.export.convert.convert import ConvertedFile, convert_models
 from tfdistill.export.tflite.parity import parity
 from tfdistill.export.tflite.runtime import TFLiteModel
@@ -49,19 +52,17 @@ LENGTH = 64
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of everything, and the learning rates that suit it. Steps are what costs."""
+    """Set the amount of data, epochs and evaluations, and learning rates that suit them."""
 
-    rows: tuple[int | None, int | None, int | None] = (None, None, None)  # of train, dev and test; None takes all
+    rows: tuple[int | None, int | None, int | None] = (None, None, None)  # examples of train, dev and test; None: all
     teacher_epochs: float = 2.0
     teacher_rate: float = 2e-4
     teacher_batch_size: int = 32
     student_epochs: float = 2.0
-    student_rates: tuple[float, ...] = (6e-4, 9e-4)  # a short trial prefers the lower; 3e-4 and 4e-4 ended worse
+    student_rates: tuple[float, ...] = (6e-4, 9e-4)  # a short trial prefers 6e-4; 3e-4 and 4e-4 were worse in the end
     student_search_steps: int = 16
-    copies: int = (
-        1  # augmented copies of each text, for the BiLSTM; more cost teacher time and gained nothing at equal steps
-    )
-    bilstm_epochs: float = 3.25  # of the training texts and their copies
+    copies: int = 1  # augmented copies of each example, for the BiLSTM; more gained nothing at equal steps
+    bilstm_epochs: float = 3.25  # over the training examples and their copies
     bilstm_rates: tuple[float, ...] = (3e-3, 4e-3)
     bilstm_search_steps: int = 32
     evaluations: int = 2
@@ -83,7 +84,7 @@ FAST = Plan(
 
 @dataclass
 class Trained:
-    """A model with what the report says of it."""
+    """Hold a trained model, its names in the report, and its result."""
 
     model: str
     method: str
@@ -92,13 +93,13 @@ class Trained:
 
     @property
     def logits(self) -> np.ndarray:
-        """Keras's, on the test split."""
+        """Return the Keras model's logits on test."""
         assert self.result.test_logits is not None
         return self.result.test_logits
 
 
-def floor(data: TextData, seed: int) -> dict[str, float]:
-    """Accuracy of TF-IDF over words and word pairs with logistic regression, fitted on the same training rows."""
+def floor(data: TextData, seed: int) -> Row:
+    """Fit and evaluate TF-IDF over words and word pairs with logistic regression, which a teacher must beat."""
     optional("sklearn", "quickstart")
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -108,14 +109,12 @@ def floor(data: TextData, seed: int) -> dict[str, float]:
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
         LogisticRegression(C=10.0, max_iter=1000, random_state=seed),
     )
-    train_split = data.splits["train"]
-    fit.fit(train_split.texts, train_split.labels)
-    found = {
-        name: float(np.mean(fit.predict(data.splits[name].texts) == data.splits[name].labels))
-        for name in ("dev", "test")
-    }
-    found["parameters"] = int(fit[-1].coef_.size + fit[-1].intercept_.size)
-    return found
+    fit.fit(data.splits["train"].texts, data.splits["train"].labels)
+    dev, test = (
+        float(np.mean(fit.predict(split.texts) == split.labels)) for split in (data.splits["dev"], data.splits["test"])
+    )
+    parameters = int(fit[-1].coef_.size + fit[-1].intercept_.size)
+    return Row("TF-IDF + logistic regression", "labels", "scikit-learn", seed, parameters, dev, test)
 
 
 def both_ways(
@@ -127,31 +126,45 @@ def both_ways(
     seed: int,
     methods: Sequence[str] = ("distilled", "labels"),
 ) -> list[Trained]:
-    """A student distilled and the same one on labels alone: each from the same start, at the better of `rates` on dev."""
+    """Train a student once for each method, from the same start, each at the better of `rates` on dev.
+
+    Args:
+        name: of the student.
+        make: builds its recipe with a new student.
+        rates: learning rates to try; a single one is used without a search.
+        search_steps: steps of each trial.
+        prepared: encoded examples and teacher outputs, shared by all trainings.
+        seed: of everything random.
+        methods: "distilled", "labels" or both.
+    """
     trained = []
     for method in methods:
-        keras.utils.set_random_seed(seed)  # both start from the same weights
+        keras.utils.set_random_seed(seed)  # the methods start from the same weights
         recipe = make() if method == "distilled" else on_labels_alone(make())
         trainer = Trainer(recipe.student, recipe.stages, recipe.execution)
-        searched = {rates[0]: float("nan")}
-        if len(rates) > 1:
-            searched = search_learning_rate(
-                recipe, rates, seed=seed, steps=search_steps, prepared=prepared, trainer=trainer
-            )
-        rate = next(iter(searched))
-        chosen = with_learning_rate(recipe, rate)
-        result = train(replace(chosen, name=f"{name}, {method}"), seed=seed, prepared=prepared, trainer=trainer)
-        result.searched = searched if len(rates) > 1 else {}
+        options: dict[str, Any] = {"seed": seed, "prepared": prepared, "trainer": trainer}
+        searched = search_learning_rate(recipe, rates, steps=search_steps, **options) if len(rates) > 1 else {}
+        chosen = with_learning_rate(recipe, next(iter(searched or rates)))
+        result = train(replace(chosen, name=f"{name}, {method}"), **options)
+        result.searched = searched
         trained.append(Trained(name, method, chosen.student, result))
     return trained
 
 
-def quickstart(
-    out: Path, *, fast: bool = False, seed: int = 1, command: str = "tfdistill quickstart"
-) -> dict[str, Any]:
-    """Run the main job and write report.json, report.html, the models and the .tflite files into `out`, all or nothing.
+def quickstart(out: Path, *, fast: bool = False, seed: int = 1, command: str = "tfdistill quickstart") -> Report:
+    """Run the whole job, and write report.html, report.json, the models and the .tflite files, all or nothing.
 
-    Returns the report. Raises UserError when the demo's packages cannot be fetched or `out` cannot be written.
+    Args:
+        out: directory to write; a former quickstart there is replaced.
+        fast: use a small part of the data and few steps.
+        seed: of everything random.
+        command: stated in the report.
+
+    Returns:
+        The report.
+
+    Raises:
+        UserError: the demo's packages cannot be downloaded, or `out` cannot be written.
     """
     started = time.monotonic()
     for library in ("sklearn", "matplotlib"):
@@ -159,28 +172,27 @@ def quickstart(
     require_new(out, "report.json", "Expected a new name or a former quickstart: choose another `--out`.")
     with atomic_directory(out) as directory:
         report = _quickstart(directory, FAST if fast else Plan(), seed, fast, command, started)
-    print_table(report)
-    for line in report["findings"]:
-        say(f"• {line}")
+    print_report(report)
     say(f"\nThe page: {out / 'report.html'} · the numbers: {out / 'report.json'} · the files: {out / 'files'}")
     say(f"took {(time.monotonic() - started) / 60:.1f} minutes")
     return report
 
 
 def _some(splits: dict[str, Split], plan: Plan, seed: int) -> dict[str, Split]:
-    """As many rows of each split as the plan has, drawn by the seed."""
-    random, taken = np.random.default_rng(seed), dict(splits)
+    """Draw the plan's number of examples from each split."""
+    random, chosen = np.random.default_rng(seed), dict(splits)
     for name, count in zip(("train", "dev", "test"), plan.rows, strict=True):
         if count is not None:
-            taken[name] = splits[name].take(np.sort(random.permutation(len(splits[name]))[:count]))
-    return taken
+            chosen[name] = splits[name].take(np.sort(random.permutation(len(splits[name]))[:count]))
+    return chosen
 
 
-def train_all(plan: Plan, seed: int) -> tuple[TextData, dict[str, float], list[Trained], int]:
-    """All models of the main job, without export.
+def train_all(plan: Plan, seed: int) -> tuple[TextData, Row, list[Trained], int]:
+    """Train all models of the job, without export.
 
-    Returns the data, the scores of TF-IDF with logistic regression, the trained models (teacher first), and the number of
-    training rows that the BiLSTM reads, augmented ones included.
+    Returns:
+        The data, the result of `floor`, the trained models (teacher first), and the number of training examples that the
+        BiLSTM reads, augmented ones included.
     """
     with task("fetching data and teacher (pip, cached)", 2) as advance:
         data = movie_snippets()
@@ -189,11 +201,25 @@ def train_all(plan: Plan, seed: int) -> tuple[TextData, dict[str, float], list[T
         advance()
     data = replace(data, splits=_some(data.splits, plan, seed))
     lowest = floor(data, seed)
-    say(f"floor: TF-IDF + logistic regression, test {100 * lowest['test']:.1f} %")
+    say(f"floor: {lowest.model}, test {100 * (lowest.test_accuracy or 0):.1f} %")
+    teacher = _teacher(base, data, plan, seed)
 
+    # Both students share tokenization and one pass of the teacher. The augmented examples are for the BiLSTM alone: the
+    # transformer learns more from twice the passes over the originals.
+    student, lstm = partial(_student, teacher.keras, data, plan), partial(_bilstm, teacher.keras, data, plan)
+    shared = replace(student(), augment=augment_split(plan.copies))
+    prepared = with_teacher_logits(shared, prepare(shared, seed))
+    originals = prepared.first(len(data.splits["train"]))
+    trained = [teacher]
+    trained += both_ways("student 3 layers", student, plan.student_rates, plan.student_search_steps, originals, seed)
+    trained += both_ways("BiLSTM", lstm, plan.bilstm_rates, plan.bilstm_search_steps, prepared, seed)
+    return data, lowest, trained, len(prepared)
+
+
+def _teacher(base: Path, data: TextData, plan: Plan, seed: int) -> Trained:
     keras.utils.set_random_seed(seed)
     teacher = load_directory(base, num_outputs=data.num_outputs, task=data.task, label_names=data.label_names)
-    teacher_settings = finetune.Settings(
+    settings = finetune.Settings(
         epochs=plan.teacher_epochs,
         learning_rate=plan.teacher_rate,
         batch_size=plan.teacher_batch_size,
@@ -201,18 +227,12 @@ def train_all(plan: Plan, seed: int) -> tuple[TextData, dict[str, float], list[T
         evaluations=plan.evaluations,
         train_word_embeddings=False,
     )
-    trained = [
-        Trained(
-            "teacher",
-            "labels",
-            teacher,
-            train(replace(finetune.recipe(teacher, data, teacher_settings), name="teacher"), seed=seed),
-        )
-    ]
+    result = train(replace(finetune.recipe(teacher, data, settings), name="teacher"), seed=seed)
+    return Trained("teacher", "labels", teacher, result)
 
-    # The texts of both students are tokenized and read by the teacher once. The BiLSTM's augmented ones do the transformer
-    # no good: it learns more from twice the passes over the texts themselves.
-    student_settings = soft_targets.Settings(
+
+def _student(teacher: TextModel, data: TextData, plan: Plan) -> Recipe:
+    settings = soft_targets.Settings(
         epochs=plan.student_epochs,
         dropout=0.0,  # two epochs are too short to overfit, and a step without it is cheaper
         soft_weight=1.0,
@@ -220,197 +240,113 @@ def train_all(plan: Plan, seed: int) -> tuple[TextData, dict[str, float], list[T
         max_length=LENGTH,
         evaluations=plan.evaluations,
     )
-    bilstm_settings = bilstm.Settings(
-        epochs=plan.bilstm_epochs,
-        copies=plan.copies,
-        dropout=0.3,
-        max_length=LENGTH,
-        evaluations=plan.evaluations,
+    recipe = soft_targets.recipe(teacher, data, settings)
+    return replace(recipe, stages=tuple(replace(stage, freeze=("word_embeddings",)) for stage in recipe.stages))
+
+
+def _bilstm(teacher: TextModel, data: TextData, plan: Plan) -> Recipe:
+    settings = bilstm.Settings(
+        epochs=plan.bilstm_epochs, copies=plan.copies, dropout=0.3, max_length=LENGTH, evaluations=plan.evaluations
     )
-
-    def student_recipe() -> Recipe:
-        made = soft_targets.recipe(teacher, data, student_settings)
-        return replace(made, stages=tuple(replace(stage, freeze=("word_embeddings",)) for stage in made.stages))
-
-    def bilstm_recipe() -> Recipe:
-        return bilstm.recipe(teacher, data, bilstm_settings)
-
-    shared = replace(student_recipe(), augment=augment_split(plan.copies))
-    prepared = with_teacher_logits(shared, prepare(shared, seed))
-    unchanged = prepared.first(len(data.splits["train"]))
-    trained += both_ways(
-        "student 3 layers", student_recipe, plan.student_rates, plan.student_search_steps, unchanged, seed
-    )
-    trained += both_ways("BiLSTM", bilstm_recipe, plan.bilstm_rates, plan.bilstm_search_steps, prepared, seed)
-
-    return data, lowest, trained, len(prepared)
+    return bilstm.recipe(teacher, data, settings)
 
 
-def _quickstart(out: Path, plan: Plan, seed: int, fast: bool, command: str, started: float) -> dict[str, Any]:
-    data, lowest, trained, bilstm_rows = train_all(plan, seed)
+def _quickstart(out: Path, plan: Plan, seed: int, fast: bool, command: str, started: float) -> Report:
+    data, lowest, trained, bilstm_examples = train_all(plan, seed)
     exported = [each for each in trained if each.model == "teacher" or each.method == "distilled"]
     rows = _export(exported, data, out / "files", plan, seed)
-    rows += [_keras_row(each, seed) for each in trained if each.model != "teacher"]
-    rows.append(
-        {
-            **_empty_row(seed),
-            "model": "TF-IDF + logistic regression",
-            "method": "labels",
-            "parameters": lowest["parameters"],
-            "dev_accuracy": lowest["dev"],
-            "test_accuracy": lowest["test"],
-            "runtime": "scikit-learn",
-        }
-    )
+    rows += [*(_row(each, seed) for each in trained if each.model != "teacher"), lowest]
     for each in exported:
-        save_directory(
-            each.keras, out / "models" / each.model.replace(" ", "-"), recipe={"max_length": LENGTH, "seed": seed}
-        )
-    report = {
-        "title": "tfdistill quickstart",
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": command,
-        "seed": seed,
-        "fast": fast,
-        "machine": machine(),
-        "versions": versions(),
-        "data": {
+        directory = out / "models" / each.model.replace(" ", "-")
+        save_directory(each.keras, directory, recipe={"max_length": LENGTH, "seed": seed})
+    points = ("step", "loss", "dev_accuracy")
+    report = Report(
+        title="tfdistill quickstart",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=command,
+        seed=seed,
+        fast=fast,
+        machine=machine(),
+        versions=versions(),
+        data={
             "name": data.name,
             "task": data.task,
             "label_names": list(data.label_names or ()),
             "splits": {name: len(split) for name, split in data.splits.items()},
             "metric": "accuracy",
         },
-        "notes": _notes(plan, trained, bilstm_rows, fast),
-        "findings": findings(rows),
-        "rows": rows,
-        "curves": [_curve(each) for each in trained],
-        "confusion": [_confusion(each, data) for each in exported],
-        "baseline": 0,
-        "seconds": time.monotonic() - started,
-    }
+        notes=[
+            "Distilled students and those trained on labels share start, steps, candidate learning rates and examples. The "
+            f"BiLSTM reads {bilstm_examples} training examples, augmented ones included (labels copied from their sources).",
+            "Test accuracy of a file is that of the file in LiteRT; dev accuracy is the Keras model's.",
+            "The word embeddings of the teacher and the 3-layer student are frozen, to save time.",
+        ],
+        rows=rows,
+        curves={_label(each): [{key: point[key] for key in points} for point in each.result.curve] for each in trained},
+        confusion={
+            _label(each): confusion_matrix(data.splits["test"].known_labels, each.logits).tolist() for each in exported
+        },
+        seconds=time.monotonic() - started,
+    )
     write_report(report, out)
     return report
 
 
-def _export(trained: Sequence[Trained], data: TextData, files: Path, plan: Plan, seed: int) -> list[dict[str, Any]]:
-    """Convert, check against Keras and score every file on dev and test in LiteRT, then measure all in turn."""
+def _export(trained: Sequence[Trained], data: TextData, files: Path, plan: Plan, seed: int) -> list[Row]:
+    """Convert the models, check the files against Keras, evaluate them on test in LiteRT, and measure them alternately."""
     files.mkdir(parents=True)
-    rows, paths = [], []
     with task("converting to TFLite", len(trained) * len(MODES)) as advance:
         named = [(each.keras, each.model.replace(" ", "-")) for each in trained]
         converted = convert_models(named, files, length=LENGTH, modes=MODES, progress=lambda *_: advance())
-    test = data.splits["test"]
-    with task("scoring the files in LiteRT", len(trained) * len(MODES) * len(test)) as advance:
-        for each, made in zip(trained, converted, strict=True):
+    test, rows = data.splits["test"], []
+    with task("evaluating the files in LiteRT", len(trained) * len(MODES)) as advance:
+        for each, by_mode in zip(trained, converted, strict=True):
             encoded = encode(each.keras, test, LENGTH)
             for mode in MODES:
-                rows.append({**_file_row(each, made[mode], encoded, test), "seed": seed})
-                paths.append(made[mode].path)
-                advance(len(test))
-    with task("measuring latency", len(paths) * plan.bench_repeats) as advance:
-        measured = bench_files(paths, threads=1, runs=50, repeats=plan.bench_repeats, progress=lambda *_: advance())
-    for row, found in zip(rows, measured, strict=True):
-        row.update(latency_ms=found["latency_ms"], first_ms=found["first_ms"], peak_memory_mb=found["peak_memory_mb"])
-    return rows
+                rows.append(_file_row(each, by_mode[mode], encoded, test, seed))
+                advance()
+    cases = [Case(by_mode[mode].path) for by_mode in converted for mode in MODES]
+    with task("measuring latency", len(cases) * plan.bench_repeats) as advance:
+        measured = bench_cases(cases, repeats=plan.bench_repeats, progress=advance)
+    kept = ("latency_ms", "first_ms", "peak_memory_mb")
+    return [replace(row, **{key: result[key] for key in kept}) for row, result in zip(rows, measured, strict=True)]
 
 
-def _empty_row(seed: int) -> dict[str, Any]:
-    return {
-        "file": None,
-        "bytes": None,
-        "quantization": None,
-        "latency_ms": None,
-        "peak_memory_mb": None,
-        "threads": None,
-        "length": None,
-        "parity": None,
-        "seconds": None,
-        "seed": seed,
-    }
+def _row(each: Trained, seed: int) -> Row:
+    """Describe a Keras model."""
+    scores = each.result.scores
+    return Row(
+        each.model,
+        each.method,
+        "Keras",
+        seed,
+        each.keras.count_params(),
+        scores["dev"]["accuracy"],
+        scores["test"]["accuracy"],
+        learning_rate=each.result.learning_rate,
+        searched=each.result.searched,
+        seconds=each.result.seconds,
+    )
 
 
-def _file_row(each: Trained, file: ConvertedFile, encoded: Encoded, test: Split) -> dict[str, Any]:
+def _file_row(each: Trained, file: ConvertedFile, encoded: Encoded, test: Split, seed: int) -> Row:
+    """Evaluate and describe a file."""
     logits = TFLiteModel(file.path).predict(encoded, workers=2)
-    return {
-        "model": each.model,
-        "method": each.method,
-        "parameters": each.keras.count_params(),
-        "dev_accuracy": each.result.scores["dev"]["accuracy"],  # of the Keras model; the file itself is scored on test
-        "test_accuracy": accuracy(test.known_labels, logits),
-        "keras_test_accuracy": accuracy(test.known_labels, each.logits),
-        "file": f"files/{file.path.name}",
-        "bytes": file.bytes,
-        "sha256": file.sha256,
-        "operators": file.operators,
-        "quantization": file.quantization,
-        "threads": 1,
-        "length": LENGTH,
-        "parity": parity(each.logits, logits),
-        "learning_rate": each.result.learning_rate,
-        "seconds": each.result.seconds,
-        "runtime": "LiteRT",
-    }
+    return replace(
+        _row(each, seed),
+        runtime="LiteRT",
+        test_accuracy=accuracy(test.known_labels, logits),
+        keras_test_accuracy=accuracy(test.known_labels, each.logits),
+        file=f"files/{file.path.name}",
+        bytes=file.bytes,
+        sha256=file.sha256,
+        operators=file.operators,
+        quantization=file.quantization,
+        threads=1,
+        length=LENGTH,
+        parity=parity(each.logits, logits),
+    )
 
 
-def _keras_row(each: Trained, seed: int) -> dict[str, Any]:
-    return {
-        **_empty_row(seed),
-        "model": each.model,
-        "method": each.method,
-        "parameters": each.keras.count_params(),
-        "dev_accuracy": each.result.scores["dev"]["accuracy"],
-        "test_accuracy": each.result.scores["test"]["accuracy"],
-        "learning_rate": each.result.learning_rate,
-        "seconds": each.result.seconds,
-        "runtime": "Keras",
-    }
-
-
-def _curve(each: Trained) -> dict[str, Any]:
-    points = [{"step": p["step"], "loss": p["loss"], "dev_accuracy": p["dev_accuracy"]} for p in each.result.curve]
-    return {"model": each.model, "method": each.method, "points": points}
-
-
-def _confusion(each: Trained, data: TextData) -> dict[str, Any]:
-    matrix = confusion_matrix(data.splits["test"].known_labels, each.logits)
-    return {"model": each.model, "method": each.method, "matrix": matrix.tolist()}
-
-
-def findings(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """How far the teacher stands above the floor. What students save, lose and gain the report works out itself."""
-    teacher = next(row for row in rows if row["model"] == "teacher" and row["quantization"] == "fp32")
-    lowest = next(row for row in rows if row["runtime"] == "scikit-learn")
-    above = 100 * (teacher["test_accuracy"] - lowest["test_accuracy"])
-    said = [f"The teacher stands {above:.1f} points above TF-IDF with logistic regression on test."]
-    if above < 5:
-        said.append(
-            "Warning: less than 5 points above the floor, so the teacher has not learned what it should; do not trust this run."
-        )
-    return said
-
-
-def _notes(plan: Plan, trained: Sequence[Trained], rows: int, fast: bool) -> list[str]:
-    notes = [
-        "Distilled and label-trained students share start, steps, learning-rate candidates and texts. The BiLSTM reads "
-        f"{rows} training rows, augmented ones included (labels copied from their sources), the others none of these.",
-        f"Latency: this machine, one thread, batch 1, {LENGTH} word pieces, median over alternating runs.",
-        "The files are scored on test in LiteRT; dev accuracy is the Keras model's.",
-        "Word-piece embeddings of teacher and 3-layer student stay as pre-trained, to save time.",
-    ]
-    for each in trained:
-        if each.result.searched:
-            tried = ", ".join(f"{rate:g}: {100 * value:.1f}" for rate, value in each.result.searched.items())
-            notes.append(
-                f"Learning rate of {each.model}, {each.method}: {each.result.learning_rate:g} (dev after a short trial: {tried})."
-            )
-    if machine().get("int8_dot_product") is False:
-        notes.append(
-            "This processor has no int8 dot products (VNNI or Arm's dotprod), so dynamic int8 saves size more than time here."
-        )
-    if fast:
-        notes.append(
-            f"--fast: {plan.rows[0]} training and {plan.rows[2]} test rows, short training, no "
-            "learning-rate search. The numbers are a demonstration only."
-        )
-    return notes
+def _label(each: Trained) -> str:
+    return Row(each.model, each.method).label

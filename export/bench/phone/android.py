@@ -1,7 +1,7 @@
-"""Measure .tflite files on an Android phone over adb, with TensorFlow Lite's own `benchmark_model`. Imports no TensorFlow.
+"""Measure .tflite files on an Android phone over adb with TensorFlow Lite's `benchmark_model`.
 
-`benchmark_model` is not shipped with any Python package: it is built from TensorFlow's source
-(tensorflow/lite/tools/benchmark) or taken from its nightly builds.
+Experimental: tested against a stand-in for adb only, never on a phone. No Python package ships `benchmark_model`: build it
+from TensorFlow's source (tensorflow/lite/tools/benchmark) or download a nightly build.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tfdistill.errors import UserError
-from tfdistill.export.bench.host import LEAST_RUNS
+from tfdistill.export.bench.host import LEAST_RUNS, typical_ms
 from tfdistill.export.bench.phone.benchmark_model import input_options, parse, parse_profile
 from tfdistill.system.files import sha256
 
@@ -29,12 +29,11 @@ TOOL = "/data/local/tmp/benchmark_model"
 DELEGATES = {
     "xnnpack": "--use_xnnpack=true",
     "gpu": "--use_gpu=true",
-    "nnapi": "--use_nnapi=true",
     "none": "--use_xnnpack=false",
 }
-AGREE = 0.05  # medians of repeats may differ by so much of the smallest
+AGREE = 0.05  # largest difference between the medians of repeats, as a share of the smallest
 MOST_REPEATS = 8
-WARM_CELSIUS = 40.0  # from here on phones slow down
+WARM_CELSIUS = 40.0  # warmer phones slow down
 _COOLING_SECONDS, _MOST_COOLING_SECONDS = 15.0, 300.0
 _LIMIT_SECONDS = 900.0
 _PHONE = ("ro.product.manufacturer", "ro.product.model", "ro.build.version.release", "ro.board.platform")
@@ -42,19 +41,19 @@ _PHONE = ("ro.product.manufacturer", "ro.product.model", "ro.build.version.relea
 
 @dataclass(frozen=True)
 class Phone:
-    """A device that adb reaches.
+    """Run commands on a device that adb reaches.
 
     Args:
         adb: the adb command.
-        serial: as `adb devices` says it.
+        serial: the device, as `adb devices` lists it.
     """
 
     adb: str
     serial: str
 
     def run(self, *arguments: str) -> str:
-        """What an adb command printed. Raises UserError when it fails or hangs."""
-        said = f"adb {' '.join(arguments)}"
+        """Run an adb command and return its output. Raises UserError when it fails or hangs."""
+        words = f"adb {' '.join(arguments)}"
         try:
             done = subprocess.run(
                 [self.adb, "-s", self.serial, *arguments],
@@ -65,234 +64,220 @@ class Phone:
             )
         except subprocess.TimeoutExpired as error:
             raise UserError(
-                f"{said} did not end within {_LIMIT_SECONDS:.0f} s; unlock the phone and try again"
+                f"{words} did not end within {_LIMIT_SECONDS:.0f} s. Unlock the phone and try again"
             ) from error
         output = done.stdout.decode("utf-8", "replace").replace("\r\n", "\n")
         if done.returncode:
             lines = [line.strip() for line in output.splitlines() if line.strip()]
             errors = [line for line in lines if "ERROR" in line] or lines[-1:] or [f"exit code {done.returncode}"]
-            raise UserError(f"on {self.serial}, {said[:80]}… failed: {errors[-1][:300]}")
+            raise UserError(f"on {self.serial}, {words[:80]}… failed: {errors[-1][:300]}")
         return output
 
     def shell(self, *words: str) -> str:
-        """What a command printed on the phone. Raises UserError as `run`."""
+        """Run a command on the phone and return its output. Raises UserError as `run`."""
         return self.run("shell", shlex.join(words))
 
     def celsius(self) -> float | None:
-        """Of the battery; None where the phone does not say."""
-        found = re.search(r"^\s*temperature:\s*(-?\d+)\s*$", self.shell("dumpsys", "battery"), re.MULTILINE)
-        return int(found[1]) / 10 if found else None
+        """Return the battery's temperature, or None if the phone does not report it."""
+        match = re.search(r"^\s*temperature:\s*(-?\d+)\s*$", self.shell("dumpsys", "battery"), re.MULTILINE)
+        return int(match[1]) / 10 if match else None
 
     def machine(self) -> dict[str, Any]:
-        """Maker, model, version of Android and processor, as the phone says them."""
-        said = [self.shell("getprop", name).strip() for name in _PHONE]
-        return dict(zip(("maker", "model", "android", "processor"), said, strict=True), serial=self.serial)
+        """Return maker, model, version of Android, processor and serial as the phone reports them."""
+        values = [self.shell("getprop", name).strip() for name in _PHONE]
+        return dict(zip(("maker", "model", "android", "processor"), values, strict=True), serial=self.serial)
 
 
 def find_phone(serial: str | None = None) -> Phone:
-    """The phone with this serial, or the only one there is.
+    """Return the phone with this serial, or the only one that is connected.
 
-    Raises UserError when adb is missing, or there is no such phone, several without `serial`, or one that does not trust us.
+    Raises:
+        UserError: adb is missing or fails, or the phone is missing, ambiguous or locked.
     """
     adb = shutil.which("adb")
     if adb is None:
         raise UserError(
-            "adb is not on the PATH; install Android's platform tools and connect a phone with USB debugging on"
+            "adb is not on the PATH. Install Android's platform tools and connect a phone with USB debugging on"
         )
     try:
         done = subprocess.run([adb, "devices"], capture_output=True, text=True, timeout=60, check=True)
     except (subprocess.SubprocessError, OSError) as error:
-        raise UserError(f"adb devices failed ({str(error).splitlines()[0][:200]}); try: adb kill-server") from error
+        raise UserError(f"adb devices failed ({str(error).splitlines()[0][:200]}). Try: adb kill-server") from error
     rows = [line.split("\t") for line in done.stdout.splitlines() if "\t" in line]
     states = {row[0].strip(): row[1].strip() for row in rows}
     if serial is None:
         if len(states) != 1:
-            found = ", ".join(states) or "none"
-            raise UserError(f"adb sees {found}; expected one phone: connect it, or name one with --serial")
+            raise UserError(f"adb lists {', '.join(states) or 'no phone'}. Connect one, or choose one with `--serial`")
         serial = next(iter(states))
     if serial not in states:
-        raise UserError(f"adb does not see {serial} but {', '.join(states) or 'no phone'}; connect it")
+        raise UserError(f"adb lists {', '.join(states) or 'no phone'}, not --serial {serial}. Connect it")
     if states[serial] != "device":
-        raise UserError(f"{serial} is {states[serial]}; unlock the phone and allow USB debugging")
+        raise UserError(f"{serial} is {states[serial]}. Unlock the phone and allow USB debugging")
     return Phone(adb, serial)
+
+
+@dataclass(frozen=True)
+class PhoneOptions:
+    """Say how to measure on a phone.
+
+    Args:
+        tool: `benchmark_model` for this phone on this machine; None uses the one at `TOOL` on the phone.
+        threads: threads of one inference.
+        runs: timed inferences of one measurement.
+        delegate: a key of `DELEGATES`.
+        affinity: mask of cores as a hexadecimal number ("f0"), for taskset.
+        repeats: measurements of each file that have to agree.
+        profile: measure once more with operator profiling, which costs time itself; the other numbers are without it.
+
+    Raises:
+        UserError: an option is out of range.
+    """
+
+    tool: Path | None = None
+    threads: int = 1
+    runs: int = 50
+    delegate: str = "xnnpack"
+    affinity: str | None = None
+    repeats: int = 3
+    profile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.delegate not in DELEGATES:
+            raise UserError(f"received --delegate {self.delegate}. Give one of {', '.join(DELEGATES)}")
+        if self.affinity is not None and not re.fullmatch(r"[0-9a-fA-F]{1,16}", self.affinity):
+            raise UserError(f"received --affinity {self.affinity}. Give a hexadecimal mask of cores, such as f0")
+        if not 2 <= self.repeats <= MOST_REPEATS:
+            raise UserError(f"received {self.repeats} repeats. Give 2 to {MOST_REPEATS}")
 
 
 def bench_on_phone(
     paths: Sequence[Path],
     phone: Phone,
-    *,
-    tool: Path | None = None,
-    threads: int = 1,
-    runs: int = 50,
-    warmup: int = 5,
-    delegate: str = "xnnpack",
-    affinity: str | None = None,
-    repeats: int = 3,
-    profile: bool = False,
+    options: PhoneOptions | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Measure files by turns until the medians of their last `repeats` measurements agree within 5 %, eight times at most.
+    """Measure files alternately until the medians of the last repeats agree within 5 %.
 
-    Before each measurement a phone warmer than 40 °C may cool down for up to five minutes.
+    It gives up after eight rounds. Before each measurement a phone of 40 °C or more may cool down for up to five minutes.
 
     Args:
         paths: .tflite files with int32 [1, length] inputs.
-        tool: `benchmark_model` for this phone; by default /data/local/tmp/benchmark_model is there already.
-        threads, runs, warmup: of `benchmark_model`.
-        delegate: "xnnpack", "gpu", "nnapi", or "none".
-        affinity: mask of cores as a hexadecimal number ("f0"), for taskset.
-        repeats: measurements of each file that have to agree.
-        profile: measure once more with `--enable_op_profiling`, which itself takes time; the other numbers are without it.
+        phone: where to measure.
+        options: how to measure.
         progress: called with what is being done.
 
     Returns:
-        For each path: `latency_ms` (`median`, `p95`, `min`, `max`, `mean`, `std`, medians over the last `repeats`; builds
-        without percentiles have no `median` and `p95`), `medians_ms` of all (means in such builds), whether the last ones `agree`,
-        `first_ms`, `init_ms`, `memory_mb`, `celsius` before each measurement, `delegation` as the tool says it, threads, runs and
-        warmup (of one measurement), `minimum`, as for a measurement on this machine, length, bytes, file, `phone`, and `profile`, as
-        `profile_of` gives it.
+        For each path: `latency_ms` (`median`, `p95`, `min`, `max`, `mean`, `std`: medians over the last repeats; builds
+        without percentiles lack `median` and `p95`), `medians_ms` of all rounds (means in such builds), whether the last
+        ones `agree`, `first_ms`, `init_ms`, `memory_mb`, `celsius` before each round, `delegation` in the tool's words,
+        `minimum` (as for `bench_file`), `phone`, with profiling `profile` (see `profile_of`), and threads, runs, warmup,
+        length, bytes, file, delegate, affinity, repeats.
 
     Raises:
-        UserError: an option out of range, or something that adb or the tool says.
+        UserError: adb or the tool fails.
     """
-    if delegate not in DELEGATES:
-        raise UserError(f"delegate is '{delegate}'; expected one of {', '.join(DELEGATES)}")
-    if affinity is not None and not re.fullmatch(r"[0-9a-fA-F]{1,16}", affinity):
-        raise UserError(f"affinity is '{affinity}'; expected a hexadecimal mask of cores such as f0")
-    if not 2 <= repeats <= MOST_REPEATS:
-        raise UserError(f"repeats is {repeats}; expected 2 to {MOST_REPEATS}")
-    say = progress or (lambda _: None)
+    options, report = options or PhoneOptions(), progress or (lambda _: None)
     inputs = [input_options(path) for path in paths]
-    options = [[f"--{name}={value}" for name, value in given.items()] for given, _ in inputs]
-    place = f"{PLACE}-{uuid.uuid4().hex[:12]}"  # of its own: two may measure on one phone
-    command = ["taskset", affinity] if affinity else []
-    found: list[list[dict[str, Any]]] = [[] for _ in paths]
+    words = [[f"--{name}={value}" for name, value in flags.items()] for flags, _ in inputs]
+    place = f"{PLACE}-{uuid.uuid4().hex[:12]}"  # two may measure on one phone
     machine = phone.machine()
     phone.shell("mkdir", place)
     try:
-        command.append(_place_tool(phone, tool, place))
-        command += [f"--num_threads={threads}", f"--num_runs={runs}", f"--warmup_runs={warmup}", DELEGATES[delegate]]
+        command = _command(phone, options, place)
         for number, path in enumerate(paths):
-            say(f"pushing {path.name}")
+            report(f"pushing {path.name}")
             _push(phone, path, f"{place}/{number}.tflite")
-        for repeat in range(MOST_REPEATS):
-            for number, path in enumerate(paths):
-                say(f"{path.name}: measurement {repeat + 1}")
-                before = _cool(phone, say)
-                printed = phone.shell(*command, f"--graph={place}/{number}.tflite", *options[number])
-                found[number].append({**parse(printed, path.name), "celsius": before})
-            if repeat + 1 >= repeats and all(_agree(results[-repeats:]) for results in found):
+            words[number].insert(0, f"--graph={place}/{number}.tflite")
+        rounds: list[list[dict[str, Any]]] = [[] for _ in paths]
+        for done in range(1, MOST_REPEATS + 1):
+            for path, flags, results in zip(paths, words, rounds, strict=True):
+                report(f"{path.name}: measurement {done}")
+                celsius = _cool(phone, report)
+                results.append({**parse(phone.shell(*command, *flags), path.name), "celsius": celsius})
+            if done >= options.repeats and all(_agree(results[-options.repeats :]) for results in rounds):
                 break
-        profiles: list[dict[str, Any] | None] = [None for _ in paths]
-        for number, path in enumerate(paths if profile else ()):
-            say(f"{path.name}: operators")
-            graph = f"--graph={place}/{number}.tflite"
-            printed = phone.shell(*command, graph, *options[number], "--enable_op_profiling=true")
-            profiles[number] = parse_profile(printed, path.name)
-            if profiles[number] is None:
-                raise UserError(f"benchmark_model printed no operators of {path.name}; measure it without --profile")
+        profiles = []
+        for path, flags in zip(paths, words, strict=True) if options.profile else ():
+            report(f"{path.name}: operators")
+            profiles.append(parse_profile(phone.shell(*command, *flags, "--enable_op_profiling=true"), path.name))
+            if profiles[-1] is None:
+                raise UserError(f"benchmark_model printed no operators of {path.name}. Measure it without `--profile`")
     finally:
-        with suppress(UserError):  # an unplugged phone must not cost what was measured
+        with suppress(UserError):  # an unplugged phone must not cost the results
             phone.shell("rm", "-r", place)
     return [
         {
             "file": path.name,
             "bytes": path.stat().st_size,
-            "threads": threads,
+            "threads": options.threads,
             "length": length,
-            "delegate": delegate,
-            "affinity": affinity,
+            "delegate": options.delegate,
+            "affinity": options.affinity,
             "phone": machine,
-            **_summary(results, repeats),
-            **({"profile": profiled} if profiled else {}),
+            **_summary(results, options.repeats),
+            **({"profile": profiles[number]} if profiles else {}),
         }
-        for path, (_, length), results, profiled in zip(paths, inputs, found, profiles, strict=True)
+        for number, (path, (_, length), results) in enumerate(zip(paths, inputs, rounds, strict=True))
     ]
 
 
-def as_table(names: Sequence[Any], results: Sequence[dict[str, Any]]) -> Any:
-    """A rich table of what `bench_on_phone`, or `ios.read_result` for each, gave for files called so."""
-    from rich.table import Table
-
-    first = results[0]
-    phone = " ".join(first["phone"][key] for key in ("maker", "model"))
-    system = f"Android {first['phone']['android']}" if "android" in first["phone"] else "iOS"
-    title = f"{phone}, {system}, {first['delegate']}, {first['threads']} thread(s)"
-    table = Table(title=title)
-    for column in ("file", "length", "MB", "median ms", "p95 ms", "mean ms", "first ms", "memory MB", "°C", "repeats"):
-        table.add_column(column, justify="left" if column == "file" else "right")
-    for name, found in zip(names, results, strict=True):
-        latency, warm = found["latency_ms"], [value for value in found["celsius"] if value is not None]
-        numbers = (latency.get("median"), latency.get("p95"), latency["mean"], found["first_ms"], found["memory_mb"])
-        table.add_row(
-            str(name),
-            str(found["length"]),
-            f"{found['bytes'] / 1e6:.1f}",
-            *("–" if value is None else f"{value:.2f}" for value in numbers),
-            f"{min(warm):.0f} to {max(warm):.0f}" if warm else "–",
-            str(found["repeats"]),
-        )
-    return table
-
-
 def remarks(names: Sequence[Any], results: Sequence[dict[str, Any]]) -> list[str]:
-    """What a reader of the table must know: repeats that differ, warmth, and how much of the graph the delegate took."""
-    said = []
-    for name, found in zip(names, results, strict=True):
-        if found["agree"] is False:
-            medians = ", ".join(f"{value:.2f}" for value in found["medians_ms"])
-            said.append(f"{name}: the repeats still differ by more than {AGREE:.0%}: {medians} ms; do not trust them")
-        if any(value is not None and value >= WARM_CELSIUS for value in found["celsius"]):
-            said.append(f"{name}: the phone stayed at {WARM_CELSIUS:.0f} °C or more, where phones slow down")
-        if found["delegation"]:
-            said.append(f"{name}: {found['delegation']}")
-        elif found["delegate"] in ("gpu", "nnapi"):
-            said.append(
-                f"{name}: benchmark_model does not say that it used {found['delegate']}; it may have run on the processor"
+    """List what a reader must know: repeats that differ, warmth, and how much of the graph the delegate runs."""
+    lines = []
+    for name, result in zip(names, results, strict=True):
+        if result["agree"] is False:
+            medians = ", ".join(f"{value:.2f}" for value in result["medians_ms"])
+            lines.append(f"{name}: the repeats still differ by more than {AGREE:.0%}: {medians} ms; do not trust them")
+        if any(value is not None and value >= WARM_CELSIUS for value in result["celsius"]):
+            lines.append(f"{name}: the phone stayed at {WARM_CELSIUS:.0f} °C or more, where phones slow down")
+        if result["delegation"]:
+            lines.append(f"{name}: {result['delegation']}")
+        elif result["delegate"] == "gpu":
+            lines.append(
+                f"{name}: benchmark_model does not confirm that it used the GPU; it may have used the processor"
             )
-    return said
+    return lines
 
 
-def _place_tool(phone: Phone, tool: Path | None, place: str) -> str:
-    if tool is None:
+def _command(phone: Phone, options: PhoneOptions, place: str) -> list[str]:
+    """Return the words that run `benchmark_model` on the phone; push it there first if it is the user's."""
+    tool = TOOL
+    if options.tool is None:
         if TOOL not in phone.shell("sh", "-c", f"ls {TOOL} 2>/dev/null || true"):
-            raise UserError(f"{TOOL} is not on the phone; expected the file on this machine: --benchmark-model PATH")
-        return TOOL
-    if not tool.is_file():
-        raise UserError(f"{tool} is missing; expected TensorFlow Lite's benchmark_model, built for the phone")
-    _push(phone, tool, f"{place}/benchmark_model")
-    phone.shell("chmod", "755", f"{place}/benchmark_model")
-    return f"{place}/benchmark_model"
+            raise UserError(f"{TOOL} is not on the phone. Give your build of it with `--benchmark-model`")
+    elif not options.tool.is_file():
+        raise UserError(f"{options.tool} is missing. Give TensorFlow Lite's benchmark_model, built for the phone")
+    else:
+        tool = f"{place}/benchmark_model"
+        _push(phone, options.tool, tool)
+        phone.shell("chmod", "755", tool)
+    numbers = [f"--num_threads={options.threads}", f"--num_runs={options.runs}", "--warmup_runs=5"]
+    return [*(["taskset", options.affinity] if options.affinity else []), tool, *numbers, DELEGATES[options.delegate]]
 
 
 def _push(phone: Phone, path: Path, target: str) -> None:
     phone.run("push", str(path), target)
     digest = phone.shell("sha256sum", target).split()
     if digest[:1] != [sha256(path)]:
-        raise UserError(f"{path} arrived damaged on {phone.serial}; is there room on the phone?")
+        raise UserError(f"{path} arrived damaged on {phone.serial}. Free some room on the phone")
 
 
-def _cool(phone: Phone, say: Callable[[str], None]) -> float | None:
+def _cool(phone: Phone, report: Callable[[str], None]) -> float | None:
     waited = 0.0
     while (warm := phone.celsius()) is not None and warm >= WARM_CELSIUS and waited < _MOST_COOLING_SECONDS:
-        say(f"the phone has {warm:.1f} °C, waiting until it is below {WARM_CELSIUS:.0f}")
+        report(f"the phone has {warm:.1f} °C, waiting until it is below {WARM_CELSIUS:.0f}")
         time.sleep(_COOLING_SECONDS)
         waited += _COOLING_SECONDS
     return warm
 
 
-def _middle(result: dict[str, Any]) -> float:
-    latency = result["latency_ms"]
-    return latency.get("median", latency["mean"])
-
-
 def _agree(results: Sequence[dict[str, Any]]) -> bool:
-    medians = [_middle(result) for result in results]
+    medians = [typical_ms(result) for result in results]
     return max(medians) - min(medians) <= AGREE * min(medians)
 
 
 def _summary(measured: list[dict[str, Any]], repeats: int) -> dict[str, Any]:
-    """Medians over the last `repeats` measurements, and how all of them came out."""
+    """Summarize one file: medians over the last `repeats` measurements, and the range of all of them."""
     results = measured[-repeats:]
 
     def middle(values: Sequence[float | None]) -> float | None:
@@ -306,7 +291,7 @@ def _summary(measured: list[dict[str, Any]], repeats: int) -> dict[str, Any]:
         "runs": results[0]["runs"],
         "warmup": results[0]["warmup"],
         "minimum": {"warmup": results[0]["warmup"] >= 1, "runs": results[0]["runs"] >= LEAST_RUNS},
-        "medians_ms": [round(_middle(result), 4) for result in measured],
+        "medians_ms": [round(typical_ms(result), 4) for result in measured],
         "agree": _agree(results),
         "celsius": [result["celsius"] for result in measured],
         "delegation": results[0]["delegation"],

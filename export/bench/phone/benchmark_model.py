@@ -1,4 +1,7 @@
-"""What TensorFlow Lite's `benchmark_model` is given, on a phone of whatever kind, and what it prints. Imports no TensorFlow."""
+"""Write the options of TensorFlow Lite's `benchmark_model` and read its output, on Android and iOS.
+
+Experimental: the forms of the output are those in the tool's source, never seen on a phone.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,12 @@ from tfdistill.export.tflite.runtime import INPUTS, LONGEST
 _NUMBER = r"([-+.\deE]+)"
 _WITHIN = "Delegate/"
 
-# A line of the table of operators: fields behind tabs, the column [start] in older builds only.
+# A line of the table of operators: fields separated by tabs; older builds have a column [start].
 _ROW = re.compile(
     rf"^\t *(?P<kind>[^\t]+)(?:\t *{_NUMBER})?\t *{_NUMBER}\t *(?P<ms>[-+.\deE]+)"
     rf"\t *{_NUMBER}%\t *{_NUMBER}%\t *{_NUMBER}\t *(?P<calls>\d+)\t(?P<name>.*)$"
 )
-# The same as CSV, where a kind may hold commas.
+# The same line as CSV, where a kind may contain commas.
 _CSV_ROW = re.compile(
     rf"^(?P<kind>.+?)(?:, {_NUMBER})?, {_NUMBER}, (?P<ms>[-+.\deE]+), {_NUMBER}%, {_NUMBER}%, {_NUMBER}, "
     r"(?P<calls>\d+), (?P<name>.*)$"
@@ -27,34 +30,43 @@ _CSV_ROW = re.compile(
 
 
 def parse(output: str, name: str) -> dict[str, Any]:
-    """What `benchmark_model` printed, in milliseconds and megabytes.
+    """Read the statistics that `benchmark_model` printed.
 
-    It prints its statistics in µs twice, for warm-up and for the runs: `count=50 first=… curr=… min=… max=… avg=… std=…`, newer
-    builds with `p5=… median=… p95=…` behind, older ones with `curr=` before `count=`, and `count=50 curr=…(all same)` for runs
-    that all took the same time. Whatever else it logs stands on other lines.
+    The tool prints them in µs, for warm-up and then for the runs: `count=50 first=… curr=… min=… max=… avg=… std=…`. Newer
+    builds add `p5=… median=… p95=…`, older ones print `curr=` before `count=`, and runs of equal time give
+    `count=50 curr=…(all same)`.
 
-    Raises UserError when there are no statistics of runs, or the tool left an option out.
+    Args:
+        output: all that the tool printed.
+        name: of the measured file, for messages.
+
+    Returns:
+        latency_ms (median, p95, min, max, mean, std; ms), runs, warmup, init_ms, first_ms, memory_mb and delegation, None
+        where the output does not have them.
+
+    Raises:
+        UserError: there are no statistics of runs, or the tool ignored an option.
     """
     unknown = re.search(r"Unconsumed cmdline flags:.*", output)
     if unknown:
-        raise UserError(f"benchmark_model does not know all options ({unknown[0][:200]}); expected a newer build")
-    found = [
+        raise UserError(f"benchmark_model does not know all options ({unknown[0][:200]}). Use a newer build")
+    lines = [
         dict(re.findall(r"(\w+)=\s*([-+.\deE]+)", line))
         for line in output.splitlines()
-        if "count=" in line and "Timings (" not in line and "Memory (" not in line  # those are sums over operators
+        if "count=" in line and "Timings (" not in line and "Memory (" not in line  # sums over operators
     ]
-    said = [line for line in found if int(line.get("count", 0))]
-    if len(said) < 2:
+    counted = [line for line in lines if int(line.get("count", 0))]
+    if len(counted) < 2:
         errors = [line.strip() for line in output.splitlines() if "ERROR" in line or "Fail" in line]
         raise UserError(
             f"benchmark_model did not measure {name}: {errors[-1][:300] if errors else 'it printed no runs'}"
         )
-    last = {key: float(value) for key, value in said[-1].items()}
-    runs, warmup = int(last.pop("count")), int(said[-2]["count"])
+    last = {key: float(value) for key, value in counted[-1].items()}
+    runs, warmup = int(last.pop("count")), int(counted[-2]["count"])
     if "avg" not in last:  # all the same
         last = dict.fromkeys(("min", "max", "avg", "median", "p95"), last["curr"]) | {"std": 0.0}
     names = {"median": "median", "p95": "p95", "min": "min", "max": "max", "avg": "mean", "std": "std"}
-    latency = {ours: last[theirs] / 1e3 for theirs, ours in names.items() if theirs in last}
+    latency = {key: last[printed] / 1e3 for printed, key in names.items() if printed in last}
     result: dict[str, Any] = {"latency_ms": latency, "runs": runs, "warmup": warmup}
     for key, pattern, scale in (
         ("init_ms", rf"Init: {_NUMBER}", 1e-3),
@@ -69,16 +81,25 @@ def parse(output: str, name: str) -> dict[str, Any]:
 
 
 def parse_profile(output: str, name: str) -> dict[str, Any] | None:
-    """What `benchmark_model --enable_op_profiling=true` printed of its operators, as `profile_of` gives it; None without a table.
+    """Read the operators that `benchmark_model --enable_op_profiling=true` printed.
 
-    Read from the tables in run order, in the forms that builds have printed (with and without `[start]`, as a table or, with
-    `--op_profiling_output_mode=csv`, as CSV). Operators within a delegate stand in the table itself, or in one of their own
-    ("Delegate internal") and then take the place of the delegate's node.
+    It reads the tables in run order, in all forms that builds print (with and without `[start]`, as a table or, with
+    `--op_profiling_output_mode=csv`, as CSV). Operators within a delegate are in the same table, or in a separate one
+    ("Delegate internal"); then they replace the delegate's node.
 
-    Raises UserError as `parse`.
+    Args:
+        output: all that the tool printed.
+        name: of the measured file, for messages.
+
+    Returns:
+        A profile as `profile_of` returns it; None without a table.
+
+    Raises:
+        UserError: as for `parse`.
     """
     runs = output.rpartition("Operator-wise Profiling Info for Regular Benchmark Runs:")[2]
-    found: dict[bool, list[Operator]] = {False: [], True: []}
+    nodes: list[Operator] = []
+    internal: list[Operator] = []
     inside = listed = False
     for line in runs.splitlines():
         if "=====" in line:
@@ -90,11 +111,12 @@ def parse_profile(output: str, name: str) -> dict[str, Any] | None:
             continue
         kind, label = match["kind"].strip(), match["name"].strip()
         delegated = inside or label.startswith(_WITHIN)
-        if inside:  # all of them are called DelegateOpInvoke; the name tells them apart
+        if inside:  # their kind is always DelegateOpInvoke
             kind = label.removeprefix(_WITHIN).rpartition(":")[0] or kind
-        calls = max(int(match["calls"]), 1)  # some builds say 0
-        found[inside].append(Operator(kind, DELEGATE if delegated else BUILT_IN, float(match["ms"]) * calls))
-    nodes, internal = found[False], found[True]
+        calls = max(int(match["calls"]), 1)  # some builds print 0
+        (internal if inside else nodes).append(
+            Operator(kind, DELEGATE if delegated else BUILT_IN, float(match["ms"]) * calls)
+        )
     if internal:
         nodes = [node for node in nodes if "Delegate" not in node.kind] + internal
     if not nodes:
@@ -104,9 +126,12 @@ def parse_profile(output: str, name: str) -> dict[str, Any] | None:
 
 
 def input_options(path: Path) -> tuple[dict[str, str], int]:
-    """Options for a full row of ids that every vocabulary has (by default the tool draws from all int32 numbers), and its length.
+    """Return options for a full example of ids that every vocabulary has, and its length in tokens.
 
-    Raises UserError for files that are damaged or have other inputs.
+    Without them the tool draws ids from all int32 numbers.
+
+    Raises:
+        UserError: the file is damaged or has other inputs.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -115,11 +140,13 @@ def input_options(path: Path) -> tuple[dict[str, str], int]:
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     signatures = {each.signatureKey.decode(): each.subgraphIndex for each in model.signatureDefs or []}
     graph = model.subgraphs[signatures.get(LONGEST, 0)]
-    tensors = [graph.tensors[index] for index in graph.inputs]  # in the order in which the tool counts them
-    found = [tensor.name.decode() for tensor in tensors]
-    names = [next((name for name in INPUTS if name in each), "") for each in found]
+    tensors = [graph.tensors[index] for index in graph.inputs]  # in the tool's order
+    actual = [tensor.name.decode() for tensor in tensors]
+    names = [next((name for name in INPUTS if name in each), "") for each in actual]
     if not all(names) or any(tensor.shape is None or len(tensor.shape) != 2 for tensor in tensors):
-        raise UserError(f"{path} has the inputs {', '.join(found)}; expected {', '.join(INPUTS)}, int32 [1, length]")
+        raise UserError(
+            f"{path} has the inputs {', '.join(actual)}. They must be {', '.join(INPUTS)}, int32 [1, length]"
+        )
     ranges = {"token_ids": "0,3", "padding_mask": "1,1", "segment_ids": "0,0"}
     options = {
         "input_layer": ",".join(names),

@@ -1,4 +1,4 @@
-"""Figures as SVG to stand within a page, in the page's colours and fonts. Imports no TensorFlow."""
+"""Draw figures as SVG inside a page, in the page's colours and fonts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from tfdistill.errors import optional
 
-# Readable on white and on black.
+# Readable on white and on black; the markers of the plot and of the legend.
 COLOURS = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#d946ef", "#8a8f98", "#06b6d4", "#84a616")
 MARKERS = {
     "fp32": ("o", "●"),
@@ -17,10 +17,9 @@ MARKERS = {
     "int8": ("v", "▼"),
     "int8_int16": ("P", "✚"),
     "weight_int8": ("D", "◆"),
-    "weight_int4": ("X", "✖"),
 }
 OTHER_MARKER = ("p", "⬟")
-INK, FAINT = "#0a0b0c", "#0d0e0f"  # stand-ins, replaced by the page's own colours
+INK, FAINT = "#0a0b0c", "#0d0e0f"  # placeholders for the page's own colours
 
 
 def percent(axes: Any) -> None:
@@ -31,7 +30,7 @@ def percent(axes: Any) -> None:
 
 
 def plain_ticks(axes: Any) -> None:
-    """1, 2, 5, 10, … instead of powers of ten."""
+    """Label the x axis 1, 2, 5, 10, … instead of powers of ten."""
     ticker = optional("matplotlib.ticker", "quickstart")
     low, high = axes.get_xlim()
     steps = (1.0, 2.0, 5.0) if high / low < 200 else (1.0,)
@@ -41,12 +40,18 @@ def plain_ticks(axes: Any) -> None:
 
 
 def svg(draw: Any, salt: str, *, width: float = 4.7, height: float = 3.3) -> str:
-    """What `draw` puts on axes, as SVG to stand within a page, in the page's colours and fonts. Sizes are in inches."""
+    """Draw on axes and return the SVG.
+
+    Args:
+        draw: called with the axes.
+        salt: makes the ids in the SVG differ from those of the page's other figures.
+        width, height: in inches.
+    """
     matplotlib = optional("matplotlib", "quickstart")
     figure_module = optional("matplotlib.figure", "quickstart")
     style = {
         "svg.fonttype": "none",
-        "svg.hashsalt": salt,  # ids differ between figures and not between runs
+        "svg.hashsalt": salt,
         "text.parse_math": False,
         "font.size": 10,
         "axes.edgecolor": FAINT,

@@ -1,96 +1,132 @@
-"""What `tfdistill bench` prints. Imports no TensorFlow."""
+"""Print the tables of `tfdistill bench` and `tfdistill quickstart`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
 from tfdistill.export.bench import profile as profiles
-from tfdistill.export.bench.phone.android import as_table, remarks
-from tfdistill.export.bench.report.bench_page import Measured, names_of
+from tfdistill.export.bench.phone import android
+from tfdistill.export.bench.report.bench_rows import Measured, names_of
+from tfdistill.export.bench.report.findings import main_findings
+from tfdistill.export.bench.report.page import DASH, Column, number
+from tfdistill.export.bench.report.rows import Report, columns_of, narrow
+
+_LEFT = ("Model", "Training", "Format", "file", "kind", "by")  # columns of text
 
 
-def show(measured: Measured, console: Any, *, compared: bool) -> None:
-    """Print tables of what `tfdistill bench` measured.
+def print_report(report: Report, console: Console | None = None) -> None:
+    """Print one line for each row of the quickstart's report, and its findings."""
+    console = console or Console()
+    columns = columns_of(report) if console.width >= 140 else narrow(columns_of(report))
+    console.print(_table(report.title, columns, report.rows, bold=report.base))
+    for line in main_findings(report):
+        console.print(f"• {escape(line)}")
+
+
+def show(measured: Measured, console: Console, *, compared: bool) -> None:
+    """Print what `tfdistill bench` measured.
 
     Args:
-        measured: as for `write_bench_report`.
-        console: a rich Console.
-        compared: whether the results say how much `faster` than a baseline they are.
+        measured: the results of each bundle or .tflite file.
+        console: where to print.
+        compared: whether the results state how much `faster` they are than a baseline.
     """
     names = names_of(list(measured))
-    first = next(iter(measured.values()))[0]
-    if "phone" in first:
-        firsts = [found[0] for found in measured.values()]
-        console.print(as_table(list(measured), firsts))
-        for line in remarks(list(measured), firsts):
-            console.print(line, highlight=False)
-    else:
-        console.print(_table(measured, compared))
-    for path, results in measured.items():
-        for found in results:
-            if "profile" in found:
-                console.print(_operators(names[path], found["profile"]))
-                for line in profiles.remarks(names[path], found["profile"]):
-                    console.print(line, highlight=False)
-            if "disagreements" in found:
-                said = found["disagreements"]
-                differing = f"{said['differing']} of {said['rows']} texts of {said['split']} get another answer"
-                console.print(
-                    f"{names[path]} against Keras: {differing}, largest difference {said['max_difference']:.4f}",
-                    highlight=False,
-                    soft_wrap=True,
-                )
+    results = [(names[path], result) for path, results in measured.items() for result in results]
+    on_phone = "phone" in results[0][1]
+    console.print(_on_phone(results) if on_phone else _here(results, compared))
+    lines = android.remarks(*zip(*results, strict=True)) if on_phone else []
+    for name, result in results:
+        if "profile" in result:
+            console.print(_operators(name, result["profile"]))
+            lines += profiles.remarks(name, result["profile"])
+        if "disagreements" in result:
+            apart = result["disagreements"]
+            lines.append(
+                f"{name} against Keras: {apart['differing']} of {apart['rows']} texts of {apart['split']} get another "
+                f"answer, largest difference {apart['max_difference']:.4f}"
+            )
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
-def _table(measured: Measured, compared: bool) -> Any:
-    from rich import box
-    from rich.table import Table
+def _table(title: str, columns: Sequence[Column], rows: Sequence[Any], bold: Any = None) -> Table:
+    table = Table(title=escape(title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
+    for name, _ in columns:
+        table.add_column(escape(name), justify="left" if name in _LEFT else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell(row)) for _, cell in columns), style="bold" if row is bold else None)
+    return table
 
-    names, results = names_of(list(measured)), [found for each in measured.values() for found in each]
-    columns: dict[str, Any] = {
-        "threads": lambda found: str(found["threads"]),
-        "tokens": lambda found: str(found["tokens"]),
-        "length": lambda found: str(found["length"]),
-        "MB": lambda found: f"{found['bytes'] / 1e6:.1f}",
-        "ms": lambda found: f"{found['latency_ms']['median']:.2f}",
-        "p90": lambda found: f"{found['latency_ms']['p90']:.2f}",
-        "cold ms": lambda found: f"{found['first_ms']:.0f}",
-        "peak MB": lambda found: f"{found['peak_memory_mb']:.0f}",
-    }
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'' if count == 1 else 's'}"
+
+
+def _here(results: Sequence[tuple[str, dict[str, Any]]], compared: bool) -> Table:
+    columns: list[Column] = [
+        ("file", lambda each: each[0]),
+        ("threads", lambda each: str(each[1]["threads"])),
+        ("tokens", lambda each: str(each[1]["tokens"])),
+        ("length", lambda each: str(each[1]["length"])),
+        ("MB", lambda each: f"{each[1]['bytes'] / 1e6:.1f}"),
+        ("ms", lambda each: f"{each[1]['latency_ms']['median']:.2f}"),
+        ("p90", lambda each: f"{each[1]['latency_ms']['p90']:.2f}"),
+        ("cold ms", lambda each: f"{each[1]['first_ms']:.0f}"),
+        ("peak MB", lambda each: f"{each[1]['peak_memory_mb']:.0f}"),
+    ]
     if compared:
-        columns["faster"] = lambda found: f"{found['faster']:.2f}×" if "faster" in found else "–"
-    if all(found["tokens"] == found["length"] for found in results):
-        del columns["length"]
-    title = f"{min(found['runs'] for found in results)} runs of one text at a time, median"
-    if len({found["threads"] for found in results}) == 1:
-        del columns["threads"]
-        title += f", {results[0]['threads']} thread{'' if results[0]['threads'] == 1 else 's'}"
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("file", overflow="fold")
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    for path, found_of in measured.items():
-        for found in found_of:
-            table.add_row(names[path], *(cell(found) for cell in columns.values()))
-    return table
+        columns.append(("faster", lambda each: f"{each[1]['faster']:.2f}×" if "faster" in each[1] else DASH))
+    title = f"{min(result['runs'] for _, result in results)} runs of one text at a time, median"
+    threads = {result["threads"] for _, result in results}
+    if len(threads) == 1:
+        del columns[1]
+        title += f", {_threads(threads.pop())}"
+    return _table(title, columns, results)
 
 
-def _operators(name: str, profile: dict[str, Any], most: int = 10) -> Any:
-    from rich import box
-    from rich.table import Table
+def _on_phone(results: Sequence[tuple[str, dict[str, Any]]]) -> Table:
+    first = results[0][1]
+    phone, system = first["phone"], f"Android {first['phone']['android']}" if "android" in first["phone"] else "iOS"
 
-    title = (
-        f"{name}: {len(profile['operators'])} operators, {profile['accounted_ms']:.2f} of {profile['total_ms']:.2f} ms"
-    )
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
-    for column in ("kind", "by", "times", "ms", "share"):
-        table.add_column(column, justify="left" if column in ("kind", "by") else "right")
-    kinds = profile["kinds"]
-    for each in kinds[:most]:
-        count, share = str(each["count"]), f"{each['share']:.1%}"
-        table.add_row(each["kind"], each["runtime"], count, f"{each['ms']:.3f}", share)
-    if len(kinds) > most:
-        rest = [each["ms"] for each in kinds[most:]]
-        share = f"{sum(rest) / profile['total_ms']:.1%}"
-        table.add_row(f"{len(rest)} more kinds", "", "", f"{sum(rest):.3f}", share)
-    return table
+    def latency(key: str) -> Column:
+        return f"{key} ms", lambda each: number(each[1]["latency_ms"].get(key), ".2f")
+
+    def warmth(each: tuple[str, dict[str, Any]]) -> str:
+        celsius = [value for value in each[1]["celsius"] if value is not None]
+        return f"{min(celsius):.0f} to {max(celsius):.0f}" if celsius else DASH
+
+    columns: list[Column] = [
+        ("file", lambda each: each[0]),
+        ("length", lambda each: str(each[1]["length"])),
+        ("MB", lambda each: f"{each[1]['bytes'] / 1e6:.1f}"),
+        *map(latency, ("median", "p95", "mean")),
+        ("first ms", lambda each: number(each[1]["first_ms"], ".2f")),
+        ("memory MB", lambda each: number(each[1]["memory_mb"], ".2f")),
+        ("°C", warmth),
+        ("repeats", lambda each: str(each[1]["repeats"])),
+    ]
+    title = f"{phone['maker']} {phone['model']}, {system}, {first['delegate']}, {_threads(first['threads'])}"
+    return _table(title, columns, results)
+
+
+def _operators(name: str, profile: dict[str, Any], most: int = 10) -> Table:
+    columns: list[Column] = [
+        ("kind", lambda kind: kind["kind"]),
+        ("by", lambda kind: kind["runtime"]),
+        ("times", lambda kind: str(kind["count"])),
+        ("ms", lambda kind: f"{kind['ms']:.3f}"),
+        ("share", lambda kind: f"{kind['share']:.1%}"),
+    ]
+    kinds, rest = profile["kinds"][:most], profile["kinds"][most:]
+    if rest:
+        summed = {"runtime": "", "count": "", **{key: sum(each[key] for each in rest) for key in ("ms", "share")}}
+        kinds = [*kinds, {"kind": f"{len(rest)} more kinds", **summed}]
+    times = f"{profile['accounted_ms']:.2f} of {profile['total_ms']:.2f} ms"
+    return _table(f"{name}: {len(profile['operators'])} operators, {times}", columns, kinds)

@@ -1,0 +1,159 @@
+"""Draw the figures of both report pages."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from tfdistill.export.bench.report.svg import COLOURS, FAINT, INK, MARKERS, OTHER_MARKER, percent, plain_ticks, svg
+
+_OTHER, _REMAINDER = "everything else", "not in an operator"
+_MOST_KINDS = 7
+_GREY, _LIGHT = "#8a8f98", "#c9ccd1"
+_STYLES = ("solid", (0, (5, 2)), (0, (2, 2)))
+_AREAS = (30.0, 420.0)  # of the smallest and the largest point, in square points
+
+
+class Point(NamedTuple):
+    """Place one model in a scatter plot.
+
+    Args:
+        x: latency (ms) or size (MB).
+        y: score.
+        colour: of the point.
+        quantization: chooses the marker.
+        share: its area as a share of the largest point's; None for the usual area.
+        label: text next to it.
+        best: whether it is on the front, which gets rings and a line.
+    """
+
+    x: float
+    y: float
+    colour: str
+    quantization: str | None = None
+    share: float | None = None
+    label: str = ""
+    best: bool = False
+
+
+def scatter(points: Sequence[Point], metric: str, xlabel: str, levels: Sequence[tuple[float, str]] = ()) -> str:
+    """Draw scores over latency or size on a logarithmic axis, as SVG.
+
+    Args:
+        points: at least one.
+        metric: label of the scores; accuracy is drawn in percent.
+        xlabel: label of the other axis.
+        levels: (score, colour) of models without latency or size, drawn as lines.
+    """
+
+    def draw(axes: Any) -> None:
+        best = sorted((point.x, point.y) for point in points if point.best)
+        if best:
+            axes.plot(*zip(*best, strict=True), color=_GREY, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+        for number, point in sorted(enumerate(points), key=lambda each: -(each[1].share or 0)):  # small ones on top
+            area = 64.0 if point.share is None else _AREAS[0] + (_AREAS[1] - _AREAS[0]) * point.share
+            axes.scatter(
+                [point.x],
+                [point.y],
+                s=area,
+                marker=MARKERS.get(point.quantization or "", OTHER_MARKER)[0],
+                color=point.colour,
+                alpha=0.8,
+                linewidths=1.6,
+                edgecolors=INK if point.best else "none",
+                zorder=2,
+            )
+            place = math.sqrt(area) / 2 + 2, -11 if number % 2 else 4  # neighbours in the table may overlap
+            axes.annotate(point.label, point[:2], xytext=place, textcoords="offset points", fontsize=9)
+        for level, colour in levels:
+            axes.axhline(level, color=colour, linestyle=(0, (2, 3)), linewidth=1.2)
+        axes.set_xscale("log")
+        axes.set_xlim(min(point.x for point in points) / 1.5, max(point.x for point in points) * 1.6)
+        plain_ticks(axes)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(metric)
+        axes.margins(y=0.2)
+        if metric == "accuracy":
+            percent(axes)
+
+    return svg(draw, xlabel)
+
+
+def curves(
+    series: Sequence[tuple[str, Sequence[tuple[int, float]]]], xlabel: str, ylabel: str, *, from_zero: bool = False
+) -> str:
+    """Draw lines as SVG.
+
+    Args:
+        series: (colour, points) of each line.
+        xlabel, ylabel: labels of the axes; an accuracy is drawn in percent.
+        from_zero: start the y axis at 0, and mark each x.
+    """
+
+    def draw(axes: Any) -> None:
+        for number, (colour, points) in enumerate(series):
+            style, marker = _STYLES[number // len(COLOURS) % len(_STYLES)], "o" if len(points) < 15 else ""
+            x, y = zip(*points, strict=True)
+            axes.plot(x, y, marker=marker, markersize=4, linewidth=1.6, color=colour, linestyle=style)
+        if from_zero:
+            axes.set_xticks(sorted({x for _, points in series for x, _ in points}))
+            axes.set_ylim(bottom=0)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        if ylabel.endswith("accuracy"):
+            percent(axes)
+
+    return svg(draw, f"{xlabel} {ylabel}")
+
+
+def operator_bars(profiles: Sequence[tuple[str, dict[str, Any]]]) -> tuple[str, list[tuple[str, str]]]:
+    """Draw one bar of milliseconds for each (label, profile), split by kind of operator.
+
+    Returns:
+        The SVG, and (kind, colour) as its legend.
+    """
+    sums: list[dict[str, float]] = []
+    totals: dict[str, float] = {}
+    for _, profile in profiles:
+        sums.append({})
+        for each in profile["kinds"]:
+            kind = plain_kind(each["kind"])
+            for into in (sums[-1], totals):
+                into[kind] = into.get(kind, 0.0) + each["ms"]
+    shown = sorted(totals, key=lambda kind: -totals[kind])[:_MOST_KINDS]
+    colours = dict(zip(shown, (colour for colour in COLOURS if colour != _GREY), strict=False))
+    colours |= {_OTHER: _GREY, _REMAINDER: _LIGHT}
+    bars = [{kind: by_kind.pop(kind, 0.0) for kind in shown} | {_OTHER: sum(by_kind.values())} for by_kind in sums]
+    for bar, (_, profile) in zip(bars, profiles, strict=True):
+        bar[_REMAINDER] = max(profile["remainder_ms"], 0.0)
+
+    def draw(axes: Any) -> None:
+        for position, bar in enumerate(bars):
+            left = 0.0
+            for kind, value in bar.items():
+                axes.barh(position, value, left=left, height=0.66, color=colours[kind], linewidth=0)
+                left += value
+            axes.annotate(f"{left:.1f}", (left, position), xytext=(4, 0), textcoords="offset points", va="center")
+        axes.set_yticks(range(len(profiles)), [label for label, _ in profiles])
+        axes.invert_yaxis()
+        axes.margins(x=0.12)
+        axes.grid(visible=False, axis="y")
+        axes.set_axisbelow(True)
+        axes.tick_params(axis="y", length=0, labelcolor=INK, color=FAINT)
+        axes.set_xlabel("ms of one inference")
+
+    picture = svg(draw, "operators", height=1.0 + 0.42 * len(profiles), width=9.0)
+    return picture, [(kind, colour) for kind, colour in colours.items() if any(bar[kind] > 0 for bar in bars)]
+
+
+def plain_kind(kind: str) -> str:
+    """Name a kind of operator alike for both runtimes.
+
+    "Fully Connected (NC, QD8, F32, QC8W) GEMM" of XNNPACK and "FULLY_CONNECTED" of LiteRT become "Fully Connected".
+    """
+    short = kind.partition(" (")[0]
+    if not re.fullmatch(r"[A-Z0-9_]+", short):
+        return short
+    return " ".join(word if word in ("LSTM", "GELU") else word.capitalize() for word in short.split("_"))

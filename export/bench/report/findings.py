@@ -1,0 +1,120 @@
+"""Say in sentences what the quickstart's numbers mean."""
+
+from __future__ import annotations
+
+import math
+
+from tfdistill.export.bench.report.rows import Report, Row
+
+_LEAST_ABOVE_FLOOR = 5.0  # points; a teacher that is nearer to a linear model has not learned
+
+
+def main_findings(report: Report) -> list[str]:
+    """Say what each small model saves and costs, what distillation gains, and whether the teacher has learned."""
+    base, lines = report.base, []
+    for row in featured(report):
+        parts = [f"{value} {word}" for value, word in savings(row, base)]
+        lost = difference(report, row.score, base.score)
+        if lost:
+            parts.append(" ".join(filter(None, [*lost, "of", report.metric])))
+        if parts:
+            lines.append(f"{row.name} against {base.name}: {', '.join(parts)}.")
+    for model, (form, gain, seeds) in gains(report).items():
+        value, unit = difference(report, gain, 0.0) or ("", "")
+        how = "gained" if gain > 0 else "lost" if gain < 0 else "changed nothing:"
+        over = f", mean of {seeds} seeds" if seeds > 1 else ""
+        lines.append(f"Distillation {how} {value.lstrip('+−')} {unit} over labels alone ({model}, {form}{over}).")
+    return [*lines, *_above_floor(report)]
+
+
+def notes_of(report: Report) -> list[str]:
+    """Add to the report's notes the learning-rate searches and what the machine means for int8."""
+    searched = {row.label: row for row in report.rows if row.searched}
+    lines = [
+        f"Learning rate of {label}: {row.learning_rate:g} (dev after a short trial: "
+        + ", ".join(f"{rate:g}: {100 * score:.1f}" for rate, score in (row.searched or {}).items())
+        + ")."
+        for label, row in searched.items()
+    ]
+    if report.machine.get("int8_dot_product") is False:
+        lines.append(
+            "This processor has no int8 dot products (VNNI, Arm's dotprod): dynamic int8 saves more size than time."
+        )
+    return [*report.notes, *lines]
+
+
+def featured(report: Report) -> list[Row]:
+    """Choose the smallest file of each model except the baseline, distilled if possible; the best score first."""
+    files = [row for row in report.rows if row.bytes and row.model != report.base.model]
+    best = []
+    for model in dict.fromkeys(row.model for row in files):
+        rows = [row for row in files if row.model == model]
+        rows = [row for row in rows if row.method == "distilled"] or rows
+        least = min(row.bytes or 0 for row in rows)
+        best.append(max((row for row in rows if (row.bytes or 0) <= least * 1.02), key=_by_score))
+    return sorted(best, key=_by_score, reverse=True)
+
+
+def savings(row: Row, base: Row) -> list[tuple[str, str]]:
+    """Return pairs such as ("5.0×", "smaller") and ("4.0×", "faster")."""
+    pairs = []
+    for value, baseline, more, less in (
+        (row.bytes, base.bytes, "smaller", "larger"),
+        (row.ms, base.ms, "faster", "slower"),
+    ):
+        if value and baseline:
+            ratio = baseline / value
+            pairs.append((f"{max(ratio, 1 / ratio):.1f}×", more if ratio >= 1 else less))
+    return pairs
+
+
+def difference(report: Report, score: float | None, other: float | None) -> tuple[str, str] | None:
+    """Return a signed difference of scores and its unit."""
+    if score is None or other is None:
+        return None
+    if report.metric == "accuracy":
+        return f"{100 * (score - other):+.1f}".replace("-", "−"), "points"
+    return f"{score - other:+.3f}".replace("-", "−"), ""
+
+
+def gains(report: Report) -> dict[str, tuple[str, float, int]]:
+    """Compare distillation with labels alone.
+
+    Returns:
+        For each model trained in both ways, (format, mean gain in score, seeds): of its dynamic int8 files if there are any,
+        else of fp32 files, and so on down to the Keras models.
+    """
+    gained = {}
+    for model in dict.fromkeys(row.model for row in report.rows):
+        by_form: dict[str, dict[str, dict[int | None, float]]] = {}
+        for row in report.rows:
+            if row.model == model and row.method in ("labels", "distilled") and row.score is not None:
+                form = row.quantization or row.runtime or "Keras"
+                by_form.setdefault(form, {}).setdefault(row.method, {})[row.seed] = row.score
+        order = {"dynamic_int8": 0, "fp32": 1, "fp16": 2}
+        for form in sorted(by_form, key=lambda form: order.get(form, 3)):
+            labels, distilled = by_form[form].get("labels", {}), by_form[form].get("distilled", {})
+            seeds = labels.keys() & distilled.keys()
+            if seeds:
+                gained[model] = form, sum(distilled[seed] - labels[seed] for seed in seeds) / len(seeds), len(seeds)
+                break
+    return gained
+
+
+def _by_score(row: Row) -> float:
+    return -math.inf if row.score is None else row.score
+
+
+def _above_floor(report: Report) -> list[str]:
+    """Compare the baseline, which is the teacher, with a linear model on the same data."""
+    floor = next((row for row in report.rows if row.runtime == "scikit-learn"), None)
+    base = report.base
+    if floor is None or base.score is None or floor.score is None:
+        return []
+    above = 100 * (base.score - floor.score)
+    lines = [f"The {base.model} is {above:.1f} points above {floor.model} on test."]
+    if above < _LEAST_ABOVE_FLOOR:
+        lines.append(
+            f"Warning: that is less than {_LEAST_ABOVE_FLOOR:g} points, so it has not learned; do not trust this run."
+        )
+    return lines

@@ -1,0 +1,80 @@
+"""Share the parts of both report pages: cells, facts, templates, and the files of a page."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from tfdistill.errors import optional
+from tfdistill.system.files import atomic_write
+
+DASH = "–"
+Column = tuple[str, Callable[[Any], str]]  # heading, and the text of a row's cell
+
+
+def number(value: float | None, form: str) -> str:
+    """Format a number; a dash for None and NaN."""
+    return DASH if value is None or not math.isfinite(value) else format(value, form)
+
+
+def times(baseline: float | None, value: float | None, form: str = ".1f") -> str:
+    """Format how many times smaller a value is than the baseline's, such as "5.0×"."""
+    return f"{baseline / value:{form}}×" if baseline and value else DASH
+
+
+def filled(columns: Sequence[Column], rows: Sequence[Any]) -> list[Column]:
+    """Leave out the columns that are empty in all rows."""
+    return [(name, cell) for name, cell in columns if any(cell(row) != DASH for row in rows)]
+
+
+def flat(value: Any) -> str:
+    """Write a fact about data, machine or versions on one line."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key.replace('_', ' ')} {flat(item)}" for key, item in value.items() if item is not None)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def finite(value: Any) -> Any:
+    """Copy a value for JSON, with None instead of NaN and infinities."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if hasattr(value, "tolist"):
+        return finite(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_page(path: Path, template: str, numbers: Mapping[str, Any], **values: Any) -> Path:
+    """Write a page that needs no other file, and its numbers next to it (report.html, report.json).
+
+    Args:
+        path: of the page; ends in .html.
+        template: name of the template, which extends base.html.jinja. All texts are escaped.
+        numbers: content of the JSON file; the template sees it as well.
+        values: what the template needs in addition to, or instead of, `numbers`.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: a file cannot be written, or jinja2 is missing.
+    """
+    jinja2 = optional("jinja2", "quickstart")
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda each: resources.files(__package__).joinpath(each).read_text("utf-8")),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    page = environment.get_template(template).render(**{**numbers, **values})
+    content = json.dumps(finite(numbers), indent=2, ensure_ascii=False, default=str)
+    atomic_write(path.with_suffix(".json"), f"{content}\n")
+    return atomic_write(path, page)
