@@ -1,7 +1,7 @@
-"""BERT encoder (Devlin et al. 2019), exact against Hugging Face: erf-GELU, LayerNorm after each residual sum.
+"""BERT's encoder (Devlin et al. 2019), exact against Hugging Face: erf-GELU, LayerNorm after each residual sum.
 
-The same classes are the encoder of DistilBERT (without token types), of models that `tfdistill.compress` has pruned (layers of
-different sizes, a factorised word table) and of models that train with LayerDrop.
+The same classes encode DistilBERT (without token types), models that `tfdistill.compress` has pruned
+(layers of different sizes, a factorised word table) and models that train with LayerDrop.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from keras import ops
 
 from tfdistill.errors import UserError
 from tfdistill.models.encoder import Encoder
+from tfdistill.models.heads import HEADS
 from tfdistill.models.layers import (
     ACTIVATIONS,
     MASKED_SCORE,
@@ -33,7 +34,7 @@ PER_LAYER = ("heads_per_layer", "query_key_sizes", "value_sizes", "intermediate_
 
 
 class LayerShape(NamedTuple):
-    """Sizes of one layer.
+    """Describe one layer.
 
     Args:
         heads: number of attention heads.
@@ -50,20 +51,32 @@ class LayerShape(NamedTuple):
 
 @dataclass(frozen=True)
 class BertConfig:
-    """Sizes of a BERT encoder, named as in Hugging Face's config.json.
+    """Describe a BERT encoder, with the names of Hugging Face's config.json.
 
-    The fields from `pooler_act` on describe what BERT does not have. A config that uses none of them `is_plain` and is written
-    as a BERT that transformers can open.
+    The fields from `pooler_act` on describe what BERT does not have. A config that uses none of
+    them `is_plain`: its model is written as a BERT that transformers opens.
 
     Args:
-        num_attention_heads, intermediate_size: of a layer that is not pruned.
+        vocab_size: V, the number of rows of the word table.
+        hidden_size: H, the size of hidden states.
+        num_hidden_layers: the number of layers.
+        num_attention_heads: A, the number of heads of a layer that is not pruned.
+        intermediate_size: the size of the feed-forward layer of a layer that is not pruned.
+        max_position_embeddings: the largest number of tokens of an example.
+        type_vocab_size: the number of segments; 0 for an encoder without token types.
+        hidden_act: the activation of the feed-forward layers, one of `ACTIVATIONS`.
+        layer_norm_eps: added to the variance by LayerNorm.
+        hidden_dropout_prob: dropout of embeddings, attention output and feed-forward output.
+        attention_probs_dropout_prob: dropout of attention weights.
+        initializer_range: standard deviation of random weights.
         classifier_dropout: dropout before the head; None means `hidden_dropout_prob`.
         pooler_act: "tanh" as in BERT, or "relu" as in DistilBERT.
         layerdrop: probability with which training skips a layer.
-        heads_per_layer: number of heads, one number for each layer.
-        query_key_sizes, value_sizes: sizes of one head's query and key, and of its value, one number for each layer.
-        intermediate_sizes: sizes of the feed-forward layer, one number for each layer.
-        attention_head_size: size of a head before pruning; scores are divided by its square root even after pruning.
+        heads_per_layer: number of heads, for each layer.
+        query_key_sizes: size of one head's query and key, for each layer.
+        value_sizes: size of one head's value, for each layer.
+        intermediate_sizes: size of the feed-forward layer, for each layer.
+        attention_head_size: size of a head before pruning, by whose root scores are divided.
         pooler_size: size of the pooler's output.
         embedding_size: the word table is (vocab_size, embedding_size), times (embedding_size, hidden_size).
 
@@ -162,19 +175,18 @@ def check_transformer(name: str, width: int, heads: int, activation: str) -> Non
 
 def dropout_of_classifiers(task: str, rate: float | None, default: float) -> float:
     """Return `rate`, or `default` if that is None, for tasks with classes; 0 for the others."""
-    if task in ("classification", "multilabel", "regression", "token_classification"):
-        return default if rate is None else rate
-    return 0.0
+    if not HEADS[task].labelled:
+        return 0.0
+    return default if rate is None else rate
 
 
 # --- layers ---------------------------------------------------------------------------------------------------------
 
 
 class BertEmbeddings(Composite):
-    """Sum of word, position and token-type embeddings, then LayerNorm and dropout.
+    """Sum word, position and token-type embeddings, then apply LayerNorm and dropout.
 
-    With `config.embedding_size` E the word table is (V, E) and a matrix (E, H) brings its rows to the hidden size. With
-    `config.type_vocab_size` 0 there are no token types.
+    With `config.embedding_size` E the word table is (V, E), times a matrix (E, H).
     """
 
     def __init__(self, config: BertConfig, **kwargs: Any):
@@ -213,7 +225,9 @@ class BertEmbeddings(Composite):
 
 
 class LayerOutput(NamedTuple):
-    """What a transformer layer computes: M is the length L, or 1 if only the first position was computed.
+    """Hold what a transformer layer computes.
+
+    M is the length L, or 1 if only the first position was computed.
 
     Args:
         hidden: hidden states (B, M, H).
@@ -225,14 +239,14 @@ class LayerOutput(NamedTuple):
 
 
 class BertLayer(Composite):
-    """One transformer layer: self-attention and a feed-forward network, each with residual sum and LayerNorm."""
+    """Apply self-attention and a feed-forward network, each with a residual sum and LayerNorm."""
 
     attention_quantizer: Any = None  # set by `tfdistill.models.quantization_aware`
 
     def __init__(self, config: BertConfig, shape: LayerShape, **kwargs: Any):
         super().__init__(**kwargs)
         width, self.shape = config.hidden_size, shape
-        # `attend` divides the scores by the root of the size it sees; they are to be divided by that before pruning.
+        # `attend` divides scores by the root of the size it sees; it should be the size before pruning.
         self.rescale = (shape.query_key / config.head_size) ** 0.5
 
         def linear(units: int, name: str, activation: Any = None) -> Linear:
@@ -280,14 +294,14 @@ class BertLayer(Composite):
 
 
 class PrunedBertLayer(BertLayer):
-    """A layer of a model that is not plain. Keras files address layers by their class, and old ones have this name."""
+    """Name the layers of pruned models: `.keras` files address layers by the name of their class."""
 
 
 class LayerDrop(keras.layers.Layer):
     """Skip a layer with probability `rate` in training (Fan, Grave and Joulin 2020): return `before`, not `after`.
 
-    There is one draw for each batch, as in the authors' code. A skipped layer is computed all the same, so that the graph stays
-    static.
+    There is one draw for each batch, as in the authors' code. A skipped layer is computed all the
+    same, so that the graph stays static.
     """
 
     def __init__(self, rate: float, **kwargs: Any):
@@ -305,7 +319,7 @@ class LayerDrop(keras.layers.Layer):
 
 
 class BertEncoder(Encoder):
-    """BERT's encoder: embeddings, layers and, for tasks that read it, a pooler (a dense layer over the [CLS] state).
+    """Encode tokens: embeddings, layers and, for tasks that read it, a pooler over the [CLS] state.
 
     Args:
         config: the sizes.
@@ -369,7 +383,13 @@ class BertEncoder(Encoder):
         return self.config.hidden_size if feature in ("embeddings", "hidden_states") else None
 
     def call(self, inputs: dict[str, Any], want: Collection[str] = (), training: bool = False) -> dict[str, Any]:
-        """Return the features named in `want`. Inputs may also have `head_gates`: (B, A) for each layer, see `BertLayer`."""
+        """Return the features named in `want`.
+
+        Args:
+            inputs: as in `Encoder.call`; optionally also `head_gates`, a (B, A) for each layer.
+            want: some of `offers`.
+            training: whether dropout and LayerDrop are active.
+        """
         token_ids, mask, gates = inputs["token_ids"], inputs["padding_mask"], inputs.get("head_gates")
         segment_ids = inputs.get("segment_ids")
         if segment_ids is None:
@@ -381,8 +401,8 @@ class BertEncoder(Encoder):
         for number, block in enumerate(self.blocks):
             options = {} if gates is None else {"gates": gates[number]}
             if pooled_only and block is self.blocks[-1]:
-                # A classifier reads the [CLS] state alone. So the last layer computes its queries, attention output and
-                # feed-forward network for one position, not for L: this saves most of a layer, in training and evaluation.
+                # A classifier reads the [CLS] state alone. So the last layer computes queries, attention
+                # output and feed-forward network for one position instead of L, which saves most of a layer.
                 options["first_only"] = True
             output = block(hidden, key_bias, training=training, **options)
             if self.layerdrops is not None:

@@ -1,4 +1,4 @@
-"""Tasks, and the heads that answer them."""
+"""The tasks of models, and the heads that compute their logits."""
 
 from __future__ import annotations
 
@@ -15,83 +15,113 @@ from tfdistill.models.layers import ACTIVATIONS, Composite, Linear, initializer
 
 @dataclass(frozen=True)
 class Task:
-    """What the head of a task reads and gives.
+    """What differs between the heads of two tasks.
 
     Args:
-        reads: the feature that the logits are computed from; of "hidden_states" the last.
-        default_outputs: size of the logits' last axis if nobody says another.
-        fixed: whether that size is the only one. Tasks over the vocabulary have its size, `default_outputs` None.
-        pooled: whether the encoder needs a pooler.
+        reads: the feature that the logits are computed from; of "hidden_states" the last layer's.
         architecture: how transformers' classes for this task end.
-        labelled: whether the outputs are classes that have names.
+        tensor: transformers' name of the head's dense layer; "" if the head is over the vocabulary.
+        default_outputs: size of the logits' last axis by default; None means the size of the vocabulary.
+        fixed: whether that is the only possible size.
+        pooled: whether the encoder needs a pooler.
+        labelled: whether the outputs are classes with names.
+        problem_type: how config.json tells the tasks of one architecture apart.
     """
 
     reads: str
-    default_outputs: int | None
-    fixed: bool
-    pooled: bool
     architecture: str
+    tensor: str = ""
+    default_outputs: int | None = 2
+    fixed: bool = False
+    pooled: bool = True
     labelled: bool = False
+    problem_type: str | None = None
 
     @property
     def over_vocabulary(self) -> bool:
         return self.default_outputs is None
 
+    @property
+    def per_token(self) -> bool:
+        """Whether there are logits for each token, (B, L, C), rather than for each example, (B, C)."""
+        return self.reads == "hidden_states"
 
-TASKS: dict[str, Task] = {
-    "classification": Task("pooled", 2, False, True, "ForSequenceClassification", labelled=True),
-    "multilabel": Task("pooled", 2, False, True, "ForSequenceClassification", labelled=True),
-    "regression": Task("pooled", 1, False, True, "ForSequenceClassification", labelled=True),
-    "token_classification": Task("hidden_states", 2, False, False, "ForTokenClassification", labelled=True),
-    "question_answering": Task("hidden_states", 2, True, False, "ForQuestionAnswering"),
-    "masked_lm": Task("hidden_states", None, True, False, "ForMaskedLM"),
-    "pretraining": Task("hidden_states", None, True, True, "ForPreTraining"),
-    "next_sentence": Task("pooled", 2, True, True, "ForNextSentencePrediction"),
+
+def _sequence(problem_type: str, outputs: int = 2) -> Task:
+    return Task(
+        "pooled",
+        "ForSequenceClassification",
+        "classifier",
+        outputs,
+        labelled=True,
+        problem_type=problem_type,
+    )
+
+
+HEADS: dict[str, Task] = {
+    "classification": _sequence("single_label_classification"),
+    "multilabel": _sequence("multi_label_classification"),
+    "regression": _sequence("regression", outputs=1),
+    "token_classification": Task(
+        "hidden_states", "ForTokenClassification", "classifier", pooled=False, labelled=True
+    ),
+    "question_answering": Task("hidden_states", "ForQuestionAnswering", "qa_outputs", fixed=True, pooled=False),
+    "masked_lm": Task("hidden_states", "ForMaskedLM", default_outputs=None, fixed=True, pooled=False),
+    "pretraining": Task("hidden_states", "ForPreTraining", default_outputs=None, fixed=True),
+    "next_sentence": Task("pooled", "ForNextSentencePrediction", "cls.seq_relationship", fixed=True),
 }
 
-# What each family can be trained for. DistilBERT was trained without next-sentence prediction and has no head for it.
+# DistilBERT was trained without next-sentence prediction and has no head for it.
 _SEQUENCE = ("classification", "multilabel", "regression")
 _BY_FAMILY = {
-    "bert": tuple(TASKS),
-    "mobilebert": tuple(TASKS),
     "distilbert": (*_SEQUENCE, "token_classification", "question_answering", "masked_lm"),
     "bilstm": (*_SEQUENCE, "token_classification"),
-    "pruned_bert": tuple(TASKS),
 }
 
 
 def task_of(name: str, family: str) -> Task:
-    """The task called `name`. Raises UserError for one that is unknown, or that the family has no head for."""
-    if name not in TASKS:
-        raise UserError(f"task '{name}' is unknown; expected one of {', '.join(TASKS)}")
-    if name not in _BY_FAMILY[family]:
-        raise UserError(f"a {family} model has no head for '{name}'; expected one of {', '.join(_BY_FAMILY[family])}")
-    return TASKS[name]
+    """Return the task called `name`.
+
+    Raises:
+        UserError: an unknown task, or one that the family has no head for.
+    """
+    known = _BY_FAMILY.get(family, tuple(HEADS))
+    if name not in HEADS:
+        raise UserError(f"task '{name}' is unknown. Use one of {', '.join(HEADS)}.")
+    if name not in known:
+        raise UserError(f"A {family} model has no head for '{name}'. Use one of {', '.join(known)}.")
+    return HEADS[name]
 
 
-def outputs_of(task: str, asked: int | None, vocab_size: int) -> int:
-    """Size of the logits' last axis. Raises UserError where the task leaves no choice and another was asked for."""
-    said = TASKS[task]
-    size = vocab_size if said.default_outputs is None else said.default_outputs
-    if asked is None or (not said.fixed and asked >= 1):
-        return size if asked is None else asked
-    if said.fixed and asked == size:
-        return size
-    expected = f"{size}; leave num_outputs out" if said.fixed else "at least 1"
-    raise UserError(f"num_outputs is {asked} for the task '{task}'; expected {expected}")
+def outputs_of(task: str, requested: int | None, vocab_size: int) -> int:
+    """Return the size of the logits' last axis.
+
+    Raises:
+        UserError: the task allows one size only, and another one was requested.
+    """
+    head = HEADS[task]
+    size = vocab_size if head.default_outputs is None else head.default_outputs
+    if requested is None or requested == size or (not head.fixed and requested >= 1):
+        return size if requested is None else requested
+    expected = f"{size}, or leave it out" if head.fixed else "at least 1"
+    raise UserError(f"`num_outputs` is {requested} for the task '{task}'. Use {expected}.")
 
 
 class LinearHead(Linear):
-    """Logits (..., C) by one dense layer. They stay in float32 under mixed precision: softmax is where range is lost."""
+    """Compute logits (..., C) by one dense layer, in float32 even under mixed precision, since softmax needs the range."""
 
     def __init__(self, outputs: int, kernel_initializer: Any, name: str = "head"):
         super().__init__(outputs, kernel_initializer=kernel_initializer, dtype="float32", name=name)
 
 
 class MaskedLMHead(Composite):
-    """Dense, activation, LayerNorm, then the product with the word-piece table (V, E), to which it is tied, and a bias.
+    """Score the vocabulary: dense, activation, LayerNorm, the product with the word table (V, E) it is tied to, and a bias.
 
-    Where the table is narrower than the hidden states (MobileBERT: 128 of 512), further weights (H - E, V) make up the rest.
+    If the table is narrower than the hidden states (MobileBERT: 128 of 512), further weights (H - E, V) make up the rest.
+
+    Args:
+        config: the encoder's sizes.
+        table_width: E.
     """
 
     def __init__(self, config: Any, table_width: int, **kwargs: Any):
@@ -115,7 +145,13 @@ class MaskedLMHead(Composite):
         self.bias = self.add_weight(shape=(vocab_size,), initializer="zeros", name="bias")
 
     def call(self, hidden: Any, table: Any, positions: Any = None) -> Any:
-        """Float32 logits (B, L, V) of hidden states (B, L, H); (B, K, V) if `positions` (B, K) names the ones to compute."""
+        """Return float32 logits (B, L, V), or (B, K, V) with `positions`.
+
+        Args:
+            hidden: hidden states (B, L, H) of the last layer.
+            table: the word table (V, E).
+            positions: int32 (B, K), the positions to compute; None computes all.
+        """
         if positions is not None:
             hidden = tf.gather(hidden, positions, axis=1, batch_dims=1)
         hidden = self.norm(self.transform(hidden))

@@ -1,9 +1,11 @@
-"""Which variable of a model stands under which tensor name: transformers' names for its families, our own for the BiLSTM."""
+"""Name the tensors of a model: by transformers' names, or by this library's for the BiLSTM."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+from tfdistill.models.heads import HEADS
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 # (tensor name, variable, whether the file holds the transpose)
 Named = Iterator[tuple[str, Any, bool]]
 
-# Base checkpoints leave this prefix out.
+# Base checkpoints do not have this prefix.
 PREFIXES = {
     "bert": "bert.",
     "distilbert": "distilbert.",
@@ -22,12 +24,12 @@ PREFIXES = {
 
 
 def encoder_names(model: TextModel) -> Named:
-    """The tensors of the encoder without its pooler."""
+    """Yield the tensors of the encoder without its pooler."""
     yield from _ENCODERS[model.family](model.encoder)
 
 
 def pooler_names(model: TextModel) -> Named:
-    """The dense layer over the [CLS] state, where there is one."""
+    """Yield the tensors of the dense layer over the [CLS] state, if there is one."""
     pooler = model.encoder.pooler
     if pooler is not None:
         yield from _dense(
@@ -36,11 +38,11 @@ def pooler_names(model: TextModel) -> Named:
 
 
 def head_names(model: TextModel) -> Named:
-    """The head's tensors. The word-piece table that a masked-LM head is tied to is not among them."""
+    """Yield the tensors of the head, without the word table that a masked-LM head is tied to."""
     if model.family == "bilstm":
         yield "head.kernel", model.head.kernel, False
         yield "head.bias", model.head.bias, False
-    elif model.task in ("masked_lm", "pretraining"):
+    elif HEADS[model.task].over_vocabulary:
         if model.family == "distilbert":
             yield from _dense("vocab_transform", model.head.transform)
             yield from _norm("vocab_layer_norm", model.head.norm)
@@ -54,10 +56,7 @@ def head_names(model: TextModel) -> Named:
         if model.nsp_head is not None:
             yield from _dense("cls.seq_relationship", model.nsp_head)
     else:
-        name = {"question_answering": "qa_outputs", "next_sentence": "cls.seq_relationship"}.get(
-            model.task, "classifier"
-        )
-        yield from _dense(name, model.head)
+        yield from _dense(HEADS[model.task].tensor, model.head)
 
 
 def _dense(name: str, layer: Any) -> Named:
