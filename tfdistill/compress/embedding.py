@@ -8,7 +8,7 @@ import numpy as np
 
 from tfdistill.compress.structured import like, sizes_of
 from tfdistill.errors import UserError
-from tfdistill.models.heads import TASKS
+from tfdistill.models.heads import HEADS
 from tfdistill.models.text_model import TextModel
 
 
@@ -30,7 +30,7 @@ def factorise_embedding(model: TextModel, size: int) -> tuple[TextModel, float]:
         raise UserError(
             f"the word table is factorised already ({sizes.embedding_size} columns); start from the whole model"
         )
-    if TASKS[model.task].over_vocabulary:
+    if HEADS[model.task].over_vocabulary:
         raise UserError(f"the head for '{model.task}' is tied to the word table; factorise after fine-tuning on a task")
     if not 1 <= size < sizes.hidden_size:
         raise UserError(f"the word table was to have {size} columns; expected 1..{sizes.hidden_size - 1}")

@@ -14,7 +14,7 @@ import numpy as np
 from tfdistill.compress.importance import Batches, TaskLoss, weight_saliency
 from tfdistill.compress.structured import Kept, cut, everything, sizes_of, zero
 from tfdistill.errors import UserError
-from tfdistill.models.heads import TASKS
+from tfdistill.models.heads import HEADS
 from tfdistill.models.text_model import TextModel
 
 Measure = Literal["taylor", "magnitude"]
@@ -60,7 +60,7 @@ def neuron_importance(
     sizes = sizes_of(model)
     if measure not in ("taylor", "magnitude"):
         raise UserError(f"measure '{measure}' is unknown; expected 'taylor' or 'magnitude'")
-    if TASKS[model.task].over_vocabulary:
+    if HEADS[model.task].over_vocabulary:
         raise UserError(f"neurons of a model for '{model.task}' cannot be ranked; prune it after fine-tuning on a task")
     variables = model.trainable_variables
     if measure == "magnitude":

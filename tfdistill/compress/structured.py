@@ -23,7 +23,7 @@ import numpy as np
 from tfdistill.errors import UserError
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.distilbert import DistilBertConfig
-from tfdistill.models.heads import TASKS
+from tfdistill.models.heads import HEADS
 from tfdistill.models.text_model import TextModel
 
 Indices = tuple[int, ...]
@@ -146,8 +146,8 @@ def cut(model: TextModel, kept: Kept, layerdrop: float = 0.0) -> TextModel:
     pooler = np.array(kept.pooler, int)
     if model.encoder.pooler is not None:
         _copy_dense(small.encoder.pooler, model.encoder.pooler, hidden, pooler)
-    read = pooler if TASKS[model.task].reads == "pooled" else hidden
-    if TASKS[model.task].over_vocabulary:
+    read = pooler if HEADS[model.task].reads == "pooled" else hidden
+    if HEADS[model.task].over_vocabulary:
         small.head.set_weights(model.head.get_weights())
     else:
         _copy_dense(small.head, model.head, read, np.arange(model.num_outputs))
@@ -167,7 +167,7 @@ def _check(model: TextModel, kept: Kept) -> None:
     pooler = kept.pooler or model.encoder.pooler is None
     if not (kept.layers and kept.hidden and pooler and all(layer.intermediate for _, layer in kept.layers)):
         raise UserError("nothing is left of some kind of unit; keep at least one layer, and one neuron of each kind")
-    if TASKS[model.task].over_vocabulary and len(kept.hidden) != model.config.hidden_size:
+    if HEADS[model.task].over_vocabulary and len(kept.hidden) != model.config.hidden_size:
         raise UserError(
             f"the residual width of a model for '{model.task}' cannot be cut; cut it after fine-tuning on a task"
         )
@@ -239,7 +239,7 @@ def alive(model: TextModel) -> Kept:
 
 
 def _pooler_is_read_by_head_only(model: TextModel) -> bool:
-    return model.encoder.pooler is not None and TASKS[model.task].reads == "pooled" and model.nsp_head is None
+    return model.encoder.pooler is not None and HEADS[model.task].reads == "pooled" and model.nsp_head is None
 
 
 def _same_number(living: np.ndarray) -> tuple[Indices, ...]:

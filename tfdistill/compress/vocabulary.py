@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tfdistill.errors import UserError
-from tfdistill.models.heads import TASKS
+from tfdistill.models.heads import HEADS
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.text.vocabulary import CLS, MASK, PAD, SEP, UNK
@@ -151,7 +151,7 @@ def trim_vocabulary(model: TextModel, kept: np.ndarray) -> TextModel:
     ]
     if lost:
         raise UserError(f"the special token {lost[0]} is not among the kept pieces; it has to stay")
-    outputs = len(kept) if TASKS[model.task].over_vocabulary else model.num_outputs
+    outputs = len(kept) if HEADS[model.task].over_vocabulary else model.num_outputs
     sizes = replace(model.config, vocab_size=len(kept))
     small = TextModel(sizes, outputs, model.task, model.label_names, dtype=model.dtype_policy)
     for ours, theirs in zip(small.variables, model.variables, strict=True):

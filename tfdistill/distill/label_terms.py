@@ -46,7 +46,7 @@ class HardLabels(Term):
     """Supervised loss on labels, the (1 - λ) part of soft-target distillation. Rows and tokens without a label do not count.
 
     Args:
-        task: one of `tfdistill.models.heads.TASKS`: "classification" (class numbers, below 0 for none), "multilabel",
+        task: one of `tfdistill.models.heads.HEADS`: "classification" (class numbers, below 0 for none), "multilabel",
             "regression", "token_classification", "question_answering", "masked_lm", "next_sentence" (of a model for
             "pretraining"); or
         loss: a `keras.losses.Loss` or a function of (labels, logits), taken in place of the task's own.

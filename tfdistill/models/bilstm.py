@@ -1,4 +1,4 @@
-"""Bidirectional LSTM encoder over word pieces: last states (Tang et al. 2019) or max-pooled (Mukherjee & Awadallah 2020)."""
+"""Bidirectional LSTM encoder with last-state (Tang et al. 2019) or max pooling (Mukherjee and Awadallah 2020)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,22 @@ POOLINGS = ("last", "max")
 
 @dataclass(frozen=True)
 class BiLSTMConfig:
-    """Sizes of a BiLSTM text model.
+    """Describe a BiLSTM encoder.
 
     Args:
-        pair: makes it siamese: both sentences go through the same LSTM, the head reads [u, v, |u - v|, u * v].
-        pooling: "last" takes the last state of each direction, "max" the maximum over the real positions.
-        dense_size: width of the dense layer between the states and the head; 0 leaves it out.
+        vocab_size: V, the number of rows of the embedding.
+        embedding_size: the columns of the embedding.
+        lstm_size: the size of the states of each direction.
+        num_layers: the number of bidirectional LSTM layers.
+        dense_size: the size of the dense layer before the head; 0 means none.
+        dense_act: the activation of that layer.
+        dropout: before the dense layer, or before the head if there is none.
+        pair: whether the model is siamese: both texts pass through the same LSTM, and the head reads
+            [u, v, |u - v|, u * v].
+        pooling: "last" takes the last state of each direction, "max" the maximum over the tokens.
+
+    Raises:
+        UserError: an unknown pooling.
     """
 
     vocab_size: int = 30522
@@ -41,15 +51,20 @@ class BiLSTMConfig:
 
     def __post_init__(self) -> None:
         if self.pooling not in POOLINGS:
-            raise UserError(f"pooling '{self.pooling}' is unknown; expected one of {', '.join(POOLINGS)}")
+            raise UserError(f"`pooling` '{self.pooling}' is unknown. Use one of {', '.join(POOLINGS)}.")
 
     def head_dropout(self, task: str) -> float:
-        """Dropout between the encoder and the head; where there is a dense layer, it stands before that one."""
+        """Return the dropout rate between the encoder and the head; 0 if dropout is before a dense layer instead."""
         return 0.0 if self.dense_size and task != "token_classification" else self.dropout
 
 
 def reverse_by_length(values: Any, lengths: Any) -> Any:
-    """Reverse the first `lengths` positions of axis 1 of (B, L, ...) and leave the padding behind them in place."""
+    """Reverse the first `lengths` positions of axis 1, and keep the padding after them.
+
+    Args:
+        values: (B, L) or (B, L, D).
+        lengths: (B,) numbers of tokens.
+    """
     positions = ops.arange(ops.shape(values)[1], dtype="int32")[None, :]
     lengths = ops.cast(lengths, "int32")[:, None]
     index = ops.where(positions < lengths, lengths - 1 - positions, positions)
@@ -59,19 +74,26 @@ def reverse_by_length(values: Any, lengths: Any) -> Any:
 
 
 class BiLSTMEncoder(Encoder):
-    """Word-piece embedding, LSTM layers in both directions, pooling, dense layer.
+    """Encode tokens: embedding, LSTM layers in both directions, pooling, dense layer.
 
-    Padding never reaches the result: the backward direction reads the ids reversed by their length, and pooling looks
-    at the first `length` positions only. So no mask is needed, and the LSTM stays fusable in TFLite.
-    Called with a dict of int32 (B, L): `token_ids`, `padding_mask`, and for pairs `segment_ids`.
-    Returns those of `pooled` and `hidden_states` that `want` names; of these there is one, the states of both directions
-    (B, L, 2·lstm_size) in the order of the text. Siamese models have `pooled` only.
+    Padding never changes the result: the backward direction reads the ids reversed by their length,
+    and pooling reads the first `length` positions only. So the LSTM needs no mask, and TFLite can fuse it.
+
+    It offers `pooled` and one entry of `hidden_states`, the states of both directions
+    (B, L, 2·lstm_size) in the order of the text. Siamese models offer `pooled` only.
+
+    Args:
+        config: the sizes.
+        pooler: whether the task reads `pooled`.
+
+    Raises:
+        UserError: a siamese config for a task that reads every token.
     """
 
     def __init__(self, config: BiLSTMConfig, pooler: bool = True, **kwargs: Any):
         super().__init__(config, pooler, **kwargs)
         if config.pair and not pooler:
-            raise UserError("a siamese BiLSTM (pair=True) has no states for each token; use pair=False for this task")
+            raise UserError("A siamese BiLSTM has no states for each token. Use `pair=False` for this task.")
         self.embedding = Embedding(
             config.vocab_size, config.embedding_size, "uniform", dtype=self.dtype_policy, name="embedding"
         )
@@ -88,7 +110,7 @@ class BiLSTMEncoder(Encoder):
 
     @property
     def num_layers(self) -> int:
-        """Entries of `hidden_states`, whatever the number of LSTM layers."""
+        """The number of entries of `hidden_states`, which does not depend on the number of LSTM layers."""
         return 0 if self.config.pair else 1
 
     def parts(self) -> dict[str, list[keras.layers.Layer]]:
@@ -98,11 +120,9 @@ class BiLSTMEncoder(Encoder):
 
     @property
     def offers(self) -> tuple[str, ...]:
-        """Features that `want` may name."""
         return (*(("pooled",) if self.has_pooled else ()), *(() if self.config.pair else ("hidden_states",)))
 
     def width(self, feature: str) -> int | None:
-        """Size of the last axis of a feature, or None if this encoder does not have it."""
         if feature not in self.offers:
             return None
         states = 2 * self.config.lstm_size
@@ -111,7 +131,7 @@ class BiLSTMEncoder(Encoder):
         return self.config.dense_size or states * (4 if self.config.pair else 1)
 
     def _states(self, token_ids: Any, lengths: Any) -> tuple[Any, Any]:
-        """Forward and backward states, each (B, L, lstm_size), of the first `lengths` ids; backward ones in reading order."""
+        """Return forward and backward states (B, L, lstm_size); the backward ones in the order they were computed."""
         ahead, back = self.embedding(token_ids), self.embedding(reverse_by_length(token_ids, lengths))
         for number, (forward, backward) in enumerate(zip(self.forward, self.backward, strict=True)):
             if number:
@@ -121,23 +141,23 @@ class BiLSTMEncoder(Encoder):
         return ahead, back
 
     def _pool(self, ahead: Any, back: Any, lengths: Any) -> Any:
-        """(B, 2·lstm_size). Both poolings look at a set of positions, so the backward states' order does not matter."""
+        """Pool to (B, 2·lstm_size). The order of the backward states does not matter to either pooling."""
         both, lengths = ops.concatenate([ahead, back], axis=-1), ops.maximum(ops.cast(lengths, "int32"), 1)
         if self.config.pooling == "last":
             return ops.take_along_axis(both, (lengths - 1)[:, None, None], axis=1)[:, 0]
         positions = ops.arange(ops.shape(both)[1], dtype="int32")[None, :]
         real = (positions < lengths[:, None])[:, :, None]
-        # States lie within (-1, 1), so -2 is never the maximum; infinity would break quantization.
+        # States are within (-1, 1), so -2 is never the maximum; infinity would break quantization.
         return ops.max(ops.where(real, both, ops.cast(-2.0, both.dtype)), axis=1)
 
     def call(self, inputs: dict[str, Any], want: Collection[str] = (), training: bool = False) -> dict[str, Any]:
         token_ids, mask = inputs["token_ids"], ops.cast(inputs["padding_mask"], "int32")
-        said: dict[str, Any] = {}
+        features: dict[str, Any] = {}
         if not self.config.pair:
             lengths = ops.sum(mask, axis=1)
             ahead, back = self._states(token_ids, lengths)
             if "hidden_states" in want:
-                said["hidden_states"] = (ops.concatenate([ahead, reverse_by_length(back, lengths)], axis=-1),)
+                features["hidden_states"] = (ops.concatenate([ahead, reverse_by_length(back, lengths)], axis=-1),)
             state = self._pool(ahead, back, lengths) if "pooled" in want else None
         else:
             second = ops.cast(inputs["segment_ids"], "int32") * mask
@@ -150,5 +170,5 @@ class BiLSTMEncoder(Encoder):
             )
             state = ops.concatenate([u, v, ops.abs(u - v), u * v], axis=-1)
         if "pooled" in want:
-            said["pooled"] = state if self.dense is None else self.dense(self.dropout(state, training=training))
-        return said
+            features["pooled"] = state if self.dense is None else self.dense(self.dropout(state, training=training))
+        return features

@@ -1,4 +1,4 @@
-"""DistilBERT (Sanh et al. 2019): a BERT encoder without token types, read through its [CLS] state."""
+"""DistilBERT (Sanh et al. 2019): a BERT encoder without token types and without next-sentence prediction."""
 
 from __future__ import annotations
 
@@ -11,10 +11,23 @@ from tfdistill.models.bert import BertConfig, BertEncoder, check_transformer
 
 @dataclass(frozen=True)
 class DistilBertConfig:
-    """Sizes of a DistilBERT encoder, named as in Hugging Face's config.json; BERT's names can be read too.
+    """Describe a DistilBERT encoder, with the names of Hugging Face's config.json; some of BERT's work as well.
 
-    The encoder is `tfdistill.models.bert.BertEncoder`. Its pooler is what transformers calls `pre_classifier`: a dense layer
-    with ReLU over the [CLS] state, there for sequence tasks only.
+    The pooler, a dense layer with ReLU over the [CLS] state, is what transformers calls `pre_classifier`.
+
+    Args:
+        vocab_size: V, the number of rows of the word table.
+        dim: H, the size of hidden states.
+        n_layers: the number of layers.
+        n_heads: the number of attention heads.
+        hidden_dim: the size of the feed-forward layers.
+        max_position_embeddings: the largest number of tokens of an example.
+        activation: of the feed-forward layers.
+        dropout: of embeddings, feed-forward output, and before the head of token classification.
+        attention_dropout: of attention weights.
+        seq_classif_dropout: before the head of sequence tasks.
+        qa_dropout: before the head of question answering.
+        initializer_range: standard deviation of random weights.
     """
 
     vocab_size: int = 30522
@@ -75,14 +88,14 @@ class DistilBertConfig:
         return replace(self, n_layers=len(layers))
 
     def head_dropout(self, task: str) -> float:
-        """Dropout between the encoder and the head."""
+        """Return the dropout rate between the encoder and the head."""
         if task in ("classification", "multilabel", "regression"):
             return self.seq_classif_dropout
         return {"token_classification": self.dropout, "question_answering": self.qa_dropout}.get(task, 0.0)
 
 
 class DistilBertEncoder(BertEncoder):
-    """BERT's encoder with DistilBERT's sizes."""
+    """Encode tokens as `BertEncoder` does."""
 
     can_skip = True
 

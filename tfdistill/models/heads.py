@@ -62,9 +62,7 @@ HEADS: dict[str, Task] = {
     "classification": _sequence("single_label_classification"),
     "multilabel": _sequence("multi_label_classification"),
     "regression": _sequence("regression", outputs=1),
-    "token_classification": Task(
-        "hidden_states", "ForTokenClassification", "classifier", pooled=False, labelled=True
-    ),
+    "token_classification": Task("hidden_states", "ForTokenClassification", "classifier", pooled=False, labelled=True),
     "question_answering": Task("hidden_states", "ForQuestionAnswering", "qa_outputs", fixed=True, pooled=False),
     "masked_lm": Task("hidden_states", "ForMaskedLM", default_outputs=None, fixed=True, pooled=False),
     "pretraining": Task("hidden_states", "ForPreTraining", default_outputs=None, fixed=True),

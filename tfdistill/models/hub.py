@@ -1,4 +1,4 @@
-"""KerasHub BERT presets: their weights in our encoder, which is exact where theirs hard-codes tanh-GELU."""
+"""Load KerasHub BERT presets into this library's encoder, which is exact where KerasHub's hard-codes tanh-GELU."""
 
 from __future__ import annotations
 
@@ -20,11 +20,17 @@ def load_preset(
     task: str = "classification",
     label_names: Sequence[str] | None = None,
 ) -> TextModel:
-    """Read a KerasHub BERT preset (a name, a handle or a local preset directory) with a new head.
+    """Load a KerasHub BERT preset with a new head.
+
+    Args:
+        preset: a name, a handle or a local preset directory.
+        num_outputs: the size of the logits' last axis; None means the task's default.
+        task: one of `tfdistill.models.heads.HEADS`.
+        label_names: class names, in the order of the logits.
 
     Raises:
         MissingExtra: keras-hub is not installed.
-        UserError: the preset cannot be had, or is no BERT.
+        UserError: the preset cannot be loaded, or is not a BERT.
     """
     hub = optional("keras_hub", "hub")
     try:
@@ -32,9 +38,9 @@ def load_preset(
         tokenizer = hub.models.BertTokenizer.from_preset(preset)
     except Exception as error:  # keras-hub raises what its download backends raise
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise UserError(f"the KerasHub preset '{preset}' cannot be loaded as BERT: {reason}") from error
+        raise UserError(f"The KerasHub preset '{preset}' cannot be loaded as BERT: {reason}") from error
     if not isinstance(backbone, hub.models.BertBackbone):
-        raise UserError(f"the KerasHub preset '{preset}' is a {type(backbone).__name__}; expected a BertBackbone")
+        raise UserError(f"The KerasHub preset '{preset}' is a {type(backbone).__name__}; expected a BertBackbone.")
     config = BertConfig(
         vocab_size=backbone.vocabulary_size,
         hidden_size=backbone.hidden_dim,
@@ -45,16 +51,16 @@ def load_preset(
         type_vocab_size=backbone.num_segments,
     )
     model = TextModel(config, num_outputs, task, label_names)
-    for ours, theirs in paired_weights(model.encoder, backbone):
-        ours.assign(np.reshape(theirs, ours.shape))
+    for weight, hub_weight in paired_weights(model.encoder, backbone):
+        weight.assign(np.reshape(hub_weight, weight.shape))
     model.tokenizer = Tokenizer(tokenizer.get_vocabulary(), lower_case=tokenizer.lowercase)
     return model
 
 
 def paired_weights(encoder: Any, backbone: Any) -> Iterator[tuple[Any, Any]]:
-    """(our weight, theirs) of a `BertEncoder` and a `BertBackbone` of the same sizes.
+    """Yield the weights of a `BertEncoder`, each with the one of a `BertBackbone` of the same sizes.
 
-    Their kernels keep heads as an axis of their own; the order of the numbers is the same.
+    KerasHub's kernels have an axis for the heads; the order of the numbers is the same.
     """
     embeddings = encoder.embeddings
     pairs = [
@@ -63,19 +69,19 @@ def paired_weights(encoder: Any, backbone: Any) -> Iterator[tuple[Any, Any]]:
         (embeddings.token_type, backbone.get_layer("segment_embedding")),
         (embeddings.norm, backbone.get_layer("embeddings_layer_norm")),
     ]
-    for block, theirs in zip(encoder.blocks, backbone.transformer_layers, strict=True):
-        attention = theirs._self_attention_layer
+    for block, layer in zip(encoder.blocks, backbone.transformer_layers, strict=True):
+        attention = layer._self_attention_layer
         pairs += [
             (block.query, attention._query_dense),
             (block.key, attention._key_dense),
             (block.value, attention._value_dense),
             (block.attention_output, attention._output_dense),
-            (block.attention_norm, theirs._self_attention_layer_norm),
-            (block.intermediate, theirs._feedforward_intermediate_dense),
-            (block.output_dense, theirs._feedforward_output_dense),
-            (block.output_norm, theirs._feedforward_layer_norm),
+            (block.attention_norm, layer._self_attention_layer_norm),
+            (block.intermediate, layer._feedforward_intermediate_dense),
+            (block.output_dense, layer._feedforward_output_dense),
+            (block.output_norm, layer._feedforward_layer_norm),
         ]
     if encoder.pooler is not None:
         pairs.append((encoder.pooler, backbone.get_layer("pooled_dense")))
-    for ours, theirs in pairs:
-        yield from zip(ours.weights, theirs.weights, strict=True)
+    for own, hub_layer in pairs:
+        yield from zip(own.weights, hub_layer.weights, strict=True)

@@ -1,4 +1,4 @@
-"""Building blocks that the transformer families share."""
+"""Layers that the encoders share."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-# Added to the scores of padded keys. Bounded on purpose: exp(-100) is far below float32's resolution beside real keys,
-# and static int8 keeps its scale, which -10,000 or -1e9 would destroy.
+# Added to the scores of padded keys. exp(-100) is far below float32's resolution, and static int8 keeps its scale, which
+# -10,000 or -1e9 would destroy.
 MASKED_SCORE = -100.0
 
 
 @tf.custom_gradient
 def gelu(x: Any) -> tuple[Any, Any]:
-    """x·Φ(x), the exact GELU (Hendrycks and Gimpel 2016). The written-out gradient takes half the operations of the traced one."""
+    """Return x·Φ(x), the exact GELU (Hendrycks and Gimpel 2016).
+
+    The gradient is written out, which takes half the operations of the traced one.
+    """
     cumulative = 0.5 * (1.0 + tf.math.erf(x * 0.5**0.5))
 
     def gradient(upstream: Any) -> Any:
@@ -34,21 +37,22 @@ ACTIVATIONS = {
 
 
 def initializer(stddev: float) -> keras.initializers.Initializer:
-    """A new one for every weight: a Keras initializer draws the same numbers each time it is used."""
+    """Return a new initializer. Every weight needs one: a Keras initializer always draws the same numbers."""
     return keras.initializers.TruncatedNormal(stddev=stddev)
 
 
 class Composite(keras.layers.Layer):
-    """A layer made of layers, whose weights the first call makes.
+    """Base class of layers that contain layers, whose weights are made by the first call.
 
-    For a layer without `build` Keras would first trace `call` on symbols, twice at each level: seconds for every model.
+    Without this `build`, Keras would first trace `call` on symbols, twice at each level, which takes
+    seconds for every model.
     """
 
     def build(self, shape: Any) -> None: ...
 
 
 class Dropout(keras.layers.Dropout):
-    """Keras' Dropout with two decisions for each random word, which halves the price: the rate is exact to 1/65,536."""
+    """Drop inputs as Keras' Dropout does, with half the random numbers; the rate is exact to 1/65,536."""
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training or not self.rate:
@@ -65,7 +69,7 @@ class Dropout(keras.layers.Dropout):
 
 @keras.saving.register_keras_serializable(package="tfdistill")
 class Embedding(keras.layers.Embedding):
-    """Keras' Embedding, but only the rows asked for are read. Keras reads the table first: a copy of all of it in each step."""
+    """Look up rows without copying the table, which Keras' Embedding does in each step."""
 
     def call(self, inputs: Any) -> Any:
         return ops.cast(tf.gather(self._embeddings.value, ops.cast(inputs, "int32")), self.compute_dtype)
@@ -73,9 +77,9 @@ class Embedding(keras.layers.Embedding):
 
 @keras.saving.register_keras_serializable(package="tfdistill")
 class Linear(keras.layers.Dense):
-    """Dense over the last axis as one two-dimensional product: one kernel in TFLite, and no batched gradient."""
+    """Apply a dense layer to the last axis as one two-dimensional product: one kernel in TFLite, no batched gradient."""
 
-    quantizer: Any = None  # of `tfdistill.models.quantization_aware`, set before the first call
+    quantizer: Any = None  # set by `tfdistill.models.quantization_aware` before the first call
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         shape = ops.shape(inputs)
@@ -89,7 +93,7 @@ class Linear(keras.layers.Dense):
 
 
 class NoNorm(keras.layers.Layer):
-    """γ∘h + β in the place of LayerNorm (MobileBERT, Sun et al. 2020, section 3.3)."""
+    """Return γ∘h + β, MobileBERT's replacement of LayerNorm (Sun et al. 2020, section 3.3)."""
 
     def build(self, shape: tuple[int | None, ...]) -> None:
         self.gamma = self.add_weight(shape=(shape[-1],), initializer="ones", name="gamma")
@@ -106,9 +110,20 @@ def _masked_softmax(scores: Any, key_bias: Any) -> Any:
 def attend(
     query: Any, key: Any, value: Any, key_bias: Any, heads: int, dropout: Any, training: bool, quantizer: Any = None
 ) -> tuple[Any, Any]:
-    """Scaled dot-product attention of queries (B, M, heads·size) over keys and values (B, L, heads·size).
+    """Apply scaled dot-product attention.
 
-    Returns (mixed values (B, M, heads·size), scores (B, heads, M, L) before mask and softmax).
+    Args:
+        query: (B, M, heads·size).
+        key: (B, L, heads·size).
+        value: (B, L, heads·size of a value).
+        key_bias: (B, 1, 1, L), added to the scores: 0 for tokens, a large negative number for padding.
+        heads: the number of heads.
+        dropout: a layer for the attention weights.
+        training: whether dropout is active.
+        quantizer: replaces mask and softmax in quantization-aware training.
+
+    Returns:
+        Mixed values (B, M, heads·size of a value), and scores (B, heads, M, L) before mask and softmax.
     """
     batch, queries = ops.shape(query)[0], ops.shape(query)[1]
 

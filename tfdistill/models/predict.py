@@ -1,4 +1,4 @@
-"""Logits of a whole corpus, in batches of one length."""
+"""Compute the logits of whole splits, in batches of similar length, and evaluate them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import tensorflow as tf
 from tfdistill.data.batching import Examples, dataset, plan
 from tfdistill.data.dataset import Data
 from tfdistill.data.splits import Split
-from tfdistill.models.heads import TASKS
+from tfdistill.models.heads import HEADS
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.encoded import Encoded
 
-# One compiled forward pass for each living model: tracing it again for every scoring would cost more than small scorings.
+# One compiled forward pass for each living model: tracing it again for each evaluation costs more than a small evaluation.
 _FORWARDS: WeakKeyDictionary[TextModel, Callable[[dict[str, Any]], Any]] = WeakKeyDictionary()
 
 
@@ -39,35 +39,51 @@ def _forward(model: TextModel) -> Callable[[dict[str, Any]], Any]:
 def predict_logits(
     model: TextModel, encoded: Encoded, *, batch_size: int = 64, advance: Callable[..., Any] | None = None
 ) -> np.ndarray:
-    """Float32 logits (n, C), or (n, tokens of the longest row, C) of heads for tokens, in the order of `encoded`.
+    """Compute the logits of all examples. The longest come first, so that memory peaks at the start.
 
-    Long rows come first, so that memory peaks at the start.
+    Args:
+        model: the model.
+        encoded: n tokenized examples.
+        batch_size: the number of examples in a batch.
+        advance: called with the number of examples after each batch.
+
+    Returns:
+        Float32 (n, C) in the order of `encoded`; for heads over tokens (n, L, C), L the longest example.
     """
-    tokens = (int(encoded.lengths.max(initial=1)),) if TASKS[model.task].reads == "hidden_states" else ()
+    tokens = (int(encoded.lengths.max(initial=1)),) if HEADS[model.task].per_token else ()
     logits = np.zeros((len(encoded), *tokens, model.num_outputs), "float32")
     batches = plan(encoded.lengths, batch_size, seed=0, epoch=0, shuffle=False)
     for rows, batch in zip(batches, dataset(Examples(encoded), batch_size, shuffle=False), strict=True):
-        found = _forward(model)(batch["student"]).numpy()
+        values = _forward(model)(batch["student"]).numpy()
         if tokens:
-            logits[rows, : found.shape[1]] = found[:, : tokens[0]]
+            logits[rows, : values.shape[1]] = values[:, : tokens[0]]
         else:
-            logits[rows] = found
+            logits[rows] = values
         if advance is not None:
             advance(len(rows))
     return logits
 
 
 def encode(model: TextModel, split: Split, max_length: int) -> Encoded:
-    """Tokenize the texts of `split` as `model` reads them."""
+    """Tokenize the texts of a split with the model's tokenizer."""
     return model.tokenizer.encode(split.texts, split.texts_b, max_length=max_length)
 
 
 def measure(
     model: TextModel, data: Data, name: str, *, max_length: int, batch_size: int = 64
 ) -> tuple[Encoded, np.ndarray, Callable[[np.ndarray], dict[str, float]] | None]:
-    """The rows of the split `name` of any data, the logits of `model` on them, and what gives logits their scores.
+    """Run a model on a split.
 
-    The last is None for a split without labels; else it takes logits as `predict_logits` gives them.
+    Args:
+        model: the model.
+        data: the data set.
+        name: the split's name.
+        max_length: the largest number of tokens of an example.
+        batch_size: the number of examples in a batch.
+
+    Returns:
+        The tokenized examples, their logits as `predict_logits` gives them, and a function from
+        such logits to scores; None if the split has no labels.
     """
     rows = data.encode(data.splits[name], model.tokenizer, max_length)
     logits = predict_logits(model, rows.encoded, batch_size=batch_size)
@@ -75,7 +91,15 @@ def measure(
 
 
 def evaluate(model: TextModel, data: Data, name: str, *, max_length: int, batch_size: int = 64) -> dict[str, float]:
-    """Scores of `model` on the labelled split `name` of any data, those that count for the data first."""
+    """Return the scores of a model on a labelled split, the most important one first.
+
+    Args:
+        model: the model.
+        data: the data set.
+        name: the split's name.
+        max_length: the largest number of tokens of an example.
+        batch_size: the number of examples in a batch.
+    """
     _, logits, scores = measure(model, data, name, max_length=max_length, batch_size=batch_size)
     assert scores is not None, f"{name} has no labels"
     return scores(logits)

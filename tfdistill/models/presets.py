@@ -1,4 +1,4 @@
-"""Sizes of published models, and students made for a teacher."""
+"""Make models of published sizes, and students for a teacher."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tfdistill.errors import UserError
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.distilbert import DistilBertConfig
-from tfdistill.models.heads import TASKS
+from tfdistill.models.heads import HEADS
 from tfdistill.models.mobilebert import MobileBertConfig
 from tfdistill.models.text_model import TextModel
 
-# Beside each the parameters that its paper gives. All speak of the English uncased vocabulary of 30,522 pieces.
+# The comments give the number of parameters in the paper, all for the English uncased vocabulary of 30,522 entries.
 PRESETS: dict[str, Any] = {
     "bert_base": BertConfig(),  # Devlin et al. 2019: 110M
     "bert_large": BertConfig(  # 340M
@@ -38,7 +38,7 @@ PRESETS: dict[str, Any] = {
         key_query_shared_bottleneck=False,
         num_feedforward_networks=2,
     ),
-    "ib_bert": MobileBertConfig(  # 293M; no dense layer over [CLS], as in its student, which takes its heads
+    "ib_bert": MobileBertConfig(  # 293M; like its student it has no dense layer over [CLS], so that heads can be copied
         classifier_activation=False,
         intra_bottleneck_size=1024,
         key_query_shared_bottleneck=False,
@@ -48,24 +48,29 @@ PRESETS: dict[str, Any] = {
         hidden_act="gelu",
         hidden_dropout_prob=0.1,
     ),
-    "bilstm": BiLSTMConfig(),  # Tang et al. 2019, over word pieces in place of words
+    "bilstm": BiLSTMConfig(),  # Tang et al. 2019, over word pieces instead of words
 }
 
 
 def config(name: str, **changes: Any) -> Any:
-    """The config of a preset, with `changes` to its fields.
+    """Return the config of a preset.
 
-    Raises UserError for an unknown preset or field.
+    Args:
+        name: one of `PRESETS`.
+        changes: fields of the config to change.
+
+    Raises:
+        UserError: an unknown preset or field.
 
     >>> config("tinybert_4l_312", num_hidden_layers=6).hidden_size
     312
     """
     if name not in PRESETS:
-        raise UserError(f"preset '{name}' is unknown; expected one of {', '.join(PRESETS)}")
+        raise UserError(f"Preset '{name}' is unknown. Use one of {', '.join(PRESETS)}.")
     known = [field.name for field in fields(PRESETS[name])]
     wrong = [key for key in changes if key not in known]
     if wrong:
-        raise UserError(f"the preset '{name}' has no field {', '.join(wrong)}; expected one of {', '.join(known)}")
+        raise UserError(f"Preset '{name}' has no field {', '.join(wrong)}. Use one of {', '.join(known)}.")
     return replace(PRESETS[name], **changes)
 
 
@@ -78,9 +83,18 @@ def new(
     label_names: Sequence[str] | None = None,
     **changes: Any,
 ) -> TextModel:
-    """A model of a preset with random weights, for the vocabulary of `tokenizer` or of the size `vocab_size`.
+    """Make a model of a preset with random weights.
 
-    Raises UserError for an unknown preset, field or task.
+    Args:
+        name: one of `PRESETS`.
+        tokenizer: gives the size of the vocabulary; else it is the preset's, or `vocab_size` in `changes`.
+        num_outputs: the size of the logits' last axis; None means the task's default.
+        task: one of `tfdistill.models.heads.HEADS`.
+        label_names: class names, in the order of the logits.
+        changes: fields of the preset's config to change.
+
+    Raises:
+        UserError: an unknown preset, field or task.
 
     Example:
         new("tinybert_4l_312", tokenizer=teacher.tokenizer, task="masked_lm")
@@ -101,18 +115,18 @@ def student(
     dropout: float | None = None,
     **changes: Any,
 ) -> TextModel:
-    """A model of a preset with random weights for the task and classes of a teacher.
+    """Make a model of a preset with random weights, for the task and classes of a teacher.
 
     Args:
-        name: the preset.
-        like: gives task, classes, label names and, unless there is another, the vocabulary.
+        name: one of `PRESETS`.
+        like: the teacher. It gives task, classes, label names and vocabulary.
         tokenizer: another vocabulary than the teacher's.
-        task: another task than the teacher's, with its usual number of outputs.
-        dropout: in the place of all the preset's rates.
-        changes: fields of the preset's config.
+        task: another task than the teacher's, with its default number of outputs.
+        dropout: replaces all dropout rates of the preset.
+        changes: fields of the preset's config to change.
 
     Raises:
-        UserError: unknown preset or field, or a task that the student's family has no head for.
+        UserError: an unknown preset or field, or a task that the student's family has no head for.
     """
     vocab_size = like.config.vocab_size if tokenizer is None else len(tokenizer.vocabulary)
     sizes = with_dropout(config(name, **{"vocab_size": vocab_size, **changes}), dropout)
@@ -120,26 +134,31 @@ def student(
 
 
 def with_dropout(sizes: Any, rate: float | None) -> Any:
-    """The config with one rate in the place of all its rates of dropout; unchanged for None."""
+    """Return a config with all its dropout rates replaced by `rate`; unchanged if that is None."""
     if rate is None:
         return sizes
     return replace(sizes, **{field.name: rate for field in fields(sizes) if "dropout" in field.name})
 
 
 def resembling(model: TextModel, task: str | None = None) -> TextModel:
-    """A model of the same sizes, classes and vocabulary with random weights; `task` gives it another head.
+    """Make a model of the same sizes, classes and vocabulary with random weights.
 
-    Raises UserError for a task that the family has no head for.
+    Args:
+        model: the model to resemble.
+        task: another task, with its default number of outputs.
+
+    Raises:
+        UserError: the family has no head for the task.
     """
     return _like(model, model.config, task)
 
 
 def _like(teacher: TextModel, sizes: Any, task: str | None = None, tokenizer: Any = None) -> TextModel:
     task = task or teacher.task
-    same = task == teacher.task and not TASKS[task].over_vocabulary
+    same = task == teacher.task and not HEADS[task].over_vocabulary
     outputs, names = (teacher.num_outputs, teacher.label_names) if same else (None, None)
     model = TextModel(sizes, outputs, task, names)
-    model.tokenizer = getattr(teacher, "tokenizer", None) if tokenizer is None else tokenizer
+    model.tokenizer = teacher.tokenizer if tokenizer is None else tokenizer
     return model
 
 
@@ -154,44 +173,45 @@ def student_from_layers(
     family: str | None = None,
     dropout: float | None = None,
 ) -> TextModel:
-    """A student with some of the teacher's layers, its embeddings, pooler and head, weights included.
+    """Make a student of some of the teacher's layers, with its embeddings, pooler and head, weights included.
 
     Args:
         teacher: a BERT, DistilBERT or MobileBERT model.
-        num_layers: how many, taken by `mapping.uniform` (3 of 6: layers 2, 4, 6); or
-        layers: which, numbered from 1.
-        family: "distilbert" makes a DistilBERT student of a BERT teacher. It has no token types: what the teacher adds to
-            segment 0 goes into the position table, so that single sentences are embedded as by the teacher. The layer over
-            the [CLS] state starts afresh, since its activation is another.
-        dropout: everywhere in the student; the teacher's rates by default.
+        num_layers: the number of layers, chosen by `mapping.uniform` (3 of 6: layers 2, 4, 6).
+        layers: the numbers of the layers, from 1; instead of `num_layers`.
+        family: "distilbert" makes a DistilBERT of a BERT. It has no token types: the teacher's vector
+            of segment 0 is added to the position table, so that single sentences keep their
+            embeddings. Its pooler has another activation and starts with random weights.
+        dropout: replaces all dropout rates; None keeps the teacher's.
 
     Raises:
-        UserError: a teacher without layers, a layer that does not exist, or a family the teacher cannot give.
+        UserError: a teacher without layers, a layer that does not exist, or an impossible family.
     """
     if teacher.family == "bilstm":
-        raise UserError("the teacher is a bilstm model; a student is cut from the layers of a transformer")
+        raise UserError("The teacher is a bilstm model. Use a transformer, whose layers can be copied.")
     if family not in (None, teacher.family) and (teacher.family, family) != ("bert", "distilbert"):
-        raise UserError(f"a {family} student cannot be cut from a {teacher.family} teacher; leave family out")
+        raise UserError(f"A {family} student cannot be cut from a {teacher.family} teacher. Leave `family` out.")
     have = teacher.num_layers
     if layers is None:
         if num_layers is None:
-            raise UserError("student_from_layers takes num_layers or layers; received neither")
+            raise UserError("`student_from_layers` needs `num_layers` or `layers`.")
         layers = [teacher_layer for _, teacher_layer in mapping.uniform(num_layers, have)]
     bad = [layer for layer in layers if not 1 <= layer <= have]
     if bad or not layers:
-        raise UserError(f"layers {list(layers)} were asked for; expected some of the teacher's 1..{have}")
+        raise UserError(f"`layers` is {list(layers)}. Use layers of the teacher, 1..{have}.")
     changed = family not in (None, teacher.family)
     student = _like(teacher, with_dropout(_cut(teacher.config, layers, changed), dropout))
-    ours, theirs = student.encoder.embeddings, teacher.encoder.embeddings
+    embeddings, source_embeddings = student.encoder.embeddings, teacher.encoder.embeddings
     parts = [(block, teacher.encoder.blocks[n - 1]) for block, n in zip(student.encoder.blocks, layers, strict=True)]
     parts.append((student.head, teacher.head))
     if student.nsp_head is not None:
         parts.append((student.nsp_head, teacher.nsp_head))
     if changed:
-        parts += [(ours.word, theirs.word), (ours.norm, theirs.norm)]
-        ours.position.embeddings.assign(theirs.position.embeddings + theirs.token_type.embeddings[:1])
+        parts += [(embeddings.word, source_embeddings.word), (embeddings.norm, source_embeddings.norm)]
+        segment_0 = source_embeddings.token_type.embeddings[:1]
+        embeddings.position.embeddings.assign(source_embeddings.position.embeddings + segment_0)
     else:
-        parts.append((ours, theirs))
+        parts.append((embeddings, source_embeddings))
         if student.encoder.pooler is not None:
             parts.append((student.encoder.pooler, teacher.encoder.pooler))
     for part, source in parts:
@@ -217,35 +237,39 @@ def _cut(sizes: Any, layers: Sequence[int], to_distilbert: bool) -> Any:
 
 
 def copy_ends(student: TextModel, teacher: TextModel) -> None:
-    """Give the student the teacher's embeddings, pooler and heads, as MobileBERT takes them from IB-BERT.
+    """Copy the teacher's embeddings, pooler and heads to the student, as MobileBERT does from IB-BERT.
 
-    Raises UserError where a part is missing or has another shape.
+    Args:
+        student: receives the weights.
+        teacher: gives the weights.
+
+    Raises:
+        UserError: a part is missing or has another shape.
     """
-    for name in ("encoder.embeddings", "encoder.pooler", "head", "nsp_head"):
-        ours, theirs = (_part(model, name) for model in (student, teacher))
-        shapes = [[w.shape for w in part.weights] if part is not None else None for part in (ours, theirs)]
+    ends = [
+        {**model.encoder.parts(), "head": [model.head], "nsp_head": [model.nsp_head]} for model in (student, teacher)
+    ]
+    for name in ("embeddings", "pooler", "head", "nsp_head"):
+        target, source = ((end.get(name) or [None])[0] for end in ends)
+        shapes = [[w.shape for w in part.weights] if part is not None else None for part in (target, source)]
         if shapes[0] != shapes[1]:
-            raise UserError(f"{name} cannot be copied: the student's shapes are {shapes[0]}, the teacher's {shapes[1]}")
-        if ours is not None:
-            ours.set_weights(theirs.get_weights())
-
-
-def _part(model: TextModel, name: str) -> Any:
-    for attribute in name.split("."):
-        model = getattr(model, attribute, None)  # type: ignore[assignment]
-    return model
+            raise UserError(
+                f"{name} cannot be copied: the student's shapes are {shapes[0]}, the teacher's {shapes[1]}."
+            )
+        if target is not None:
+            target.set_weights(source.get_weights())
 
 
 def bilstm(
     teacher: TextModel, *, pair: bool = False, embedding_from: TextModel | None = None, **sizes: object
 ) -> TextModel:
-    """A BiLSTM student over the teacher's word pieces.
+    """Make a BiLSTM student with the teacher's vocabulary.
 
     Args:
         teacher: gives the vocabulary and the head's classes.
-        pair: siamese, for pairs of sentences.
-        embedding_from: a model whose word-piece table, reduced by SVD to `embedding_size`, starts the embedding.
-            Tang et al. start from word2vec; over word pieces this table is what takes its place.
+        pair: whether the model is siamese, for pairs of sentences.
+        embedding_from: a model whose word table, reduced by SVD to `embedding_size`, initializes the
+            embedding. (Tang et al. use word2vec, which has no word pieces.)
         sizes: fields of `BiLSTMConfig`.
     """
     student = _like(teacher, config("bilstm", vocab_size=teacher.config.vocab_size, pair=pair, **sizes))
@@ -256,12 +280,20 @@ def bilstm(
 
 
 def reduced_table(table: np.ndarray, width: int) -> np.ndarray:
-    """`table` (V, H) projected on its first `width` principal directions, scaled to a standard deviation of 0.1 over all entries.
+    """Project a table on its first principal directions, scaled to a standard deviation of 0.1.
 
-    Raises UserError when `width` is larger than H.
+    Args:
+        table: (V, H).
+        width: the number of directions.
+
+    Returns:
+        Float32 (V, width).
+
+    Raises:
+        UserError: `width` is larger than H.
     """
     if width > table.shape[1]:
-        raise UserError(f"embedding_size {width} is larger than the teacher's {table.shape[1]}; choose at most that")
+        raise UserError(f"`embedding_size` {width} is larger than the teacher's {table.shape[1]}. Use at most that.")
     centred = table - table.mean(axis=0)
     # The right singular vectors from the small Gram matrix: H x H instead of a decomposition of V x H.
     _, directions = np.linalg.eigh(centred.T @ centred)

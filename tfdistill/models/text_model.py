@@ -1,4 +1,4 @@
-"""`TextModel`: an encoder with a head, the one kind of model this library trains and exports."""
+"""Define `TextModel`, an encoder with a head: the kind of model that this library trains and exports."""
 
 from __future__ import annotations
 
@@ -32,23 +32,36 @@ ENCODERS: dict[str, tuple[type, type[Encoder]]] = {
 
 @keras.saving.register_keras_serializable(package="tfdistill")
 class TextModel(keras.Model):
-    """Encoder, dropout and a head, for one sentence or a pair.
+    """Classify, tag or score one text or a pair of texts: an encoder, dropout and a head.
+
+    The model is called with a dict of int32 (B, L) `token_ids`, `padding_mask` and `segment_ids`.
+    It returns float32 logits:
+
+    - classification, multilabel, regression, next_sentence: (B, C)
+    - token_classification: (B, L, C), undefined at padding
+    - question_answering: (B, L, 2), scores of each position as start and as end of the answer
+    - masked_lm, pretraining: (B, L, V), or (B, K, V) with an input `masked_positions` int32 (B, K)
 
     Args:
-        config: of an encoder (a dict with the key "family" works too: what `get_config` gives).
-        num_outputs: size of the logits' last axis: classes, or 1 for regression. Leave it out where the task says it.
-        task: one of `tfdistill.models.heads.TASKS`.
+        config: the encoder's sizes, or a dict of them with the key "family", as in `get_config`.
+        num_outputs: the size of the logits' last axis; None means the task's default.
+        task: one of `tfdistill.models.heads.HEADS`.
         label_names: class names, in the order of the logits.
 
-    Called with a dict of int32 (B, L) `token_ids`, `padding_mask`, `segment_ids`. Returns float32 logits, by task:
-        classification, multilabel, regression, next_sentence: (B, C).
-        token_classification: (B, L, C); what stands at padded positions says nothing.
-        question_answering: (B, L, 2), scores of each position as start and as end.
-        masked_lm, pretraining: (B, L, V); with an input `masked_positions` (B, K), (B, K, V) at these positions only.
-
     Raises:
-        UserError: unknown task, one that the family has no head for, or numbers that do not fit it.
+        UserError: an unknown task, one without a head for this family, or numbers that do not fit.
+
+    Example:
+        model = TextModel(BertConfig(num_hidden_layers=4), task="regression")
+        model({"token_ids": ids, "padding_mask": mask, "segment_ids": segments})  # (B, 1)
     """
+
+    tokenizer: Any = None  # the `Tokenizer` of this vocabulary, set by whoever makes or loads the model
+    loaded_from: str | None = None  # the directory that the model was read from
+    # Activation ranges of quantization-aware training: of this model, and as read from a directory with the
+    # SHA-256 of the weights they belong to.
+    activation_ranges: dict[str, np.ndarray] | None = None
+    learned_ranges: tuple[str, dict[str, np.ndarray]] = ("", {})
 
     def __init__(
         self,
@@ -68,7 +81,7 @@ class TextModel(keras.Model):
         self.label_names = None if label_names is None else tuple(label_names)
         if self.label_names is not None and len(self.label_names) != self.num_outputs:
             raise UserError(
-                f"{len(self.label_names)} label names for {self.num_outputs} outputs; expected one for each"
+                f"Received {len(self.label_names)} label names for {self.num_outputs} outputs. Use one for each."
             )
         self.encoder = ENCODERS[self.family][1](
             config, pooler=self._task.pooled, dtype=self.dtype_policy, name="encoder"
@@ -83,26 +96,24 @@ class TextModel(keras.Model):
         self.build(None)
 
     def build(self, shape: Any) -> None:
-        """Makes all weights, also those that the logits do not need."""
+        """Make all weights, also those that the logits do not need."""
         self.features(dummy_inputs(), self.offers)
 
     def _initializer(self) -> Any:
         return "glorot_uniform" if self.family == "bilstm" else initializer(self.config.initializer_range)
 
-    # What a Match may ask for, and how wide it is.
-
     @property
     def num_layers(self) -> int:
-        """Layers that `hidden_states` has."""
+        """The number of layers in `hidden_states`."""
         return self.encoder.num_layers
 
     @property
     def offers(self) -> tuple[str, ...]:
-        """Features that `features` may be asked for."""
+        """Names of the features that `features` can return."""
         return ("logits", *(("nsp_logits",) if self.nsp_head is not None else ()), *self.encoder.offers)
 
     def width(self, feature: str) -> int | None:
-        """Size of the last axis of a feature, or None if the model does not have it."""
+        """Return the size of a feature's last axis; None if it varies, or if the model does not have the feature."""
         if feature == "logits":
             return self.num_outputs
         if feature == "nsp_logits":
@@ -110,31 +121,37 @@ class TextModel(keras.Model):
         return self.encoder.width(feature)
 
     def features(self, inputs: dict[str, Any], want: Iterable[str] = ("logits",), training: bool = False) -> Features:
-        """One forward pass. `want` names fields of `Features`; the others stay None, and what only they need is not computed.
+        """Run one forward pass and return the features in `want`; nothing else is computed.
 
-        Raises UserError for a feature this model does not have.
+        Args:
+            inputs: as for the model itself.
+            want: names of fields of `Features`; the other fields stay None.
+            training: whether dropout is active.
+
+        Raises:
+            UserError: a feature that this model does not have.
         """
         want, have = tuple(want), self.offers
         for name in want:
             feature(name)
             if name not in have:
-                raise UserError(f"a {self.family} model for {self.task} has no {name}; match one of {', '.join(have)}")
+                raise UserError(f"A {self.family} model for {self.task} has no {name}. Use one of {', '.join(have)}.")
         needs = set(want) - {"logits", "nsp_logits"}
         needs |= {self._task.reads} if "logits" in want else set()
         needs |= {"pooled"} if "nsp_logits" in want else set()
-        said = self.encoder(inputs, want=sorted(needs), training=training)
-        values = {name: said[name] for name in want if name in said}
+        encoded = self.encoder(inputs, want=sorted(needs), training=training)
+        values = {name: encoded[name] for name in want if name in encoded}
         if "logits" in want:
-            values["logits"] = self._logits(said, inputs, training)
+            values["logits"] = self._logits(encoded, inputs, training)
         if "nsp_logits" in want and self.nsp_head is not None:
-            values["nsp_logits"] = self.nsp_head(said["pooled"])
+            values["nsp_logits"] = self.nsp_head(encoded["pooled"])
         return Features(mask=inputs["padding_mask"], words=inputs.get("words"), **values)
 
-    def _logits(self, said: dict[str, Any], inputs: dict[str, Any], training: bool) -> Any:
+    def _logits(self, encoded: dict[str, Any], inputs: dict[str, Any], training: bool) -> Any:
         if self._task.over_vocabulary:
             table = ops.convert_to_tensor(self.encoder.embedding.embeddings)
-            return self.head(said["hidden_states"][-1], table, positions=inputs.get("masked_positions"))
-        read = said["pooled"] if self._task.reads == "pooled" else said["hidden_states"][-1]
+            return self.head(encoded["hidden_states"][-1], table, positions=inputs.get("masked_positions"))
+        read = encoded["hidden_states"][-1] if self._task.per_token else encoded["pooled"]
         return self.head(self.dropout(read, training=training))
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
@@ -152,6 +169,6 @@ class TextModel(keras.Model):
 
 
 def dummy_inputs(batch: int = 1, length: int = 4) -> dict[str, np.ndarray]:
-    """Valid inputs of the smallest kind, to build or trace a model with."""
+    """Return valid inputs, int32 (batch, length) each, to build or trace a model with."""
     ones = np.ones((batch, length), "int32")
     return {"token_ids": ones * 0, "padding_mask": ones, "segment_ids": ones * 0}
