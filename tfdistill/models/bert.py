@@ -36,7 +36,7 @@ PER_LAYER = ("heads_per_layer", "query_key_sizes", "value_sizes", "intermediate_
 class LayerShape(NamedTuple):
     """Describe one layer.
 
-    Args:
+    Attributes:
         heads: number of attention heads.
         query_key: size of a head's query and key.
         value: size of a head's value.
@@ -229,7 +229,7 @@ class LayerOutput(NamedTuple):
 
     M is the length L, or 1 if only the first position was computed.
 
-    Args:
+    Attributes:
         hidden: hidden states (B, M, H).
         attention_scores: scores (B, A, M, L) before mask and softmax.
     """
@@ -328,7 +328,8 @@ class BertEncoder(Encoder):
     Example:
         encoder = BertEncoder(BertConfig(num_hidden_layers=4))
         inputs = {"token_ids": ids, "padding_mask": mask}  # int32 (B, L) each
-        encoder(inputs, want=("hidden_states",))["hidden_states"][-1]  # (B, L, 768)
+        features = encoder(inputs, want=("hidden_states", "pooled"))
+        features["pooled"]  # (B, 768)
     """
 
     masked_score = MASKED_SCORE

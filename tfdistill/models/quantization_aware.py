@@ -1,10 +1,10 @@
-"""Models that are trained with the rounding of static int8 (Jacob et al. 2018, "Quantization and Training of Neural Networks for
-Efficient Integer-Arithmetic-Only Inference", section 3).
+"""Train models with the rounding of static int8 (Jacob et al. 2018, section 3).
 
-What a static int8 file of `tfdistill.export` rounds is rounded in the forward pass: kernels of dense layers with a scale for each
-output, what dense layers read and give, attention scores and weights. The gradient of rounding is taken for 1. Ranges of
-activations start from calibration data and are learned on a log scale (Jain et al. 2020, "Trained Quantization Thresholds").
-Word-piece rows keep their float values, of which int8 with a scale for each row loses next to nothing.
+The forward pass rounds what a static int8 file of `tfdistill.export` rounds: kernels of dense
+layers with a scale for each output, inputs and outputs of dense layers, attention scores and
+weights. The gradient of rounding is 1. Activation ranges start from calibration data and are
+learned on a log scale (Jain et al. 2020, "Trained Quantization Thresholds"). The word table keeps
+its float values, of which int8 with a scale for each row loses next to nothing.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ from tfdistill.models.text_model import TextModel
 # Dense layers whose outputs join a residual sum. Each of their channels is quantized as a share of its peak, as in export.
 RESIDUAL = ("attention_output", "output_dense")
 LEAST_SHARE = 1 / 64
-# Below the largest score of a row nothing has weight in its softmax, and below -5 gelu is 0 (as in export.calibration).
+# Scores further than this below the largest have no weight in softmax; below -5 gelu is 0 (as in export.convert.calibration).
 _DEPTH, _GELU_LEAST = 12.0, -5.0
-# Optimizers move every weight by about the learning rate; a range shall move by so many times as much, in proportion.
+# Optimizers move every weight by about the learning rate; a range moves by a hundred times that, relative to its size.
 _GAIN = 100.0
 
 
 class Range(keras.layers.Layer):
-    """Rounds to 256 steps between a least and a largest value: `seen` (2,), what calibration found, times exp(100·`moved`) (2,).
+    """Round to 256 steps between two bounds: `seen` (2,) from calibration, times exp(100·`moved`) (2,).
 
     Args:
-        by_channel: watch each channel of the last axis by itself.
+        by_channel: whether calibration watches each channel of the last axis separately.
     """
 
     def __init__(self, by_channel: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self.by_channel = by_channel
-        self.watched: list[tuple[Any, Any]] | None = None  # least and largest values, while calibration data go through
+        self.watched: list[tuple[Any, Any]] | None = None  # (minimum, maximum) of each batch during calibration
 
     def build(self, *_: Any) -> None:
         self.seen = self.add_weight(shape=(2,), initializer="zeros", trainable=False, dtype="float32", name="seen")
         self.moved = self.add_weight(shape=(2,), initializer="zeros", dtype="float32", name="moved")
 
     def bounds(self, features: int = 1) -> Any:
-        """(2,). The gradient of `moved` is divided by √(255·features), as in LSQ (Esser et al. 2020, section 2.2)."""
+        """Return the bounds (2,). The gradient of `moved` is divided by √(255·features), as in LSQ (Esser et al. 2020)."""
         share = (255.0 * features) ** -0.5
         moved = tf.convert_to_tensor(self.moved)
         moved = tf.stop_gradient(moved * (1.0 - share)) + moved * share
@@ -66,24 +66,24 @@ class Range(keras.layers.Layer):
         return tf.cast(rounded, inputs.dtype)
 
     def extremes(self) -> tuple[Any, Any]:
-        """The least and the largest value that were watched; ends the watching."""
-        assert self.watched, "no calibration data went through"
+        """End calibration and return the smallest and the largest value it has seen."""
+        assert self.watched, "there were no calibration data"
         lows, highs = zip(*self.watched, strict=True)
         self.watched = None
         return np.min(lows, axis=0), np.max(highs, axis=0)
 
     def start_from(self, least: Any, largest: Any) -> None:
-        """Begin with the range from `least` to `largest` and 0."""
+        """Set the range to `least`..`largest`, extended to include 0."""
         self.seen.assign([min(0.0, float(np.min(least))), max(0.0, float(np.max(largest)))])
         self.moved.assign([0.0, 0.0])
 
 
 class DenseQuantizer(keras.layers.Layer):
-    """In a `Linear`: the product of rounded inputs with a rounded kernel, then its rounded result.
+    """Compute a `Linear` with rounded inputs, kernel and result.
 
     Args:
-        residual: whether the result joins a residual sum; its channels have shares then.
-        rounds_result: False where the file has no such tensor.
+        residual: whether the result is added to a residual; its channels then have separate shares.
+        rounds_result: False if the file has no such tensor.
     """
 
     def __init__(self, residual: bool = False, rounds_result: bool = True, **kwargs: Any):
@@ -125,7 +125,7 @@ class DenseQuantizer(keras.layers.Layer):
 
 
 class AttentionQuantizer(keras.layers.Layer):
-    """In `attend`: attention weights of rounded scores, themselves rounded."""
+    """Compute rounded attention weights of rounded scores, in `attend`."""
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
@@ -134,7 +134,7 @@ class AttentionQuantizer(keras.layers.Layer):
     def build(self, scores_shape: Any, key_bias_shape: Any) -> None: ...
 
     def call(self, scores: Any, key_bias: Any) -> Any:
-        """Weights (B, heads, M, L) of scores (B, heads, M, L) before the mask, and the mask's bias."""
+        """Return weights (B, heads, M, L) of scores (B, heads, M, L) before the mask, and the mask's bias."""
         masked = self.scores(scores) + tf.cast(key_bias, scores.dtype)
         if self.masked.watched is not None:
             least = tf.reduce_min(tf.reduce_max(masked, axis=-1)) - _DEPTH
@@ -150,14 +150,15 @@ class AttentionQuantizer(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="tfdistill")
 class QuantizationAware(TextModel):
-    """A `TextModel` of a transformer family that rounds as its static int8 file will. Begin with `calibrate`.
+    """Make a transformer `TextModel` that rounds as its static int8 file will. Call `calibrate` first.
 
-    Raises UserError for a BiLSTM, whose fused operator has ranges of its own.
+    Raises:
+        UserError: a BiLSTM, whose fused operator has other ranges.
     """
 
     def build(self, shape: Any) -> None:
         if self.family == "bilstm":
-            raise UserError("a bilstm model has no quantization-aware training; export it with --quantize int8")
+            raise UserError("A bilstm model has no quantization-aware training. Export it with `--quantize int8`.")
         merged = [layer for block in self.encoder.blocks for layer in _before_no_norm(block)]
         for layer in list(self._flatten_layers()):
             if isinstance(layer, Linear):
@@ -169,19 +170,23 @@ class QuantizationAware(TextModel):
 
     @classmethod
     def of(cls, model: TextModel) -> QuantizationAware:
-        """With the sizes, weights, tokenizer and head of `model`, and without dropout."""
-        made = cls(with_dropout(model.config, 0.0), model.num_outputs, model.task, model.label_names)
-        for (_, own, _), (_, theirs, _) in zip(_named(made), _named(model), strict=True):
-            own.assign(theirs)
-        made.tokenizer = getattr(model, "tokenizer", None)
-        return made
+        """Return a copy of a model that rounds, without dropout."""
+        rounding = cls(with_dropout(model.config, 0.0), model.num_outputs, model.task, model.label_names)
+        for (_, own, _), (_, source, _) in zip(_named(rounding), _named(model), strict=True):
+            own.assign(source)
+        rounding.tokenizer = model.tokenizer
+        return rounding
 
     @property
     def quantizers(self) -> list[Any]:
         return [each for each in self._flatten_layers() if isinstance(each, (DenseQuantizer, AttentionQuantizer))]
 
     def calibrate(self, batches: Iterable[Mapping[str, Any]]) -> None:
-        """Set all ranges to what these inputs, int32 (B, L) each, reach with rounded kernels and float activations."""
+        """Set all ranges to those of calibration data, with rounded kernels and float activations.
+
+        Args:
+            batches: inputs of the model, int32 (B, L) each.
+        """
         ranges = [each for each in self._flatten_layers() if isinstance(each, Range)]
         for each in ranges:
             each.watched = []
@@ -191,25 +196,29 @@ class QuantizationAware(TextModel):
             quantizer.calibrate()
 
     @property
-    def activation_ranges(self) -> dict[str, np.ndarray]:
-        """For each dense layer, by its tensors' name: NAME.reads and, where that is rounded, NAME.gives (2,), and NAME.share (out,)
-        where it joins a residual sum. For each attention, by its query's: NAME.scores and NAME.masked (2,)."""
+    def activation_ranges(self) -> dict[str, np.ndarray]:  # type: ignore[override]
+        """The learned ranges by name, for quantization.safetensors.
+
+        For a dense layer, by the name of its tensors: NAME.reads (2,), NAME.gives (2,) if its result is
+        rounded, NAME.share (out,) if it is added to a residual. For attention, by the name of its query:
+        NAME.scores (2,) and NAME.masked (2,).
+        """
         names = {id(variable): name.removesuffix(".weight") for name, variable, _ in _named(self)}
-        found = {}
+        ranges: dict[str, Any] = {}
         for layer in self._flatten_layers():
             if isinstance(layer, Linear):
                 name, quantizer = names[id(layer.kernel)], layer.quantizer
-                found[f"{name}.reads"] = quantizer.reads.bounds()
-                found |= {f"{name}.gives": quantizer.gives.bounds()} if quantizer.gives is not None else {}
-                found |= {f"{name}.share": quantizer.share} if quantizer.residual else {}
+                ranges[f"{name}.reads"] = quantizer.reads.bounds()
+                ranges |= {f"{name}.gives": quantizer.gives.bounds()} if quantizer.gives is not None else {}
+                ranges |= {f"{name}.share": quantizer.share} if quantizer.residual else {}
             elif (attention := getattr(layer, "attention_quantizer", None)) is not None:
                 name = names[id(layer.query.kernel)]
-                found |= {f"{name}.scores": attention.scores.bounds(), f"{name}.masked": attention.masked.bounds()}
-        return {name: np.asarray(value, "float32") for name, value in found.items()}
+                ranges |= {f"{name}.scores": attention.scores.bounds(), f"{name}.masked": attention.masked.bounds()}
+        return {name: np.asarray(value, "float32") for name, value in ranges.items()}
 
 
 def _before_no_norm(block: Any) -> list[Linear]:
-    """Dense layers that the converter makes one with the NoNorm behind them: the file has no tensor between the two."""
+    """Return the dense layers that the converter merges with the NoNorm after them: the file has no tensor between."""
     if not isinstance(block, MobileBertLayer) or block.config.normalization_type != "no_norm":
         return []
     return [each.dense for each in (block.input_bottleneck, block.attention_bottleneck) if each is not None]
@@ -220,11 +229,11 @@ def _named(model: TextModel) -> Named:
 
 
 def _rounded(kernel: Any) -> Any:
-    """A kernel (in, out) in 255 steps, symmetric, a scale for each output."""
+    """Round a kernel (in, out) to 255 symmetric steps, with a scale for each output."""
     scale = tf.maximum(tf.reduce_max(tf.abs(kernel), axis=0, keepdims=True), 1e-12) / 127.0
     return _straight(kernel, tf.round(kernel / scale) * scale)
 
 
 def _straight(value: Any, rounded: Any) -> Any:
-    """`rounded`, with the gradient of `value` (the straight-through estimator)."""
+    """Return `rounded` with the gradient of `value` (the straight-through estimator)."""
     return value + tf.stop_gradient(rounded - value)
