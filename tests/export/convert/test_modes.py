@@ -113,7 +113,7 @@ def quantizations_of(content: bytes) -> tuple[str, ...]:
     return ("weight_int8",) if "INT8" in unpacked else ("dynamic_int8", "weight_int8")
 
 
-HEADS = {family: tuple(task for task in EXPORTED_HEADS if _has(family, task)) for family in SUPPORT}
+HEADS_OF = {family: tuple(task for task in EXPORTED_HEADS if _has(family, task)) for family in SUPPORT}
 
 
 @pytest.mark.slow
@@ -122,7 +122,7 @@ def test_every_head_in_every_promised_mode(family, tmp_path):
     """Each cell of the table with each head: converted, audited, and near Keras."""
     rng = np.random.default_rng(1)
     models = []
-    for task in HEADS[family]:
+    for task in HEADS_OF[family]:
         config = MODELS[family][0]
         if family == "bilstm" and task == "multilabel":
             config = replace(config, num_layers=2)
@@ -173,4 +173,4 @@ def test_the_document_says_what_the_table_says():
         row[0]: tuple(task for task, there in zip(EXPORTED_HEADS, row[1:], strict=True) if there == "yes")
         for row in body
     }
-    assert heads == HEADS
+    assert heads == HEADS_OF
