@@ -60,6 +60,5 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
         data=data,
         stages=(stage,),
         privileged=True,
-        teacher_max_length=settings.teacher_max_length
-        or max_length_of(getattr(teacher, "loaded_from", None) or "", settings.max_length),
+        teacher_max_length=settings.teacher_max_length or max_length_of(teacher.loaded_from or "", settings.max_length),
     )

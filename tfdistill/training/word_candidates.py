@@ -87,7 +87,7 @@ def masked_lm_for(
     found = own_masked_lm(teacher)
     if found is None:
         return masked_lm_of_task(teacher, split, minutes=minutes, steps=steps, seed=seed)
-    if found != student_directory(teacher.loaded_from):
+    if teacher.loaded_from is None or found != student_directory(teacher.loaded_from):
         say(f"the texts are augmented by {found}, of which the teacher was made")
     return found
 
@@ -98,7 +98,7 @@ def own_masked_lm(teacher: TextModel) -> Path | None:
 
     Raises UserError for a family that has no such head.
     """
-    own = getattr(teacher, "loaded_from", None)
+    own = teacher.loaded_from
     if own is not None:
         if has_masked_lm(own):
             return student_directory(own)
