@@ -1,0 +1,66 @@
+"""Test `tfdistill evaluate`: scores, predictions and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tfdistill.models.hf import load_directory, save_directory
+
+TINY = Path(__file__).parents[1] / "models" / "tiny_bert"
+
+
+def test_a_table_of_scores(work, tfdistill):
+    code, printed, err = tfdistill("evaluate", work / "teacher" / "student", "--data", work / "data")
+    assert code == 0, err
+    scores = json.loads((work / "teacher" / "run.json").read_text("utf-8"))["scores"]["test"]
+    assert "accuracy" in printed and f"{scores['accuracy']:.4f}" in printed
+
+
+def test_the_scores_of_the_data_come_first(tfdistill, tmp_path):
+    model = load_directory(TINY, num_outputs=2, label_names=("not_equivalent", "equivalent"))
+    save_directory(model, tmp_path / "model")
+    rows = "".join(f"{n % 2}\t{n}\t{n}\ta b\t{'b' * (n + 1)}\n" for n in range(6))
+    (tmp_path / "dev.tsv").write_text("Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n" + rows, "utf-8")
+    words = ["--data", f"glue:mrpc:{tmp_path}", "--split", "dev", "--json"]
+    code, printed, err = tfdistill("evaluate", tmp_path / "model", *words)
+    assert code == 0, err
+    assert list(json.loads(printed))[4:6] == ["f1", "accuracy"]  # GLUE's for MRPC
+
+
+def test_predictions_need_no_labels(work, tfdistill, tmp_path):
+    student, data, file = work / "teacher" / "student", tmp_path / "data", tmp_path / "predictions.jsonl"
+    data.mkdir()
+    (data / "train.tsv").write_bytes((work / "data" / "train.tsv").read_bytes())
+    (data / "unlabelled.txt").write_text("a b c\nd e f\n", "utf-8")
+    words = ["evaluate", student, "--data", data, "--split", "unlabelled"]
+    code, _, err = tfdistill(*words)
+    assert code == 2 and "--predictions" in err and err.count("\n") == 1
+    code, _, err = tfdistill(*words, "--predictions", file)
+    assert code == 0, err
+    assert len(file.read_text("utf-8").splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "part"),
+    [
+        (None, ["--split", "tset"], "train, dev, test"),
+        (None, ["--data", "nothing"], "nothing"),
+        (None, ["--data", "demo:movie"], "movie-snippets"),
+        ("nothing", [], "nothing"),
+    ],
+)
+def test_mistakes_are_one_line(work, tfdistill, model, more, part):
+    code, _, err = tfdistill("evaluate", model or work / "teacher" / "student", "--data", work / "data", *more)
+    assert code == 2 and part in err and err.count("\n") == 1, err
+
+
+def test_a_cased_vocabulary_with_lower_casing_is_refused(work, tfdistill, tmp_path):
+    for file in TINY.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    vocabulary = (tmp_path / "vocab.txt").read_text("utf-8").replace("\na\n", "\nA\n")
+    (tmp_path / "vocab.txt").write_text(vocabulary, "utf-8")
+    code, _, err = tfdistill("evaluate", tmp_path, "--data", work / "data")
+    assert code == 2 and "do_lower_case" in err
