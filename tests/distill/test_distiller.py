@@ -7,7 +7,7 @@ import tensorflow as tf
 from helpers import inputs, mirrored, tiny_bert
 
 from tfdistill import losses, mapping
-from tfdistill.distill.batch import split_rows
+from tfdistill.distill.batch import split_batch
 from tfdistill.distill.distiller import Distiller
 from tfdistill.distill.label_terms import HardLabels
 from tfdistill.distill.match import Match
@@ -93,7 +93,7 @@ def test_features_nobody_asked_for_are_not_made():
     terms = [Match(losses.hidden_mse, on="hidden_states", layers=((1, 2),), project="fit")]
     distiller = Distiller(tiny_bert(1), tiny_bert(2, width=12), terms)
     distiller.compile("sgd")
-    step = distiller._forward(X, None, training=False)
+    step = distiller.forward(X, None, training=False)
     assert step.student.logits is None and step.student.attention_scores is None and step.teacher.logits is None
 
 
@@ -101,7 +101,7 @@ def test_teacher_with_dropout_gives_the_same_targets_every_time():
     keras.utils.set_random_seed(1)
     distiller = Distiller(tiny_bert(), tiny_bert(1, dropout=0.5), [SOFT])
     distiller.compile("sgd")
-    first, second = (distiller._forward(X, None, training=True).teacher.logits for _ in range(2))
+    first, second = (distiller.forward(X, None, training=True).teacher.logits for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
@@ -182,7 +182,7 @@ def test_counting_the_parts_keeps_no_forward_pass():
         input_signature=[{key: tf.TensorSpec((None, None), tf.int32) for key in X}, tf.TensorSpec((None,), tf.int64)]
     )
     def counts(x, y):
-        return distiller._counts(split_rows((x, y), 2))
+        return distiller.term_counts(split_batch((x, y), 2))
 
     graph = counts.get_concrete_function().graph
     seen, left = set(), [output.op for output in graph.outputs]
@@ -199,7 +199,7 @@ def test_cached_features_and_a_live_teacher_go_together():
     logits = np.random.default_rng(3).normal(size=(22, 3)).astype("float32")
     hidden = Match(losses.hidden_mse, on="hidden_states", layers=((1, 2),), project="fit")
     distiller = make([SOFT, hidden])
-    step = distiller._forward({"student": X, "teacher_features": {"logits": logits}}, None, training=False)
+    step = distiller.forward({"student": X, "teacher_features": {"logits": logits}}, None, training=False)
     np.testing.assert_array_equal(step.teacher.logits, logits)
     assert len(step.teacher.hidden_states) == 2 and step.teacher.embeddings is None
 

@@ -41,7 +41,7 @@ def test_scaled_gradients_give_the_step_of_plain_ones(name, compiled):
         other.apply(gradients(1.0))
     for a, b in zip(ours, plain, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-6)
-    assert scaled.told == {"loss_scale": 32768.0, "skipped_steps": 0.0}
+    assert scaled.log_values == {"loss_scale": 32768.0, "skipped_steps": 0.0}
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
@@ -60,9 +60,9 @@ def test_an_overflow_halves_the_scale_and_changes_nothing_else(name):
         if (v.numpy() != b).any()
     }
     assert moved == {"iteration", "loss_scale", "good_steps", "skipped_steps"}
-    assert scaled.told == {"loss_scale": 16384.0, "skipped_steps": 1.0} and int(scaled.iterations.numpy()) == 2
+    assert scaled.log_values == {"loss_scale": 16384.0, "skipped_steps": 1.0} and int(scaled.iterations.numpy()) == 2
     scaled.restart()
-    assert scaled.told == {"loss_scale": 32768.0, "skipped_steps": 0.0} and int(scaled.iterations.numpy()) == 0
+    assert scaled.log_values == {"loss_scale": 32768.0, "skipped_steps": 0.0} and int(scaled.iterations.numpy()) == 0
 
 
 def test_the_scale_grows_after_steps_without_overflow(monkeypatch):
@@ -72,7 +72,7 @@ def test_the_scale_grows_after_steps_without_overflow(monkeypatch):
     scales = []
     for bad in (False, False, False, True, False):
         scaled.apply(gradients(1.0, bad))
-        scales.append(scaled.told["loss_scale"])
+        scales.append(scaled.log_values["loss_scale"])
     assert scales == [32768.0, 65536.0, 65536.0, 32768.0, 32768.0]
 
 
@@ -93,9 +93,9 @@ def test_devices_leave_the_same_steps_out():
         strategy.run(one)
 
     step(True)
-    assert weight.numpy().tolist() == [1.0, 1.0] and scaled.told == {"loss_scale": 16384.0, "skipped_steps": 1.0}
+    assert weight.numpy().tolist() == [1.0, 1.0] and scaled.log_values == {"loss_scale": 16384.0, "skipped_steps": 1.0}
     step(False)
-    assert weight.numpy()[0] < 1.0 < weight.numpy()[1] and scaled.told["skipped_steps"] == 1.0
+    assert weight.numpy()[0] < 1.0 < weight.numpy()[1] and scaled.log_values["skipped_steps"] == 1.0
 
 
 def test_values_beyond_the_range_are_named():

@@ -517,7 +517,7 @@ def test_features_of_other_pieces_are_aligned_with_the_students(base, recipe):
         examples = stage_examples(made, prepared, 0, teacher_plan(made, cache))
         assert len(examples.stored) == (cache.level == "all") and examples.teacher is not None
         (batch,) = dataset(examples, 4, shuffle=False)
-        step = distiller._forward(batch, None, training=False)
+        step = distiller.forward(batch, None, training=False)
         found.append([term(step) for term in TERMS])
     np.testing.assert_allclose(found[1], found[0], rtol=2e-3)
 

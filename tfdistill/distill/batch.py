@@ -1,4 +1,4 @@
-"""What a batch is, to the Distiller."""
+"""Define the format of a Distiller's batch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import tensorflow as tf
 
 
 def unpack(data: Any) -> tuple[Any, Any, Any]:
-    """(inputs, labels, sample_weight) of a batch.
+    """Return (inputs, labels, sample_weight) of a batch; labels and weights may be None.
 
-    A batch is `(x[, y[, sample_weight]])` as everywhere in Keras, or a dict with the keys "student" and, as needed,
-    "teacher", "teacher_features", "labels", "sample_weight".
+    Args:
+        data: `(x[, y[, sample_weight]])` as everywhere in Keras, or a dict with the keys "student" and, as needed,
+            "teacher", "teacher_features", "labels", "sample_weight".
     """
     if isinstance(data, Mapping) and "student" in data:
         inputs = {key: data[key] for key in ("student", "teacher", "teacher_features") if key in data}
@@ -23,25 +24,27 @@ def unpack(data: Any) -> tuple[Any, Any, Any]:
 
 
 def part(inputs: Any, name: str) -> Any:
-    """The inputs of "student" or "teacher": their own if the batch tells them apart, else the same for both."""
+    """Return the inputs of "student" or "teacher". A batch without inputs of the teacher has the same for both."""
     if isinstance(inputs, Mapping) and "student" in inputs:
         return inputs.get(name, inputs["student"])
     return inputs
 
 
 def cached_features(inputs: Any) -> dict[str, Any]:
-    """Features of the teacher that the batch carries. Of those with layers it may have some only: {"2": …, "4": …}, with None for
-    the others then."""
+    """Return the teacher features that the batch carries, by their name.
+
+    A batch may carry some layers only, as {"2": ..., "4": ...}; the tuple of layers then has None for the others.
+    """
     features = inputs.get("teacher_features", {}) if isinstance(inputs, Mapping) else {}
     return {name: _layers(value) if isinstance(value, Mapping) else value for name, value in features.items()}
 
 
-def _layers(some: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(some.get(str(number)) for number in range(1, max(map(int, some)) + 1))
+def _layers(cached: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(cached.get(str(number)) for number in range(1, max(map(int, cached)) + 1))
 
 
-def split_rows(data: Any, parts: int) -> list[Any]:
-    """A batch as `parts` batches of as many rows, give or take one."""
+def split_batch(data: Any, parts: int) -> list[Any]:
+    """Return a batch as `parts` batches of equal size, to within one example."""
     if parts == 1:
         return [data]
     count = tf.shape(tf.nest.flatten(data)[0])[0]

@@ -1,8 +1,8 @@
-"""Terms that read labels."""
+"""Define the terms that read labels: `HardLabels` and `PseudoLabels`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,47 +10,81 @@ import keras
 import tensorflow as tf
 
 from tfdistill.distill import losses
-from tfdistill.distill.losses import Value
+from tfdistill.distill.features import Features
+from tfdistill.distill.losses import Mean, Value
 from tfdistill.distill.step import Step, Term
 from tfdistill.errors import UserError
 
 
-@dataclass(frozen=True)
-class PseudoLabels(Term):
-    """CE(argmax z_t, σ(z_s)) on the rows that have no label of their own (Mukherjee and Awadallah 2019). For classes."""
+def token_labels(labels: Any) -> tf.Tensor:
+    """Return labels of tokens, below 0 for none.
 
-    weight: float = 1.0
-    name: str = "pseudo_labels"
-    student_features = teacher_features = frozenset({"logits"})
-
-    def __call__(self, step: Step) -> Value:
-        if step.teacher is None or step.labels is None:
-            raise UserError(f"the term '{self.name}' needs a teacher and labels, below 0 for none; give fit both")
-        value, unlabelled = (
-            losses.pseudo_labels(step.student.logits, step.teacher.logits),
-            1 - losses.known(step.labels),
-        )
-        return value * unlabelled, unlabelled
-
-
-def token_labels(labels: Any) -> Any:
-    """Labels of tokens, below 0 for none: (B, L) as they are; of a masked language model's batch (`tfdistill.corpora.sequences`),
-    "masked_labels" (B, K) where "masked_weights" is not 0."""
+    Args:
+        labels: (B, L), returned as they are; or the labels of a masked language model's batch
+            (`tfdistill.corpora.sequences`), of which "masked_labels" (B, K) count where "masked_weights" is not 0.
+    """
     if isinstance(labels, Mapping):
         return tf.where(tf.cast(labels["masked_weights"], tf.bool), tf.cast(labels["masked_labels"], tf.int32), -1)
     return tf.convert_to_tensor(labels)
 
 
+# --- the loss of each task: (student's features, labels, label smoothing) -> value ------------------------------------
+
+
+def _classification(student: Features, labels: Any, smoothing: float) -> Value:
+    return Mean(losses.sparse_cross_entropy(student.logits, labels, smoothing=smoothing), losses.known(labels))
+
+
+def _multilabel(student: Features, labels: Any, smoothing: float) -> Value:
+    return Mean(losses.binary_cross_entropy(student.logits, labels), losses.known(labels, "multilabel"))
+
+
+def _regression(student: Features, labels: Any, smoothing: float) -> Value:
+    return Mean(losses.squared_error(student.logits, labels), losses.known(labels, "regression"))
+
+
+def _tokens(student: Features, labels: Any, smoothing: float) -> Value:
+    logits = student.logits
+    if isinstance(labels, Mapping) and "masked_positions" in labels:  # the model has logits at all positions
+        logits = tf.gather(logits, labels["masked_positions"], axis=1, batch_dims=1)
+    return losses.sparse_cross_entropy(logits, token_labels(labels), smoothing=smoothing)
+
+
+def _spans(student: Features, labels: Any, smoothing: float) -> Value:
+    return losses.span_cross_entropy(student.logits, labels, mask=student.mask)
+
+
+def _next_sentence(student: Features, labels: Any, smoothing: float) -> Value:
+    labels = labels["next_sentence"] if isinstance(labels, Mapping) else labels
+    return Mean(losses.sparse_cross_entropy(student.nsp_logits, labels), losses.known(labels))
+
+
+TASK_LOSSES: dict[str, Callable[[Features, Any, float], Value]] = {
+    "classification": _classification,
+    "multilabel": _multilabel,
+    "regression": _regression,
+    "token_classification": _tokens,
+    "question_answering": _spans,
+    "masked_lm": _tokens,
+    "next_sentence": _next_sentence,
+}
+
+
+# --- terms ------------------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class HardLabels(Term):
-    """Supervised loss on labels, the (1 - λ) part of soft-target distillation. Rows and tokens without a label do not count.
+    """Supervised loss on labels. Examples and tokens without a label do not count.
 
     Args:
-        task: one of `tfdistill.models.heads.HEADS`: "classification" (class numbers, below 0 for none), "multilabel",
-            "regression", "token_classification", "question_answering", "masked_lm", "next_sentence" (of a model for
-            "pretraining"); or
-        loss: a `keras.losses.Loss` or a function of (labels, logits), taken in place of the task's own.
+        task: a key of `TASK_LOSSES`: "classification" (class numbers, below 0 for none), "multilabel", "regression",
+            "token_classification", "question_answering", "masked_lm", "next_sentence" (of a "pretraining" model).
+        loss: a `keras.losses.Loss` or a function of (labels, logits) that replaces the task's loss.
         smoothing: label smoothing ε, for classes and masked tokens.
+
+    Raises:
+        UserError: unknown task.
     """
 
     task: str = "classification"
@@ -60,31 +94,32 @@ class HardLabels(Term):
     smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        read = "nsp_logits" if self.task == "next_sentence" else "logits"
-        object.__setattr__(self, "student_features", frozenset({read}))
+        if self.task not in TASK_LOSSES:
+            raise UserError(f"HardLabels(task='{self.task}'): expected one of {', '.join(TASK_LOSSES)}")
+        feature = "nsp_logits" if self.task == "next_sentence" else "logits"
+        object.__setattr__(self, "student_features", frozenset({feature}))
 
     def __call__(self, step: Step) -> Value:
         if step.labels is None:
-            raise UserError(f"the term '{self.name}' needs labels; give fit (inputs, labels), or leave the term out")
-        logits, labels = step.student.logits, step.labels
-        if self.loss is not None:
-            # `call` of a keras loss is per example; its own reduction would divide by the local batch.
-            per_example = self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss
-            value = tf.cast(per_example(labels, tf.cast(logits, tf.float32)), tf.float32)
-            return tf.reduce_mean(tf.reshape(value, [tf.shape(value)[0], -1]), axis=-1)
-        if self.task in ("token_classification", "masked_lm"):
-            if isinstance(labels, Mapping) and "masked_positions" in labels:  # the model answered for all positions
-                logits = tf.gather(logits, labels["masked_positions"], axis=1, batch_dims=1)
-            return losses.sparse_cross_entropy(logits, token_labels(labels), smoothing=self.smoothing)
-        if self.task == "question_answering":
-            return losses.span_cross_entropy(logits, labels, mask=step.student.mask)
-        if self.task == "next_sentence":
-            labels = labels["next_sentence"] if isinstance(labels, Mapping) else labels
-            return losses.sparse_cross_entropy(step.student.nsp_logits, labels), losses.known(labels)
-        if self.task == "regression":
-            value = losses.squared_error(logits, labels)
-        elif self.task == "multilabel":
-            value = losses.binary_cross_entropy(logits, labels)
-        else:
-            value = losses.sparse_cross_entropy(logits, labels, smoothing=self.smoothing)
-        return value, losses.known(labels, self.task)
+            raise UserError(f"the term '{self.name}' needs labels. Give fit (inputs, labels), or remove the term")
+        if self.loss is None:
+            return TASK_LOSSES[self.task](step.student, step.labels, self.smoothing)
+        # `call` of a Keras loss is per example; its own reduction would divide by the local batch.
+        per_example = self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss
+        value = tf.cast(per_example(step.labels, tf.cast(step.student.logits, tf.float32)), tf.float32)
+        return tf.reduce_mean(tf.reshape(value, [tf.shape(value)[0], -1]), axis=-1)
+
+
+@dataclass(frozen=True)
+class PseudoLabels(Term):
+    """CE(argmax z_t, σ(z_s)) on examples without a label, for classes. Mukherjee and Awadallah 2019."""
+
+    weight: float = 1.0
+    name: str = "pseudo_labels"
+    student_features = teacher_features = frozenset({"logits"})
+
+    def __call__(self, step: Step) -> Value:
+        if step.teacher is None or step.labels is None:
+            raise UserError(f"the term '{self.name}' needs a teacher, and labels (below 0 for none). Give fit both")
+        unlabelled = 1 - losses.known(step.labels)
+        return Mean(losses.pseudo_labels(step.student.logits, step.teacher.logits) * unlabelled, unlabelled)

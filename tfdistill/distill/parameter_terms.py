@@ -1,4 +1,4 @@
-"""Terms on parameters, and on the teacher's own masked language model: shared projection and dual training.
+"""Define the terms of dual training with shared projection.
 
 Zhao, Gupta, Song and Zhou 2019, "Extreme Language Model Compression with Optimal Subwords and Shared Projections".
 """
@@ -17,8 +17,8 @@ from tfdistill.distill.losses import Value
 from tfdistill.distill.step import Projections, Step, Term
 from tfdistill.errors import UserError
 
-# Kernels and vectors of a BERT layer with the kind of each of their axes.
-_PARTS = {
+# The dense layers of a BERT layer with the kinds of their kernels' axes.
+_DENSE = {
     "query": ("width", "width"),
     "key": ("width", "width"),
     "value": ("width", "width"),
@@ -30,9 +30,9 @@ _NORMS = ("attention_norm", "output_norm")
 
 
 def _parameters(model: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:
-    """(parameter, kinds of its axes) of every layer; embeddings, pooler and heads are left out."""
+    """Each parameter of the layers with the kinds of its axes, without embeddings, pooler and heads."""
     for block in model.encoder.blocks:
-        for name, kinds in _PARTS.items():
+        for name, kinds in _DENSE.items():
             layer = getattr(block, name)
             yield layer.kernel, kinds
             yield layer.bias, kinds[1:]
@@ -42,11 +42,11 @@ def _parameters(model: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:
 
 
 class Matrix(keras.layers.Layer):
-    """One trainable matrix."""
+    """One trainable matrix (rows, columns)."""
 
     def __init__(self, rows: int, columns: int, **kwargs: Any):
         super().__init__(**kwargs)
-        # Columns of unit length on average: projected parameters are about as large as they were.
+        # Columns have length 1 on average, so projected parameters are about as large as before.
         initializer = keras.initializers.RandomNormal(stddev=rows**-0.5)
         self.matrix = self.add_weight(shape=(rows, columns), initializer=initializer, name="matrix")
         self.built = True
@@ -54,10 +54,13 @@ class Matrix(keras.layers.Layer):
 
 @dataclass(frozen=True)
 class SharedProjection(Term):
-    """Squared distance of projected parameters, with the same U and V in all layers, one pair for each kind of axis.
+    """Squared distance of the parameters θ of two BERT models with equally many layers, projected by shared U and V.
 
-    down: Σ ‖U·θ_t·V - θ_s‖²;  up: Σ ‖θ_t - U·θ_s·V‖² (equations 3 and 4). Vectors have V alone. The gradient reaches U, V, the
-    student and, in a stage that trains it, the teacher.
+    down: Σ ‖U·θ_t·V - θ_s‖²; up: Σ ‖θ_t - U·θ_s·V‖² (equations 3 and 4). All layers share one pair U, V for each kind
+    of axis; vectors have V alone. The gradient reaches U, V, the student and, in a stage that trains it, the teacher.
+
+    Args:
+        direction: "up" or "down".
     """
 
     direction: str = "up"
@@ -66,36 +69,34 @@ class SharedProjection(Term):
     on_parameters = True
 
     def make_projections(self, student: Any, teacher: Any) -> Projections:
-        """U and V of the axes "width" and "ffn". Raises UserError where the layers cannot be paired."""
         if self.direction not in ("up", "down"):
             raise UserError(f"SharedProjection(direction='{self.direction}'): expected 'up' or 'down'")
         layers = [len(getattr(getattr(model, "encoder", None), "blocks", ())) for model in (student, teacher)]
         if 0 in layers or layers[0] != layers[1] or {student.family, teacher.family} != {"bert"}:
             raise UserError(
-                f"shared projection pairs the layers of two BERT models one to one; the student has {layers[0]}, the "
-                f"teacher {layers[1]}: give the student as many"
+                f"shared projection needs two BERT models with the same number of layers; the student has {layers[0]}, "
+                f"the teacher {layers[1]}"
             )
         sizes = {
-            kind: [getattr(model.config, name) for model in (student, teacher)]
-            for kind, name in (("width", "hidden_size"), ("ffn", "intermediate_size"))
+            "width": (student.config.hidden_size, teacher.config.hidden_size),
+            "ffn": (student.config.intermediate_size, teacher.config.intermediate_size),
         }
-        made: Projections = {}
-        for kind, (ours, theirs) in sizes.items():
-            small, large = (theirs, ours) if self.direction == "up" else (ours, theirs)
-            made[f"{self.name}_{kind}_left"] = Matrix(small, large, name=f"{kind}_left")
-            made[f"{self.name}_{kind}_right"] = Matrix(large, small, name=f"{kind}_right")
-        return made
+        projections: Projections = {}
+        for kind, pair in sizes.items():
+            source, target = pair if self.direction == "up" else reversed(pair)
+            projections[f"{self.name}_{kind}_left"] = Matrix(target, source, name=f"{kind}_left")
+            projections[f"{self.name}_{kind}_right"] = Matrix(source, target, name=f"{kind}_right")
+        return projections
 
     def __call__(self, step: Step) -> Value:
-        student, teacher = step.models
         total = tf.zeros(())
-        for (ours, kinds), (theirs, _) in zip(_parameters(student), _parameters(teacher), strict=True):
-            ours, theirs = (tf.cast(tf.convert_to_tensor(value), tf.float32) for value in (ours, theirs))
-            target, source = (theirs, ours) if self.direction == "up" else (ours, theirs)
+        for (of_student, kinds), (of_teacher, _) in zip(*map(_parameters, step.models), strict=True):
+            source, target = (of_student, of_teacher) if self.direction == "up" else (of_teacher, of_student)
+            source, target = (tf.cast(tf.convert_to_tensor(value), tf.float32) for value in (source, target))
             total += tf.reduce_sum(tf.square(self._project(source, kinds, step.projections) - target))
         return total
 
-    def _project(self, value: Any, kinds: tuple[str, ...], projections: Any) -> Any:
+    def _project(self, value: tf.Tensor, kinds: tuple[str, ...], projections: Any) -> tf.Tensor:
         right = tf.convert_to_tensor(projections[f"{self.name}_{kinds[-1]}_right"].matrix)
         if len(kinds) == 1:
             return tf.linalg.matvec(right, value, transpose_a=True)
@@ -105,8 +106,10 @@ class SharedProjection(Term):
 
 @dataclass(frozen=True)
 class TeacherMaskedLM(Term):
-    """The teacher's masked LM over two vocabularies, each with a softmax of its own: a masked piece is predicted among the
-    pieces of the vocabulary it is of. The first `boundary` ids are the teacher's.
+    """The teacher's masked LM loss over two vocabularies: a masked token is predicted within its own vocabulary.
+
+    Args:
+        boundary: number of ids of the teacher's vocabulary, which come first; the student's vocabulary follows.
     """
 
     boundary: int
@@ -116,10 +119,10 @@ class TeacherMaskedLM(Term):
 
     def __call__(self, step: Step) -> Value:
         if step.teacher is None:
-            raise UserError(f"the term '{self.name}' needs a teacher; give the Distiller one")
+            raise UserError(f"the term '{self.name}' needs a teacher. Give the Distiller one")
         labels = tf.cast(step.labels["teacher_labels"], tf.int32)
         known = tf.cast(step.labels["teacher_weights"], tf.bool)
         logits = tf.cast(step.teacher.logits, tf.float32)
-        is_students_piece = tf.range(tf.shape(logits)[-1]) >= self.boundary
-        same = tf.equal(is_students_piece[None, None, :], (labels >= self.boundary)[..., None])
+        of_student = tf.range(tf.shape(logits)[-1]) >= self.boundary
+        same = tf.equal(of_student[None, None, :], (labels >= self.boundary)[..., None])
         return losses.sparse_cross_entropy(tf.where(same, logits, -1e9), tf.where(known, labels, -1))

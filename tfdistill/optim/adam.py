@@ -1,4 +1,4 @@
-"""Adam as one kernel for each variable, and for embedding tables over the rows that a batch reads."""
+"""Update with Adam as one kernel for each variable, and embedding tables in the rows that a batch reads."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import tensorflow as tf
 class FusedAdam(keras.optimizers.Adam):
     """Adam (Kingma and Ba 2015) with TensorFlow's fused update.
 
-    Keras writes the update as some fifteen operations for each variable; this is one, which traces faster and goes over
-    memory once. Gradients of embedding tables (`tf.IndexedSlices`) move only the rows in them: moments of rows that a batch
-    does not read stay as they are ("lazy Adam"), where Adam would let them decay and go on moving those rows. On a table of 30,522
-    rows the dense update costs more than all else in a small student's step. `lazy=False` gives Adam itself.
-    `static=True` gives lazy Adam without a shape that depends on the batch's ids, for XLA: a row that is read n times is updated
-    n times to the same value.
+    Keras writes the update as about fifteen operations for each variable; this is one, which traces faster and reads
+    memory once. Sparse gradients (`tf.IndexedSlices`) of embedding tables move only their rows: moments of rows that a
+    batch does not read do not change ("lazy Adam"), whereas Adam lets them decay and keeps moving these rows. On a
+    table of 30,522 rows the dense update costs more than the rest of a small student's step.
+
+    Args:
+        lazy: False gives Adam itself.
+        static: avoid shapes that depend on the batch's ids, as XLA needs; a row that is read n times is then updated n
+            times to the same value.
     """
 
     def __init__(self, *args: Any, lazy: bool = True, static: bool = False, **kwargs: Any):
@@ -27,7 +30,7 @@ class FusedAdam(keras.optimizers.Adam):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         index = self._get_variable_index(variable)
-        # Handles, not methods: inside a strategy's update these belong to this replica's copy.
+        # Inside a strategy's update the handles, unlike methods, belong to this replica's copy.
         m, v = self._momentums[index].value.handle, self._velocities[index].value.handle
         variable = getattr(variable, "value", variable) if isinstance(variable, keras.Variable) else variable
         kind = variable.dtype
@@ -65,15 +68,21 @@ class FusedAdam(keras.optimizers.Adam):
 
 
 def _unique_row_sums(indices: Any, values: Any) -> tuple[Any, Any]:
-    """(each row once, the sum of its values)."""
+    """Each row once, and the sum of its values."""
     rows, place = tf.unique(indices)
     return rows, tf.math.unsorted_segment_sum(values, place, tf.size(rows))
 
 
 def row_sums(indices: Any, values: Any, once: bool = False) -> tuple[Any, Any]:
-    """(rows in ascending order, as often as they are there; the sum of the row's values at each of them).
+    """Sum the values of equal rows without changing the shapes.
 
-    Shapes are those of `indices` (n,) and `values` (n, H). With `once` the sum stands at the first of equal rows, and 0 at the others.
+    Args:
+        indices: row numbers (n,).
+        values: (n, H).
+        once: put the sum at the first of equal rows and 0 at the others, instead of the sum at each of them.
+
+    Returns:
+        The rows in ascending order (n,), and their sums (n, H).
     """
     order = tf.argsort(indices, stable=True)
     rows, values = tf.gather(indices, order), tf.gather(values, order)

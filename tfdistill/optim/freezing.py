@@ -1,4 +1,4 @@
-"""Freeze parameters inside one compiled step."""
+"""Freeze variables inside one compiled step, and sum gradients over replicas."""
 
 from __future__ import annotations
 
@@ -11,41 +11,45 @@ from tfdistill.optim.loss_scale import times
 
 
 class Gated:
-    """Gives a Keras optimizer one learning-rate factor for each variable: 0 holds it still, 1 trains it as usual.
+    """Gives a Keras optimizer a learning-rate factor for each variable: 0 freezes it, 1 trains it as usual.
 
-    The factors are variables, so that stages with other frozen parts share one compiled step. Held variables neither
-    decay nor count in the gradient norm. `decay` is decoupled weight decay, as in AdamW (Loshchilov and Hutter 2019).
+    The factors are variables, so that stages with other frozen parts share one compiled step. Frozen variables neither
+    decay nor count in the gradient norm.
+
+    Attributes:
+        decay: decoupled weight decay, as in AdamW (Loshchilov and Hutter 2019).
+        decay_apart: False for optimizers whose own update includes the decay.
+        gated: False leaves out the factors; a step without them is smaller and faster.
+        factors: one factor for each variable, in the order of `build`.
     """
 
-    decay_apart: bool = True  # False for optimizers whose own step has it
-    gated: bool = True  # False leaves the factors out: a step without them is smaller and faster
     decay: float = 0.0
+    decay_apart: bool = True
+    gated: bool = True
     factors: Any = None
     decays: tuple[bool, ...] = ()
 
     def build(self, variables: list[Any]) -> None:
         super().build(variables)  # type: ignore[misc]
         self.factors = tf.Variable(tf.ones([len(variables)]), trainable=False, name="learning_rate_factors")
-        # As BERT does: biases and norms (vectors by these names) are not decayed. Nor are tables, of which a step reads a
-        # few rows only.
+        # As in BERT, biases and the vectors of norms do not decay. Nor do embedding tables: a step reads few of their rows.
         self.decays = tuple(not any(p in v.name for p in ("bias", "gamma", "beta", "embeddings")) for v in variables)
 
     def restart(self) -> None:
-        """Step number and moments back to zero, as a new optimizer has them."""
+        """Reset step number and moments, as in a new optimizer."""
         for variable in self.variables:  # type: ignore[attr-defined]
             variable.assign(tf.zeros_like(variable))
 
     def apply(self, grads: list[Any], trainable_variables: Any = None) -> None:
         variables = list(self._trainable_variables if trainable_variables is None else trainable_variables)  # type: ignore[attr-defined]
         grads = _over_replicas(grads, variables)
-        if not self.gated:
-            super().apply(grads, variables)  # type: ignore[misc]
-            return
-        held = [tf.cast(self._factor(variable) > 0, tf.float32) for variable in variables]
-        super().apply([times(g, h) for g, h in zip(grads, held, strict=True)], variables)  # type: ignore[misc]
+        if self.gated:
+            trained = [tf.cast(self._factor(variable) > 0, tf.float32) for variable in variables]
+            grads = [times(gradient, factor) for gradient, factor in zip(grads, trained, strict=True)]
+        super().apply(grads, variables)  # type: ignore[misc]
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> list[Any]:
-        # Done in `apply`: Keras sums after clipping, and so clips the share of each replica by itself.
+        # `apply` has summed them. Keras sums after clipping, and so clips each replica's share by itself.
         return list(grads_and_vars)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -57,10 +61,11 @@ class Gated:
         super().update_step(gradient, variable, rate)  # type: ignore[misc]
 
     def decays_variable(self, variable: Any) -> bool:
+        """Return whether weight decay applies to a variable."""
         return bool(self.decay) and self.decays[self._get_variable_index(variable)]  # type: ignore[attr-defined]
 
     def _clip_gradients(self, grads: list[Any]) -> list[Any]:
-        # Keras writes the norm as a square and a sum, and so goes twice over all gradients.
+        # Keras computes the norm as a square and a sum, and so reads all gradients twice.
         if self.global_clipnorm:  # type: ignore[attr-defined]
             return tf.clip_by_global_norm(grads, self.global_clipnorm)[0]  # type: ignore[attr-defined]
         return super()._clip_gradients(grads)  # type: ignore[misc]
@@ -70,16 +75,16 @@ class Gated:
 
 
 def positions_once(gradients: list[Any], variables: list[Any]) -> list[Any]:
-    """Gradients that were put together of parts of a batch, as the whole batch has them.
+    """Return gradients summed over parts of a batch with one row for each position, as in the whole batch's gradients.
 
-    In the norm that clips, each use of a table's row counts by itself, as in BERT's own code. A position is used once in a batch, but
-    once by each part: these are added up.
+    The clipping norm counts each use of a table's row by itself, as in BERT's own code. The whole batch uses a position
+    once, but every part uses it once, too; so the rows of a position are added up.
     """
     return [_rows_once(g) if "position" in v.path else g for g, v in zip(gradients, variables, strict=True)]
 
 
 def _over_replicas(gradients: list[Any], variables: list[Any]) -> list[Any]:
-    """The sums of the replicas' gradients."""
+    """The gradients summed over replicas."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return list(gradients)

@@ -1,4 +1,4 @@
-"""A dynamic loss scale for fp16, whose smallest and largest numbers gradients leave easily."""
+"""Scale the loss for fp16, where gradients easily overflow or underflow."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ FIRST_SCALE, GROW_AFTER = 2.0**15, 2000
 class LossScaled:
     """Gives a Keras optimizer a dynamic loss scale (Micikevicius et al. 2018, "Mixed Precision Training", section 3.2).
 
-    The loss is multiplied by `scale` and the gradients are divided by it. A step with a gradient that is not finite changes no
-    weight and no moment, and halves the scale; 2,000 steps without one double it. Unlike Keras' LossScaleOptimizer, which
-    does not count a step that it leaves out, `iterations` goes on: schedule and checkpoints agree with the data. The state is among
-    the optimizer's variables, and so in every checkpoint.
+    The loss is multiplied by `scale`, and the gradients are divided by it. A step with a gradient that is not finite
+    changes no weight and no moment, and halves the scale; 2,000 finite steps double it. Keras' LossScaleOptimizer does
+    not count a skipped step; here `iterations` counts it, so that schedule and checkpoints agree with the data. The
+    state is among the optimizer's variables, and so in every checkpoint.
+
+    Attributes:
+        scaled: whether there is a loss scale at all; set before `build`.
     """
 
     scaled: bool = False
@@ -27,13 +30,14 @@ class LossScaled:
     def build(self, variables: list[Any]) -> None:
         super().build(variables)  # type: ignore[misc]
         if self.scaled:
-            same = {"shape": (), "aggregation": "only_first_replica"}
+            options = {"shape": (), "aggregation": "only_first_replica"}
             first = keras.initializers.Constant(FIRST_SCALE)
-            self.loss_scale = self.add_variable(initializer=first, name="loss_scale", **same)  # type: ignore[attr-defined]
-            self.good_steps = self.add_variable(name="good_steps", **same)  # type: ignore[attr-defined]
-            self.skipped_steps = self.add_variable(name="skipped_steps", **same)  # type: ignore[attr-defined]
+            self.loss_scale = self.add_variable(initializer=first, name="loss_scale", **options)  # type: ignore[attr-defined]
+            self.good_steps = self.add_variable(name="good_steps", **options)  # type: ignore[attr-defined]
+            self.skipped_steps = self.add_variable(name="skipped_steps", **options)  # type: ignore[attr-defined]
 
     def restart(self) -> None:
+        """Reset step number, moments and scale, as in a new optimizer."""
         super().restart()  # type: ignore[misc]
         if self.scaled:
             self.loss_scale.assign(FIRST_SCALE)
@@ -62,7 +66,7 @@ class LossScaled:
 
     def _get_current_learning_rate(self) -> Any:
         rate = super()._get_current_learning_rate()  # type: ignore[misc]
-        # What an update is told of this step is its rate: a strategy hands that to each replica's update, and nothing else.
+        # A strategy passes the rate, and nothing else, to each replica's update: NaN means "skip this step".
         return rate if self._finite is None else tf.where(self._finite, tf.cast(rate, tf.float32), np.nan)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -71,22 +75,22 @@ class LossScaled:
             update(gradient, variable, learning_rate)
             return
 
-        def taken() -> Any:
+        def updated() -> Any:
             update(gradient, variable, learning_rate)
             return tf.constant(True)
 
-        tf.cond(tf.math.is_finite(learning_rate), taken, lambda: tf.constant(False))
+        tf.cond(tf.math.is_finite(learning_rate), updated, lambda: tf.constant(False))
 
     @property
-    def told(self) -> dict[str, float]:
-        """Scale and steps left out, for the log."""
+    def log_values(self) -> dict[str, float]:
+        """Scale and number of skipped steps, for the log."""
         if not self.scaled:
             return {}
         return {"loss_scale": float(self.loss_scale.numpy()), "skipped_steps": float(self.skipped_steps.numpy())}
 
 
 def times(gradient: Any, factor: Any) -> Any:
-    """A gradient, dense or of rows, multiplied by a number; None stays None."""
+    """Return a dense or sparse gradient times a number; None stays None."""
     if isinstance(gradient, tf.IndexedSlices):
         values = gradient.values * tf.cast(factor, gradient.values.dtype)
         return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)

@@ -1,4 +1,4 @@
-"""Optimizers whose variables can be held still, and that can start again, without another compilation."""
+"""Make optimizers that can freeze variables and restart without another compilation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SGD(LossScaled, Gated, keras.optimizers.SGD):
 
 
 def _dense(gradient: Any, variable: Any) -> Any:
-    """A table's gradient with each row's uses added up. Keras squares them one by one."""
+    """A dense gradient from a sparse one: Keras would square the uses of a row one by one."""
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
     return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, variable.shape[0])
@@ -40,7 +40,7 @@ class Adadelta(LossScaled, Gated, _DenseAdadelta):
 
 
 class _DecayingLamb(keras.optimizers.Lamb):
-    """With weight decay inside the trust ratio, which Keras' has not."""
+    """LAMB with weight decay inside the trust ratio, unlike in Keras."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         index, kind = self._get_variable_index(variable), variable.dtype
@@ -71,7 +71,7 @@ OPTIMIZERS: dict[str, Callable[..., Any]] = {
     "adadelta": lambda **options: Adadelta(rho=0.95, **options),
     "lamb": Lamb,
 }
-# Decay where a stage names none: that of BERT's own optimizer, and of LAMB's paper.
+# Weight decay by default, as in BERT's own optimizer and in LAMB's paper.
 DECAY = {"adamw": 0.01, "lamb": 0.01}
 
 
@@ -86,12 +86,19 @@ def make_optimizer(
     static: bool = False,
     **options: Any,
 ) -> Any:
-    """An optimizer by name. Raises UserError for an unknown one.
+    """Return an optimizer by its name.
 
     Args:
-        epsilon: of Adam, if not Keras' own 1e-7.
-        scaled: with a loss scale, as fp16 needs.
-        static: without shapes that depend on the data, as XLA needs.
+        name: a key of `OPTIMIZERS`.
+        schedule: the learning rate.
+        weight_decay: by default the value in `DECAY`, or 0.
+        clip_norm: largest global norm of the gradient; None does not clip.
+        epsilon: Adam's ε; by default Keras' 1e-7.
+        scaled: whether to use a loss scale, as fp16 needs.
+        static: avoid shapes that depend on the data, as XLA needs.
+
+    Raises:
+        UserError: unknown name.
     """
     if name not in OPTIMIZERS:
         raise UserError(f"optimizer '{name}' is unknown; expected one of {', '.join(OPTIMIZERS)}")

@@ -1,4 +1,4 @@
-"""Learning-rate schedules."""
+"""Schedule the learning rate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import tensorflow as tf
 
 
 class WarmupLinear(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear from 0 to `peak` over `warmup` steps, then linear to 0 at `total` steps. `set` gives it new numbers."""
+    """Rises linearly from 0 to `peak` over `warmup` steps, then falls linearly to 0 at `total` steps.
+
+    The numbers are a variable: `set` changes them without another compilation.
+    """
 
     def __init__(self, peak: float, warmup: int, total: int):
         self.numbers = tf.Variable([peak, warmup, total], dtype=tf.float32, trainable=False, name="peak_warmup_total")

@@ -192,4 +192,4 @@ class Pretraining(keras.callbacks.Callback):
         if not self.distiller.optimizer.scaled:
             return {}
         inputs = self.measured.batch(np.arange(min(32, len(self.measured))))["student"]
-        return {**check_range(self.student, "model", inputs), **self.distiller.optimizer.told}
+        return {**check_range(self.student, "model", inputs), **self.distiller.optimizer.log_values}
