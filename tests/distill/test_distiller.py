@@ -357,29 +357,11 @@ def test_divergence_names_step_and_term():
 
 
 @pytest.mark.parametrize(
-    ("build", "message"),
-    [
-        (lambda: Match(losses.soft_kl, on="logit"), "expected one of logits"),
-        (lambda: Match(losses.hidden_mse, on="hidden_states"), "needs layers"),
-        (lambda: Match(losses.soft_kl, layers=((1, 2),)), "takes no layers"),
-        (lambda: Match(losses.soft_kl, project="yes"), "expected 'fit'"),
-        (lambda: Distiller(tiny_bert(), tiny_bert(), [SOFT, SOFT]), "two terms are called 'soft_kl'"),
-        (
-            lambda: Distiller(plain_model(), tiny_bert(), [Match(losses.hidden_mse, on="embeddings", project="fit")]),
-            "width",
-        ),
-    ],
-)
-def test_wrong_terms_are_refused(build, message):
-    with pytest.raises(UserError, match=message):
-        build()
-
-
-@pytest.mark.parametrize(
     ("terms", "teacher", "message"),
     [
+        ([SOFT, SOFT], tiny_bert(), "'soft_kl'"),
         ([], None, "no terms"),
-        ([SOFT], None, "neither a teacher nor"),
+        ([SOFT], None, "logits of the teacher"),
         ([Match(losses.hidden_mse, on="embeddings")], plain_model(), "logits only"),
         ([Match(losses.hidden_mse, on="embeddings")], tiny_bert(2, 12), "project='fit'"),
         ([Match(losses.hidden_mse, on="hidden_states", layers=((1, 9),))], tiny_bert(), "layer 9"),
@@ -387,9 +369,9 @@ def test_wrong_terms_are_refused(build, message):
     ],
 )
 def test_what_does_not_fit_together_is_one_line(terms, teacher, message):
-    distiller = Distiller(tiny_bert(1), teacher, terms)
-    distiller.compile("sgd", run_eagerly=True)
     with pytest.raises(UserError, match=message):
+        distiller = Distiller(tiny_bert(1), teacher, terms)
+        distiller.compile("sgd", run_eagerly=True)
         distiller.fit(X, Y, verbose=0)
 
 

@@ -9,7 +9,6 @@ import tensorflow as tf
 from helpers import mirrored
 
 from tfdistill.optim.adam import FusedAdam, row_sums
-from tfdistill.optim.optimizers import make_optimizer
 
 GRADIENTS = np.random.default_rng(0).normal(size=(4, 5, 3)).astype("float32")
 
@@ -96,12 +95,3 @@ def test_two_replicas_give_one_devices_weights() -> None:
 def test_amsgrad_is_refused() -> None:
     with pytest.raises(ValueError, match="no amsgrad"):
         FusedAdam(amsgrad=True)
-
-
-@pytest.mark.parametrize("norm", [0.5, 1e6])
-def test_clipping_is_that_of_keras(norm: float) -> None:
-    gradients = [tf.constant(g) for g in GRADIENTS]
-    expected = _run(keras.optimizers.SGD(0.01, global_clipnorm=norm), gradients)
-    ours = make_optimizer("sgd", 0.01, clip_norm=norm)
-    ours.gated = False
-    np.testing.assert_allclose(_run(ours, gradients), expected, atol=1e-6)
