@@ -198,7 +198,9 @@ class Bookkeeper(StageCallback):
         losses = state.progress.losses or {name: float(each) for name, each in self.model.get_metrics_result().items()}
         state.progress = replace(state.progress, losses=losses)
         evaluation = evaluate(self.recipe, self.prepared, stage, self.model)
-        scaled = self.model.optimizer.log_values | fp16_range(self.recipe, self.prepared, stage, self.student, "student")
+        scaled = self.model.optimizer.log_values | fp16_range(
+            self.recipe, self.prepared, stage, self.student, "student"
+        )
         self.log(stage=stage.name, step=state.step, **losses, **evaluation.logged, **scaled)
         shown = "".join(f", {name.replace('_', ' ')} {number:.4f}" for name, number in evaluation.logged.items())
         self.advance(0, note=f"loss {losses.get('loss', float('nan')):.4f}{shown}")
