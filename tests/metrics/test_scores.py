@@ -88,7 +88,7 @@ def test_score():
     assert list(scores) == ["spearman", "pearson", "mse"]
     assert scores == pytest.approx({"spearman": 1.0, "pearson": 0.9122449486, "mse": 49 / 3})
     assert all(type(value) is float for value in scores.values())
-    with pytest.raises(UserError, match="got the task 'ranking'; expected 'classification' or 'regression'"):
+    with pytest.raises(UserError, match="'ranking'"):
         score("ranking", LABELS, LOGITS)
 
 
@@ -157,20 +157,20 @@ def test_scores_that_a_task_asks_for():
     assert score("classification", labels, logits, ["matthews"])["matthews"] == pytest.approx(-0.5)
     assert list(score("regression", [1.0, 2], [1.0, 2], ("pearson",))) == ["pearson", "spearman", "mse"]
     assert score("multilabel", [[1, 0]], [[1.0, -1]]) == {"micro_f1": 1.0, "macro_f1": 0.5, "exact_match": 1.0}
-    with pytest.raises(UserError, match="got the metric 'f2' for classification; expected some of accuracy"):
+    with pytest.raises(UserError, match="'f2'"):
         score("classification", labels, logits, ["f2"])
 
 
 def test_bad_sets():
     for labels, logits, message in (
         ([0, 1], [[1.0, 0.0]], r"shape \(2,\) and logits of shape \(1, 2\); expected \(n, classes\)"),
-        ([[2, 0]], [[1.0, 0.0]], "other than 0 and 1"),
-        ([[1, 0]], [[np.nan, 0.0]], "of example 0"),
+        ([[2, 0]], [[1.0, 0.0]], "0 and 1"),
+        ([[1, 0]], [[np.nan, 0.0]], "example 0"),
         (np.zeros((0, 2)), np.zeros((0, 2)), r"shape \(0, 2\)"),
     ):
         with pytest.raises(UserError, match=message):
             multilabel_f1(labels, logits)
-    with pytest.raises(UserError, match="got the average 'mean'; expected 'micro' or 'macro'"):
+    with pytest.raises(UserError, match="'mean'"):
         multilabel_f1([[1]], [[1.0]], "mean")
 
 
@@ -184,10 +184,10 @@ def test_bad_sets():
         ([0], [[1.0]], r"\(1, 1\); expected"),
         ([], np.zeros((0, 2)), r"shape \(0,\)"),
         (0, 1.0, r"shape \(\)"),
-        ([2], [[1.0, 0.0]], "from 2 to 2; expected 0 to 1"),
-        ([-1], [[1.0, 0.0]], "from -1 to -1"),
-        ([0.5], [[1.0, 0.0]], "type float64; expected whole class numbers"),
-        ([0, 0], [[1.0, 0.0], [np.nan, 0.0]], "of example 1 and at 0 more places are NaN"),
+        ([2], [[1.0, 0.0]], "2 to 2.* 0 to 1"),
+        ([-1], [[1.0, 0.0]], "-1 to -1"),
+        ([0.5], [[1.0, 0.0]], "float64"),
+        ([0, 0], [[1.0, 0.0], [np.nan, 0.0]], "example 1 .*NaN"),
         ([0], [[np.inf, 0.0]], "infinite"),
     ],
 )
@@ -204,8 +204,8 @@ def test_bad_classes(function, labels, logits, message):
         ([1.0, 2.0], [[1.0, 2.0]], r"shape \(1, 2\)"),
         ([], [], r"shape \(0,\)"),
         (1.0, 1.0, r"shape \(\)"),
-        ([1.0, 2.0], [1.0, np.nan], "predictions of example 1"),
-        ([np.inf, 2.0], [1.0, 1.0], "labels of example 0"),
+        ([1.0, 2.0], [1.0, np.nan], "predictions .*example 1"),
+        ([np.inf, 2.0], [1.0, 1.0], "labels .*example 0"),
     ],
 )
 def test_bad_numbers(function, labels, predictions, message):
@@ -216,14 +216,14 @@ def test_bad_numbers(function, labels, predictions, message):
 @pytest.mark.parametrize("labels", [[1.0], [2.0, 2.0]])
 def test_no_correlation_with_equal_labels(labels):
     for function in (pearson, spearman):
-        with pytest.raises(UserError, match="expected at least two different ones"):
+        with pytest.raises(UserError, match="labels"):
             function(labels, labels)
 
 
 def test_bad_probabilities():
-    with pytest.raises(UserError, match="not logits"):
+    with pytest.raises(UserError, match="logits"):
         expected_calibration_error([0], [[3.0, 1.0]])
-    with pytest.raises(UserError, match="not logits"):
+    with pytest.raises(UserError, match="logits"):
         expected_calibration_error([0], [[2.0, -1.0]])
-    with pytest.raises(UserError, match="got 0 bins"):
+    with pytest.raises(UserError, match="0 bins"):
         expected_calibration_error([0], [[1.0, 0.0]], bins=0)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfdistill.data.table_files import decoded
+from tfdistill.data.records import decoded, names_in, read_bytes, split_files
 from tfdistill.data.tagged_data import TaggedData, TaggedSplit
 from tfdistill.errors import UserError, listing, nearest
 
@@ -22,21 +22,26 @@ _NAMES = {
 def load_conll(path: str | Path, *, label_names: Sequence[str] | None = None) -> TaggedData:
     """Read a directory of CoNLL files, or one file as the split "train".
 
-    A line is a word and its tag, the first and the last of columns with white space between; sentences end with a blank
-    line; lines that begin with -DOCSTART- are left out. In a directory: train, dev (valid, testa) and test (testb) files
-    ending in .conll, .txt, .bio, .iob or .tsv, or named as in CoNLL-2003 (eng.train, eng.testa, eng.testb).
+    A line is a word and its tag, the first and the last of columns separated by white space. Sentences end with a blank line;
+    lines that begin with -DOCSTART- are skipped. A directory has train, dev (valid, testa) and test (testb) files ending in
+    .conll, .txt, .bio, .iob or .tsv, or named as in CoNLL-2003 (eng.train, eng.testa, eng.testb).
 
     Args:
-        label_names: the tags in the order to number them, such as a teacher's; those of train when None.
+        path: the directory or file.
+        label_names: the tags in the order to number them, such as a teacher's; by default "O" and then the tags of train, sorted.
 
     Raises:
-        UserError: nothing there, a line without a tag, no UTF-8, or a tag in dev or test that train never had.
+        UserError: there are no files, a line has no tag, a file is not UTF-8, or dev or test have a tag that train lacks.
     """
     path = Path(path).expanduser()
     if path.is_file():
         files = {"train": path}
     elif path.is_dir():
-        files = _files(path)
+        files = split_files(path, _split_of)
+        if not files:
+            raise UserError(
+                f"{path} has no CoNLL files, it has {names_in(path)}; expected train, dev and test files ending in .conll or .txt"
+            )
     else:
         raise UserError(f"no data at '{path}'; expected a CoNLL file, or a directory with train, dev and test files")
     splits: dict[str, TaggedSplit] = {
@@ -44,7 +49,7 @@ def load_conll(path: str | Path, *, label_names: Sequence[str] | None = None) ->
     }
     if label_names is None:
         if "train" not in splits:
-            raise UserError(f"{path} has no train file, so its tags are unknown; expected one: add it")
+            raise UserError(f"{path} has no train file, so its tags are unknown. Add one.")
         used = {tag for row in splits["train"].tags for tag in row}
         label_names = ["O", *sorted(used - {"O"})]
     known = set(label_names)
@@ -59,35 +64,17 @@ def load_conll(path: str | Path, *, label_names: Sequence[str] | None = None) ->
     return TaggedData(str(path), splits, tuple(label_names))
 
 
-def _files(path: Path) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for file in sorted(path.iterdir()):
-        name = file.name.lower()
-        split = _NAMES.get(name) or (_NAMES.get(file.stem.lower()) if file.suffix.lower() in _SUFFIXES else None)
-        if split is None or not file.is_file():
-            continue
-        if split in files:
-            raise UserError(
-                f"{path} has {files[split].name} and {file.name}, both for the {split} split; expected one: remove one"
-            )
-        files[split] = file
-    if not files:
-        there = listing(sorted(file.name for file in path.iterdir())) or "nothing"
-        raise UserError(
-            f"{path} has no CoNLL files, it has {there}; expected train, dev and test files ending in .conll or .txt"
-        )
-    return files
+def _split_of(file: Path) -> str | None:
+    return _NAMES.get(file.name.lower()) or (
+        _NAMES.get(file.stem.lower()) if file.suffix.lower() in _SUFFIXES else None
+    )
 
 
 def _read(path: Path) -> TaggedSplit:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; expected a readable CoNLL file") from error
     words: list[list[str]] = [[]]
     tags: list[list[str]] = [[]]
     columns = 0
-    for number, line in enumerate(decoded(path, content).split("\n"), start=1):
+    for number, line in enumerate(decoded(path, read_bytes(path)).split("\n"), start=1):
         line = line.strip(" \t\r")
         cells = re.split("[ \t]+", line) if line else []  # other kinds of space may be within a word
         if not cells or cells[0] == "-DOCSTART-":
@@ -98,8 +85,8 @@ def _read(path: Path) -> TaggedSplit:
         columns = columns or len(cells)
         if len(cells) < 2 or len(cells) != columns:
             raise UserError(
-                f"{path}, line {number}: got {len(cells)} columns; expected {max(columns, 2)}, a word first and its tag last, "
-                "and blank lines between sentences"
+                f"{path}, line {number}: got {len(cells)} columns; expected {max(columns, 2)}, a word first and its tag last. "
+                "Separate sentences by blank lines."
             )
         words[-1].append(cells[0])
         tags[-1].append(cells[-1])

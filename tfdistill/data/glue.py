@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tfdistill.data.splits import Split
-from tfdistill.data.table_files import decoded
+from tfdistill.data.records import decoded, read_bytes
 from tfdistill.data.text_data import TextData
 from tfdistill.errors import UserError, listing, nearest
 

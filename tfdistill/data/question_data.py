@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tfdistill.data.dataset import Dataset, Rows
+from tfdistill.data.records import split_files
 from tfdistill.data.squad import Question, Windows, load_squad, windows
 from tfdistill.data.squad_answers import Prediction, predict_answers, scores_of
 from tfdistill.errors import UserError
@@ -136,29 +137,29 @@ class QuestionRows(Rows):
 
 
 def load_squad_directory(spec: str | Path) -> QuestionData:
-    """The splits of a directory with train*.json and dev*.json (and test*.json), such as train-v1.1.json and dev-v1.1.json.
+    """Load a directory with train*.json and dev*.json (and test*.json), such as train-v1.1.json and dev-v1.1.json.
 
     Args:
         spec: the directory; settings of `Reading` may follow, as in "DIR?stride=64&n_best=5".
 
-    Raises UserError when there is none, or two for one split, for other settings, and as `load_squad`.
+    Raises:
+        UserError: there are no files, two files for one split, unknown settings, or as `load_squad`.
     """
     name, _, settings = str(spec).partition("?")
     reading = _reading(settings)
     path = Path(name).expanduser()
-    files: dict[str, Path] = {}
-    for file in sorted(path.glob("*.json")) if path.is_dir() else []:
-        split = next((name for name in ("train", "dev", "test") if file.name.lower().startswith(name)), None)
-        if split in files:
-            raise UserError(
-                f"{path} has {files[split].name} and {file.name}, both for the {split} split; expected one: remove one"
-            )
-        if split is not None:
-            files[split] = file
+    files = split_files(path, _split_of) if path.is_dir() else {}
     if not files:
         raise UserError(f"no SQuAD files at '{path}'; expected a directory with train*.json and dev*.json")
     splits = {name: QuestionSplit(load_squad(file)) for name, file in files.items()}
     return QuestionData(str(path), splits, reading)
+
+
+def _split_of(file: Path) -> str | None:
+    name = file.name.lower()
+    if not name.endswith(".json"):
+        return None
+    return next((split for split in ("train", "dev", "test") if name.startswith(split)), None)
 
 
 def _reading(settings: str) -> Reading:

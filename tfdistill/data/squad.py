@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfdistill.data.table_files import decoded
+from tfdistill.data.records import decoded, read_bytes
 from tfdistill.errors import UserError, listing
 from tfdistill.text.encoded import Encoded, Tokens
 from tfdistill.text.tokenizer import Tokenizer

@@ -1,4 +1,4 @@
-"""Scores of predictions against labels, with numpy only. All of them refuse wrong shapes and NaN with a UserError."""
+"""Scores of predictions against labels, in NumPy. All of them raise UserError for wrong shapes and for NaN."""
 
 from __future__ import annotations
 
@@ -11,27 +11,32 @@ from tfdistill.errors import UserError
 
 
 def softmax(logits: ArrayLike) -> np.ndarray:
-    """Probabilities along the last axis, float64; safe for large logits."""
+    """Return probabilities along the last axis, float64, without overflow for large logits."""
     logits = np.asarray(logits, dtype=np.float64)
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def accuracy(labels: ArrayLike, logits: ArrayLike) -> float:
-    """Share of examples whose largest logit is the label's; the first wins a tie. labels (n,), logits (n, classes)."""
+    """Return the share of examples whose largest logit (the first of equal ones) is the label's.
+
+    Args:
+        labels: (n,) class numbers.
+        logits: (n, classes).
+    """
     labels, logits = _classes(labels, logits, "logits")
     return float(np.mean(logits.argmax(axis=-1) == labels))
 
 
 def f1(labels: ArrayLike, logits: ArrayLike) -> float:
-    """F1 of class 1 against all others, as GLUE scores MRPC and QQP. 0.0 where nothing of it is right. Shapes as `accuracy`."""
+    """Return F1 of class 1 against all others, GLUE's score of MRPC and QQP. Shapes as in `accuracy`."""
     labels, logits = _classes(labels, logits, "logits")
     actual, predicted = labels == 1, logits.argmax(axis=-1) == 1
     return _f1(int((actual & predicted).sum()), int(actual.sum()), int(predicted.sum()))
 
 
 def macro_f1(labels: ArrayLike, logits: ArrayLike) -> float:
-    """Mean of the F1 of every class that is a label or a prediction somewhere. Shapes as `accuracy`."""
+    """Return the mean F1 of the classes that occur as a label or a prediction. Shapes as in `accuracy`."""
     matrix = confusion_matrix(labels, logits)
     scores = [
         _f1(int(matrix[c, c]), int(matrix[c].sum()), int(matrix[:, c].sum()))
@@ -42,9 +47,9 @@ def macro_f1(labels: ArrayLike, logits: ArrayLike) -> float:
 
 
 def matthews(labels: ArrayLike, logits: ArrayLike) -> float:
-    """Matthews's correlation, for any number of classes (Gorodkin 2004); GLUE's score of CoLA. Shapes as `accuracy`.
+    """Return Matthews's correlation for any number of classes (Gorodkin 2004), GLUE's score of CoLA.
 
-    0.0 when all labels, or all predictions, are the same.
+    It is 0.0 if all labels, or all predictions, are the same. Shapes as in `accuracy`.
     """
     matrix = confusion_matrix(labels, logits).astype(np.float64)
     actual, predicted, count = matrix.sum(axis=1), matrix.sum(axis=0), matrix.sum()
@@ -53,28 +58,31 @@ def matthews(labels: ArrayLike, logits: ArrayLike) -> float:
 
 
 def multilabel_f1(labels: ArrayLike, logits: ArrayLike, average: str = "micro") -> float:
-    """F1 of classes whose logit is above 0 (probability above a half). labels (n, classes) of 0 and 1; logits the same.
+    """Return F1 of several classes per example; a class is predicted if its logit is above 0.
 
-    "micro": over all decisions together; "macro": mean over the classes. A class without a label and a prediction has 0.
+    Args:
+        labels: (n, classes) of 0 and 1.
+        logits: (n, classes).
+        average: "micro" over all decisions, or "macro", the mean over the classes; a class that never occurs counts 0.
     """
     labels, logits = _sets(labels, logits)
     actual, predicted = labels == 1, logits > 0
     if average not in ("micro", "macro"):
         raise UserError(f"got the average '{average}'; expected 'micro' or 'macro'")
-    right, there, said = ((actual & predicted).sum(axis=0), actual.sum(axis=0), predicted.sum(axis=0))
+    counts = (actual & predicted).sum(axis=0), actual.sum(axis=0), predicted.sum(axis=0)
     if average == "micro":
-        return _f1(int(right.sum()), int(there.sum()), int(said.sum()))
-    return float(np.mean([_f1(*map(int, counts)) for counts in zip(right, there, said, strict=True)]))
+        return _f1(*(int(count.sum()) for count in counts))
+    return float(np.mean([_f1(*map(int, of_class)) for of_class in zip(*counts, strict=True)]))
 
 
 def exact_match(labels: ArrayLike, logits: ArrayLike) -> float:
-    """Share of examples all of whose classes are right. Shapes as `multilabel_f1`."""
+    """Return the share of examples whose classes are all right. Shapes as in `multilabel_f1`."""
     labels, logits = _sets(labels, logits)
     return float(np.mean(((logits > 0) == (labels == 1)).all(axis=1)))
 
 
 def confusion_matrix(labels: ArrayLike, logits: ArrayLike) -> np.ndarray:
-    """Counts, int64 (classes, classes): row = label, column = prediction. labels (n,), logits (n, classes)."""
+    """Return counts, int64 (classes, classes): a row for each label, a column for each prediction. Shapes as in `accuracy`."""
     labels, logits = _classes(labels, logits, "logits")
     classes = logits.shape[1]
     flat = np.bincount(labels * classes + logits.argmax(axis=-1), minlength=classes * classes)
@@ -82,10 +90,12 @@ def confusion_matrix(labels: ArrayLike, logits: ArrayLike) -> np.ndarray:
 
 
 def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> float:
-    """Mean gap between confidence and accuracy over equal bins of the largest probability (Guo et al. 2017).
+    """Return the mean gap between confidence and accuracy over bins of the largest probability (Guo et al. 2017).
 
-    Bins are open on the left and closed on the right; each gap is weighted by its share of examples.
-    labels (n,), probabilities (n, classes) with rows that sum to 1.
+    Args:
+        labels: (n,) class numbers.
+        probabilities: (n, classes), rows that sum to 1.
+        bins: number of equal bins, open on the left and closed on the right; a gap is weighted by its share of examples.
     """
     labels, probabilities = _classes(labels, probabilities, "probabilities")
     if bins < 1:
@@ -102,15 +112,16 @@ def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins
 
 
 def mse(labels: ArrayLike, predictions: ArrayLike) -> float:
-    """Mean squared error. Both (n,) or (n, 1)."""
+    """Return the mean squared error. Both are (n,) or (n, 1)."""
     labels, predictions = _numbers(labels, predictions)
     return float(np.mean((labels - predictions) ** 2))
 
 
 def pearson(labels: ArrayLike, predictions: ArrayLike) -> float:
-    """Pearson's correlation. Both (n,) or (n, 1). 0.0 when all predictions are equal, as at the start of training.
+    """Return Pearson's correlation; 0.0 if all predictions are equal, as at the start of training. Both are (n,) or (n, 1).
 
-    Raises UserError when all labels are equal, or there are fewer than two.
+    Raises:
+        UserError: all labels are equal, or there are fewer than two.
     """
     labels, predictions = _numbers(labels, predictions)
     if len(labels) < 2 or np.all(labels == labels[0]):
@@ -128,7 +139,7 @@ def pearson(labels: ArrayLike, predictions: ArrayLike) -> float:
 
 
 def spearman(labels: ArrayLike, predictions: ArrayLike) -> float:
-    """Spearman's rank correlation, ties with their average rank. Both (n,) or (n, 1). Raises as `pearson`."""
+    """Return Spearman's rank correlation, ties with their average rank. As `pearson` otherwise."""
     labels, predictions = _numbers(labels, predictions)
     return pearson(_ranks(labels), _ranks(predictions))
 
@@ -152,15 +163,17 @@ _USUAL = {"classification": ("accuracy", "expected_calibration_error")}
 
 
 def score(task: str, labels: ArrayLike, logits: ArrayLike, metrics: Sequence[str] = ()) -> dict[str, float]:
-    """Scores of a task by name, the one to select models by first.
+    """Return the scores of a task by name, the one that selects models first.
 
-    task: "classification" (accuracy, expected_calibration_error), "regression" (spearman, pearson, mse) or "multilabel"
-        (micro_f1, macro_f1, exact_match).
-    labels, logits: as the metrics take them: (n,) and (n, classes); (n,) or (n, 1) twice for regression; (n, classes)
-        twice for multi-label data.
-    metrics: names that come before the usual ones, such as `TextData.metrics`; also f1, macro_f1, matthews.
+    Args:
+        task: "classification" (accuracy, expected_calibration_error), "regression" (spearman, pearson, mse) or "multilabel"
+            (micro_f1, macro_f1, exact_match).
+        labels: (n,); for multilabel (n, classes).
+        logits: (n, classes); for regression (n,) or (n, 1).
+        metrics: names that come before the usual ones; for classification also f1, macro_f1 and matthews.
 
-    Raises UserError as the metrics do, and for names that the task does not have.
+    Raises:
+        UserError: wrong shapes or values, or a name that the task does not have.
     """
     if task not in _SCORES:
         raise UserError(f"got the task '{task}'; expected {' or '.join(map(repr, _SCORES))}")
@@ -176,7 +189,7 @@ def _f1(right: int, actual: int, predicted: int) -> float:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1; equal values share the mean of theirs."""
+    """Return ranks from 1; equal values share the mean of their ranks."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return (last - (counts - 1) / 2)[inverse]
