@@ -40,7 +40,7 @@ from tfdistill.training.recipe import Recipe
 from tfdistill.training.settings import Settings as CommonSettings
 
 # Section 4 of the paper; batch 50 and dropout 0.1 are the defaults.
-TASKS = dict.fromkeys(glue.TASKS, ("epochs=30", "optimizer=adadelta", "learning_rate=1", "p_pos=0.1"))
+TASKS = dict.fromkeys(glue.GLUE, ("epochs=30", "optimizer=adadelta", "learning_rate=1", "p_pos=0.1"))
 OF_COPIES = ("p_mask", "p_pos", "p_ngram", "ngram", "whole_word")
 
 

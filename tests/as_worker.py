@@ -24,7 +24,8 @@ def trained(name: str, settings: list[str]) -> tuple[list[np.ndarray], list[floa
 
 
 def main(out: Path, name: str, settings: list[str]) -> None:
-    from tfdistill.system.devices import is_chief, training_on
+    from tfdistill.system.devices import training_on
+    from tfdistill.system.workers import is_chief
 
     with training_on("multiworker"):
         weights, losses = trained(name, settings)

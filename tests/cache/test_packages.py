@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tfdistill.cache import packages as registry
+from tfdistill.cache import packages
 from tfdistill.errors import MissingExtra, UserError
 
 CONTENT = b"the package"
@@ -45,7 +45,7 @@ class FakePip:
 
 
 def use(monkeypatch, run) -> None:
-    monkeypatch.setattr(registry.subprocess, "run", run)
+    monkeypatch.setattr(packages.subprocess, "run", run)
 
 
 def fail(*_, **__):
@@ -61,16 +61,16 @@ def left_over(cache: Path) -> list[str]:
 
 def test_cache_directory(monkeypatch, tmp_path):
     monkeypatch.setenv("TFDISTILL_CACHE", str(tmp_path))
-    assert registry.cache_directory() == tmp_path
+    assert packages.cache_directory() == tmp_path
     monkeypatch.setenv("TFDISTILL_CACHE", "")
-    assert registry.cache_directory().name == "tfdistill"
+    assert packages.cache_directory().name == "tfdistill"
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("sdist", ".tar.gz"), ("wheel", ".whl")])
 def test_fetches_once(cache, monkeypatch, kind, suffix):
     pip = FakePip()
     use(monkeypatch, pip)
-    path = registry.fetch_package("some-name", "1.0", SHA256, kind)
+    path = packages.fetch_package("some-name", "1.0", SHA256, kind)
     assert path == cache / "packages" / f"some-name-1.0-{SHA256[:12]}{suffix}"
     assert path.read_bytes() == CONTENT
     command = pip.commands[0]
@@ -81,26 +81,26 @@ def test_fetches_once(cache, monkeypatch, kind, suffix):
     assert pip.requirements == [f"some-name==1.0 --hash=sha256:{SHA256}\n"]
     assert left_over(cache) == []
     use(monkeypatch, fail)
-    assert registry.fetch_package("some-name", "1.0", SHA256, kind) == path
+    assert packages.fetch_package("some-name", "1.0", SHA256, kind) == path
 
 
 def test_damaged_file_is_fetched_again(cache, monkeypatch):
     use(monkeypatch, FakePip())
-    path = registry.fetch_package("some-name", "1.0", SHA256, "wheel")
+    path = packages.fetch_package("some-name", "1.0", SHA256, "wheel")
     path.write_bytes(CONTENT[:-1])
     pip = FakePip()
     use(monkeypatch, pip)
-    assert registry.fetch_package("some-name", "1.0", SHA256, "wheel").read_bytes() == CONTENT
+    assert packages.fetch_package("some-name", "1.0", SHA256, "wheel").read_bytes() == CONTENT
     assert len(pip.commands) == 1
 
 
 def test_damaged_file_offline_stays_an_error(cache, monkeypatch):
     use(monkeypatch, FakePip())
-    path = registry.fetch_package("some-name", "1.0", SHA256, "wheel")
+    path = packages.fetch_package("some-name", "1.0", SHA256, "wheel")
     path.write_bytes(b"damaged")
     use(monkeypatch, FakePip(None, 1, "ERROR: No matching distribution found for some-name==1.0"))
-    with pytest.raises(UserError, match=r"No matching distribution .* look at the connection"):
-        registry.fetch_package("some-name", "1.0", SHA256, "wheel")
+    with pytest.raises(UserError, match="No matching distribution"):
+        packages.fetch_package("some-name", "1.0", SHA256, "wheel")
 
 
 @pytest.mark.parametrize(
@@ -113,18 +113,18 @@ def test_damaged_file_offline_stays_an_error(cache, monkeypatch):
         ),
         (
             FakePip(None, 1, "WARNING: x\nERROR: Could not find a version\nERROR: No match\n"),
-            r"cannot fetch .* \(No match\)",
+            r"\(No match\)",
         ),
         (FakePip(None, 2, "Traceback: connection broken"), "Traceback: connection broken"),
         (FakePip(None, 1, ""), "no output"),
-        (FakePip(None, -signal.SIGTERM, ""), "stopped by signal 15"),
-        (FakePip(None, 0, ""), "gave nothing; expected one .whl file"),
+        (FakePip(None, -signal.SIGTERM, ""), "signal 15"),
+        (FakePip(None, 0, ""), r"nothing.*\.whl"),
     ],
 )
 def test_failures_are_one_line_and_leave_nothing(cache, monkeypatch, pip, message):
     use(monkeypatch, pip)
     with pytest.raises(UserError, match=message) as caught:
-        registry.fetch_package("some-name", "1.0", SHA256, "wheel")
+        packages.fetch_package("some-name", "1.0", SHA256, "wheel")
     assert "\n" not in str(caught.value)
     assert left_over(cache) == []
     assert not list((cache / "packages").glob("some-name*"))
@@ -136,10 +136,10 @@ def test_interrupted(cache, monkeypatch):
 
     use(monkeypatch, interrupt)
     with pytest.raises(KeyboardInterrupt):
-        registry.fetch_package("some-name", "1.0", SHA256, "wheel")
+        packages.fetch_package("some-name", "1.0", SHA256, "wheel")
     assert left_over(cache) == []
     use(monkeypatch, FakePip())
-    assert registry.fetch_package("some-name", "1.0", SHA256, "wheel").read_bytes() == CONTENT
+    assert packages.fetch_package("some-name", "1.0", SHA256, "wheel").read_bytes() == CONTENT
 
 
 def test_takes_too_long(cache, monkeypatch):
@@ -147,8 +147,8 @@ def test_takes_too_long(cache, monkeypatch):
         raise subprocess.TimeoutExpired(command, options["timeout"])
 
     use(monkeypatch, slow)
-    with pytest.raises(UserError, match="longer than 30 minutes"):
-        registry.fetch_package("some-name", "1.0", SHA256, "wheel")
+    with pytest.raises(UserError, match="30 minutes"):
+        packages.fetch_package("some-name", "1.0", SHA256, "wheel")
 
 
 @pytest.mark.parametrize(
@@ -157,17 +157,17 @@ def test_takes_too_long(cache, monkeypatch):
 )
 def test_missing_tools(cache, monkeypatch, missing, error, message):
     find = importlib.util.find_spec
-    monkeypatch.setattr(registry.importlib.util, "find_spec", lambda name: None if name == missing else find(name))
+    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None if name == missing else find(name))
     use(monkeypatch, fail)
     with pytest.raises(error, match=message):
-        registry.fetch_package("some-name", "1.0", SHA256, "sdist")
+        packages.fetch_package("some-name", "1.0", SHA256, "sdist")
 
 
 def test_cache_folder_cannot_be_made(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TFDISTILL_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match="TFDISTILL_CACHE"):
-        registry.fetch_package("some-name", "1.0", SHA256, "wheel")
+        packages.fetch_package("some-name", "1.0", SHA256, "wheel")
 
 
 def test_disk_full(cache, monkeypatch):
@@ -176,7 +176,7 @@ def test_disk_full(cache, monkeypatch):
 
     use(monkeypatch, full)
     with pytest.raises(UserError, match="No space left on device"):
-        registry.fetch_package("some-name", "1.0", SHA256, "wheel")
+        packages.fetch_package("some-name", "1.0", SHA256, "wheel")
 
 
 def test_two_at_once_fetch_once(cache, monkeypatch):
@@ -184,7 +184,7 @@ def test_two_at_once_fetch_once(cache, monkeypatch):
     use(monkeypatch, pip)
     paths: list[Path] = []
     threads = [
-        threading.Thread(target=lambda: paths.append(registry.fetch_package("some-name", "1.0", SHA256, "wheel")))
+        threading.Thread(target=lambda: paths.append(packages.fetch_package("some-name", "1.0", SHA256, "wheel")))
         for _ in range(4)
     ]
     for thread in threads:
@@ -225,45 +225,45 @@ def test_read_member(tmp_path, make):
     content = make(MEMBERS)
     (tmp_path / "archive").write_bytes(content)
     for archive in (content, tmp_path / "archive"):
-        assert registry.read_member(archive, "a/b.txt") == b"one"
-        with pytest.raises(UserError, match=r"has no file 'a/c\.txt'"):
-            registry.read_member(archive, "a/c.txt")
+        assert packages.read_member(archive, "a/b.txt") == b"one"
+        with pytest.raises(UserError, match=r"'a/c\.txt'"):
+            packages.read_member(archive, "a/c.txt")
 
 
 @pytest.mark.parametrize("make", [tar_bytes, zip_bytes])
 def test_members_only_reach_the_folder(tmp_path, make):
     (tmp_path / "inside").mkdir()
-    registry.read_members(make(MEMBERS), {"../evil": "tame", "a/b.txt": "b.txt"}, tmp_path / "inside")
+    packages.read_members(make(MEMBERS), {"../evil": "tame", "a/b.txt": "b.txt"}, tmp_path / "inside")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["b.txt", "inside", "tame"]
     for name in ("../evil", "a/b", "..", ""):
         with pytest.raises(ValueError, match="plain file name"):
-            registry.read_members(make(MEMBERS), {"a/b.txt": name}, tmp_path / "inside")
+            packages.read_members(make(MEMBERS), {"a/b.txt": name}, tmp_path / "inside")
 
 
 def test_link_is_no_file():
-    with pytest.raises(UserError, match="has no file 'link'"):
-        registry.read_member(tar_bytes({}, ("link", "/etc/hostname")), "link")
+    with pytest.raises(UserError, match="'link'"):
+        packages.read_member(tar_bytes({}, ("link", "/etc/hostname")), "link")
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", tar_bytes({"a": os.urandom(5000)})[:2000]])
 def test_damaged_archive(content):
-    with pytest.raises(UserError, match="expected a whole archive"):
-        registry.read_member(content, "a")
+    with pytest.raises(UserError, match="cannot read"):
+        packages.read_member(content, "a")
 
 
 def test_damaged_zip():
     content = bytearray(zip_bytes({"a": b"0123456789" * 100}))
     content[40] ^= 0xFF
-    with pytest.raises(UserError, match="expected a whole archive"):
-        registry.read_member(bytes(content), "a")
+    with pytest.raises(UserError, match="cannot read"):
+        packages.read_member(bytes(content), "a")
 
 
 @pytest.mark.network
 def test_pip_for_real(cache, monkeypatch):
     sha256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
-    with pytest.raises(UserError, match=f"has sha256 {sha256}; expected 0000"):
-        registry.fetch_package("vaderSentiment", "3.3.2", "0" * 64, "sdist")
-    path = registry.fetch_package("vaderSentiment", "3.3.2", sha256, "sdist")
+    with pytest.raises(UserError, match=f"{sha256}.*0000"):
+        packages.fetch_package("vaderSentiment", "3.3.2", "0" * 64, "sdist")
+    path = packages.fetch_package("vaderSentiment", "3.3.2", sha256, "sdist")
     assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
     assert left_over(cache) == []
 
@@ -272,5 +272,5 @@ def test_no_pip_index(cache, monkeypatch):
     """The real pip, told to use no index: it fails without the network, in one line."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", "")
-    with pytest.raises(UserError, match=r"cannot fetch no-such-package 1\.0 with pip"):
-        registry.fetch_package("no-such-package", "1.0", SHA256, "wheel")
+    with pytest.raises(UserError, match=r"no-such-package 1\.0"):
+        packages.fetch_package("no-such-package", "1.0", SHA256, "wheel")

@@ -27,11 +27,11 @@ def test_published_settings_come_before_ones_own(capsys):
 def test_all_published_settings_are_settings(recipe):
     module = finetune if recipe == "finetune" else find(recipe)
     for task, settings in getattr(module, "TASKS", {}).items():
-        assert task in glue.TASKS
+        assert task in glue.GLUE
         parse_settings(module.Settings, settings)
 
 
-@pytest.mark.parametrize("task", glue.TASKS)
+@pytest.mark.parametrize("task", glue.GLUE)
 def test_tinyberts_augmentation_is_the_papers_on_all_of_glue_but_stsb(task):
     module = find("tinybert")
     for more, copies in (([], True), (["copies=0"], False)):
@@ -41,7 +41,7 @@ def test_tinyberts_augmentation_is_the_papers_on_all_of_glue_but_stsb(task):
     assert module.Settings().mlm is None
 
 
-@pytest.mark.parametrize("task", glue.TASKS)
+@pytest.mark.parametrize("task", glue.GLUE)
 def test_a_bilstm_is_trained_as_in_its_paper(task):
     module = find("bilstm")
     chosen = parse_settings(module.Settings, data_and_settings(f"glue/{task}", None, [], module)[1])
@@ -52,7 +52,7 @@ def test_a_bilstm_is_trained_as_in_its_paper(task):
     assert (chosen.copies, chosen.epochs, chosen.p_pos) == (0, 30, 0.0)
 
 
-@pytest.mark.parametrize("task", glue.TASKS)
+@pytest.mark.parametrize("task", glue.GLUE)
 def test_a_teacher_is_finetuned_as_bert_was(task):
     _, settings = data_and_settings(f"glue/{task}", None, [], finetune)
     chosen = parse_settings(finetune.Settings, settings)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfdistill.data.batching import Examples, dataset, plan, steps_per_epoch, widths_of
+from tfdistill.data.batching import Examples, dataset, plan, widths_of
 from tfdistill.errors import UserError
 from tfdistill.text.encoded import Encoded
 
@@ -18,7 +18,7 @@ def encoded(lengths, start=1):
 def test_every_row_comes_once(lengths, batch_size, epoch, shuffle):
     batches = plan(np.array(lengths), batch_size, seed=1, epoch=epoch, shuffle=shuffle)
     assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
-    assert len(batches) == steps_per_epoch(len(lengths), batch_size)
+    assert len(batches) == -(-len(lengths) // batch_size)
     assert sum(len(batch) < batch_size for batch in batches) <= 1
 
 
@@ -70,7 +70,7 @@ def test_steps_left_out_change_nothing_of_the_others(first_step):
 
 
 def test_bad_sizes():
-    with pytest.raises(UserError, match="batch_size is 0"):
+    with pytest.raises(UserError, match="batch_size"):
         plan(np.array([3]), 0, seed=0, epoch=0)
     with pytest.raises(UserError, match="no examples"):
         dataset(Examples(encoded([3]).take([])), 2)
@@ -108,5 +108,5 @@ def test_buckets_of_lengths_like_those_of_movie_snippets():
         ids = second["student"]["token_ids"].numpy()
         assert ids.shape[1] == 8 and not ids[:, first["student"]["token_ids"].shape[1] :].any()
         np.testing.assert_array_equal(ids[:, : first["student"]["token_ids"].shape[1]], first["student"]["token_ids"])
-    with pytest.raises(UserError, match="the longest text has 6 word pieces"):
+    with pytest.raises(UserError, match="6 tokens"):
         dataset(Examples(encoded([3, 6])), 2, buckets=(4,))

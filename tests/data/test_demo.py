@@ -71,7 +71,7 @@ def test_snippets(tmp_path, monkeypatch):
 @pytest.mark.parametrize("rows", [[("1", "2.0", "text")] * 10_604, [("1", "2.0", "a", "b")] * 10_605])
 def test_wrong_rows(tmp_path, monkeypatch, rows):
     use(monkeypatch, sdist(tmp_path / "sdist", rows))
-    with pytest.raises(UserError, match=rf"have {len(rows)} rows; expected 10605 of three columns"):
+    with pytest.raises(UserError, match=f"{len(rows)} rows"):
         demo.movie_snippets()
 
 
@@ -125,7 +125,7 @@ def test_minilm_interrupted(tmp_path, monkeypatch, minilm):
 
 def test_minilm_wrong_content(monkeypatch, minilm):
     monkeypatch.setattr(demo, "_MINILM_FILES", {name: "0" * 64 for name in minilm})
-    with pytest.raises(UserError, match="damaged right after it was written"):
+    with pytest.raises(UserError, match="all-minilm"):
         demo.minilm_directory()
 
 

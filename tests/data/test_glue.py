@@ -96,10 +96,10 @@ def test_mnli_has_two_dev_and_two_test_files(tmp_path):
 
 
 def test_classes_and_scores_are_those_of_tfds():
-    assert len(glue.TASKS) == 9 and set(glue.TASKS) < set(tfds_source._GLUE_TEXTS)
+    assert len(glue.GLUE) == 9 and set(glue.GLUE) < set(tfds_source.GLUE_TEXTS)
     assert glue.metrics("stsb") == ("spearman", "pearson") and glue.metrics("ax") == ()
     tfds = pytest.importorskip("tensorflow_datasets")
-    for name, task in glue.TASKS.items():
+    for name, task in glue.GLUE.items():
         label = tfds.builder(f"glue/{name}").info.features["label"]
         if task.labels is None:
             assert np.issubdtype(label.np_dtype, np.floating)
@@ -114,19 +114,19 @@ def test_label_order_of_a_teacher(tmp_path):
 
 
 def test_refuses(tmp_path):
-    fails("glue:mrcp:x", "unknown GLUE task 'mrcp'; expected glue:<task>:<directory>", "(did you mean 'mrpc'?)")
-    fails("glue:mrpc", "got glue:mrpc without a directory; expected glue:mrpc:<directory>")
-    fails(f"glue:mrpc:{tmp_path}", "no GLUE files in", "expected train.tsv, dev.tsv")
+    fails("glue:mrcp:x", "'mrcp'", "'mrpc'")
+    fails("glue:mrpc", "glue:mrpc:DIR")
+    fails(f"glue:mrpc:{tmp_path}", "train.tsv, dev.tsv")
     write(tmp_path, {"train.tsv": CASES["rte"][1]})
-    fails(f"glue:mrpc:{tmp_path}", "train.tsv, line 1: no column '#1 String'", "expected GLUE's own MRPC file")
+    fails(f"glue:mrpc:{tmp_path}", "train.tsv, line 1", "'#1 String'")
     write(tmp_path, {"train.tsv": CASES["rte"][1] + "1\tc\n"})
-    fails(f"glue:rte:{tmp_path}", "train.tsv, line 3: got 2 cells; expected 4")
+    fails(f"glue:rte:{tmp_path}", "train.tsv, line 3")
     write(tmp_path, {"train.tsv": CASES["rte"][1] + "1\ta\tb\tmaybe\n"})
-    fails(f"glue:rte:{tmp_path}", "line 3: label is 'maybe'; expected one of entailment, not_entailment")
+    fails(f"glue:rte:{tmp_path}", "line 3", "'maybe'")
     for score in ("6", "high", "nan"):
         write(tmp_path, {"train.tsv": "sentence1\tsentence2\tscore\na\tb\t" + score + "\n"})
-        fails(f"glue:stsb:{tmp_path}", f"line 2: score is '{score}'; expected a number from 0 to 5")
+        fails(f"glue:stsb:{tmp_path}", "line 2", f"'{score}'")
     write(tmp_path, {"train.tsv": "index\tsentence1\tsentence2\tlabel\n"})
-    fails(f"glue:rte:{tmp_path}", "has a header and no rows")
+    fails(f"glue:rte:{tmp_path}", "train.tsv")
     (tmp_path / "train.tsv").write_bytes(b"sentence\tlabel\n\xff\t1\n")
-    fails(f"glue:sst2:{tmp_path}", "line 2: byte 15 (0xff) is not UTF-8")
+    fails(f"glue:sst2:{tmp_path}", "line 2", "byte 15 (0xff)")

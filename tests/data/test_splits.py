@@ -15,9 +15,9 @@ def test_take():
 
 
 def test_lengths_must_agree():
-    with pytest.raises(ValueError, match="texts_b has 1 entries; expected 2"):
+    with pytest.raises(ValueError, match="texts_b has 1"):
         Split(["a", "b"], ["c"])
-    with pytest.raises(ValueError, match="labels has 3 entries; expected 2"):
+    with pytest.raises(ValueError, match="labels has 3"):
         Split(["a", "b"], None, np.zeros(3))
 
 
@@ -29,7 +29,7 @@ def test_random_split():
     assert parts["test"].labels.tolist() + parts["dev"].labels.tolist() + parts["train"].labels.tolist() == order
     assert random_split(whole, 13)["train"].texts == parts["train"].texts
     assert random_split(whole, 14)["train"].texts != parts["train"].texts
-    with pytest.raises(UserError, match="got 9 examples to split 80/10/10; expected at least 10"):
+    with pytest.raises(UserError, match="9 examples"):
         random_split(whole.take(range(9)), 13)
 
 
@@ -47,9 +47,9 @@ def test_extra_texts():
     seen = split.with_extra()
     assert (seen.texts, seen.texts_b, seen.labels.tolist()) == (["a", "b"], ["c e f", "d g"], [0, 1])
     assert Split(["a"], texts_extra=(["x"],)).with_extra().texts_b == ["x"]
-    with pytest.raises(UserError, match="no extra texts; expected a column text_extra"):
+    with pytest.raises(UserError, match="text_extra"):
         Split(["a"]).with_extra()
-    with pytest.raises(ValueError, match="texts_extra has 1 entries; expected 2"):
+    with pytest.raises(ValueError, match="texts_extra has 1"):
         Split(["a", "b"], texts_extra=(["c"],))
 
 
@@ -65,5 +65,5 @@ def test_concatenate_marks_rows_without_labels():
     assert sets.labels.tolist() == [[0, 1], [-1, -1]] and sets.labelled.tolist() == [True, False]
     assert concatenate([bare, bare]).labels is None and bare.labelled.tolist() == [False]
     assert concatenate([Split(["a"], ["b"]), Split(["c"], ["d"])]).texts_b == ["b", "d"]
-    with pytest.raises(UserError, match="with and without text_b"):
+    with pytest.raises(UserError, match="text_b"):
         concatenate([Split(["a"], ["b"]), bare])

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 from tiny_recipes import SMALL, data, make, teacher, with_general_stage, without_chance
 
-from tfdistill.system.devices import is_chief, training_on
+from tfdistill.system.devices import training_on
+from tfdistill.system.workers import is_chief
 from tfdistill.training.runner import train
 
 STEPS = 3

@@ -30,7 +30,13 @@ from tfdistill.models.load import load
 from tfdistill.models.text_model import TextModel
 from tfdistill.recipes import find, finetune
 from tfdistill.system.reproducibility import reproducible
-from tfdistill.system.signals import asked, exits_on_signals, heard, noted, raise_if_asked
+from tfdistill.system.signals import (
+    deferred_signals,
+    exits_on_signals,
+    raise_if_signalled,
+    signal_received,
+    signals_over_errors,
+)
 from tfdistill.training import callbacks, checkpoint, runner
 from tfdistill.training.callbacks import Bookkeeper
 from tfdistill.training.checkpoint import Checkpoints, groups_of
@@ -689,19 +695,19 @@ def test_ctrl_c_stays_ignored_where_it_was(ctrl_c):
 def test_a_signal_that_is_only_noted_waits_for_the_end(ctrl_c, number, expected):
     """What workers that stop together need. What an error after it is taken for does not wait."""
     reached = []
-    with pytest.raises(expected), exits_on_signals(), noted():
-        assert not asked()
+    with pytest.raises(expected), exits_on_signals(), deferred_signals():
+        assert not signal_received()
         os.kill(os.getpid(), number)
-        raise_if_asked()
-        assert asked()
+        raise_if_signalled()
+        assert signal_received()
         reached.append("end")
-    assert reached == ["end"] and not asked()
-    with pytest.raises(expected), exits_on_signals(), noted(), heard():
+    assert reached == ["end"] and not signal_received()
+    with pytest.raises(expected), exits_on_signals(), deferred_signals(), signals_over_errors():
         os.kill(os.getpid(), number)
         raise ValueError("what native code made of it")
-    with pytest.raises(expected), exits_on_signals(), noted():
+    with pytest.raises(expected), exits_on_signals(), deferred_signals():
         os.kill(os.getpid(), number)
-        raise_if_asked(now=True)
+        raise_if_signalled(now=True)
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])

@@ -1,8 +1,9 @@
-"""One pinned file of one package from the user's package registry, kept in a cache.
+"""Download one pinned file of a package and keep it in the cache folder.
 
-pip does the fetching, so the user's own index, proxy and certificates apply; nothing is installed, and we only read the
-file. (For an sdist pip runs its setup.py to learn its metadata, after it has checked the hash.) The cache is the user
-cache folder of platformdirs, or the folder named by the environment variable TFDISTILL_CACHE.
+Demo data and the demo teacher come from the package registry, because that is the one source that every machine with pip reaches,
+also behind a mirror or a firewall. Therefore pip is the downloader: the user's index, proxy and certificates apply. The file is
+pinned by its SHA-256 and only read; nothing is installed. (For an sdist, pip runs its setup.py to learn the metadata, after it has
+checked the hash.)
 """
 
 from __future__ import annotations
@@ -31,11 +32,16 @@ _TIMEOUT_S = 1800
 
 
 def fetch_package(name: str, version: str, sha256: str, kind: Kind) -> Path:
-    """The cached sdist (.tar.gz) or wheel of `name`==`version`; fetched with `pip download` when not there or damaged.
+    """Return the cached sdist (.tar.gz) or wheel of a package; download it if it is missing or damaged.
 
-    The file's SHA-256 is checked by pip while fetching and by us on every call. A warm cache needs no network.
-    Raises UserError when pip fails, when it is missing, or when the file has another hash; MissingExtra without
-    setuptools, which pip needs to look at an sdist.
+    Args:
+        name, version: of the package.
+        sha256: of the file, checked by pip during the download and here in each call.
+        kind: "sdist" or "wheel".
+
+    Raises:
+        UserError: pip is missing or fails, the file has another hash, or the cache cannot be written.
+        MissingExtra: setuptools is missing, which pip needs for an sdist.
     """
     target = cache_directory() / "packages" / f"{name}-{version}-{sha256[:12]}{_SUFFIX[kind]}"
     if _is_good(target, sha256):
@@ -55,13 +61,13 @@ def _is_good(path: Path, sha256: str) -> bool:
 def _download(name: str, version: str, sha256: str, kind: Kind, folder: Path) -> Path:
     if importlib.util.find_spec("pip") is None:
         raise UserError(
-            f"pip is not installed here, and {name} {version} is fetched with it; expected `{sys.executable} -m pip` "
-            f"to work: run '{sys.executable} -m ensurepip', then try again"
+            f"pip is not installed here, and {name} {version} is downloaded with it. "
+            f"Run '{sys.executable} -m ensurepip', then try again."
         )
     if kind == "sdist":
         if importlib.util.find_spec("setuptools") is None:
             raise MissingExtra("setuptools", "quickstart")
-        # Without build isolation pip does not fetch a second package to read this one's metadata.
+        # Without build isolation pip downloads no second package to read the metadata of this one.
         selection = ["--no-binary", ":all:", "--no-build-isolation"]
     else:
         selection = ["--only-binary", ":all:"]
@@ -75,48 +81,53 @@ def _download(name: str, version: str, sha256: str, kind: Kind, folder: Path) ->
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, cwd=folder)
     except subprocess.TimeoutExpired as error:
         raise UserError(
-            f"fetching {name} {version} took longer than {_TIMEOUT_S // 60} minutes; expected it to end: "
-            "look at the connection and try again"
+            f"downloading {name} {version} took longer than {_TIMEOUT_S // 60} minutes. Check the connection and try again."
         ) from error
     if done.returncode != 0:
         raise UserError(_explain(name, version, sha256, done.returncode, done.stdout + "\n" + done.stderr))
-    found = list(files.glob(f"*{_SUFFIX[kind]}"))
-    if len(found) != 1:
-        got = ", ".join(sorted(path.name for path in files.glob("*"))) or "nothing"
-        raise UserError(f"pip download of {name} {version} gave {got}; expected one {_SUFFIX[kind]} file, try again")
-    actual = file_sha256(found[0])
+    downloads = list(files.glob(f"*{_SUFFIX[kind]}"))
+    if len(downloads) != 1:
+        names = ", ".join(sorted(path.name for path in files.glob("*"))) or "nothing"
+        raise UserError(f"pip download of {name} {version} gave {names}; expected one {_SUFFIX[kind]} file. Try again.")
+    actual = file_sha256(downloads[0])
     if actual != sha256:
         raise UserError(_wrong_hash(name, version, sha256, actual))
-    return found[0]
+    return downloads[0]
 
 
 def _wrong_hash(name: str, version: str, expected: str, actual: str) -> str:
     return (
-        f"{name} {version} from the package registry has sha256 {actual}; expected {expected}: "
-        "the file was changed or damaged on its way, look at the index pip uses and try again"
+        f"{name} {version} from the package registry has sha256 {actual}; expected {expected}. "
+        "It was changed or damaged on the way: check pip's index and try again."
     )
 
 
 def _explain(name: str, version: str, sha256: str, code: int, output: str) -> str:
-    """One line for pip's failure."""
+    """Return one line about the failure of pip."""
     wrong = re.search(r"Got\s+([0-9a-f]{64})", output)
     if wrong:
         return _wrong_hash(name, version, sha256, wrong.group(1))
     if code < 0:
-        return f"fetching {name} {version} was stopped by signal {-code}; expected it to finish, try again"
+        return f"downloading {name} {version} was stopped by signal {-code}. Try again."
     errors = [line.strip() for line in output.splitlines() if line.strip().startswith("ERROR:")]
     last = (errors or [line.strip() for line in output.splitlines() if line.strip()] or ["no output"])[-1]
     return (
-        f"cannot fetch {name} {version} with pip ({last.removeprefix('ERROR:').strip()[:200]}); "
-        "expected a package registry that pip reaches: look at the connection or pip's index settings and try again"
+        f"cannot download {name} {version} with pip ({last.removeprefix('ERROR:').strip()[:200]}). "
+        "Check the connection or pip's index settings and try again."
     )
 
 
 def read_member(archive: Path | bytes, member: str) -> bytes:
-    """The bytes of one regular file inside a .tar.gz or a wheel (zip). `archive` is a path or the archive's bytes.
+    """Return the content of one regular file in a .tar.gz or a wheel (zip).
 
-    Nothing is extracted to disk, so a name inside the archive can never reach outside a folder.
-    Raises UserError when there is no such member or the archive is damaged.
+    Nothing is extracted to disk, so that a name inside the archive can never reach outside a folder.
+
+    Args:
+        archive: a path, or the content of an archive.
+        member: the name inside the archive.
+
+    Raises:
+        UserError: there is no such member, or the archive is damaged.
     """
     label = "the inner archive" if isinstance(archive, bytes) else archive.name
     with io.BytesIO(archive) if isinstance(archive, bytes) else archive.open("rb") as stream:
@@ -132,19 +143,18 @@ def read_member(archive: Path | bytes, member: str) -> bytes:
                     raise KeyError(member)
                 return content.read()
         except KeyError as error:
-            raise UserError(
-                f"{label} has no file '{member}'; expected the pinned version of it, clear the cache and try again"
-            ) from error
+            raise UserError(f"{label} has no file '{member}'. Clear the cache and try again.") from error
         except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-            raise UserError(
-                f"cannot read '{member}' in {label}: {error}; expected a whole archive, clear the cache and try again"
-            ) from error
+            raise UserError(f"cannot read '{member}' in {label}: {error}. Clear the cache and try again.") from error
 
 
 def read_members(archive: Path | bytes, members: dict[str, str], directory: Path) -> None:
-    """Write members of an archive into `directory`: {name inside the archive: file name there}.
+    """Write members of an archive to files in `directory`; raises like `read_member`.
 
-    The file names come from the caller, never from the archive, and must be plain names. Raises as `read_member`.
+    Args:
+        archive: a path, or the content of an archive.
+        members: file name by name inside the archive. File names come from the caller, never from the archive.
+        directory: where the files are written.
     """
     for member, name in members.items():
         if Path(name).name != name or name in ("", ".", ".."):

@@ -23,9 +23,9 @@ def data_and_settings(
             raise UserError("neither --data nor --task was given; expected one, such as --data DIR or --task glue/mrpc")
         return data, list(settings)
     suite, _, name = task.partition("/")
-    if suite != "glue" or name not in glue.TASKS:
-        near = nearest(name or task, glue.TASKS)
-        raise UserError(f"--task {task} is unknown; expected glue/ and one of {listing(glue.TASKS)}{near}")
+    if suite != "glue" or name not in glue.GLUE:
+        near = nearest(name or task, glue.GLUE)
+        raise UserError(f"--task {task} is unknown; expected glue/ and one of {listing(glue.GLUE)}{near}")
     published = list(getattr(recipe, "TASKS", {}).get(name, ()))
     if "copies=0" in settings:
         published = [each for each in published if each.partition("=")[0] not in getattr(recipe, "OF_COPIES", ())]

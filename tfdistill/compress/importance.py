@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfdistill.errors import UserError
 from tfdistill.models.text_model import TextModel
-from tfdistill.system.devices import by_one_replica
+from tfdistill.system.workers import on_one_replica
 
 # As `tfdistill.data.batching.dataset` gives them: "student" (model inputs) and "labels".
 Batches = Iterable[Mapping[str, Any]]
@@ -26,7 +26,7 @@ def mean_absolute(
     Raises UserError for no batches, or for values that are not finite.
     """
     total: list[np.ndarray] | None = None
-    count, gradient = 0, by_one_replica(gradient)
+    count, gradient = 0, on_one_replica(gradient)
     for batch in batches:
         if batch.get("labels") is None:
             raise UserError("importance is a gradient of the loss on labels; the batches have none")

@@ -1,4 +1,4 @@
-"""Batches of one length each, from a small set of lengths, planned from (seed, epoch) alone."""
+"""Make batches of examples of similar length. Their order depends on (seed, epoch) only."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tfdistill.text.encoded import Encoded
 
 # Examples are sorted by length within this many batches: enough to leave little padding, few enough to mix well.
 _SORTED_TOGETHER = 50
-LONGEST = 1 << 20  # tokens; no row has as many
+LONGEST = 1 << 20  # tokens; every row has fewer
 Buckets = Sequence[int] | Literal["auto"]
 _MOST_BUCKETS = 12
-NO_LABEL = -100  # of tokens
+NO_LABEL = -100  # of tokens that do not count
 
 
 class Stored(Protocol):
-    """Features of the teacher that are read from disk (`tfdistill.training.row_store`)."""
+    """Teacher features that are read from disk (`tfdistill.training.row_store`)."""
 
     @property
     def dtype(self) -> str: ...
@@ -31,7 +31,7 @@ class Stored(Protocol):
     def columns(self) -> Sequence[Any]: ...
 
     def read(self, rows: np.ndarray, width: int | None = None) -> list[np.ndarray]:
-        """The columns of some rows, padded to `width` tokens, by default as `dataset` does."""
+        """Return the columns of some rows, padded to `width` tokens, by default as `dataset` pads."""
         ...
 
     def take(self, rows: np.ndarray) -> Stored: ...
@@ -39,12 +39,16 @@ class Stored(Protocol):
 
 @dataclass(frozen=True)
 class Examples:
-    """What training needs of a corpus, row by row.
+    """Training examples, row by row.
 
-    `teacher` is given where the teacher reads other ids than the student; `teacher_features` where its outputs are known, `stored`
-    where they are known and on disk: "hidden_states/2" there becomes {"hidden_states": {"2": …}} in a batch.
-    `labels` has one entry a row, such as a class number, a row of multi-label targets or the start and end of an answer.
-    `token_labels` (total,) has one for each of the student's tokens instead, −100 where none counts.
+    Args:
+        student: what the student reads.
+        labels: one entry for each row, such as a class number, multi-label targets, or the first and last token of an answer.
+        teacher: what the teacher reads, if it differs.
+        teacher_features: outputs of the teacher that are known, in memory.
+        sample_weight: (rows,) weights of the rows.
+        token_labels: (total,) one label for each of the student's tokens, instead of `labels`; -100 for tokens that do not count.
+        stored: outputs of the teacher that are on disk; "hidden_states/2" becomes {"hidden_states": {"2": …}} in a batch.
     """
 
     student: Encoded
@@ -62,7 +66,7 @@ class Examples:
             raise ValueError("got labels and token_labels; expected one of them")
         if self.token_labels.shape != self.student.token_ids.shape:
             raise ValueError(
-                f"got token_labels of shape {self.token_labels.shape}; expected {self.student.token_ids.shape}, as token_ids"
+                f"got token_labels of shape {self.token_labels.shape}; expected {self.student.token_ids.shape}, the shape of token_ids"
             )
 
     def __len__(self) -> int:
@@ -70,9 +74,13 @@ class Examples:
 
 
 def plan(lengths: np.ndarray, batch_size: int, *, seed: int, epoch: int, shuffle: bool = True) -> list[np.ndarray]:
-    """Row numbers of each batch of one epoch. Every row comes once; only one batch is smaller than `batch_size`.
+    """Return the row numbers of each batch of one epoch. Each row occurs once; only one batch may be smaller.
 
-    The same (seed, epoch) always gives the same plan, whatever was drawn before.
+    Args:
+        lengths: (rows,) tokens of each row.
+        batch_size: rows of a batch.
+        seed, epoch: the same pair always gives the same plan.
+        shuffle: False puts the longest rows first.
     """
     if batch_size < 1:
         raise UserError(f"batch_size is {batch_size}; expected at least 1")
@@ -90,28 +98,23 @@ def plan(lengths: np.ndarray, batch_size: int, *, seed: int, epoch: int, shuffle
     return [batches[n] for n in rng.permutation(len(batches))]
 
 
-def steps_per_epoch(count: int, batch_size: int) -> int:
-    """Number of batches that `plan` makes of `count` rows."""
-    return -(-count // batch_size)
-
-
 def widths_of(lengths: np.ndarray, batch_size: int, buckets: Buckets, waste: float = 0.1) -> tuple[int, ...]:
-    """The widths to which batches are padded, from the least.
+    """Return the widths to which batches are padded, the smallest first.
 
     Args:
-        buckets: the widths, or "auto": as few as leave at most the share `waste` of all positions to padding, and of these those that
-            leave the least; twelve at most.
+        lengths: (rows,) tokens of each row.
+        batch_size: rows of a batch.
+        buckets: the widths; or "auto" for the fewest widths, at most twelve, that leave at most the share `waste` to padding.
+        waste: share of all positions.
 
     Raises:
-        UserError: a row is longer than the last of `buckets`, or one is less than 1.
+        UserError: a row is longer than the largest of `buckets`, or one of them is less than 1.
     """
     if buckets != "auto":
         longest = int(lengths.max(initial=1))
         if buckets and (min(buckets) < 1 or max(buckets) < longest):
-            said = ",".join(map(str, buckets))
-            raise UserError(
-                f"--buckets {said}: the longest text has {longest} word pieces; expected a last bucket of at least that"
-            )
+            widths = ",".join(map(str, buckets))
+            raise UserError(f"`--buckets {widths}`: the longest text has {longest} tokens; expected a bucket for it")
         return tuple(sorted(set(buckets)))
     batches = plan(lengths, batch_size, seed=0, epoch=0)
     needed, count = np.unique([int(lengths[rows].max()) for rows in batches], return_counts=True)
@@ -134,12 +137,12 @@ _IDS = tf.TensorSpec((None,), tf.int32)
 _ROWS = tf.TensorSpec((None,), tf.int64)
 
 
-# Functions of their own, so that they are traced once and not for every data set.
+# Module-level functions, so that they are traced once and not for each data set.
 @tf.function(input_signature=[_ROWS, _ROWS, _ROWS], autograph=False)
 def _places(rows: Any, offsets: Any, widths: Any) -> tuple[Any, Any]:
-    """Where the tokens of `rows` lie in the flat arrays, (batch, width), and which of these are real.
+    """Return the positions of the tokens of `rows` in the flat arrays, (batch, width), and which of them are real.
 
-    The width is the least of `widths` that holds the longest row; where there are none the longest row itself.
+    The width is the smallest of `widths` that holds the longest row, or without widths the longest row itself.
     """
     starts = tf.gather(offsets, rows)
     lengths = tf.gather(offsets, rows + 1) - starts
@@ -163,10 +166,10 @@ def _inputs(rows: Any, token_ids: Any, segment_ids: Any, offsets: Any, widths: A
 
 
 class _Reader:
-    """Makes batches of inputs from a corpus."""
+    """Make batches of inputs from tokenized texts."""
 
     def __init__(self, encoded: Encoded, widths: Sequence[int] = ()):
-        # Tensors, which the graph refers to; arrays would be copied into it, and a graph holds 2 GB at most.
+        # The graph refers to tensors; arrays would be copied into it, and a graph holds 2 GB at most.
         with tf.device("CPU:0"):
             self.arrays = [tf.constant(part) for part in (encoded.token_ids, encoded.segment_ids, encoded.offsets)]
             self.arrays.append(tf.constant(widths, tf.int64))
@@ -177,13 +180,13 @@ class _Reader:
         return inputs if self.words is None else {**inputs, "words": self.of_tokens(self.words, rows, NO_WORD)}
 
     def of_tokens(self, values: Any, rows: Any, padding: int) -> Any:
-        """(batch, width) of `values` (total,), one for each token, and `padding` behind them."""
+        """Return `values` (total,), one for each token, as (batch, width) with `padding` after them."""
         positions, real = _places(rows, *self.arrays[2:])
         return tf.where(real, tf.gather(values, positions), padding)
 
 
 def _from_disk(stored: Stored, rows: Any, width: Any) -> dict[str, Any]:
-    """Features of the teacher in float32, those with layers in a dict."""
+    """Return teacher features in float32, layered ones in a dict."""
     kinds = [tf.as_dtype(stored.dtype)] * len(stored.columns)
     made: dict[str, Any] = {}
     for column, value in zip(stored.columns, tf.numpy_function(stored.read, [rows, width], kinds), strict=True):
@@ -207,16 +210,23 @@ def dataset(
     shuffle: bool = True,
     buckets: Buckets = (),
 ) -> tf.data.Dataset:
-    """Batches of `epochs` epochs one after the other, in the form `Distiller.fit` takes; `first_step` leaves out as many from the
-    start, to go on where a run stopped.
+    """Return the batches of `epochs` epochs, one after the other, as `Distiller.fit` takes them.
 
-    Batches are padded to their longest row; with `buckets` to one of these widths, so that there are few shapes, which is what a
-    compiler wants: see `widths_of`.
+    Args:
+        examples: at least one.
+        batch_size: rows of a batch.
+        seed: of the order.
+        epochs: passes over the examples.
+        first_epoch: number of the first pass, which selects its order.
+        first_step: batches to skip, to resume a run.
+        shuffle: False puts the longest rows first.
+        buckets: widths to which batches are padded (see `widths_of`), so that compilers see few shapes; by default the longest row.
 
-    Use it with `fit(..., epochs=epochs, steps_per_epoch=steps_per_epoch(len(examples), batch_size))`.
+    Raises:
+        UserError: there are no examples.
     """
     if not len(examples):
-        raise UserError("there are no examples to make batches of; expected at least one row")
+        raise UserError("there are no examples; expected at least one")
     lengths = examples.student.lengths
     batches = [
         rows
@@ -258,12 +268,12 @@ def dataset(
 
 
 def ready(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """`batches` made some steps ahead. Without autotuning, whose thread can hold the end of an epoch up for 15 seconds."""
+    """Prefetch `batches`, without autotuning, whose thread can delay the end of an epoch by 15 seconds."""
     options = tf.data.Options()
     options.autotune.enabled = False
     return batches.prefetch(4).with_options(options)
 
 
-def some_rows(count: int, wanted: int | None, seed: int = 0) -> np.ndarray:
-    """Numbers of at most `wanted` of `count` rows, drawn by a seed: the first rows of a file may all be of one class."""
-    return np.sort(np.random.default_rng(seed).permutation(count)[:wanted])
+def some_rows(count: int, limit: int | None, seed: int = 0) -> np.ndarray:
+    """Return the sorted numbers of at most `limit` of `count` rows, drawn at random since a file may be sorted by class."""
+    return np.sort(np.random.default_rng(seed).permutation(count)[:limit])

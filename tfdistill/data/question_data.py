@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tfdistill.data.dataset import Dataset, Rows
 from tfdistill.data.records import split_files
-from tfdistill.data.squad import Question, Windows, load_squad, windows
+from tfdistill.data.squad import Question, load_squad
 from tfdistill.data.squad_answers import Prediction, predict_answers, scores_of
+from tfdistill.data.squad_windows import Windows, windows
 from tfdistill.errors import UserError
 from tfdistill.text.tokenizer import Tokenizer
 
@@ -29,20 +30,20 @@ class Reading(BaseModel):
     stride: int | None = Field(
         None,
         ge=1,
-        description="word pieces that a window begins after the one before; 128, less where windows are short",
+        description="tokens between the beginnings of two windows; 128, fewer if windows are short",
     )
-    max_question_length: int | None = Field(None, ge=1, description="word pieces of a question that are kept; 64")
+    max_question_length: int | None = Field(None, ge=1, description="tokens of a question that are kept; 64")
     n_best: int = Field(20, ge=1, description="starts and ends that are tried, and answers that are listed")
-    max_answer_length: int = Field(30, ge=1, description="word pieces of the longest answer")
+    max_answer_length: int = Field(30, ge=1, description="tokens of the longest answer")
     threshold: float = Field(
-        0.0, allow_inf_nan=False, description='"" is the answer where it scores so much above the best other one'
+        0.0, allow_inf_nan=False, description='"" is the answer if it scores this much above the best other answer'
     )
 
     def sizes(self, max_length: int) -> dict[str, int]:
-        """What `windows` takes. Without a stride of one's own windows overlap by half or more."""
-        asked = min(64, max_length // 4) if self.max_question_length is None else self.max_question_length
-        stride = max(1, min(128, (max_length - asked - 3) // 2)) if self.stride is None else self.stride
-        return {"max_length": max_length, "max_question_length": asked, "stride": stride}
+        """Return the sizes that `windows` takes. Without a `stride`, windows overlap by half or more."""
+        question = min(64, max_length // 4) if self.max_question_length is None else self.max_question_length
+        stride = max(1, min(128, (max_length - question - 3) // 2)) if self.stride is None else self.stride
+        return {"max_length": max_length, "max_question_length": question, "stride": stride}
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class QuestionSplit:
         return len(self.questions)
 
     def take(self, indices: Iterable[int]) -> QuestionSplit:
-        """The questions at `indices`, in that order."""
+        """Return the questions at `indices`, in that order."""
         return QuestionSplit([self.questions[i] for i in indices])
 
 
@@ -163,13 +164,13 @@ def _split_of(file: Path) -> str | None:
 
 
 def _reading(settings: str) -> Reading:
-    given = dict(parse_qsl(settings, keep_blank_values=True))
+    values = dict(parse_qsl(settings, keep_blank_values=True))
     try:
-        return Reading.model_validate(given)
+        return Reading.model_validate(values)
     except ValidationError as error:
         (first, *_) = error.errors()
         key, known = str(first["loc"][0]), ", ".join(Reading.model_fields)
-        said = f"expected one of {known}" if first["type"] == "extra_forbidden" else first["msg"]
+        why = f"expected one of {known}" if first["type"] == "extra_forbidden" else first["msg"]
         raise UserError(
-            f"?{settings}: {key}={given.get(key, '')}: {said}; for instance squad:DIR?stride=64&n_best=5"
+            f"?{settings}: {key}={values.get(key, '')}: {why}, for instance squad:DIR?stride=64&n_best=5"
         ) from error

@@ -1,4 +1,4 @@
-"""What every data source returns: texts, labels and the names of the classes. No file formats here."""
+"""Texts with labels: one split, and how splits are joined and divided."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ PER_TOKEN = ("token_classification", "question_answering")
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Examples of one split, all sequences of one length.
+    """Examples of one split, columns of the same length.
 
-    texts: the text, or the first of two. texts_b: the second text of each pair, or None.
-    labels: class numbers (n,) int64, targets (n,) float32 for regression, 0/1 (n, classes) float32 for multi-label data,
-        or None when the split has no labels. Single rows without a label, as `concatenate` makes them, have the class −1,
-        the target NaN, or −1 for every class.
-    texts_extra: further columns that only a teacher may read (privileged information); "" where a row has none.
+    Args:
+        texts: the text, or the first of a pair.
+        texts_b: the second text of each pair; None for single texts.
+        labels: class numbers (n,) int64; numbers (n,) float32 for regression; 0 or 1 (n, classes) float32 for several classes;
+            None without labels. A single row without a label has class -1, the number NaN, or -1 for each class.
+        texts_extra: further columns that only a teacher may read (privileged information); "" for a row without.
     """
 
     texts: list[str]
@@ -37,16 +38,16 @@ class Split:
         ]
         for name, values in columns:
             if values is not None and len(values) != len(self.texts):
-                raise ValueError(f"{name} has {len(values)} entries; expected {len(self.texts)}, as many as texts")
+                raise ValueError(f"{name} has {len(values)} entries; expected {len(self.texts)}, the number of texts")
 
     def __len__(self) -> int:
         return len(self.texts)
 
     @property
     def known_labels(self) -> np.ndarray:
-        """The labels. Raises UserError when the split has none."""
+        """The labels; raises UserError if the split has none."""
         if self.labels is None:
-            raise UserError("this split has no labels; expected a 'label' column, choose another split or add it")
+            raise UserError("this split has no labels. Choose another split or add a column 'label'.")
         return self.labels
 
     @property
@@ -55,18 +56,20 @@ class Split:
         return labelled_rows(self.labels, len(self))
 
     def with_extra(self) -> Split:
-        """What a teacher with privileged information reads: a pair of the text and of everything else, text_b first,
-        joined by spaces. Labels stay.
+        """Return what a teacher with privileged information reads.
 
-        Raises UserError when the split has no extra texts.
+        The second text of a pair becomes text_b and the extra texts, joined by spaces; labels stay.
+
+        Raises:
+            UserError: the split has no extra texts.
         """
         if not self.texts_extra:
-            raise UserError("this split has no extra texts; expected a column text_extra (text_extra_2, …), add it")
+            raise UserError("this split has no extra texts. Add a column text_extra (text_extra_2, …).")
         columns = ([] if self.texts_b is None else [self.texts_b]) + list(self.texts_extra)
         return Split(self.texts, [" ".join(filter(None, row)) for row in zip(*columns, strict=True)], self.labels)
 
     def take(self, indices: Sequence[int] | np.ndarray) -> Split:
-        """The examples at `indices`, in that order."""
+        """Return the examples at `indices`, in that order."""
         indices = np.asarray(indices, dtype=np.int64)
         return Split(
             [self.texts[i] for i in indices],
@@ -85,12 +88,12 @@ def labelled_rows(labels: np.ndarray | None, rows: int) -> np.ndarray:
 
 
 def concatenate(parts: Sequence[Split]) -> Split:
-    """The rows of all parts, one after the other; labels are None when no part has any.
+    """Return the rows of all parts, one after the other; labels are None if no part has any.
 
-    Rows of a part without labels, such as the split "unlabelled", are marked: class −1, target NaN, or −1 for every
-    class of multi-label data. Where a part has fewer extra texts than another, "" stands.
+    Rows of a part without labels, such as the split "unlabelled", are marked as `Split` says. Missing extra texts become "".
 
-    Raises UserError when only some parts have a second text.
+    Raises:
+        UserError: only some parts have a second text.
     """
     if len({part.texts_b is None for part in parts}) > 1:
         raise UserError("got rows with and without text_b; expected a second text in all parts or in none")
@@ -117,15 +120,17 @@ def concatenate(parts: Sequence[Split]) -> Split:
 
 
 def random_split(split: Split, seed: int) -> dict[str, Split]:
-    """Cut one split into train, dev and test, 80/10/10: the first tenth of `default_rng(seed).permutation(n)`, rounded
-    down, is test, the next tenth dev, and the rest train.
+    """Divide a split into train, dev and test, 80/10/10.
 
-    Raises UserError with fewer than 10 examples.
+    The first tenth of `numpy.random.default_rng(seed).permutation(n)`, rounded down, is test, the next tenth dev, the rest train.
+
+    Raises:
+        UserError: there are fewer than 10 examples.
     """
     count = len(split)
     if count < 10:
         raise UserError(
-            f"got {count} examples to split 80/10/10; expected at least 10: give more, or a file for each split"
+            f"got {count} examples to split 80/10/10; expected at least 10. Add more, or a file for each split."
         )
     order = np.random.default_rng(seed).permutation(count)
     tenth = count // 10

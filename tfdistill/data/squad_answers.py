@@ -1,4 +1,4 @@
-"""Answers to SQuAD's questions from start and end logits, as in BERT's SQuAD example (Devlin et al. 2019, section 4.2)."""
+"""Choose answers from start and end logits, as BERT's SQuAD example does (Devlin et al. 2019, section 4.2)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfdistill.data.squad import Question, Windows
+from tfdistill.data.squad import Question
+from tfdistill.data.squad_windows import Windows
 from tfdistill.errors import UserError
 from tfdistill.metrics.scores import softmax
 from tfdistill.metrics.squad import squad_scores
 
 
 class Candidate(NamedTuple):
-    """A possible answer: "" for none. score: the sum of its start and end logit; probability: among the n best."""
+    """A possible answer, "" for no answer; `score` is the sum of two logits, `probability` that among the n best."""
 
     text: str
     score: float
@@ -24,7 +25,7 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class Prediction:
-    """text: the answer. n_best: best first. no_answer_score: by how much "no answer" scores above the best answer."""
+    """The answer, the best candidates, and by how much "no answer" scores above the best answer."""
 
     text: str
     n_best: tuple[Candidate, ...]
@@ -41,17 +42,19 @@ def predict_answers(
     may_be_unanswerable: bool | None = None,
     threshold: float = 0.0,
 ) -> dict[str, Prediction]:
-    """Answers by question id.
+    """Return the answers by question id.
 
     Args:
-        logits: (rows, length or more, 2), start and end logits for each row of `rows`; what lies behind its tokens is
-            not read.
+        questions: the questions that `rows` were made of.
+        rows: their windows.
+        logits: (rows, tokens or more, 2), start and end logits; positions after a row's tokens are not read.
+        n_best: starts and ends that are tried, and candidates that are listed.
         max_answer_length: tokens of the longest answer.
-        may_be_unanswerable: whether "" may be the answer (SQuAD 2.0); by default when a question has no answers.
-        threshold: "" is the answer when `no_answer_score` is above it.
+        may_be_unanswerable: whether "" may be the answer (SQuAD 2.0); by default if a question has no answers.
+        threshold: "" is the answer if `no_answer_score` is above it.
 
     Raises:
-        UserError: logits of another shape, or not finite.
+        UserError: the logits have another shape or are not finite.
     """
     lengths = rows.encoded.lengths
     if (
@@ -66,14 +69,16 @@ def predict_answers(
         )
     if may_be_unanswerable is None:
         may_be_unanswerable = not all(question.answers for question in questions)
-    found: list[list[tuple[float, str]]] = [[] for _ in questions]
-    nothing = np.full(len(questions), np.inf)
+    candidates: list[list[tuple[float, str]]] = [[] for _ in questions]
+    no_answer = np.full(len(questions), np.inf)
     for row, owner in enumerate(rows.question):
         begin, end = rows.encoded.offsets[row], rows.encoded.offsets[row + 1]
         start_logits, end_logits = np.asarray(logits[row, : end - begin], np.float64).T
         if not (np.isfinite(start_logits).all() and np.isfinite(end_logits).all()):
-            raise UserError(f"the logits of row {row} are NaN or infinite; expected finite numbers: the model diverged")
-        nothing[owner] = min(nothing[owner], start_logits[0] + end_logits[0])
+            raise UserError(
+                f"the logits of row {row} are NaN or infinite; expected finite numbers. The model diverged."
+            )
+        no_answer[owner] = min(no_answer[owner], start_logits[0] + end_logits[0])
         starts, ends, best = (column[begin:end] for column in (rows.starts, rows.ends, rows.best))
         likely_starts, likely_ends = (np.argsort(-side, kind="stable")[:n_best] for side in (start_logits, end_logits))
         for first in likely_starts:
@@ -82,10 +87,10 @@ def predict_answers(
             for last in likely_ends:
                 if first <= last < first + max_answer_length and starts[last] >= 0:
                     text = questions[owner].context[starts[first] : ends[last]]
-                    found[owner].append((float(start_logits[first] + end_logits[last]), text))
+                    candidates[owner].append((float(start_logits[first] + end_logits[last]), text))
     return {
-        question.id: _choose(candidates, float(none), n_best, may_be_unanswerable, threshold)
-        for question, candidates, none in zip(questions, found, nothing, strict=True)
+        question.id: _choose(of_question, float(none), n_best, may_be_unanswerable, threshold)
+        for question, of_question, none in zip(questions, candidates, no_answer, strict=True)
     }
 
 
@@ -113,10 +118,10 @@ def _choose(
 
 
 def answers_of(questions: Sequence[Question]) -> dict[str, list[str]]:
-    """Right answers by question id, as `squad_metrics.squad_scores` takes them."""
+    """Return the right answers by question id, as `tfdistill.metrics.squad.squad_scores` takes them."""
     return {question.id: [answer.text for answer in question.answers] for question in questions}
 
 
 def scores_of(questions: Sequence[Question], predictions: Mapping[str, Prediction]) -> dict[str, float]:
-    """F1 and exact match of predictions, by the rules of the SQuAD version that the questions are of."""
+    """Return F1 and exact match of predictions by the rules of the SQuAD version of the questions."""
     return squad_scores({name: prediction.text for name, prediction in predictions.items()}, answers_of(questions))

@@ -137,9 +137,7 @@ def _from_directory(
         task is None and reference is not None and any(label.kind == "float" for label in reference.labels or [])
     )
     if given is None and "train" not in tables and not is_regression:
-        raise UserError(
-            f"{path} has no train file and no labels.txt, so its classes are unknown. Add one of them."
-        )
+        raise UserError(f"{path} has no train file and no labels.txt, so its classes are unknown. Add one of them.")
     classes = Classes(given, False, task == "multilabel") if reference is None else classes_of(reference, given, task)
     splits = {split: split_of(table, classes) for split, table in tables.items()}
     # `label_names` come from a model, which knows classes that train may lack.
@@ -165,8 +163,7 @@ def _unlabelled(path: Path, tables: dict[str, Table], file: Path | None) -> Tabl
         return separated
     if separated is not None:
         raise UserError(
-            f"{path} has {file.name}, and rows without a label in {tables['train'].path.name}. "
-            "Move them to one place."
+            f"{path} has {file.name}, and rows without a label in {tables['train'].path.name}. Move them to one place."
         )
     if file.name.lower().endswith(PLAIN_SUFFIXES):
         return read_plain(file)
@@ -192,7 +189,9 @@ def _check_columns(tables: dict[str, Table]) -> None:
     for table in others:
         if (table.texts_b is None) != (first.texts_b is None):
             with_b, without = (table, first) if first.texts_b is None else (first, table)
-            raise UserError(f"{with_b.path} has text_b and {without.path} has none; expected it in every file or in none")
+            raise UserError(
+                f"{with_b.path} has text_b and {without.path} has none; expected it in every file or in none"
+            )
         if train is not None and table.extra and table.extra != train.extra:
             raise UserError(
                 f"{table.path} has {listing(table.extra)} and {train.path} {listing(train.extra) or 'no text_extra'}. "

@@ -1,4 +1,4 @@
-"""Text from TensorFlow Datasets: all of GLUE (Wang et al. 2019), and other sets with one or two texts and one label."""
+"""Load texts from TensorFlow Datasets: GLUE (Wang et al. 2019), and other sets with one or two texts and one label."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfdistill.data.text_data import TextData
 from tfdistill.errors import UserError, listing, nearest, optional
 
 # TFDS sorts features by name; these are the tasks' own text orders.
-_GLUE_TEXTS = {
+GLUE_TEXTS = {
     "cola": ("sentence",),
     "sst2": ("sentence",),
     "mrpc": ("sentence1", "sentence2"),
@@ -37,27 +37,31 @@ _SPLITS = {
 
 
 def load(name: str, splits: Sequence[str] | None = None) -> TextData:
-    """The data set `name`, such as "glue/sst2". Fetched by TFDS into its own folder when it is not there yet.
+    """Load the data set `name`, such as "glue/sst2", which TFDS downloads into its own folder if needed.
 
-    validation is called dev; of MNLI, dev and test are the matched ones. Other splits are loaded when `splits` asks for
-    them by their own names. A split whose labels are all −1, as in GLUE's tests, has labels None. One text, or two, and
-    a class label, or a float target named `label`, must be among the features.
+    The features must have one or two texts, and a class label or a float `label`. The split "validation" is called dev; the dev
+    and test of MNLI are the matched ones. A split whose labels are all -1, as in GLUE's tests, has none.
 
-    Raises MissingExtra without tensorflow_datasets; UserError for an unknown name or split, for features that do not
-    fit, and when the data can be neither read nor fetched.
+    Args:
+        name: of the data set.
+        splits: names of the splits, also of those that are not train, dev and test; None for these three.
+
+    Raises:
+        MissingExtra: tensorflow_datasets is not installed.
+        UserError: the name or split is unknown, the features do not fit, or the data can be neither read nor downloaded.
     """
     tfds = optional("tensorflow_datasets", "tfds")
     builder = _builder(tfds, name)
     columns, label_column, label_names = _columns(tfds, name, builder.info.features)
     try:
         builder.download_and_prepare()
-    except Exception as error:  # whatever a data set's own script raises: no connection, no room, a moved file
+    except Exception as error:  # a data set's own script may raise anything: no connection, no room, a moved file
         raise _unreachable(name, error) from error
     available = {_SPLITS.get(split, split): split for split in list(builder.info.splits) or _usual_splits(name)}
     wanted = [split for split in ("train", "dev", "test") if split in available] if splits is None else list(splits)
     for split in wanted:
         if split not in available:
-            raise UserError(f"tfds:{name} has no split '{split}'; found {listing(available)}: ask for one of these")
+            raise UserError(f"tfds:{name} has no split '{split}'; found {listing(available)}")
     loaded = {}
     for split in wanted:
         try:
@@ -67,7 +71,7 @@ def load(name: str, splits: Sequence[str] | None = None) -> TextData:
     for split, part in loaded.items():
         if label_names is not None and part.labels is not None and part.labels.min(initial=0) < 0:
             raise UserError(
-                f"tfds:{name} has examples without a label in its {split} split; expected all or none to have one"
+                f"tfds:{name} has examples without a label in its {split} split; expected a label in all or in none"
             )
     task = name.partition("/")[2].partition(":")[0] if name.startswith("glue/") else ""
     return TextData(f"tfds:{name}", loaded, label_names, metrics=glue.metrics(task))
@@ -75,12 +79,12 @@ def load(name: str, splits: Sequence[str] | None = None) -> TextData:
 
 def _builder(tfds: Any, name: str) -> Any:
     task = name.partition("/")[2].partition(":")[0]
-    if name.startswith("glue/") and task not in _GLUE_TEXTS:
+    if name.startswith("glue/") and task not in GLUE_TEXTS:
         raise UserError(
-            f"unknown GLUE task '{task}'; expected one of {listing(_GLUE_TEXTS, 12)}{nearest(task, _GLUE_TEXTS)}"
+            f"unknown GLUE task '{task}'; expected one of {listing(GLUE_TEXTS, 12)}{nearest(task, GLUE_TEXTS)}"
         )
     if name == "glue":
-        raise UserError(f"got tfds:glue without a task; expected tfds:glue/<task>, one of {listing(_GLUE_TEXTS, 12)}")
+        raise UserError(f"got tfds:glue without a task; expected tfds:glue/<task>, one of {listing(GLUE_TEXTS, 12)}")
     try:
         return tfds.builder(name)
     except ImportError as error:
@@ -90,12 +94,12 @@ def _builder(tfds: Any, name: str) -> Any:
         if name.partition("/")[0].partition(":")[0] in known:
             raise _unreachable(name, error) from error
         raise UserError(
-            f"TensorFlow Datasets has no '{name}'{nearest(name, known)}; expected a name such as glue/sst2: mend it"
+            f"TensorFlow Datasets has no '{name}'{nearest(name, known)}; expected a name such as glue/sst2"
         ) from error
 
 
 def _usual_splits(name: str) -> list[str]:
-    """What a data set has whose own list is empty, as under `tfds.testing.mock_data`."""
+    """Return the splits of a data set whose own list is empty, as under `tfds.testing.mock_data`."""
     task = name.partition("/")[2].partition(":")[0]
     if name.startswith("glue/mnli"):
         validation_and_test = ["validation_matched", "test_matched"] if task == "mnli" else ["validation", "test"]
@@ -106,29 +110,29 @@ def _usual_splits(name: str) -> list[str]:
 def _unreachable(name: str, error: Exception) -> UserError:
     if isinstance(error, ModuleNotFoundError):
         return UserError(
-            f"tfds:{name} needs the library {error.name}, which is not installed: pip install {error.name}"
+            f"tfds:{name} needs the library {error.name}, which is not installed. Run pip install {error.name}."
         )
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
     return UserError(
-        f"cannot read or fetch tfds:{name} ({type(error).__name__}: {reason[:200]}); expected the data in its folder "
-        "or a connection to fetch it: look at TFDS_DATA_DIR or the connection, or give your own files"
+        f"cannot read or download tfds:{name} ({type(error).__name__}: {reason[:200]}). "
+        "Check TFDS_DATA_DIR or the connection, or use your own files."
     )
 
 
 def _columns(tfds: Any, name: str, features: Any) -> tuple[tuple[str, ...], str, tuple[str, ...] | None]:
-    """Text columns, label column, and class names (None for regression)."""
+    """Return the text columns, the label column, and the class names (None for regression)."""
     found = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
     texts = tuple(key for key, feature in found.items() if isinstance(feature, tfds.features.Text))
     dataset, _, rest = name.partition("/")
     if dataset == "glue":
-        texts = _GLUE_TEXTS[rest.partition(":")[0]]
+        texts = GLUE_TEXTS[rest.partition(":")[0]]
     classes = [key for key, feature in found.items() if isinstance(feature, tfds.features.ClassLabel)]
     label = found.get("label")
     is_float = label is not None and label.shape == () and np.issubdtype(label.np_dtype, np.floating)
     if len(texts) not in (1, 2) or not (is_float or len(classes) == 1):
         raise UserError(
             f"tfds:{name} has the features {listing(found) or 'none'}; expected one or two texts, and one class label "
-            "or a float 'label': write what you need to .tsv files and give their directory"
+            "or a float 'label'. Write what you need to .tsv files and use their directory."
         )
     if is_float:
         return texts, "label", None

@@ -16,7 +16,7 @@ from tfdistill.distill.label_terms import HardLabels
 from tfdistill.distill.step import Projections, Step, Term
 from tfdistill.errors import DivergedError, UserError
 from tfdistill.optim.freezing import positions_once
-from tfdistill.system.devices import by_one_replica
+from tfdistill.system.workers import on_one_replica
 
 
 class _Untracked:
@@ -374,7 +374,7 @@ class Distiller(keras.Model):
     def gradient_norms(self, data: Any) -> dict[str, float]:
         """Return the norm of the gradient of each weighted term over all trainable variables, without an update."""
         with self.distribute_strategy.scope():
-            norms = by_one_replica(partial(self._gradient_norms, self._term_weights.value.numpy()))(data)
+            norms = on_one_replica(partial(self._gradient_norms, self._term_weights.value.numpy()))(data)
         return {name: float(norm) for name, norm in norms.items()}
 
     def _gradient_norms(self, weights: Sequence[float], data: Any) -> dict[str, Any]:

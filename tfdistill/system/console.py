@@ -1,4 +1,4 @@
-"""Progress with the time left, on everything long."""
+"""Print to the console: lines, progress bars with the time left, and sizes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ Advance = Callable[..., None]
 
 @contextmanager
 def task(description: str, total: float | None) -> Iterator[Advance]:
-    """A progress bar. Yields `advance(steps=1, note="")`; where there is no terminal, one line when it is done."""
+    """Show a progress bar during the block; without a terminal, one line at the end.
+
+    Yields `advance(steps=1, note=None)`. `total` is the number of steps, or None if it is unknown.
+    """
     columns: list[ProgressColumn] = [TextColumn("{task.description}"), TaskProgressColumn(), TimeElapsedColumn()]
     if console.is_terminal:
         columns += [TextColumn("left"), TimeRemainingColumn(), BarColumn(bar_width=16)]
@@ -40,12 +43,12 @@ def task(description: str, total: float | None) -> Iterator[Advance]:
 
 
 def say(message: str) -> None:
-    """One line beside the bars."""
-    console.print(message, highlight=False, soft_wrap=True)  # a path stays in one piece
+    """Print one line above the progress bars."""
+    console.print(message, highlight=False, soft_wrap=True)  # so that a path is not wrapped
 
 
 def readable(size: float) -> str:
-    """Bytes with their unit."""
+    """Return a number of bytes with its unit."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             break

@@ -1,4 +1,4 @@
-"""What the last digits of a result depend on: versions, and the machine."""
+"""Record what the last digits of a result depend on: versions and the machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 CLOCK = "the clock ends the training, after a number of steps that depends on the machine's speed"
-# By the names that --strategy has for them.
+# The names that `--strategy` uses.
 _STRATEGIES = {
     "_DefaultDistributionStrategy": "one",
     "MirroredStrategy": "mirrored",
@@ -24,32 +24,34 @@ _STRATEGIES = {
 
 
 def versions() -> dict[str, str]:
-    """Versions of this library and of what it stands on."""
-    found = {"python": platform.python_version()}
+    """Return the versions of this library and of those that it depends on."""
+    versions = {"python": platform.python_version()}
     for name in ("tfdistill", "tensorflow", "keras", "tensorflow-text", "ai-edge-litert", "numpy"):
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions[name] = "not installed"
+    return versions
 
 
 def reproducible(breaks: Sequence[str] = ()) -> dict[str, Any]:
-    """Whether the same command gives the same student bit for bit, and what that takes. To be called in the scope that trains.
+    """Return whether the same command gives the same student bit for bit, and under which conditions.
+
+    Call it in the scope of the strategy that trains.
 
     Args:
-        breaks: what in the run's own settings speaks against it, each a sentence without its full stop, such as `CLOCK`.
+        breaks: settings of the run that prevent it, each a sentence without a full stop, such as `CLOCK`.
     """
     gpus = [device.name for device in tf.config.list_physical_devices() if device.device_type != "CPU"]
-    asked = tf.config.threading.get_intra_op_parallelism_threads() or int(os.environ.get("TF_NUM_INTRAOP_THREADS", 0))
+    threads = tf.config.threading.get_intra_op_parallelism_threads() or int(os.environ.get("TF_NUM_INTRAOP_THREADS", 0))
     strategy = tf.distribute.get_strategy()
     kernels = [f"kernels of {', '.join(gpus)} may add in an order that changes from run to run"] if gpus else []
     why = "; ".join([*kernels, *breaks])
     return {
         "bit_for_bit": not why,
-        "needs": "the same versions, processor, number of threads, oneDNN setting and devices: others may add in another order",
+        "needs": "the same versions, processor, number of threads, oneDNN setting and devices, since others may add in another order",
         "processor": _processor(),
-        "threads": asked or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "threads": threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
         "strategy": _STRATEGIES.get(type(strategy).__name__, type(strategy).__name__),
         "replicas": strategy.num_replicas_in_sync,

@@ -1,4 +1,4 @@
-"""Ctrl-C, and SIGTERM as schedulers send it: what is under way saves what it can; after SIGTERM all ends within ten seconds."""
+"""Handle Ctrl-C and SIGTERM, as schedulers send it: running work saves what it can, and SIGTERM ends all within ten seconds."""
 
 from __future__ import annotations
 
@@ -10,49 +10,53 @@ from contextlib import contextmanager
 from typing import Any
 
 GRACE = 9.0
-_LATE = b"tfdistill: still busy 9 s after SIGTERM, stopped at once; the last checkpoint that was written holds\n"
-_asked: int | None = None  # the signal that has come
-_noted_only = False  # inside `noted`
+_LATE = b"tfdistill: still busy 9 s after SIGTERM, so it was stopped. The last checkpoint is intact.\n"
+_received: int | None = None  # the number of the signal that was received
+_deferred = False  # inside `deferred_signals`
 
 
 @contextmanager
 def exits_on_signals(grace: float = GRACE) -> Iterator[None]:
-    """Inside the block SIGTERM raises SystemExit(143) in the main thread and Ctrl-C KeyboardInterrupt.
+    """Let SIGTERM raise SystemExit(143) and Ctrl-C KeyboardInterrupt in the main thread during the block.
 
-    A main thread that is in native code, say a long step, hears of SIGTERM only afterwards; so a thread ends the process if it
-    is still there `grace` seconds later. All writing is atomic, nothing is left half done. An exception that comes while
-    TensorFlow's native code calls Python (it traces a step, it runs a callback) may come out of there as another one, or not at
-    all: `heard` and `raise_if_asked` are for that. Does nothing outside the main thread or where SIGTERM has a handler already.
+    A main thread in native code, such as a long step, learns of SIGTERM only afterwards; a second thread ends the process
+    `grace` seconds later if it is still running. All writing is atomic, so nothing stays half written. An exception that is
+    raised while TensorFlow's native code calls Python (in tracing or a callback) may come out as another one, or not at all:
+    `signals_over_errors` and `raise_if_signalled` handle that. Outside the main thread, or if SIGTERM already has a handler,
+    this does nothing.
+
+    Args:
+        grace: seconds from SIGTERM to the end of the process.
     """
-    global _asked
+    global _received
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
 
     def stop(number: int, frame: Any) -> None:
-        global _asked
-        _asked = number
+        global _received
+        _received = number
         if number == signal.SIGTERM:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would disturb the saving
-        raise_if_asked()
+        raise_if_signalled()
 
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     left = threading.Event()
     threading.Thread(target=_guard, args=(reader, grace, left), daemon=True).start()
-    _asked = None
+    _received = None
     former = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    # Where Ctrl-C is ignored, as by what a shell starts in the background, it stays so.
+    # Ctrl-C stays ignored if it was, as in processes that a shell starts in the background.
     numbers = [
         signal.SIGTERM,
         *([signal.SIGINT] if signal.getsignal(signal.SIGINT) is signal.default_int_handler else []),
     ]
     handlers = {number: signal.signal(number, stop) for number in numbers}
     try:
-        with heard():
+        with signals_over_errors():
             yield
     finally:
-        _asked = None
+        _received = None
         left.set()
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -60,55 +64,61 @@ def exits_on_signals(grace: float = GRACE) -> Iterator[None]:
         os.close(writer)
 
 
-def raise_if_asked(now: bool = False) -> None:
-    """Raises what the signal that has come asks for, SystemExit or KeyboardInterrupt; nothing if none has, or inside `noted` unless
-    `now`."""
-    if _noted_only and not now:
+def raise_if_signalled(now: bool = False) -> None:
+    """Raise SystemExit or KeyboardInterrupt if a signal was received.
+
+    Args:
+        now: raise inside `deferred_signals` too.
+    """
+    if _deferred and not now:
         return
-    if _asked == signal.SIGINT:
+    if _received == signal.SIGINT:
         raise KeyboardInterrupt
-    if _asked is not None:
-        raise SystemExit(128 + _asked)
+    if _received is not None:
+        raise SystemExit(128 + _received)
 
 
-def take_back() -> None:
-    """Hear of SIGTERM again: TensorFlow puts a handler of its own in the place of Python's when workers meet, and it stops nothing."""
+def reinstall_handler() -> None:
+    """Install the handler of SIGTERM again: TensorFlow replaces it when workers connect, by one that stops nothing."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
 
 
-def asked() -> bool:
-    """Whether a signal has come."""
-    return _asked is not None
+def signal_received() -> bool:
+    """Return whether a signal was received."""
+    return _received is not None
 
 
 @contextmanager
-def noted() -> Iterator[None]:
-    """Inside the block a signal raises nothing by itself, `asked` says that it has come; at the end of the block it is raised.
+def deferred_signals() -> Iterator[None]:
+    """Raise a signal at the end of the block only; until then `signal_received` reports it.
 
-    For workers that train together: they have to stop at the same step.
+    For workers that train together, which have to stop at the same step.
     """
-    global _noted_only
-    _noted_only = True
+    global _deferred
+    _deferred = True
     try:
         yield
     finally:
-        _noted_only = False
-    raise_if_asked()
+        _deferred = False
+    raise_if_signalled()
 
 
 @contextmanager
-def heard() -> Iterator[None]:
-    """Inside the block any error after a signal is taken for what native code made of it, and becomes what was asked for."""
+def signals_over_errors() -> Iterator[None]:
+    """Replace any error after a signal, which native code may have made of it, by the exception of the signal."""
     try:
         yield
     except Exception:
-        raise_if_asked(now=True)
+        raise_if_signalled(now=True)
         raise
 
 
 def _guard(reader: int, grace: float, left: threading.Event) -> None:
-    """Waits for the number of a signal, which Python writes there at once, whatever the main thread does, until that has `left`."""
+    """End the process `grace` seconds after SIGTERM unless the main thread has `left` the block.
+
+    Python writes the number of a signal to the pipe at once, even while the main thread is in native code.
+    """
     with os.fdopen(reader, "rb", buffering=0) as pipe:
         while number := pipe.read(1):
             if number[0] == signal.SIGTERM and not left.wait(grace):

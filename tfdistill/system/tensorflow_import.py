@@ -1,4 +1,4 @@
-"""Importing TensorFlow without the lines it writes to stderr by itself."""
+"""Import TensorFlow without the lines that it writes to stderr."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from tfdistill.errors import UserError
 
 
 def import_tensorflow(use: bool = True) -> None:
-    """Import TensorFlow with its native start-up messages (CUDA, oneDNN) swallowed; Python errors still surface.
+    """Import TensorFlow and hide its native start-up messages (CUDA, oneDNN); Python errors still appear.
 
-    They come from C++ before any log level is read, so stderr itself is turned away while the import runs. Some come at the first
-    use, which is therefore part of it unless `use` is false: a strategy has to be made before. Raises UserError for another
-    backend of Keras.
+    The messages come from C++ before any log level is read, so stderr itself is redirected during the import.
+
+    Args:
+        use: make a first tensor too, which prints further messages. False if a strategy has to be made before.
+
+    Raises:
+        UserError: KERAS_BACKEND names another backend.
     """
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":

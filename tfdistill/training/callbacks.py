@@ -20,9 +20,10 @@ from tfdistill.errors import UserError
 from tfdistill.models.hf import save_directory
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import Advance, say
-from tfdistill.system.devices import WorkerLost, chief_says, is_chief, meet, of_the_chief, over_workers, several_workers
+from tfdistill.system.devices import WorkerLost
 from tfdistill.system.files import atomic_write
-from tfdistill.system.signals import asked, heard, noted, raise_if_asked
+from tfdistill.system.signals import deferred_signals, raise_if_signalled, signal_received, signals_over_errors
+from tfdistill.system.workers import barrier, chief_flag, chief_values, is_chief, several_workers, sum_over_workers
 from tfdistill.training.checkpoint import Checkpoints, arrays_of, groups_of
 from tfdistill.training.evaluation import dev_scores, evaluate, fp16_range
 from tfdistill.training.recipe import Recipe
@@ -137,7 +138,7 @@ class Bookkeeper(StageCallback):
         agree = several_workers() and self.checkpoints is not None
         position, self._position = self._position, None
         try:
-            with heard(), noted() if agree else nullcontext():
+            with signals_over_errors(), deferred_signals() if agree else nullcontext():
                 yield position
         except (KeyboardInterrupt, SystemExit):
             # The last checkpoint stays if not everything agrees, or if other workers would have to help.
@@ -175,7 +176,7 @@ class Bookkeeper(StageCallback):
             self.clock.start()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        raise_if_asked()
+        raise_if_signalled()
         self.state.step += 1
         if self.clock is None:
             self.advance(1)
@@ -212,7 +213,7 @@ class Bookkeeper(StageCallback):
         state.progress = progress
         self.model.reset_metrics()  # the next line of the log is about the steps since this one
         self.live = live
-        if self.checkpoints is None or chief_says(self.checkpoints.cheap):
+        if self.checkpoints is None or chief_flag(self.checkpoints.cheap):
             self._save_all()
         if self.clock is not None:
             self.clock.skip()
@@ -303,13 +304,15 @@ class Bookkeeper(StageCallback):
             steps, seconds = step - self._agreed[0], now - self._agreed[1]
             pause = min(_STEPS_BETWEEN_QUESTIONS, max(1, round(_SECONDS_BETWEEN_QUESTIONS * steps / seconds)))
         chief = is_chief()
-        due, ending, pause_ = over_workers(float(chief and checkpoints.due), float(asked()), float(chief * pause))
+        due, ending, pause_ = sum_over_workers(
+            float(chief and checkpoints.due), float(signal_received()), float(chief * pause)
+        )
         self._agreed, self._next_agreement = (step, now), step + int(pause_)
         if due or ending:
             self.save()
         if ending:
-            meet()  # until the chief has written
-            raise_if_asked(now=True)
+            barrier()  # until the chief has written
+            raise_if_signalled(now=True)
             raise WorkerLost(
                 "Another worker was told to stop, and all have saved. Run the same command again on all of them to resume."
             )
@@ -355,7 +358,7 @@ def require_same_checkpoint(place: tuple[int, int]) -> None:
     Raises WorkerLost in all workers if one has another checkpoint.
     """
     own = tuple(map(float, place))
-    if over_workers(float(tuple(of_the_chief(*own)) != own))[0]:
+    if sum_over_workers(float(tuple(chief_values(*own)) != own))[0]:
         raise WorkerLost(
             "The workers found different checkpoints, as when a shared disk shows a new file late. Run the same command "
             "again on all of them."

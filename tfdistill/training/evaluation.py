@@ -13,7 +13,7 @@ from tfdistill.distill.distiller import Distiller
 from tfdistill.models.fp16_range import check_range
 from tfdistill.models.predict import predict_logits
 from tfdistill.models.text_model import TextModel
-from tfdistill.system.devices import of_the_chief
+from tfdistill.system.workers import chief_values
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.rows import Prepared, aligned, read_for_teacher, take
 from tfdistill.training.stage import Stage
@@ -53,7 +53,7 @@ def evaluate(recipe: Recipe, prepared: Prepared, stage: Stage, distiller: Distil
     if stage.monitor == "score":
         return Evaluation(scores, main, {f"dev_{name}": main})
     batches = dataset(_dev_examples(recipe, prepared, stage), stage.batch_size, shuffle=False)
-    loss = of_the_chief(float(distiller.evaluate(batches, verbose=0, return_dict=True)["loss"]))[0]
+    loss = chief_values(float(distiller.evaluate(batches, verbose=0, return_dict=True)["loss"]))[0]
     return Evaluation(scores, -loss, {f"dev_{name}": main, "dev_loss": loss})
 
 
@@ -71,7 +71,7 @@ def dev_scores(prepared: Prepared, student: TextModel) -> dict[str, float]:
 
 def _of_first_worker(scores: dict[str, float]) -> dict[str, float]:
     """Other processors may round differently, and all workers have to take the same decisions."""
-    return dict(zip(scores, of_the_chief(*scores.values()), strict=True))
+    return dict(zip(scores, chief_values(*scores.values()), strict=True))
 
 
 def test_scores(recipe: Recipe, student: TextModel) -> tuple[dict[str, dict[str, float]], np.ndarray | None]:

@@ -35,7 +35,7 @@ from tfdistill.optim.optimizers import make_optimizer
 from tfdistill.optim.schedule import WarmupLinear
 from tfdistill.system.console import say, task
 from tfdistill.system.reproducibility import CLOCK, reproducible, versions
-from tfdistill.system.signals import heard
+from tfdistill.system.signals import signals_over_errors
 from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.training.checkpoint import Checkpoints, clear
 from tfdistill.training.execution import Execution
@@ -230,7 +230,7 @@ def pretrain(
         run.note(state="running")
         keras.utils.set_random_seed(seed)
         try:
-            with heard(), frozen(model, ("encoder",) if freeze_encoder else ()):
+            with signals_over_errors(), frozen(model, ("encoder",) if freeze_encoder else ()):
                 _train(run, train, execution)
         except (KeyboardInterrupt, SystemExit):
             run.interrupted()

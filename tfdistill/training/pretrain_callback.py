@@ -20,7 +20,7 @@ from tfdistill.models.text_model import TextModel
 from tfdistill.optim.schedule import WarmupLinear
 from tfdistill.system.console import say
 from tfdistill.system.files import atomic_write
-from tfdistill.system.signals import raise_if_asked
+from tfdistill.system.signals import raise_if_signalled
 from tfdistill.training.checkpoint import Checkpoints, arrays_of, groups_of
 from tfdistill.training.masked_lm import evaluate, told
 from tfdistill.training.trainer import assign
@@ -146,7 +146,7 @@ class Pretraining(keras.callbacks.Callback):
             self._clock = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        raise_if_asked()
+        raise_if_signalled()
         assert self._clock is not None
         now = time.monotonic()
         passed, self._clock = now - self._clock, now

@@ -17,11 +17,11 @@ from safetensors.numpy import save as save_arrays
 from tfdistill.errors import UserError
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.system.console import say
-from tfdistill.system.devices import is_chief, meet
 from tfdistill.system.files import LOCK, atomic_write, is_free
 from tfdistill.system.locks import locked
 from tfdistill.system.reproducibility import reproducible, versions
-from tfdistill.system.signals import heard
+from tfdistill.system.signals import signals_over_errors
+from tfdistill.system.workers import barrier, is_chief
 from tfdistill.training.checkpoint import PROJECTIONS, Checkpoints, arrays_of, clear, is_left_over, sweep
 from tfdistill.training.recipe import Recipe, small
 from tfdistill.training.run_identity import (
@@ -90,7 +90,7 @@ def run(
         else:
             head = _go_on(out, head, former, resume)
             if is_over(out, former):
-                meet()
+                barrier()
                 return _finished(recipe, out, former)
         checkpoints = Checkpoints(out / "resume", _identity(head), seconds=checkpoint_seconds, keep=keep)
         return _run(recipe, out, head, checkpoints, seed, debug, gradient_norms, plan)
@@ -111,9 +111,9 @@ def _run(
         atomic_write(out / "run.json", json.dumps({**head, **places, **more}, indent=2))
 
     note(state="running")
-    meet()
+    barrier()
     try:
-        with heard():
+        with signals_over_errors():
             result = train(
                 small(recipe) if debug else recipe,
                 seed=seed,
@@ -188,7 +188,7 @@ def _follow(
 
     Raises UserError where this worker was given another recipe than the chief.
     """
-    meet()
+    barrier()
     head = _read(out)
     if head["state"] == "done":
         return _finished(recipe, out, head)

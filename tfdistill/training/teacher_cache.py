@@ -30,7 +30,7 @@ from tfdistill.models.text_model import TextModel, dummy_inputs
 from tfdistill.system.console import Advance, readable, say, task
 from tfdistill.system.files import atomic_write
 from tfdistill.system.reproducibility import reproducible, versions
-from tfdistill.system.signals import raise_if_asked
+from tfdistill.system.signals import raise_if_signalled
 from tfdistill.text.encoded import Encoded
 from tfdistill.training.row_store import ADVICE, Column, Part, RowStore
 
@@ -114,7 +114,7 @@ class TeacherCache:
 
         def make(part: Encoded, advance: Advance) -> Iterator[list[np.ndarray]]:
             for batch in dataset(Examples(part), _BATCH, shuffle=False):
-                raise_if_asked()
+                raise_if_signalled()
                 yield [value.numpy() for value in forward(batch["student"])]
                 advance(len(batch["student"]["token_ids"]))
 
@@ -145,7 +145,7 @@ class TeacherCache:
                     _describe(store, teacher)
                     with task(title, sum(part.last - part.first for part in broken)) as advance:
                         for part in broken:
-                            raise_if_asked()
+                            raise_if_signalled()
                             store.write(part, make(rows.take(store.order[part.first : part.last]), advance))
         else:
             _compare(store)

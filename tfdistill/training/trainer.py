@@ -19,7 +19,7 @@ from tfdistill.errors import DivergedError, UserError
 from tfdistill.models.text_model import TextModel
 from tfdistill.optim.optimizers import make_optimizer
 from tfdistill.optim.schedule import WarmupLinear
-from tfdistill.system.devices import by_worker, splits_by_worker
+from tfdistill.system.workers import by_worker, splits_by_worker
 from tfdistill.training.execution import Execution
 from tfdistill.training.freezing import frozen, layers_of
 from tfdistill.training.schedules import share_a_step
