@@ -1,4 +1,8 @@
-"""The errors a user sees. The command line prints their text as one line and exits with `exit_code`."""
+"""Errors that a user sees. The command line prints their message as one line and exits with `exit_code`.
+
+Style of messages: what is wrong, then what to do, in two short sentences. Name the value received and what was expected
+("received X, expected Y"), put options in backticks, and name the file and line if there is one.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from types import ModuleType
 
 
 class UserError(Exception):
-    """Something the user can mend. The message says what was received, what was expected and what to do."""
+    """An error that the user can fix. The message says what is wrong and what to do."""
 
     exit_code = 2
 
@@ -18,22 +22,27 @@ class MissingExtra(UserError):
     """An optional library is not installed."""
 
     def __init__(self, library: str, extra: str):
-        super().__init__(f"{library} is not installed, and this needs it: pip install 'tfdistill[{extra}]'")
+        super().__init__(f"{library} is not installed. Run pip install 'tfdistill[{extra}]'.")
 
 
 class DivergedError(UserError):
-    """A loss became NaN or infinite. `step` counts optimizer steps from 1, `term` is the loss term's name."""
+    """A loss became NaN or infinite.
+
+    Args:
+        step: the optimizer step, from 1.
+        term: the name of the loss term.
+    """
 
     def __init__(self, step: int, term: str):
         super().__init__(
-            f"loss term '{term}' became NaN or infinite at step {step}; expected a finite number. "
-            "Lower the learning rate (--set learning_rate=...), or look at the inputs of that step."
+            f"loss term '{term}' became NaN or infinite at step {step}. "
+            "Lower the learning rate (`--set learning_rate=...`), or look at the inputs of that step."
         )
         self.step, self.term = step, term
 
 
 def optional(library: str, extra: str) -> ModuleType:
-    """Import `library`, or raise MissingExtra with the line that installs it."""
+    """Import an optional library; raises MissingExtra with the command that installs it."""
     try:
         return importlib.import_module(library)
     except ImportError as error:
@@ -41,18 +50,18 @@ def optional(library: str, extra: str) -> ModuleType:
 
 
 def with_advice(problem: str, advice: str) -> str:
-    """Return the message "problem. Advice." of a user error; the advice may lack its capital and full stop."""
+    """Return the message "problem. Advice."; the advice may lack its capital and full stop."""
     return f"{problem}. {advice[:1].upper()}{advice[1:]}{'' if advice.endswith('.') else '.'}" if advice else problem
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """ " (did you mean 'x'?)" for the closest of `choices`, or "" when none is close: a part of an error message."""
+    """Return " (did you mean 'x'?)" for the closest of `choices`, or "" if none is close, for a message."""
     by_lower = {choice.lower(): choice for choice in choices}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    return f" (did you mean '{by_lower[found[0]]}'?)" if found else ""
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f" (did you mean '{by_lower[close[0]]}'?)" if close else ""
 
 
 def listing(names: Iterable[str], limit: int = 10) -> str:
-    """The names with commas between them, at most `limit`, for error messages."""
+    """Return at most `limit` names, separated by commas, for a message."""
     names = list(names)
     return ", ".join(names[:limit]) + (f", and {len(names) - limit} more" if len(names) > limit else "")

@@ -158,13 +158,13 @@ def test_features_that_do_not_fit(monkeypatch, features):
     [
         (
             ConnectionError("no route\nto host"),
-            r"cannot read or fetch tfds:glue/sst2 \(ConnectionError: no route\); expected",
+            r"tfds:glue/sst2 \(ConnectionError: no route\)",
         ),
         (OSError(28, "No space left on device"), "No space left on device"),
         (AssertionError(), "no reason given"),
         (
             ModuleNotFoundError("No module named 'helper'", name="helper"),
-            "needs the library helper, .* pip install helper",
+            "pip install helper",
         ),
     ],
 )
@@ -185,11 +185,11 @@ def test_broken_files(mnli):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("glue/sst3", r"unknown GLUE task 'sst3'; expected one of cola, .*\(did you mean 'sst2'\?\)"),
-        ("glue", "got tfds:glue without a task; expected tfds:glue/<task>"),
-        ("imdb_review", r"has no 'imdb_review' \(did you mean 'imdb_reviews'\?\)"),
-        ("glue/sst2:99.0.0", "cannot read or fetch tfds:glue/sst2:99.0.0"),
-        ("", "has no ''"),
+        ("glue/sst3", "'sst3'.*'sst2'"),
+        ("glue", "tfds:glue/"),
+        ("imdb_review", "'imdb_review'.*'imdb_reviews'"),
+        ("glue/sst2:99.0.0", r"tfds:glue/sst2:99\.0\.0"),
+        ("", "''"),
     ],
 )
 def test_unknown_names(name, message):

@@ -213,7 +213,7 @@ def _label(value: Any, is_json: bool) -> Label | None:
     else:
         text = repr(value)
     if not abs(value) <= _LARGEST:  # also true for NaN
-        raise ValueError(f"label {text} is not finite; expected a class name, a class number or a finite number")
+        raise ValueError(f"label '{text}' is not finite; expected a class name, a class number or a finite number")
     return Label(text, "integer" if isinstance(value, int) else "float")
 
 
