@@ -166,13 +166,3 @@ class Dataset(ABC, Generic[S]):
 
 
 Data = Dataset[Any]
-
-
-def read_split(data: Data, split: Any, tokenizer: Tokenizer, max_length: int) -> Rows:
-    """Call `data.encode`. (For callers that are not converted yet.)"""
-    return data.encode(split, tokenizer, max_length)
-
-
-def scores_of(data: Data, split: Any, rows: Rows, logits: np.ndarray) -> dict[str, float]:
-    """Call `rows.score`. (For callers that are not converted yet.)"""
-    return rows.score(logits)

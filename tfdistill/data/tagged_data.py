@@ -73,31 +73,20 @@ class TaggedData(Dataset[TaggedSplit]):
         if max_length < 3:
             raise UserError(f"max_length is {max_length}; expected at least 3, for one token with [CLS] and [SEP]")
         numbers = {name: number for number, name in enumerate(self.label_names)}
-        pieces = token_ids_of((word for row in split.words for word in row), tokenizer)
-        ids: list[int] = []
-        labels: list[int] = []
-        places: list[int] = []
+        token_ids = token_ids_of((word for row in split.words for word in row), tokenizer)
+        tokens: list[tuple[int, int, int]] = []  # the id, the label and the word of each token
         offsets = [0]
         for row, tags in zip(split.words, split.tags, strict=True):
             body = [
-                (int(piece), numbers[tag] if first == 0 else NO_LABEL, place if first == 0 else -1)
+                (int(token), numbers[tag] if first == 0 else NO_LABEL, place if first == 0 else -1)
                 for place, (word, tag) in enumerate(zip(row, tags, strict=True))
-                for first, piece in enumerate(pieces[word])
+                for first, token in enumerate(token_ids[word])
             ]
-            outside = (NO_LABEL, -1)
-            for piece, label, place in [
-                (tokenizer.cls_id, *outside),
-                *body[: max_length - 2],
-                (tokenizer.sep_id, *outside),
-            ]:
-                ids.append(piece)
-                labels.append(label)
-                places.append(place)
-            offsets.append(len(ids))
-        encoded = Encoded(np.array(ids, np.int32), np.zeros(len(ids), np.int32), np.array(offsets, np.int64))
-        return TaggedRows(
-            encoded, None, np.array(labels, np.int32), split, self.label_names, np.array(places, np.int32)
-        )
+            tokens += [(tokenizer.cls_id, NO_LABEL, -1), *body[: max_length - 2], (tokenizer.sep_id, NO_LABEL, -1)]
+            offsets.append(len(tokens))
+        ids, labels, words = np.array(tokens, np.int32).reshape(-1, 3).T.copy()
+        encoded = Encoded(ids, np.zeros_like(ids), np.array(offsets, np.int64))
+        return TaggedRows(encoded, None, labels, split, self.label_names, words)
 
 
 @dataclass(frozen=True, eq=False)
