@@ -71,11 +71,11 @@ def test_text_file(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"north 1 0\neast 0\n", "line 2: got b'east 0.*expected a word and 2 numbers"),
+        (b"north 1 0\neast 0\n", "line 2.*b'east 0.* 2 "),
         (b"north 1 0\neast 0 x\n", "line 2"),
         (b"north\n", "line 1"),
         (b"", "has no vectors"),
-        (b"\xff 1 0\n", "cannot read"),
+        (b"\xff 1 0\n", "g.txt"),
     ],
 )
 def test_what_is_no_glove(tmp_path, content, message):
@@ -85,10 +85,10 @@ def test_what_is_no_glove(tmp_path, content, message):
 
 
 def test_missing_files(tmp_path):
-    with pytest.raises(UserError, match="cannot read"):
+    with pytest.raises(UserError, match=r"none\.txt"):
         load_glove(tmp_path / "none.txt")
     (tmp_path / "g.txt.gz").write_bytes(b"north 1 0\n")
-    with pytest.raises(UserError, match="cannot read"):
+    with pytest.raises(UserError, match=r"g\.txt\.gz"):
         load_glove(tmp_path / "g.txt.gz")
 
 

@@ -3,14 +3,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tfdistill.augment.copies import FIRST, SECOND, Stream
 from tfdistill.augment.parts_of_speech import PosTable
-from tfdistill.augment.tang import augment_split, augment_tang, tang_copy
+from tfdistill.augment.tang import Tang, augment_split, augment_tang
 from tfdistill.data.splits import Split
+from tfdistill.text.words import spaced_words
 
 TEXTS = [
     f"this is the {name} sentence of a small text number {i}" for i, name in enumerate(["first", "next", "last"] * 5)
 ]
 PAIRS = [f"and that is its {i} partner in another sentence" for i in range(len(TEXTS))]
+
+
+def tang_copy(text: str, *, seed: int, index: int, copy: int, second: bool = False, **options) -> str:
+    """Copy `copy` of example `index` alone, as `augment_tang` makes it if it changes this text of a pair."""
+    method, (words, spaced) = Tang(**options), spaced_words(text)
+    tags = [] if method.pos is None else method.pos.tags(words)
+    tokens = {} if method.pieces is None else method.pieces(words)
+    return method.copy(words, spaced, Stream(seed, index, copy, SECOND if second else FIRST), tags, tokens)
 
 
 def test_masks_and_cuts():

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tfdistill.augment.copies import Stream
+from tfdistill.augment.copies import FIRST, SECOND, Stream
 from tfdistill.augment.glove import GloVe
-from tfdistill.augment.tinybert import Candidates, Finder, augment_tinybert, tinybert_copy, tinybert_split
+from tfdistill.augment.tinybert import Candidates, Finder, augment_tinybert, tinybert_split
 from tfdistill.data.splits import Split
 from tfdistill.errors import UserError
 from tfdistill.text.tokenizer import Tokenizer
@@ -16,6 +16,13 @@ PIECES = [*SPECIAL, "the", "is", ",", ".", "##ing", "##ly", "##x", *WORDS, "2", 
 TOKENIZER = Tokenizer(PIECES)
 NUMBER = {piece: i for i, piece in enumerate(PIECES)}
 GLOVE = GloVe(["oddly", "strangely", "badly", "film"], np.array([[1.0, 0], [1, 0.1], [1, 0.5], [0, 1]]))
+
+
+def tinybert_copy(
+    text: str, *, find: Finder, seed: int, index: int, copy: int, p: float = 0.4, second: bool = False
+) -> str:
+    """Copy `copy` of example `index` alone, as `augment_tinybert` makes it."""
+    return find([text])[text].copy(Stream(seed, index, copy, SECOND if second else FIRST), p)
 
 
 class Oracle:

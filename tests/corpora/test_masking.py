@@ -37,7 +37,7 @@ def test_uniforms_are_these_numbers_on_every_machine() -> None:
 
 def test_the_same_example_gets_the_same_masks_in_any_batch() -> None:
     ids, mask = rows(8, 40)
-    masker = Masker(Masking(), TOKENIZER)
+    masker = Masker(Masking(), TOKENIZER.vocabulary)
     whole = masker(ids, mask, np.arange(8), seed=7, epoch=2)
     part = masker(ids[[5, 2]], mask[[5, 2]], np.array([5, 2]), seed=7, epoch=2)
     for name, value in whole.items():
@@ -48,7 +48,7 @@ def test_the_same_example_gets_the_same_masks_in_any_batch() -> None:
 
 def test_fifteen_percent_eighty_ten_ten() -> None:
     ids, mask = rows(400, 120)
-    made = Masker(Masking(), TOKENIZER)(ids, mask, np.arange(400), seed=1, epoch=0)
+    made = Masker(Masking(), TOKENIZER.vocabulary)(ids, mask, np.arange(400), seed=1, epoch=0)
     weights = made["masked_weights"] > 0
     assert weights.shape == (400, 18)
     np.testing.assert_array_equal(weights.sum(1), np.rint(0.15 * mask.sum(1)))
@@ -70,7 +70,7 @@ def test_fifteen_percent_eighty_ten_ten() -> None:
 def test_special_tokens_are_neither_chosen_nor_put_in() -> None:
     ids = np.full((300, 20), 1, "int32")  # [UNK] everywhere but for two words
     ids[:, 0], ids[:, 19], ids[:, 5], ids[:, 6] = 2, 3, 9, 10
-    masker = Masker(Masking(share=0.5, mask=0.0, random=1.0), TOKENIZER)
+    masker = Masker(Masking(share=0.5, mask=0.0, random=1.0), TOKENIZER.vocabulary)
     made = masker(ids, np.ones_like(ids), np.arange(300), seed=0, epoch=0)
     kept = made["masked_weights"] > 0
     assert kept.sum(1).tolist() == [2] * 300
@@ -82,7 +82,7 @@ def test_special_tokens_are_neither_chosen_nor_put_in() -> None:
 
 def test_a_row_without_words_predicts_nothing() -> None:
     ids = np.array([[2, 3, 0, 0]], "int32")
-    made = Masker(Masking(), TOKENIZER)(ids, (ids > 0).astype("int32"), np.array([0]), seed=0, epoch=0)
+    made = Masker(Masking(), TOKENIZER.vocabulary)(ids, (ids > 0).astype("int32"), np.array([0]), seed=0, epoch=0)
     np.testing.assert_array_equal(made["token_ids"], ids)
     assert made["masked_weights"].sum() == 0
 
@@ -91,7 +91,7 @@ def test_smoothing_chooses_rare_pieces_more_often() -> None:
     ids = np.tile(np.array([2, *([9] * 9), 10, 3], "int32"), (4000, 1))  # nine times a, once b
     counts = np.ones(100)
     counts[9], counts[10] = 1000, 10
-    made = Masker(Masking(share=0.08, smoothing=0.7), TOKENIZER, counts)(
+    made = Masker(Masking(share=0.08, smoothing=0.7), TOKENIZER.vocabulary, counts)(
         ids, np.ones_like(ids), np.arange(4000), seed=0, epoch=0
     )
     rare = (made["masked_labels"] == 10).mean()
@@ -102,7 +102,7 @@ def test_smoothing_chooses_rare_pieces_more_often() -> None:
 def test_whole_words_go_together() -> None:
     row = [2, 9, 6, 7, 8, 10, 6, 7, 8, 11, *range(20, 35), 3]
     ids = np.tile(np.array(row, "int32"), (500, 1))
-    made = Masker(Masking(whole_words=True, mask=1.0, random=0.0), TOKENIZER)(
+    made = Masker(Masking(whole_words=True, mask=1.0, random=0.0), TOKENIZER.vocabulary)(
         ids, np.ones_like(ids), np.arange(500), seed=0, epoch=0
     )
     hidden = made["token_ids"] == 4
@@ -116,7 +116,7 @@ def test_whole_words_go_together() -> None:
 def test_words_may_be_given() -> None:
     ids = np.tile(np.array([2, 20, 21, 22, 23, 24, 25, 3], "int32"), (200, 1))
     words = np.tile(np.array([-1, 0, 0, 1, 1, 2, 2, -1]), (200, 1))
-    made = Masker(Masking(share=0.25, whole_words=True, mask=1.0, random=0.0), TOKENIZER)(
+    made = Masker(Masking(share=0.25, whole_words=True, mask=1.0, random=0.0), TOKENIZER.vocabulary)(
         ids, np.ones_like(ids), np.arange(200), seed=0, epoch=0, words=words
     )
     hidden = (made["token_ids"] == 4)[:, 1:7].reshape(200, 3, 2)
@@ -134,6 +134,6 @@ def test_impossible_settings_are_refused(settings: dict, message: str) -> None:
 
 def test_what_the_vocabulary_must_have() -> None:
     with pytest.raises(UserError, match=r"no \[MASK\]"):
-        Masker(Masking(), Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"]))
+        Masker(Masking(), ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"])
     with pytest.raises(UserError, match="received none"):
-        Masker(Masking(smoothing=0.7), TOKENIZER)
+        Masker(Masking(smoothing=0.7), TOKENIZER.vocabulary)

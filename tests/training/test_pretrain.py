@@ -15,10 +15,10 @@ from helpers import mirrored
 from safetensors.numpy import load_file
 
 from tfdistill.commands import app as cli
-from tfdistill.commands.corpus import make
-from tfdistill.corpora.build import Work, spans_of
 from tfdistill.corpora.documents import PlainText
 from tfdistill.corpora.masking import Masking
+from tfdistill.corpora.work import Work, spans_of
+from tfdistill.corpora.workers import make_corpus
 from tfdistill.errors import UserError
 from tfdistill.models import presets
 from tfdistill.models.load import load
@@ -500,7 +500,7 @@ def test_debug_takes_a_few_steps(tmp_path: Path, text: str, tokenizer: Tokenizer
 def test_a_corpus_in_shards_has_its_held_out_part(tmp_path: Path, text: str, tokenizer: Tokenizer) -> None:
     tokenizer.save(tmp_path / "vocabulary")
     work = Work(str(tmp_path / "corpus"), str(tmp_path / "vocabulary"), spans_of(text, 10**4), held_out=0.1)
-    make(work, text)
+    make_corpus(work, text)
     settings = Settings(length=24, batch_size=8)
     corpus = f"corpus:{tmp_path / 'corpus'}"
     assert pretrain(small(tokenizer), corpus, tmp_path / "run", settings=settings, debug=True).steps == 3

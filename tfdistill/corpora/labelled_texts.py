@@ -1,4 +1,4 @@
-"""Labelled texts with precomputed teacher outputs, in shards."""
+"""Read examples of a sharded corpus with the teacher's logits."""
 
 from __future__ import annotations
 
@@ -11,38 +11,41 @@ import numpy as np
 import tensorflow as tf
 
 from tfdistill.corpora.parts import Part, load_array
-from tfdistill.corpora.shards import ShardedCorpus, _groups
+from tfdistill.corpora.shards import ShardedCorpus, groups_of
 from tfdistill.data.batching import Buckets, plan, ready, widths_of
 from tfdistill.errors import UserError
 from tfdistill.text.tokenizer import Tokenizer
 
 
 class LabelledTexts:
-    """Texts of a corpus made with `--rows` and a teacher, with its logits: what `Stage(source=…)` takes.
+    """Open a corpus made with `--rows` and a teacher, as data of `Stage(source=…)`.
 
-    Batches are {"student": …, "teacher_features": {"logits": (B, C)}}, padded to the longest text of the batch; texts of like
-    length go together.
+    Batches are {"student": …, "teacher_features": {"logits": (B, C)}}, padded to the longest example.
+    Examples of similar length are together.
 
     Args:
-        teacher: fingerprint of the teacher that is to have labelled the texts; "" takes any.
+        directory: the corpus.
+        tokenizer: the student's tokenizer.
+        num_outputs: C, the number of the student's outputs.
+        part: the part of the corpus.
+        teacher: fingerprint of the teacher that must have made the logits; "" accepts any.
 
     Raises:
-        UserError: as `ShardedCorpus`, or a corpus without a teacher's logits, or with another's, or for another number of classes.
+        UserError: like `ShardedCorpus`; or the corpus has no logits, another teacher's, or another number
+            of classes.
     """
 
     def __init__(
         self, directory: Path, tokenizer: Tokenizer, num_outputs: int, part: Part = "train", teacher: str = ""
     ):
         corpus = ShardedCorpus(directory, tokenizer)
-        labelled_by = corpus.manifest["settings"]["teacher"]
+        labelled_by = corpus.manifest.settings["teacher"]
         if not labelled_by:
-            raise UserError(
-                f"{directory} has no teacher's logits; expected a corpus made with --rows --teacher TEACHER"
-            )
+            raise UserError(f"{directory} has no teacher's logits. Make the corpus with `--rows --teacher TEACHER`.")
         if teacher and teacher != labelled_by:
             raise UserError(
-                f"{directory} has the logits of another teacher (fingerprint {labelled_by[:12]}, this one's is {teacher[:12]}); "
-                "expected those of this run's: make the corpus again with it, or train with the one that labelled it"
+                f"{directory} has the logits of another teacher (fingerprint {labelled_by[:12]}, the run's is {teacher[:12]}). "
+                "Make the corpus again with the run's teacher, or train with the one that made the logits."
             )
         self.fingerprint = f"{corpus.fingerprint} {part}"
         self._tokenizer = tokenizer
@@ -52,7 +55,9 @@ class LabelledTexts:
         self._logits = [load_array(file, mmap_mode="r") if file.is_file() else none for file in files]
         wrong = [logits.shape[1] for logits in self._logits if logits.shape[1] != num_outputs]
         if wrong:
-            raise UserError(f"{directory} has logits of {wrong[0]} classes; expected {num_outputs}, as the student has")
+            raise UserError(
+                f"{directory} has logits of {wrong[0]} classes; the student has {num_outputs}. Use another corpus."
+            )
 
     def __len__(self) -> int:
         return sum(map(len, self._logits))
@@ -67,15 +72,23 @@ class LabelledTexts:
         worker: tuple[int, int] = (0, 1),
         buckets: Buckets = (),
     ) -> tf.data.Dataset:
-        """Batches of `epochs` epochs; `first_step` leaves out as many from the start. `worker`: see
-        `TextExamples.dataset`; a part of a batch with fewer rows than workers may have none, (0, L). `buckets`: see
-        `batching.widths_of`."""
+        """Make batches.
+
+        Args:
+            batch_size: B, the examples of a batch, over all workers.
+            seed: decides about the order.
+            epochs: the number of epochs.
+            first_step: the number of batches to skip.
+            worker: (i, n) reads part i of the n parts of every batch. A part is empty, (0, L), if a batch
+                has fewer examples than workers.
+            buckets: lengths to pad to, see `batching.widths_of`.
+        """
         widths = np.array(widths_of(self._lengths(self._rows(range(len(self._stored)))), batch_size, buckets), np.int64)
 
         def batches() -> Iterator[np.ndarray]:
             step = 0
             for epoch in range(epochs):
-                for number, group in enumerate(_groups(len(self._stored), seed, epoch)):
+                for number, group in enumerate(groups_of(len(self._stored), seed, epoch)):
                     rows = self._rows(group)
                     if not len(rows):
                         continue
@@ -96,7 +109,7 @@ class LabelledTexts:
         return ready(data.map(batch, num_parallel_calls=2, deterministic=True))
 
     def _rows(self, shards: Iterable[int]) -> np.ndarray:
-        """(n, 2): the shard and the place in it of each text of some shards."""
+        """Return the shard and the place in it of each example of some shards, (n, 2)."""
         sizes = [len(self._logits[shard]) for shard in shards]
         return np.stack([np.repeat(list(shards), sizes), np.concatenate([np.arange(n) for n in sizes])], axis=1)
 
@@ -105,11 +118,11 @@ class LabelledTexts:
         for shard in np.unique(rows[:, 0]):
             mine, starts = rows[:, 0] == shard, self._stored[shard].sentences
             lengths[mine] = starts[rows[mine, 1] + 1] - starts[rows[mine, 1]]
-        return lengths + 1  # [SEP] is counted, [CLS] is not stored
+        return lengths + 1  # [SEP] is stored, [CLS] is not.
 
     def _batch(self, widths: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
         lengths = self._lengths(rows)
-        # [CLS] and [SEP] also where there are no rows: Keras warns of attention over a single position.
+        # At least [CLS] and [SEP], even without examples: Keras warns of attention over a single position.
         longest = int(lengths.max(initial=2))
         width = min(widths[widths >= longest], default=longest)
         ids = np.full((len(rows), width), self._tokenizer.pad_id, np.int32)
@@ -118,7 +131,7 @@ class LabelledTexts:
             start = self._stored[shard].sentences[row]
             ids[place, 1 : lengths[place]] = self._stored[shard].ids[start : start + lengths[place] - 1]
         mask = (np.arange(width) < lengths[:, None]).astype(np.int32)
-        # Of a last batch with fewer rows than workers some get none: empty arrays, which add nothing to any sum of the step.
+        # Some workers may get no example of the last batch: empty arrays, which add nothing to the sums of the step.
         logits = np.empty((len(rows), self._logits[0].shape[1]), np.float32)
         for place, (shard, row) in enumerate(rows):
             logits[place] = self._logits[shard][row]

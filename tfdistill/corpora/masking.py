@@ -1,19 +1,20 @@
-"""Dynamic masking for masked language models (Devlin et al. 2019, section 3.1), drawn anew in every epoch.
+"""Mask tokens for masked language models (Devlin et al. 2019, section 3.1), differently every epoch.
 
-Every draw is a function of (seed, epoch, example, position) alone, a hash of these four numbers: the same call gives the
-same masks in any batch, in any order and in any process. NumPy's own generators promise no such thing between versions.
+Every draw is a hash of (seed, epoch, example, position): the masks of an example do not depend on its
+batch, the order or the process. NumPy's generators do not guarantee this between versions.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tfdistill.errors import UserError
 from tfdistill.text.tokenizer import Tokenizer
-from tfdistill.text.vocabulary import SPECIAL
+from tfdistill.text.vocabulary import MASK, SPECIAL
 from tfdistill.text.words import continuations, has_chinese, word_starts
 
 _CHOICE, _ACTION, _REPLACEMENT = 1, 2, 3  # streams of random numbers
@@ -22,7 +23,7 @@ _MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
 def _mix(values: np.ndarray) -> np.ndarray:
-    """One step of SplitMix64 (Steele, Lea and Flood 2014) on each of `values`, uint64; it wraps around on purpose."""
+    """Do one step of SplitMix64 (Steele, Lea and Flood 2014) on uint64 values, modulo 2**64."""
     values = values + _UNIT
     values = (values ^ (values >> np.uint64(30))) * _MULTIPLIERS[0]
     values = (values ^ (values >> np.uint64(27))) * _MULTIPLIERS[1]
@@ -30,7 +31,7 @@ def _mix(values: np.ndarray) -> np.ndarray:
 
 
 def uniforms(seed: int, epoch: int, stream: int, examples: np.ndarray, count: int = 1) -> np.ndarray:
-    """Numbers above 0 and below 1, (B, count) float64, for the examples (B,); each depends on these numbers alone."""
+    """Return random numbers above 0 and below 1, (B, count) float64, for the examples (B,)."""
     state = np.zeros(1, np.uint64)
     for number in (seed, epoch, stream):
         state = _mix(state ^ np.uint64(number))
@@ -41,14 +42,18 @@ def uniforms(seed: int, epoch: int, stream: int, examples: np.ndarray, count: in
 
 @dataclass(frozen=True)
 class Masking:
-    """How to mask.
+    """Set how to mask.
 
     Args:
-        share: part of the tokens of a row that is predicted, [CLS] and [SEP] counted as in BERT's own data.
-        mask, random: of these, the part that becomes [MASK], and the part that becomes any piece; the rest stays.
-        whole_words: mask all pieces of a word or none (Cui et al. 2021). A word is a piece and the ## pieces behind it.
-        smoothing: exponent of token-frequency smoothing: a piece is chosen with a weight of count^-smoothing, so that rare
-            pieces are predicted more often. DistilBERT has 0.7; 0 chooses evenly, as BERT does.
+        share: share of the tokens of a sequence that are predicted, counting [CLS] and [SEP] as BERT does.
+        mask, random: of the predicted tokens, the shares that become [MASK] and any token; the rest stays.
+        whole_words: mask all tokens of a word or none (Cui et al. 2021). A word is a token and the ##
+            tokens behind it.
+        smoothing: exponent of token-frequency smoothing. The weight of a token is count^-smoothing, so
+            that rare tokens are predicted more often. DistilBERT has 0.7; BERT has 0, equal weights.
+
+    Raises:
+        UserError: a number is out of range.
     """
 
     share: float = 0.15
@@ -59,57 +64,66 @@ class Masking:
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
-            raise UserError(f"the masked share is {self.share}; expected a number above 0 and below 1, such as 0.15")
+            raise UserError(f"the masked share is {self.share}. Use a number above 0 and below 1, such as 0.15.")
         if min(self.mask, self.random) < 0 or self.mask + self.random > 1:
             raise UserError(
-                f"of the masked tokens {self.mask} become [MASK] and {self.random} random pieces; expected two shares that "
-                "are together at most 1"
+                f"the shares of [MASK] and of random tokens are {self.mask} and {self.random}. "
+                "Use two shares with a sum of at most 1."
             )
         if self.smoothing < 0:
-            raise UserError(f"the smoothing exponent is {self.smoothing}; expected 0 or more, such as 0.7")
+            raise UserError(f"the smoothing exponent is {self.smoothing}. Use 0 or more, such as 0.7.")
 
     def predictions(self, length: int) -> int:
-        """K, the most tokens that are predicted in a row of `length`."""
+        """Return K, the largest number of predicted tokens in a sequence of `length`."""
         return max(1, round(self.share * length))
 
 
 def require_words(tokenizer: Tokenizer, counts: np.ndarray) -> None:
-    """Raises UserError where most of the pieces, of which the text has `counts` (V,), are Chinese characters: these have neither
-    ## nor spaces that tell which of them make a word, so that single characters would be masked."""
-    chinese = np.array([has_chinese(piece) for piece in tokenizer.vocabulary])
+    """Check that whole words can be masked in a text.
+
+    Chinese characters have neither ## nor spaces that show the words, so that single characters would
+    be masked.
+
+    Args:
+        tokenizer: the tokenizer.
+        counts: (V,) the count of each token in the text.
+
+    Raises:
+        UserError: most tokens are Chinese characters.
+    """
+    chinese = np.array([has_chinese(token) for token in tokenizer.vocabulary])
     if 2 * counts[chinese].sum() > counts.sum():
         raise UserError(
-            "whole_words is set and the text is Chinese, which says nowhere what its words are; expected words with spaces between "
-            "them, as a segmenter cuts them, and --set segmented=true (pretrain, distilbert, mobilebert), or whole_words=false"
+            "`whole_words` is set, but the text is Chinese and does not show its words. Segment it with spaces and use "
+            "`--set segmented=true` (pretrain, distilbert, mobilebert), or use `whole_words=false`."
         )
 
 
 class Masker:
-    """A `Masking` for one vocabulary.
+    """Mask sequences of one vocabulary.
 
     Args:
         masking: the settings.
-        tokenizer: gives the vocabulary; it must have [MASK].
-        counts: (V,) how often each piece stands in the corpus; needed for smoothing.
+        vocabulary: V tokens with [MASK].
+        counts: (V,) the count of each token in the corpus; needed for smoothing.
 
     Raises:
-        UserError: the vocabulary has no [MASK]; smoothing without counts, or with as many as another vocabulary has.
+        UserError: the vocabulary has no [MASK], or smoothing lacks the counts of this vocabulary.
     """
 
-    def __init__(self, masking: Masking, tokenizer: Tokenizer, counts: np.ndarray | None = None):
-        if tokenizer.mask_id is None:
-            raise UserError("the vocabulary has no [MASK], which masked language models need; use a BERT vocabulary")
-        self.masking, self.mask_id = masking, tokenizer.mask_id
-        vocabulary = tokenizer.vocabulary
+    def __init__(self, masking: Masking, vocabulary: Sequence[str], counts: np.ndarray | None = None):
+        if MASK not in vocabulary:
+            raise UserError("the vocabulary has no [MASK], which masked language models need. Use a BERT vocabulary.")
+        self.masking, self.mask_id = masking, vocabulary.index(MASK)
         self._special = np.array([token in SPECIAL for token in vocabulary])
         self._continuations = continuations(vocabulary)
-        unused = np.array([re.fullmatch(r"\[[A-Za-z0-9 ]+\]", piece) is not None for piece in vocabulary])
+        unused = np.array([re.fullmatch(r"\[[A-Za-z0-9 ]+\]", token) is not None for token in vocabulary])
         self._replacements = np.flatnonzero(~(self._special | unused)).astype(np.int32)
         self._log_weights = np.zeros(len(vocabulary))
         if masking.smoothing:
             if counts is None or len(counts) != len(vocabulary):
                 have = "none" if counts is None else str(len(counts))
-                raise UserError(f"smoothing needs a count for each of {len(vocabulary)} pieces; received {have}")
+                raise UserError(f"smoothing needs a count for each of {len(vocabulary)} tokens; received {have}.")
             self._log_weights = -masking.smoothing * np.log(np.maximum(np.asarray(counts, np.float64), 1))
 
     def __call__(
@@ -122,17 +136,19 @@ class Masker:
         epoch: int,
         words: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
-        """Mask a batch. Special tokens are neither chosen nor put in.
+        """Mask a batch. Special tokens are neither predicted nor drawn as random tokens.
 
         Args:
             token_ids, padding_mask: (B, L) integers.
-            examples: (B,) a number for each row that is its own in the corpus.
-            words: (B, L), for `whole_words`: the word each token belongs to, -1 for none, where ## does not tell
-                (Chinese, cut into words by another program).
+            examples: (B,) the number of each sequence in the corpus.
+            seed, epoch: decide about the masks.
+            words: (B, L), for `whole_words`: the word of each token, if ## does not show it (Chinese text
+                that another program segmented).
 
         Returns:
-            token_ids (B, L) int32 with the masks in, masked_positions (B, K) int32 in rising order, masked_labels (B, K)
-            int32, the pieces that stood there, and masked_weights (B, K) float32, 1 for a prediction and 0 for filling.
+            token_ids (B, L) int32 with masks, masked_positions (B, K) int32 in rising order, masked_labels
+            (B, K) int32, the original tokens there, and masked_weights (B, K) float32, 1 for predictions
+            and 0 for padding.
         """
         token_ids = np.asarray(token_ids, np.int32)
         rows, length = token_ids.shape
@@ -156,9 +172,8 @@ class Masker:
                     for row in range(rows)
                 ]
             )
-        order = np.argsort(~chosen, axis=1, kind="stable")[
-            :, :limit
-        ]  # chosen positions first, each kind in rising order
+        # Chosen positions come first; both kinds are in rising order.
+        order = np.argsort(~chosen, axis=1, kind="stable")[:, :limit]
         weights = np.take_along_axis(chosen, order, axis=1)
         positions = np.where(weights, order, 0).astype(np.int32)
         labels = np.where(weights, np.take_along_axis(token_ids, positions, axis=1), 0).astype(np.int32)
@@ -178,8 +193,11 @@ class Masker:
 
 
 def _largest(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """(B, L) bool: the `wanted` (B,) largest keys of each row. With Gumbel noise on logarithmic weights this is weighted
-    drawing without replacement (Efraimidis and Spirakis 2006)."""
+    """Return the `wanted` (B,) largest keys of each sequence, (B, L) bool.
+
+    With Gumbel noise on logarithmic weights this is weighted sampling without replacement (Efraimidis
+    and Spirakis 2006).
+    """
     rank = np.empty(keys.shape, np.int64)
     order = np.argsort(-keys, axis=1, kind="stable")
     np.put_along_axis(rank, order, np.broadcast_to(np.arange(keys.shape[1]), keys.shape), axis=1)
@@ -187,18 +205,18 @@ def _largest(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def _whole_words(words: np.ndarray, log_weights: np.ndarray, noise: np.ndarray, wanted: int, limit: int) -> np.ndarray:
-    """(L,) bool: words in random order, those left out that would exceed `wanted` pieces. The first may, up to `limit`."""
+    """Choose words in random order, (L,) bool, while their tokens fit into `wanted`; the first may reach `limit`."""
     names, first, sizes = np.unique(words, return_index=True, return_counts=True)
     real = names >= 0
     names, first, sizes = names[real], first[real], sizes[real]
     weights = np.array([np.logaddexp.reduce(log_weights[words == name]) for name in names])
-    taken: list[int] = []
+    chosen: list[int] = []
     total = 0
     for index in np.argsort(-(weights + noise[first]), kind="stable"):
         size = int(sizes[index])
-        if total + size <= wanted or (not taken and size <= limit):
-            taken.append(int(names[index]))
+        if total + size <= wanted or (not chosen and size <= limit):
+            chosen.append(int(names[index]))
             total += size
         if total >= wanted:
             break
-    return np.isin(words, taken) & (words >= 0)
+    return np.isin(words, chosen) & (words >= 0)

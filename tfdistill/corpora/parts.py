@@ -1,4 +1,4 @@
-"""Stored parts of a corpus."""
+"""Name the parts of a corpus, and read their arrays."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from tfdistill.errors import UserError
 
 Part = Literal["train", "held_out"]
 
-
 PARTS: tuple[Part, ...] = ("train", "held_out")
 SUMS = "sums.json"  # SHA-256 of the other files of a cached corpus
 
 
 @dataclass(frozen=True)
 class Stored:
-    """One part of a corpus: ids (T,), sentences (S + 1,) starts in ids, documents (D + 1,) starts in sentences; starts (T,) bool,
-    whether a word begins there, of segmented text."""
+    """Hold one part of a corpus.
+
+    Args:
+        ids: (T,) token ids, with [SEP] behind each document.
+        sentences: (S + 1,) the first token of each sentence.
+        documents: (D + 1,) the first sentence of each document.
+        starts: (T,) bool, whether a word begins with each token; None unless the text is segmented.
+    """
 
     ids: np.ndarray
     sentences: np.ndarray
@@ -29,8 +34,8 @@ class Stored:
 
 
 def load_array(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
-    """An array of a corpus. Raises UserError where it is missing or damaged."""
+    """Load an array of a corpus. Raises UserError if it is missing or damaged."""
     try:
         return np.load(path, mmap_mode=mmap_mode)
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path.parent} is damaged ({error}); delete it and try again") from error
+        raise UserError(f"{path.parent} is damaged ({error}). Delete it and try again.") from error

@@ -1,16 +1,14 @@
-"""Plain text, read as a stream and cut into documents and sentences.
+"""Read plain text as a stream, and cut it into documents and sentences.
 
-Sources. A text file (UTF-8; gzip is recognised by its content, so `.txt.gz` and dictd's `.dict.dz` work), a directory (all
-`.txt` and `.txt.gz` below it, sorted by name), or `demo:plain-text`.
+Sources. A text file (UTF-8; gzip is recognised by its content, so `.txt.gz` and dictd's `.dict.dz`
+work), a directory (all `.txt` and `.txt.gz` below it, sorted by name), or `demo:plain-text`.
 
-Documents. A blank line ends a document, as in BERT's own pre-training data; the lines of a document are joined, since books
-wrap their lines. A file without any blank line in its first thousand lines (or million characters) is a list of texts: each
-line is a document.
+Documents. A blank line ends a document, as in BERT's pre-training data; the lines of a document are
+joined, because books wrap their lines. If a file has no blank line in its first thousand lines (or
+million characters), each line is a document.
 
-Sentences. A sentence ends with `.`, `!`, `?` or `…` (and closing quotes or brackets) before white space and a character that
-is no small letter; not after an initial, an abbreviation of `ABBREVIATIONS` or one with inner points (`e.g.`). Chinese and
-Japanese full stops end one wherever they stand. A sentence of 30 characters or more is kept once in the whole corpus, the
-first time, whatever its case and spacing; so no such sentence is both held out and trained on.
+Sentences. See `sentences`. A sentence of 30 characters or more is kept once in the whole corpus,
+independent of case and spacing; so no such sentence is both held out and trained on.
 """
 
 from __future__ import annotations
@@ -45,12 +43,12 @@ SHORT = 30  # characters: shorter sentences may repeat
 
 
 def text_files(source: str | os.PathLike) -> list[Path]:
-    """The files of a source. Raises UserError when there are none, or for an unknown demo text."""
+    """Return the files of a source. Raises UserError if there are none, or for an unknown demo text."""
     name = os.fspath(source)
     if name.startswith("demo:"):
         key = name.removeprefix("demo:")
         if key not in _DEMOS:
-            raise UserError(f"unknown demo text '{key}'; expected {', '.join(_DEMOS)}{nearest(key, _DEMOS)}")
+            raise UserError(f"the demo text '{key}' is unknown. Use {', '.join(_DEMOS)}{nearest(key, _DEMOS)}.")
         path = _DEMOS[key]()
     else:
         path = Path(name).expanduser()
@@ -58,20 +56,25 @@ def text_files(source: str | os.PathLike) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise UserError(
-            f"no text at '{name}'; expected a .txt or .txt.gz file, a directory of them, or demo:plain-text"
+            f"there is no text at '{name}'. Give a .txt or .txt.gz file, a directory of them, or demo:plain-text."
         )
     files = sorted(file for file in path.rglob("*") if file.name.endswith(SUFFIXES) and file.is_file())
     if not files:
-        raise UserError(
-            f"{path} has no .txt or .txt.gz files in it; expected plain text: give a file or such a directory"
-        )
+        raise UserError(f"{path} has no .txt or .txt.gz files. Give a file, or a directory with such files.")
     return files
 
 
 @dataclass(frozen=True)
 class Span:
-    """A part of a text file: from byte `start` to before byte `end`, None to the end. Its documents are those that `documents`
-    finds between the boundaries at or behind these two places; all spans of a file together have each document once.
+    """Describe a part of a text file.
+
+    Its documents begin at the first boundary at or behind `start` and end at the one at or behind
+    `end`. So all spans of a file together have each document once.
+
+    Args:
+        path: the file.
+        start, end: bytes; None is the end of the file.
+        one_a_line: whether each line is a document.
     """
 
     path: str
@@ -81,7 +84,7 @@ class Span:
 
 
 def spans(path: str | os.PathLike, size: int) -> list[Span]:
-    """A file cut at every `size` bytes; a gzip file, which cannot be entered in the middle, stays whole."""
+    """Cut a file at every `size` bytes. A gzip file stays whole, because it has no entry in the middle."""
     name = os.fspath(path)
     with _errors(name, lambda: 0):
         with open_bytes(name) as stream:
@@ -90,12 +93,12 @@ def spans(path: str | os.PathLike, size: int) -> list[Span]:
         ahead, one_a_line = _look_ahead(_lines(Span(name)))
     if is_gzip or not ahead:
         return [Span(name, one_a_line=one_a_line)]
-    starts = [*range(0, max(total - size // 2, 1), size)]  # the last is not made of a few bytes
+    starts = [*range(0, max(total - size // 2, 1), size)]  # The last span is not much smaller than the others.
     return [Span(name, a, b, one_a_line) for a, b in zip(starts, [*starts[1:], None], strict=True)]
 
 
 def documents(source: Path | Span) -> Iterator[str]:
-    """Documents of one file, or of a span of it, in order. What is longer than a million characters comes in parts."""
+    """Yield the documents of a file or span in order; parts of those above a million characters."""
     if isinstance(source, Span):
         lines, ahead, one_a_line = _lines(source), list[str](), source.one_a_line
     else:
@@ -116,7 +119,7 @@ def documents(source: Path | Span) -> Iterator[str]:
 
 
 def _look_ahead(lines: Iterator[str]) -> tuple[list[str], bool]:
-    """The first lines, and whether each is a document."""
+    """Return the first lines, and whether each is a document."""
     ahead: list[str] = []
     size = 0
     for line in lines:
@@ -124,29 +127,27 @@ def _look_ahead(lines: Iterator[str]) -> tuple[list[str], bool]:
         size += len(line)
         if len(ahead) == _LOOK_AHEAD or size > _LONGEST:
             break
-    while ahead and not ahead[-1]:  # blank lines at the end of a short file say nothing
+    while ahead and not ahead[-1]:  # Blank lines at the end of a short file mean nothing.
         ahead.pop()
     return ahead, all(ahead)
 
 
 @contextmanager
 def _errors(path: str, number: Callable[[], int]) -> Iterator[None]:
-    """What can be wrong with a file, as one line; `number` gives that of the text."""
+    """Turn the errors of a file into UserError; `number` returns the current line."""
     try:
         yield
     except UnicodeDecodeError as error:
         wrong = error.object[error.start]
-        raise UserError(
-            f"{path}, line {number()}: byte {wrong:#04x} is not UTF-8; expected UTF-8 text: save the file so"
-        ) from error
+        raise UserError(f"{path}, line {number()}: byte {wrong:#04x} is not UTF-8. Save the file as UTF-8.") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"cannot read {path}: {error}; expected a whole gzip file, fetch it again") from error
+        raise UserError(f"cannot read {path}: {error}. The gzip file is not complete; fetch it again.") from error
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}; expected a file that can be read") from error
+        raise UserError(f"cannot read {path}: {error.strerror or error}. Give a readable file.") from error
 
 
 def _lines(span: Span) -> Iterator[str]:
-    """Lines of a file or of a part of it, UTF-8, plain or gzip, with single spaces between words."""
+    """Yield the lines of a span, UTF-8, plain or gzip, with single spaces between words."""
     number = 0
     with _errors(span.path, lambda: number), open_bytes(span.path) as raw:
         is_gzip = raw.read(2) == _GZIP
@@ -164,7 +165,7 @@ def _lines(span: Span) -> Iterator[str]:
 
 
 def _boundary(stream: BinaryIO | gzip.GzipFile, place: int, one_a_line: bool) -> int:
-    """The first byte at or behind `place` with which a document begins: behind a line, or behind a blank one."""
+    """Return the first byte at or behind `place` where a document begins: behind a line, or a blank one."""
     stream.seek(place - 1)
     while (line := stream.readline(_LONGEST)) and not line.endswith(b"\n"):
         pass
@@ -174,7 +175,7 @@ def _boundary(stream: BinaryIO | gzip.GzipFile, place: int, one_a_line: bool) ->
 
 
 def _raw_lines(stream: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
-    """Lines, those that are too long for memory in parts: cut at a space, or else between two characters."""
+    """Yield lines; a very long one in parts, cut at a space or else between two characters."""
     rest = b""
     while chunk := stream.readline(_LONGEST - len(rest)):
         line = rest + chunk
@@ -198,21 +199,27 @@ _LAST_WORD = re.compile(r"([^\s(\[\"'“‘]+)\.$")
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text by the rule of this module, without white space around them. Nothing of it is lost."""
-    found, start = [], 0
+    """Split a text into sentences, without white space around them. No character is lost.
+
+    A sentence ends with `.`, `!`, `?` or `…` (and closing quotes or brackets) before white space and a
+    character that is not a lower-case letter; not after an initial, an abbreviation of
+    `ABBREVIATIONS` or one with inner points (`e.g.`). Chinese and Japanese full stops always end one.
+    tests/corpora/test_plain_text.py compares it with hand-split sentences, not with another splitter.
+    """
+    parts, start = [], 0
     for match in _END.finditer(text):
         after = text[match.end() : match.end() + 2].lstrip("\"'“‘«([")
         if match.group()[0] in ".!?…" and (
             not after or after[0].islower() or _is_abbreviation(text[start : match.start() + 1], match.group())
         ):
             continue
-        found.append(text[start : match.end()].strip())
+        parts.append(text[start : match.end()].strip())
         start = match.end()
-    return [sentence for sentence in (*found, text[start:].strip()) if sentence]
+    return [sentence for sentence in (*parts, text[start:].strip()) if sentence]
 
 
 def _is_abbreviation(before: str, mark: str) -> bool:
-    """Whether the point at the end of `before` belongs to its last word."""
+    """Return whether the point at the end of `before` belongs to its last word."""
     if mark.rstrip() != ".":
         return False
     word = _LAST_WORD.search(before)
@@ -224,13 +231,13 @@ def _is_abbreviation(before: str, mark: str) -> bool:
 
 
 def text_number(text: str, seed: int = 0) -> int:
-    """A 64-bit hash of a text, whatever its case and spacing."""
+    """Return a 64-bit hash of a text, independent of case and spacing."""
     content = "".join(text.casefold().split()).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(content, digest_size=8, salt=seed.to_bytes(8, "little")).digest(), "little")
 
 
 class _Kept(dict[int, str | int]):
-    """For `str.translate`: control and format characters and those without a meaning go, as in BERT's own cleaning."""
+    """Remove control, format and unassigned characters in `str.translate`, as BERT's cleaning does."""
 
     def __missing__(self, code: int) -> str | int:
         character = chr(code)
@@ -243,8 +250,12 @@ _KEPT = _Kept()
 
 
 def clean(document: str, least_characters: int, least_letters: float) -> str:
-    """A document in Unicode's composed form (NFC) without control characters, with single spaces; "" for one that is shorter than
-    `least_characters`, or less than `least_letters` of whose characters, spaces not counted, are letters.
+    """Return a document in Unicode's composed form (NFC), without control characters, with single spaces.
+
+    Args:
+        document: the text.
+        least_characters: shorter documents become "".
+        least_letters: documents with a smaller share of letters, without spaces, become "".
     """
     text = " ".join(unicodedata.normalize("NFC", document.translate(_KEPT)).split())
     solid = text.replace(" ", "")

@@ -1,22 +1,23 @@
-"""Sequences of one length from a tokenized corpus, masked and paired as they are asked for.
+"""Cut a tokenized corpus into sequences of one length, masked and paired.
 
-Sequences. Without next-sentence prediction, sentences are packed one after the other up to the length, across documents with
-[SEP] between them (FULL-SENTENCES, Liu et al. 2019, RoBERTa, section 4.2): [CLS] … [SEP] … [SEP]. With it, pairs as in Devlin et
-al. 2019, section 3.1: [CLS] a [SEP] b [SEP], where b follows a in half of the pairs and comes from another document in the
-others; 10 % of the pairs are made shorter on purpose. A document of one sentence gives no pair, only a second text b.
+Sequences. Without next-sentence prediction, sentences are packed up to the length, across documents
+with [SEP] between them (FULL-SENTENCES, Liu et al. 2019, RoBERTa, section 4.2): [CLS] … [SEP] … [SEP].
+With it, pairs as in Devlin et al. 2019, section 3.1: [CLS] a [SEP] b [SEP]. In half of the pairs b
+follows a, in the others it comes from another document; 10 % of the pairs are shorter. A document of
+one sentence is only used as b.
 
-As a stage's data. `PlainText(source, …).prepare(tokenizer)` gives a `Corpus`; `corpus.examples(…)` gives `TextExamples`, which
-is what `Stage(source=…)` takes: it has `len(examples)` and `examples.dataset(batch_size, seed=, epochs=)`, batches in the
-form of `Distiller.fit`:
+As data of a stage. `PlainText(source, …).prepare(tokenizer)` returns a `Corpus`, and
+`corpus.examples(…)` returns `TextExamples` for `Stage(source=…)`, with batches for `Distiller.fit`:
 
     {"student": {"token_ids", "padding_mask", "segment_ids"[, "masked_positions"]},          (B, L) and (B, K) int32
      "labels": {"masked_labels", "masked_weights"[, "next_sentence"]}}                       absent without masking and pairs
 
-The terms `HardLabels(task="masked_lm")` and `HardLabels(task="next_sentence")` read these labels. The teacher reads the same
-input, so it needs the same vocabulary. With `masking=None` the text is left as it is (TinyBERT's general stage); with a
-`Masking`, every epoch has other masks (DistilBERT's triple loss, MobileBERT's pre-training distillation). A masked language model
-that is given `masked_positions` computes its logits there only, (B, K, V); with `every_position=True` they stand among the
-labels instead and the logits are (B, L, V), for losses over all tokens.
+The terms `HardLabels(task="masked_lm")` and `HardLabels(task="next_sentence")` read these labels. The
+teacher reads the same input, so it needs the same vocabulary. `masking=None` leaves the text as it is
+(TinyBERT's general stage); with a `Masking`, every epoch has different masks (DistilBERT's triple loss,
+MobileBERT's pre-training distillation). With `masked_positions` a masked language model computes logits
+only there, (B, K, V). With `every_position=True` they are among the labels, and the logits are
+(B, L, V), for losses over all tokens.
 """
 
 from __future__ import annotations
@@ -39,20 +40,23 @@ if TYPE_CHECKING:
 _SIDE, _SHORTER, _SHORTER_TO, _IS_RANDOM, _SPLIT, _OTHER, _OTHER_START = range(101, 108)  # streams of random numbers
 
 
-class SequenceBatches:
-    """Makes a data set of what has a length, an order for each epoch and batches of rows."""
+Batch = dict[str, dict[str, np.ndarray]]
 
-    at_a_time = 2  # batches that are made at once
+
+class SequenceBatches:
+    """Make a data set from a length, an order for each epoch, and batches of numbered sequences."""
+
+    at_a_time = 2  # Batches that are made in parallel.
 
     def __len__(self) -> int:
         raise NotImplementedError
 
     def rows_at(self, places: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-        """The rows at some places, from 0, of the order of an epoch."""
+        """Return the sequences at some places, from 0, in the order of an epoch."""
         raise NotImplementedError
 
-    def batch(self, rows: np.ndarray, *, seed: int, epoch: int) -> dict[str, dict[str, np.ndarray]]:
-        """One batch; depends on (rows, seed, epoch) alone."""
+    def batch(self, rows: np.ndarray, *, seed: int, epoch: int) -> Batch:
+        """Return one batch, which depends only on (rows, seed, epoch)."""
         raise NotImplementedError
 
     def dataset(
@@ -66,14 +70,23 @@ class SequenceBatches:
         shuffle: bool = True,
         worker: tuple[int, int] = (0, 1),
     ) -> tf.data.Dataset:
-        """Batches of `epochs` epochs; `first_step` leaves out as many from the start, to go on where a run stopped.
+        """Make batches.
 
-        Every batch has `batch_size` rows: an epoch that does not end with a batch ends within one. Without `shuffle` the rows
-        come in order, once, with the masks of `first_epoch`, and the last batch may be smaller. `worker` (i, n) reads only part i
-        of the n parts of every batch.
+        Args:
+            batch_size: the sequences of a batch, over all workers. An epoch may end within a batch.
+            seed: decides about order and masks.
+            epochs: the number of epochs.
+            first_epoch: the number of the first epoch.
+            first_step: the number of batches to skip, to resume a run.
+            shuffle: False returns the sequences in order, once, with the masks of `first_epoch`; the last
+                batch may be smaller.
+            worker: (i, n) reads only part i of the n parts of every batch.
+
+        Raises:
+            UserError: `batch_size` is below 1.
         """
         if batch_size < 1:
-            raise UserError(f"batch_size is {batch_size}; expected at least 1")
+            raise UserError(f"`batch_size` is {batch_size}. Use at least 1.")
         count = len(self)
         size = batch_size // worker[1] if shuffle and batch_size % worker[1] == 0 else None
         steps = -(-count * (epochs if shuffle else 1) // batch_size)
@@ -109,10 +122,7 @@ class SequenceBatches:
 
 
 class TextExamples(SequenceBatches):
-    """Sequences of one length from a corpus, made batch by batch. See `Corpus.examples`.
-
-    A batch depends on (row numbers, seed, epoch) alone.
-    """
+    """Make sequences of one length from a corpus, batch by batch. See `Corpus.examples`."""
 
     def __init__(
         self,
@@ -127,7 +137,7 @@ class TextExamples(SequenceBatches):
     ):
         least = 8 if next_sentence else 4
         if length < least:
-            raise UserError(f"the length is {length}; expected at least {least} word pieces")
+            raise UserError(f"the length is {length}. Use at least {least} tokens.")
         self.length, self.masker, self.next_sentence = length, masker, next_sentence
         self.fingerprint = f"{corpus.fingerprint} {part}"
         self._order = lru_cache(maxsize=4)(self._make_order)
@@ -135,15 +145,13 @@ class TextExamples(SequenceBatches):
         self._stored, self._tokenizer, self._seed = corpus.part(part), corpus.tokenizer, seed
         source = corpus.about["source"]
         if not len(self._stored.ids):
-            raise UserError(
-                f"nothing of {source} is in its part '{part}'; expected some text there: give more, or change the held-out share"
-            )
+            raise UserError(f"part '{part}' of {source} is empty. Give more text, or change the held-out share.")
         if next_sentence:
             self._first, self._last, self._document = self._chunks()
             if len(self._stored.documents) < 3 or not len(self._first):
                 raise UserError(
-                    f"{source} has no two documents of two sentences in its part '{part}', which next-sentence prediction needs; "
-                    "part documents by blank lines, give more text, or train without next sentences"
+                    f"part '{part}' of {source} needs two documents of two sentences for next-sentence prediction. "
+                    "Separate documents by blank lines, give more text, or train without next sentences."
                 )
         else:
             self._first, self._last = self._packed()
@@ -162,10 +170,8 @@ class TextExamples(SequenceBatches):
     def _make_order(self, seed: int, epoch: int) -> np.ndarray:
         return np.argsort(uniforms(seed, epoch, _SIDE, np.zeros(1), len(self))[0], kind="stable")
 
-    # Where each row begins and ends.
-
     def _packed(self) -> tuple[np.ndarray, np.ndarray]:
-        """Token positions (n,), (n,): whole sentences while they fit, a longer one in parts."""
+        """Return first and last token (n,), (n,): whole sentences while they fit, longer ones in parts."""
         ends, room = self._stored.sentences[1:], self.length - 2
         first, last = array("q"), array("q")
         start, total, sep = 0, int(ends[-1]), self._tokenizer.sep_id
@@ -182,7 +188,7 @@ class TextExamples(SequenceBatches):
         return np.array(first, np.int64), np.array(last, np.int64)
 
     def _chunks(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Sentence numbers (n,), (n,) and document (n,) of the text of each pair: two sentences or more of one document."""
+        """Return first and last sentence and document (n,) of each pair: at least two sentences of one document."""
         starts = self._stored.sentences
         first, last, document = array("q"), array("q"), array("q")
         room = self.length - 3
@@ -196,7 +202,7 @@ class TextExamples(SequenceBatches):
                 target = 2 + int(to[sentence] * (room - 1)) if shorter[sentence] < 0.1 else room
                 stop = int(np.searchsorted(starts, starts[sentence] + target))
                 stop = min(max(stop, sentence + 2), int(end))
-                if end - stop == 1:  # a last sentence alone makes no pair
+                if end - stop == 1:  # A single last sentence makes no pair.
                     stop = int(end)
                 first.append(sentence)
                 last.append(stop)
@@ -204,15 +210,13 @@ class TextExamples(SequenceBatches):
                 sentence = stop
         return tuple(np.array(values, np.int64) for values in (first, last, document))  # type: ignore[return-value]
 
-    # Rows.
-
     def _span(self, first: int, last: int) -> tuple[int, int]:
-        """Where the sentences first..last - 1 stand, without the document's [SEP]."""
+        """Return the tokens of the sentences first..last - 1, without the document's [SEP]."""
         start, end = int(self._stored.sentences[first]), int(self._stored.sentences[last])
         return start, end - (end > start and self._stored.ids[end - 1] == self._tokenizer.sep_id)
 
     def _pair(self, row: int, drawn: dict[int, float]) -> tuple[slice, slice, int]:
-        """Where the two texts of a pair stand, and its label. They are cut so that they fit: a loses its beginning and b its end."""
+        """Return the tokens of the texts of a pair, and its label. Cuts the beginning of a and the end of b to fit."""
         first, last, own = int(self._first[row]), int(self._last[row]), int(self._document[row])
         middle = first + 1 + int(drawn[_SPLIT] * (last - first - 1))
         a, is_random = self._span(first, middle), drawn[_IS_RANDOM] < 0.5
@@ -228,12 +232,12 @@ class TextExamples(SequenceBatches):
         keep_a = min(size_a, room - keep_b)
         return slice(a[1] - keep_a, a[1]), slice(b[0], b[0] + keep_b), int(is_random)
 
-    def batch(self, rows: np.ndarray, *, seed: int = 0, epoch: int = 0) -> dict[str, dict[str, np.ndarray]]:
-        """One batch as NumPy arrays, in the form that this module's docstring shows."""
+    def batch(self, rows: np.ndarray, *, seed: int = 0, epoch: int = 0) -> Batch:
+        """Return one batch as NumPy arrays; see the module's docstring."""
         rows = np.asarray(rows, np.int64)
         tokenizer, stored, shape = self._tokenizer, self._stored, (len(rows), self.length)
         ids, segments = np.full(shape, tokenizer.pad_id, np.int32), np.zeros(shape, np.int32)
-        starts = np.ones(shape, np.int64)  # of words
+        starts = np.ones(shape, np.int64)  # whether a word begins with each token
         sizes = np.zeros(len(rows), np.int64)
         is_random = np.zeros(len(rows), np.int32)
         ids[:, 0] = tokenizer.cls_id

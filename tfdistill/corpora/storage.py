@@ -1,4 +1,4 @@
-"""Files of this machine, and of others that TensorFlow knows how to reach: names with "://", such as gs://…"""
+"""Read and write files of this machine and remote ones, whose names have "://", such as gs://…"""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ import tensorflow as tf
 
 from tfdistill.errors import UserError
 
-PART = ".part"  # ends the names of files that are being written
-FAILURES = (OSError, tf.errors.OpError)  # of files of this machine, and of others
+PART = ".part"  # suffix of files that are being written
+FAILURES = (OSError, tf.errors.OpError)  # of local and of remote files
 
 
 def join(*names: str) -> str:
+    """Join names of directories and files with "/"."""
     return "/".join(name.rstrip("/") for name in names)
 
 
 def open_bytes(path: str) -> BinaryIO:
+    """Open a file for reading."""
     if "://" not in path:
         return open(path, "rb")
     return io.BufferedReader(_Remote(path))
@@ -54,38 +56,45 @@ class _Remote(io.RawIOBase):
 
 
 def why(error: Exception) -> str:
-    """What one of the `FAILURES` says, in a line."""
-    said = getattr(error, "strerror", None) or getattr(error, "message", "") or str(error) or type(error).__name__
-    return str(said).splitlines()[-1][:200]
+    """Return the message of one of the `FAILURES`, in one line."""
+    own = (
+        error.strerror if isinstance(error, OSError) else error.message if isinstance(error, tf.errors.OpError) else ""
+    )
+    return str(own or str(error) or type(error).__name__).splitlines()[-1][:200]
 
 
 def exists(path: str) -> bool:
+    """Return whether a file or directory exists."""
     return bool(tf.io.gfile.exists(path))
 
 
 def get(path: str) -> bytes:
+    """Return the content of a file."""
     with tf.io.gfile.GFile(path, "rb") as file:
         return bytes(file.read())
 
 
 def put(path: str, content: bytes) -> None:
-    """Write a file, whole or not at all; what a killed process leaves is for `sweep`. Raises UserError where it cannot be written."""
-    # Two processes may make the same part, if one was believed lost; on machines of their own they may have the same number.
+    """Write a file as a whole or not at all. Raises UserError if it cannot be written.
+
+    `sweep` removes what a killed process leaves.
+    """
+    # Two processes may make the same part if one was believed lost; on two machines their numbers may be equal.
     temporary = f"{path}.{hashlib.blake2b(content, digest_size=4).hexdigest()}.{os.getpid()}{PART}"
     try:
         tf.io.gfile.makedirs(path.rpartition("/")[0])
         with tf.io.gfile.GFile(temporary, "wb") as file:
             file.write(content)
-        if "://" not in path:  # after a power cut a name without its content would be taken for a finished part
+        if "://" not in path:  # After a power cut, a name without content would look like a finished part.
             with open(temporary, "rb") as written:
                 os.fsync(written.fileno())
         tf.io.gfile.rename(temporary, path, overwrite=True)
     except FAILURES as error:
-        raise UserError(f"cannot write {path}: {why(error)}; free some room, or choose another --out") from error
+        raise UserError(f"cannot write {path}: {why(error)}. Free some room, or choose another `--out`.") from error
 
 
 def sweep(directory: str) -> None:
-    """Remove what processes were writing in a directory when they were killed. No other may write there."""
+    """Remove the files that killed processes were writing; no other process may write there."""
     for name in tf.io.gfile.listdir(directory):
         if name.endswith(PART):
             tf.io.gfile.remove(join(directory, name))
@@ -93,7 +102,7 @@ def sweep(directory: str) -> None:
 
 @contextmanager
 def here(directory: str) -> Iterator[str]:
-    """A directory of this machine with the files of another one."""
+    """Yield a local directory with the files of `directory`, which may be remote."""
     if "://" not in directory:
         yield directory
         return

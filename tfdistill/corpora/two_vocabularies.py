@@ -1,7 +1,8 @@
-"""Two vocabularies on one text: a small one learned from it, and the teacher's input segmented with both.
+"""Tokenize one text with two vocabularies: the teacher's, and a small one that is learned.
 
-Zhao, Gupta, Song and Zhou 2019, "Extreme Language Model Compression with Optimal Subwords and Shared Projections", section 3.1.
-Ids of the teacher's input: its own pieces keep theirs, the student's pieces follow behind them.
+Zhao, Gupta, Song and Zhou 2019, "Extreme Language Model Compression with Optimal Subwords and Shared
+Projections", section 3.1. In the teacher's input its own tokens keep their ids; the student's tokens
+follow behind them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from tfdistill.corpora.masking import Masker, Masking, uniforms
-from tfdistill.corpora.sequences import SequenceBatches, TextExamples
+from tfdistill.corpora.sequences import Batch, SequenceBatches, TextExamples
 from tfdistill.errors import UserError
 from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.text.vocabulary import SPECIAL
@@ -25,9 +26,15 @@ _COUNT_BATCH = 256
 
 
 def learn_vocabulary(sequences: TextExamples, tokenizer: Tokenizer, size: int) -> Tokenizer:
-    """A WordPiece vocabulary of about `size` pieces, learned by tensorflow-text from the words of `sequences`.
+    """Learn a WordPiece vocabulary with tensorflow-text.
 
-    Raises UserError when the text is too little for so many pieces.
+    Args:
+        sequences: the text.
+        tokenizer: the tokenizer of `sequences`; its settings stay.
+        size: the approximate number of tokens.
+
+    Raises:
+        UserError: the text has too few words.
     """
     from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib as learner
 
@@ -39,8 +46,8 @@ def learn_vocabulary(sequences: TextExamples, tokenizer: Tokenizer, size: int) -
     learned = learner.learn(counts, size, list(SPECIAL), lower_thresh=1)
     if learned is None or len(learned) < 0.5 * size:
         raise UserError(
-            f"the text gives {0 if learned is None else len(learned)} word pieces, {size} were asked for; give more text, or "
-            "set vocab_size to less"
+            f"the text gives {0 if learned is None else len(learned)} word pieces; {size} are requested. "
+            "Give more text, or lower `vocab_size`."
         )
     return Tokenizer(
         list(dict.fromkeys([*SPECIAL, *learned])),
@@ -51,22 +58,20 @@ def learn_vocabulary(sequences: TextExamples, tokenizer: Tokenizer, size: int) -
 
 
 @dataclass(frozen=True, eq=False)
-class _Pieces:
-    """What a Masker asks of a tokenizer."""
-
-    vocabulary: tuple[str, ...]
-    mask_id: int | None
-
-
-@dataclass(frozen=True, eq=False)
 class MixedSequences(SequenceBatches):
-    """Masked sequences for both models: the student's in its own vocabulary, the teacher's in both.
+    """Make masked sequences for both models: the student's vocabulary, and both for the teacher.
 
-    Every word of the teacher's input is segmented with the student's vocabulary with probability `share`, drawn from
-    (seed, epoch, row, word). Both are masked independently.
+    Batches: {"student", "teacher": {token_ids, padding_mask, segment_ids, masked_positions}, "labels":
+    {masked_labels, masked_weights, teacher_labels, teacher_weights}}. Both inputs are masked
+    independently.
 
-    Batches: {"student", "teacher": {token_ids, padding_mask, segment_ids, masked_positions}, "labels": {masked_labels,
-    masked_weights, teacher_labels, teacher_weights}}.
+    Args:
+        sequences: the text, tokenized by the teacher's tokenizer and without masks.
+        teacher, student: the tokenizers.
+        length: L, tokens of a sequence.
+        share: probability that a word of the teacher's input is tokenized by the student's tokenizer,
+            drawn from (seed, epoch, example, word).
+        masking: how to mask.
     """
 
     sequences: TextExamples
@@ -76,7 +81,7 @@ class MixedSequences(SequenceBatches):
     share: float = 0.5
     masking: Masking = field(default_factory=Masking)
 
-    at_a_time = 1  # the caches of words are shared
+    at_a_time = 1  # All batches share the caches of words.
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -94,39 +99,40 @@ class MixedSequences(SequenceBatches):
 
     @cached_property
     def _maskers(self) -> tuple[Masker, Masker]:
-        both = _Pieces(self.teacher.vocabulary + self.student.vocabulary, self.teacher.mask_id)
-        return Masker(self.masking, self.student), Masker(self.masking, both)  # type: ignore[arg-type]
+        both = self.teacher.vocabulary + self.student.vocabulary
+        return Masker(self.masking, self.student.vocabulary), Masker(self.masking, both)
 
     @cached_property
-    def _student_pieces(self) -> dict[str, np.ndarray]:
-        return {piece: np.array([self.student.vocabulary.index(piece)], np.int32) for piece in SPECIAL}
+    def _known(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """The token ids of words, by the student's and the teacher's tokenizer."""
+        student, teacher = (
+            {token: np.array([tokenizer.vocabulary.index(token)], np.int32) for token in SPECIAL}
+            for tokenizer in (self.student, self.teacher)
+        )
+        return student, teacher
 
-    @cached_property
-    def _teacher_pieces(self) -> dict[str, np.ndarray]:
-        return {piece: np.array([self.teacher.vocabulary.index(piece)], np.int32) for piece in SPECIAL}
-
-    def batch(self, rows: np.ndarray, *, seed: int, epoch: int) -> dict[str, dict[str, np.ndarray]]:
+    def batch(self, rows: np.ndarray, *, seed: int, epoch: int) -> Batch:
         plain = self.sequences.batch(rows, seed=seed, epoch=epoch)["student"]
         texts = [
             self.teacher.words_of(ids[mask > 0])
             for ids, mask in zip(plain["token_ids"], plain["padding_mask"], strict=True)
         ]
-        for known, tokenizer in ((self._student_pieces, self.student), (self._teacher_pieces, self.teacher)):
+        for known, tokenizer in zip(self._known, (self.student, self.teacher), strict=True):
             new = {word for words in texts for word in words} - known.keys()
             known |= token_ids_of(sorted(new), tokenizer)
+        by_student, by_teacher = self._known
         draws = uniforms(seed, epoch, _SEGMENTATION, rows, max(map(len, texts)))
         behind = len(self.teacher.vocabulary)
-        ours, theirs = [], []
+        student_ids, teacher_ids = [], []
         for words, draw in zip(texts, draws, strict=True):
-            own = [self._student_pieces[word] for word in words]
-            ours.append(np.concatenate(own))
+            student_ids.append(np.concatenate([by_student[word] for word in words]))
             mixed = [
-                pieces + behind if number < self.share and word not in SPECIAL else self._teacher_pieces[word]
-                for word, pieces, number in zip(words, own, draw, strict=False)
+                by_student[word] + behind if number < self.share and word not in SPECIAL else by_teacher[word]
+                for word, number in zip(words, draw, strict=False)
             ]
-            theirs.append(np.concatenate(mixed))
-        student, labels = self._masked(ours, self.student, self._maskers[0], rows, seed, epoch)
-        teacher, other = self._masked(theirs, self.teacher, self._maskers[1], rows, seed + 1, epoch)
+            teacher_ids.append(np.concatenate(mixed))
+        student, labels = self._masked(student_ids, self.student, self._maskers[0], rows, seed, epoch)
+        teacher, other = self._masked(teacher_ids, self.teacher, self._maskers[1], rows, seed + 1, epoch)
         labels |= {"teacher_labels": other["masked_labels"], "teacher_weights": other["masked_weights"]}
         return {"student": student, "teacher": teacher, "labels": labels}
 

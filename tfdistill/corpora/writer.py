@@ -1,4 +1,4 @@
-"""Write the parts of a corpus."""
+"""Write the parts of a corpus as text is tokenized."""
 
 from __future__ import annotations
 
@@ -24,16 +24,15 @@ _TOKENIZE_BATCH = 2048  # sentences
 
 
 class _PartWriter:
-    """Appends the documents of one part to files: ids one after the other, [SEP] behind each document; with `segmented` whether
-    a word begins with each of them."""
+    """Append the documents of one part to files: ids, and with `segmented` whether each begins a word."""
 
     def __init__(self, directory: Path, part: str, sep_id: int, dtype: Any, segmented: bool):
         self._file = open(directory / f"{part}.ids", "wb")  # noqa: SIM115 (closed by `close`)
         self._starts_file = open(directory / f"{part}.starts", "wb") if segmented else None  # noqa: SIM115
         self._directory, self._part, self._sep, self._dtype = directory, part, sep_id, dtype
         self.tokens = 0
-        self.sentences = array("q")  # where each starts
-        self.documents = array("q")  # its first sentence
+        self.sentences = array("q")  # the first token of each
+        self.documents = array("q")  # the first sentence of each
         self.logits: list[np.ndarray] = []
 
     def add(self, rows: list[np.ndarray], starts: list[np.ndarray] | None = None) -> None:
@@ -59,11 +58,13 @@ class _PartWriter:
 
 
 class CorpusWriter:
-    """Writes a corpus into a directory as its text comes along, which is not held in memory.
+    """Write a corpus into a directory; its text is not kept in memory.
 
     Args:
-        advance: told the number of bytes of text (UTF-8) that were tokenized.
-        segmented: as in `PlainText`.
+        directory: an empty directory.
+        tokenizer: the tokenizer.
+        advance: called with the number of bytes of text (UTF-8) that were tokenized.
+        segmented: see `PlainText`.
     """
 
     def __init__(
@@ -82,20 +83,20 @@ class CorpusWriter:
         self._waiting: list[tuple[Part, list[str]]] = []
 
     def count(self, document: str, sentences: int, repeated: int) -> None:
-        """Note what was read."""
+        """Count a document that was read, its sentences and its repeated sentences."""
         self.totals["documents"] += 1
         self.totals["sentences"] += sentences
         self.totals["repeated_sentences"] += repeated
         self.totals["bytes"] += len(document.encode("utf-8", "replace"))
 
     def add(self, part: Part, sentences: list[str]) -> None:
-        """Write a document, that is its sentences."""
+        """Write the sentences of a document."""
         self._waiting.append((part, sentences))
         if sum(len(waiting) for _, waiting in self._waiting) >= _TOKENIZE_BATCH:
             self._flush()
 
     def _flush(self) -> None:
-        everything = [sentence.encode("utf-8", "replace") for _, found in self._waiting for sentence in found]
+        everything = [sentence.encode("utf-8", "replace") for _, some in self._waiting for sentence in some]
         # Only ASCII white space parts the words of a segmented text.
         words = [
             [word.decode() for word in each.split()] if self._segmented else [each.decode()] for each in everything
@@ -104,32 +105,30 @@ class CorpusWriter:
         ids, splits = tokens.token_ids, tokens.offsets
         self._counts += np.bincount(ids, minlength=len(self._counts))
         begins = np.zeros(len(ids) + 1, np.bool_)
-        begins[splits] = True  # of a word without any piece the next one begins here
+        begins[splits] = True  # A word without tokens has the start of the next one.
         ends = splits[np.cumsum([0, *map(len, words)])]
         row = 0
-        for part, found in self._waiting:
-            spans = [
-                slice(*ends[row + n : row + n + 2]) for n in range(len(found)) if ends[row + n] < ends[row + n + 1]
-            ]
-            row += len(found)
+        for part, some in self._waiting:
+            spans = [slice(*ends[row + n : row + n + 2]) for n in range(len(some)) if ends[row + n] < ends[row + n + 1]]
+            row += len(some)
             if spans:
                 self.parts[part].add([ids[span] for span in spans], [begins[span] for span in spans])
         self._advance(sum(map(len, everything)))
         self._waiting.clear()
 
     def add_texts(self, part: Part, texts: list[str], max_length: int) -> None:
-        """Write texts as documents of one sentence each, none left out, cut to `max_length` pieces with [CLS] and [SEP]."""
+        """Write each text as a document of one sentence, cut to `max_length` with [CLS] and [SEP]."""
         encoded = self._tokenizer.encode(texts, max_length=max_length)
         self._counts += np.bincount(encoded.token_ids, minlength=len(self._counts))
         for begin, end in zip(encoded.offsets[:-1], encoded.offsets[1:], strict=True):
             self.parts[part].add([encoded.token_ids[begin + 1 : end - 1]])
 
     def add_logits(self, part: Part, logits: np.ndarray) -> None:
-        """What a teacher says of the texts that were added last, (texts, C) float32."""
+        """Write the teacher's logits (n, C) float32 of the n texts that were added last."""
         self.parts[part].logits.append(logits)
 
     def close(self, **about: Any) -> None:
-        """End the files; corpus.json comes last."""
+        """Finish the files; corpus.json is the last one, and holds `about` and the counts."""
         try:
             if self._waiting:
                 self._flush()
@@ -138,38 +137,39 @@ class CorpusWriter:
                 writer.close()
         np.save(self._directory / "counts.npy", self._counts)
         tokens = {f"{part}_tokens": writer.tokens for part, writer in self.parts.items()}
-        said = {**about, **self.totals, **tokens, "dtype": self.dtype.str}
-        atomic_write(self._directory / "corpus.json", json.dumps(said, indent=2) + "\n")
+        content = {**about, **self.totals, **tokens, "dtype": self.dtype.str}
+        atomic_write(self._directory / "corpus.json", json.dumps(content, indent=2) + "\n")
 
 
 def store(
     text: PlainText, files: list[Path], tokenizer: Tokenizer, directory: Path, advance: Callable[[int], Any]
 ) -> None:
+    """Tokenize a text into `directory`. Raises UserError if no text is left to train on."""
     writer, seen = CorpusWriter(directory, tokenizer, advance, text.segmented), Seen()
     limit = float("inf") if text.megabytes is None else text.megabytes * 1e6
     try:
         for document in (document for file in files for document in documents(file)):
             if writer.totals["bytes"] >= limit:
                 break
-            found = sentences(document)
-            kept = [one for one in found if len(one) < SHORT or seen.add(text_number(one))]
-            writer.count(document, len(found), len(found) - len(kept))
+            every = sentences(document)
+            kept = [one for one in every if len(one) < SHORT or seen.add(text_number(one))]
+            writer.count(document, len(every), len(every) - len(kept))
             writer.add("held_out" if is_held_out(document, text.held_out, text.seed) else "train", kept)
     finally:
         writer.close(source=text.source, **({"segmented": True} if text.segmented else {}))
     if not writer.parts["train"].tokens:
-        raise UserError(f"{text.source} has no text to train on; expected sentences in UTF-8, give another file")
+        raise UserError(f"{text.source} has no text to train on. Give a file with sentences in UTF-8.")
 
 
 class Seen:
-    """A set of 64-bit numbers that takes some 8 bytes for each: recent ones in a set, the rest in a sorted array."""
+    """Hold a set of 64-bit numbers in about 8 bytes each: recent ones in a set, the others in an array."""
 
     def __init__(self, recent: int = 1 << 20):
         self._recent: set[int] = set()
         self._limit, self._sorted = recent, np.zeros(0, np.uint64)
 
     def add(self, number: int) -> bool:
-        """Add a number; whether it was new."""
+        """Add a number, and return whether it is new."""
         if number in self._recent:
             return False
         place = int(np.searchsorted(self._sorted, np.uint64(number)))
@@ -184,5 +184,5 @@ class Seen:
 
 
 def is_held_out(document: str, share: float, seed: int) -> bool:
-    """Whether a document belongs to the held-out `share`."""
+    """Return whether a document belongs to the held-out `share`."""
     return text_number(document, seed + 1) < share * 2.0**64

@@ -21,7 +21,7 @@ from tokenizers.processors import BertProcessing
 from tfdistill.errors import UserError
 from tfdistill.system.files import atomic_write
 from tfdistill.text.encoded import Encoded, Tokens
-from tfdistill.text.vocabulary import CLS, MASK, PAD, SEP, SPECIAL, UNK, check_case, read_settings, read_vocabulary
+from tfdistill.text.vocabulary import CLS, MASK, PAD, SEP, SPECIAL, UNK, check_case, read_directory
 from tfdistill.text.vocabulary import ids_of as vocabulary_ids
 from tfdistill.text.words import continuations, word_starts
 
@@ -112,9 +112,7 @@ class Tokenizer:
         Raises:
             UserError: a file is missing, damaged, or does not describe a BERT tokenizer.
         """
-        directory = Path(directory)
-        lower, strip_accents, chinese = read_settings(directory)
-        path, vocabulary = read_vocabulary(directory)
+        path, vocabulary, lower, strip_accents, chinese = read_directory(Path(directory))
         try:
             return cls(
                 vocabulary,
@@ -179,10 +177,10 @@ class Tokenizer:
         """
         least, what = (3, "texts") if texts_b is None else (5, "pairs of texts")
         if max_length < least:
-            raise UserError(f"The length is {max_length}. Use at least {least} for {what} with [CLS] and [SEP].")
+            raise UserError(f"the length is {max_length}. Use at least {least} for {what} with [CLS] and [SEP].")
         first, second = _checked(texts), None if texts_b is None else _checked(texts_b)
         if second is not None and len(first) != len(second):
-            raise UserError(f"Received {len(first)} first and {len(second)} second texts. Use the same number of both.")
+            raise UserError(f"received {len(first)} first and {len(second)} second texts. Use the same number of both.")
         batch: Sequence = first if second is None else list(zip(first, second, strict=True))
         return self._encoded(batch, max_length)
 
@@ -295,18 +293,18 @@ def _flat(rows: Sequence[Iterable[int]]) -> np.ndarray:
 def _checked(texts: Iterable[str]) -> list[str]:
     """Return the texts as a list. Raises UserError for the first example that is no text."""
     if isinstance(texts, str | bytes):
-        raise UserError(f"Received one text, {texts[:40]!r}. Use a list of texts.")
+        raise UserError(f"received one text, {texts[:40]!r}. Use a list of texts.")
     texts = list(texts)
     for number, text in enumerate(texts, start=1):
         if not isinstance(text, str):
             raise UserError(
-                f"Example {number} is {text!r} ({type(text).__name__}), not a text. Fix or remove the example."
+                f"example {number} is {text!r} ({type(text).__name__}), not a text. Fix or remove the example."
             )
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise UserError(
-                f"Example {number} has the lone surrogate {text[error.start]!a} at character {error.start}. "
+                f"example {number} has the lone surrogate {text[error.start]!a} at character {error.start}. "
                 "Read the file as UTF-8, or remove the example."
             ) from error
     return texts

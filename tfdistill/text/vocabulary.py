@@ -7,22 +7,16 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tfdistill.errors import UserError
+from tfdistill.system.files import read_json
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL = (PAD, UNK, CLS, SEP, MASK)
 
 _TXT, _CONFIG, _FULL = "vocab.txt", "tokenizer_config.json", "tokenizer.json"
-
-
-class Settings(NamedTuple):
-    """The settings of BERT's tokenizer; see `Tokenizer`."""
-
-    lower_case: bool
-    strip_accents: bool | None
-    tokenize_chinese_chars: bool
+_PARTS = {"normalizer": "BertNormalizer", "pre_tokenizer": "BertPreTokenizer", "model": "WordPiece"}
 
 
 def ids_of(vocabulary: Sequence[str]) -> dict[str, int]:
@@ -31,14 +25,14 @@ def ids_of(vocabulary: Sequence[str]) -> dict[str, int]:
     for index, token in enumerate(vocabulary):
         if token in ids:
             raise UserError(
-                f"The vocabulary has the token {token!r} twice, on lines {ids[token] + 1} and {index + 1}. Remove one."
+                f"the vocabulary has the token {token!r} twice, on lines {ids[token] + 1} and {index + 1}. Remove one."
             )
         if "\n" in token or "\r" in token:
-            raise UserError(f"The token {token!r} on line {index + 1} of the vocabulary has a line break. Remove it.")
+            raise UserError(f"the token {token!r} on line {index + 1} of the vocabulary has a line break. Remove it.")
         ids[token] = index
     missing = [token for token in (PAD, UNK, CLS, SEP) if token not in ids]
     if missing:
-        raise UserError(f"The vocabulary of {len(ids)} tokens lacks {', '.join(missing)}. Use a BERT vocabulary.")
+        raise UserError(f"the vocabulary of {len(ids)} tokens lacks {', '.join(missing)}. Use a BERT vocabulary.")
     return ids
 
 
@@ -53,90 +47,79 @@ def check_case(vocabulary: Sequence[str]) -> None:
     ]
     if capitals:
         raise UserError(
-            f"The vocabulary is cased ({len(capitals)} tokens with capital letters, such as {capitals[0]!r}), but "
+            f"the vocabulary is cased ({len(capitals)} tokens with capital letters, such as {capitals[0]!r}), but "
             f'lower-casing is on. Set "do_lower_case": false in {_CONFIG}.'
         )
 
 
-def read_vocabulary(directory: Path) -> tuple[Path, list[str]]:
-    """Return the file and the tokens, from vocab.txt or else from tokenizer.json.
+def read_directory(directory: Path) -> tuple[Path, list[str], bool, bool | None, bool]:
+    """Read the vocabulary and the settings that Hugging Face writes; see `Tokenizer.from_directory`.
+
+    Returns:
+        The file of the vocabulary, the tokens, and the settings lower_case, strip_accents and
+        tokenize_chinese_chars.
 
     Raises:
-        UserError: neither is there, one is damaged or no BERT vocabulary, or they differ.
+        UserError: a file is missing or damaged, it does not describe a BERT tokenizer, or files differ.
     """
-    path, full = directory / _TXT, directory / _FULL
-    model = _read_json(full).get("model")
-    tokens = None if model is None else _tokens_in(full, model)
-    if not path.is_file() and tokens is not None:
-        return full, tokens
-    try:
-        # Text mode reads \r\n as the end of a line; str.splitlines would also split at U+2028, which may be a token.
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing. Expected a BERT vocabulary with one token per line.") from error
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror}. Expected a BERT vocabulary.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 (byte {error.start}). Save it as UTF-8, one token per line.") from error
-    lines = lines[:-1] if lines[-1] == "" else lines
-    if tokens is not None and tokens != lines:
-        raise UserError(f"{path} and {full} have different tokens. Remove the file that is not the model's.")
-    return path, lines
-
-
-def _tokens_in(path: Path, model: Any) -> list[str]:
-    """Return the vocabulary of tokenizer.json. Raises UserError for a tokenizer that is not BERT's."""
-    full = _read_json(path)
-    kinds = [part.get("type") if isinstance(part, dict) else None for part in map(full.get, _PARTS)]
-    options = {"unk_token": UNK, "continuing_subword_prefix": "##", "max_input_chars_per_word": 100}
-    if kinds != list(_PARTS.values()) or any(model.get(name, value) != value for name, value in options.items()):
-        raise UserError(
-            f"{path} has a {' + '.join(map(str, kinds))} tokenizer. Only BERT's is supported: {' + '.join(_PARTS.values())}."
-        )
-    ids = model.get("vocab")
-    if not isinstance(ids, dict) or sorted(ids.values()) != list(range(len(ids))):
-        raise UserError(f"{path} has no vocabulary with the ids 0, 1, 2, … Expected what Hugging Face writes.")
-    return sorted(ids, key=ids.__getitem__)
-
-
-_PARTS = {"normalizer": "BertNormalizer", "pre_tokenizer": "BertPreTokenizer", "model": "WordPiece"}
-
-
-def read_settings(directory: Path) -> Settings:
-    """Return the settings of tokenizer_config.json, or else of tokenizer.json, or else BERT's.
-
-    Raises:
-        UserError: a file is damaged, a setting has no such value, or tokens were added.
-    """
-    config, full = _read_json(directory / _CONFIG), _read_json(directory / _FULL)
-    normalizer = full.get("normalizer") or {}
-    fields = (
-        ("do_lower_case", "lowercase", True),
-        ("strip_accents", "strip_accents", None),
-        ("tokenize_chinese_chars", "handle_chinese_chars", True),
-    )
-    values: list[Any] = []
-    for name, name_in_normalizer, default in fields:
-        value = config.get(name, normalizer.get(name_in_normalizer, default))
-        if not (isinstance(value, bool) or (value is None and name == "strip_accents")):
-            raise UserError(f'{directory / _CONFIG}: "{name}" is {json.dumps(value)}. Use true or false.')
-        values.append(value)
+    config, full = (_read_json(directory / name) for name in (_CONFIG, _FULL))
+    path, tokens = directory / _TXT, _tokens_in(directory / _FULL, full)
+    if tokens is None or path.is_file():
+        lines = _lines(path)
+        if tokens is not None and tokens != lines:
+            raise UserError(f"{path} and {_FULL} have different tokens. Remove the file that is not the model's.")
+        tokens = lines
+    else:
+        path = directory / _FULL
     for token in [*(full.get("added_tokens") or []), *(config.get("added_tokens_decoder") or {}).values()]:
         if token["content"] not in SPECIAL:
             raise UserError(
                 f"{directory}: the added token {token['content']!r} is not supported. "
                 f"Only {', '.join(SPECIAL)} may be added to the vocabulary."
             )
-    return Settings(*values)
+    normalizer = full.get("normalizer") or {}
+
+    def setting(name: str, name_in_normalizer: str, default: bool | None) -> Any:
+        value = config.get(name, normalizer.get(name_in_normalizer, default))
+        if not (isinstance(value, bool) or value is default is None):
+            raise UserError(f'{directory / _CONFIG}: "{name}" is {json.dumps(value)}. Use true or false.')
+        return value
+
+    lower_case, strip_accents = (
+        setting("do_lower_case", "lowercase", True),
+        setting("strip_accents", "strip_accents", None),
+    )
+    return path, tokens, lower_case, strip_accents, setting("tokenize_chinese_chars", "handle_chinese_chars", True)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        # Text mode reads \r\n as the end of a line; str.splitlines would also split at U+2028, which may be a token.
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise UserError(
+            f"cannot read {path}: {error.strerror}. Expected a BERT vocabulary, one token per line."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 (byte {error.start}). Save it as UTF-8, one token per line.") from error
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def _tokens_in(path: Path, full: dict[str, Any]) -> list[str] | None:
+    """Return the vocabulary of tokenizer.json, if it has one. Raises UserError for another kind."""
+    model = full.get("model")
+    if model is None:
+        return None
+    kinds = [part.get("type") if isinstance(part, dict) else None for part in map(full.get, _PARTS)]
+    options = {"unk_token": UNK, "continuing_subword_prefix": "##", "max_input_chars_per_word": 100}
+    if kinds != list(_PARTS.values()) or any(model.get(name, value) != value for name, value in options.items()):
+        kind = " + ".join(map(str, kinds))
+        raise UserError(f"{path} has a {kind} tokenizer. Only BERT's is supported: {' + '.join(_PARTS.values())}.")
+    ids = model.get("vocab")
+    if not isinstance(ids, dict) or sorted(ids.values()) != list(range(len(ids))):
+        raise UserError(f"{path} has no vocabulary with the ids 0, 1, 2, … Expected what Hugging Face writes.")
+    return sorted(ids, key=ids.__getitem__)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise UserError(f"Cannot read {path}: {error}. Expected the JSON that Hugging Face writes.") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}. Expected the JSON object that Hugging Face writes.")
-    return content
+    return read_json(path, "Expected the JSON that Hugging Face writes.") if path.exists() else {}
