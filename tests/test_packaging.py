@@ -1,4 +1,4 @@
-"""The wheel and sdist hold what they should, the wheel works outside the repository, and the lock file is whole."""
+"""Test the wheel and the sdist, the wheel outside the repository, and the lock files."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"tfdistill": "tfdistill", "export": "tfdistill/export", "recipes": "tfdistill/recipes"}
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+LOCKS = ("requirements.lock", "docs/requirements.txt")
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    """Standard output of a command that has to succeed. It does not see the repository through the environment."""
+    """Return the standard output of a command that must succeed and does not see the repository."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(
         [str(word) for word in command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
@@ -33,7 +35,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the sdist, and the wheel built from it. Builds from a copy, so that nothing is written here."""
+    """Return a folder with the sdist and the wheel built from it; both are built from a copy of the sources."""
     source = tmp_path_factory.mktemp("source")
     for folder in FOLDERS:
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -45,7 +47,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new venv with the wheel. It sees the libraries of this environment, but not this environment's tfdistill."""
+    """Return a new venv with the wheel, which sees the libraries of this environment but not its tfdistill."""
     venv = tmp_path_factory.mktemp("venv")
     run(sys.executable, "-m", "venv", "--without-pip", venv, cwd=venv)
     (wheel,) = dist.glob("*.whl")
@@ -66,6 +68,15 @@ def installed(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     libraries = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
     (site_packages / "libraries.pth").write_text("\n".join(libraries), encoding="utf-8")
     return venv
+
+
+def test_every_room_is_a_package() -> None:
+    rooms = {
+        ".".join((target.replace("/", "."), *path.parent.relative_to(ROOT / folder).parts))
+        for folder, target in FOLDERS.items()
+        for path in (ROOT / folder).rglob("__init__.py")
+    }
+    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == rooms
 
 
 def test_wheel_holds_tfdistill_and_nothing_else(dist: Path) -> None:
@@ -116,20 +127,25 @@ def test_command_line_of_the_wheel(installed: Path, tmp_path: Path) -> None:
     assert "quickstart" in run(installed / "bin" / "tfdistill", "--help", cwd=tmp_path)
 
 
+def test_public_names(installed: Path, tmp_path: Path) -> None:
+    script = "import tfdistill; print([name for name in tfdistill.__all__ if not hasattr(tfdistill, name)])"
+    assert run(installed / "bin" / "python", "-c", script, cwd=tmp_path) == "[]\n"
+
+
 def test_import_is_lazy(installed: Path, tmp_path: Path) -> None:
     script = "import sys, tfdistill; print(sorted({'tensorflow', 'keras', 'tf_keras', 'numpy'} & set(sys.modules)))"
     assert run(installed / "bin" / "python", "-c", script, cwd=tmp_path) == "[]\n"
 
 
-def locked() -> dict[str, tuple[str, int]]:
-    """{distribution: (version, number of hashes)} of requirements.lock."""
-    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
-    found = {}
+def locked(name: str = "requirements.lock") -> dict[str, str]:
+    """Return the version of each distribution in a lock file, all of which must be pinned and hashed."""
+    lines = (ROOT / name).read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    versions = {}
     for line in (line for line in lines if line.strip() and not line.startswith("#")):
         match = re.fullmatch(r"([a-z0-9-]+)==(\S+) (?:; [^-]+?)?((?: *--hash=sha256:[0-9a-f]{64})+)", line)
         assert match, f"not a pinned and hashed requirement: {line[:80]}"
-        found[match[1]] = (match[2], match[3].count("--hash"))
-    return found
+        versions[match[1]] = match[2]
+    return versions
 
 
 def test_lock_has_every_dependency_in_its_range() -> None:
@@ -140,9 +156,21 @@ def test_lock_has_every_dependency_in_its_range() -> None:
     assert named and sorted(named[1].split()) == sorted(set(PROJECT["optional-dependencies"]) - {"beam"})
     for requirement in map(Requirement, [*PROJECT["dependencies"], *(line for extra in extras for line in extra)]):
         assert requirement.name in pins, f"{requirement} is not in requirements.lock: run 'make lock'"
-        assert requirement.specifier.contains(pins[requirement.name][0]), f"{requirement}: run 'make lock'"
+        assert requirement.specifier.contains(pins[requirement.name]), f"{requirement}: run 'make lock'"
 
 
-def test_lock_is_for_cpus_and_for_any_registry() -> None:
+@pytest.mark.parametrize("name", LOCKS)
+def test_locks_are_pinned_hashed_and_for_any_registry(name: str) -> None:
+    assert locked(name)
+    assert "://" not in (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_docs_are_built_with_what_is_asked_for() -> None:
+    pins = locked("docs/requirements.txt")
+    for line in (ROOT / "docs" / "requirements.in").read_text(encoding="utf-8").splitlines():
+        requirement = Requirement(line)
+        assert requirement.specifier.contains(pins[requirement.name]), f"{requirement}: run 'make lock'"
+
+
+def test_lock_is_for_cpus() -> None:
     assert [name for name in locked() if name.startswith(("nvidia-", "torch", "triton", "transformers"))] == []
-    assert "://" not in (ROOT / "requirements.lock").read_text(encoding="utf-8")

@@ -138,13 +138,13 @@ def test_unwritable_directory(work, tfdistill, tmp_path):
 
 
 def test_an_interrupt_leaves_a_usable_checkpoint(work, tfdistill, tmp_path, monkeypatch):
-    class Impatient(runner.Watch):
+    class Impatient(runner.Bookkeeper):
         def on_train_batch_end(self, batch, logs=None):
             super().on_train_batch_end(batch, logs)
-            if self.step == 2:
+            if self.state.step == 2:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "Watch", Impatient)
+    monkeypatch.setattr(runner, "Bookkeeper", Impatient)
     code, _, err = tfdistill(*words_of(work, tmp_path / "run", "--set", "num_layers=1"))
     assert code == 130 and "checkpoint" in err
     assert load(tmp_path / "run" / "checkpoint").num_layers == 1

@@ -1,14 +1,12 @@
-"""`tfdistill trim`: fewer word pieces, the same answers."""
+"""Test `tfdistill trim`: fewer tokens, the same answers."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import sys
 
 import pytest
 
-from tfdistill.commands import app as cli
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.hf import save_directory
 from tfdistill.models.load import load, max_length_of
@@ -20,17 +18,9 @@ CHARACTERS = [*"abcde", *(f"##{character}" for character in "abcde")]
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *CHARACTERS, *WORDS, "face", "##ade"]
 
 
-def tfdistill(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["tfdistill", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    said = capsys.readouterr()
-    return ended.value.code, " ".join(said.out.split()), said.err
-
-
 @pytest.fixture
 def work(tmp_path):
-    """A model of two classes and data that uses few of its pieces; test has a word that train has not."""
+    """Write a model of two classes and data with few of its tokens; test has a word that train does not have."""
     model = TextModel(BertConfig(len(VOCABULARY), 8, 2, 2, 16, 16, initializer_range=0.3), 2, label_names=("no", "yes"))
     model.tokenizer = Tokenizer(VOCABULARY)
     save_directory(model, tmp_path / "model", recipe={"max_length": 16})
@@ -41,16 +31,16 @@ def work(tmp_path):
     return tmp_path
 
 
-def test_fewer_pieces_and_the_same_answers(work, monkeypatch, capsys):
+def test_fewer_tokens_and_the_same_answers(work, tfdistill):
     out = work / "small"
-    code, said, err = tfdistill(monkeypatch, capsys, "trim", work / "model", "--data", work / "data", "--out", out)
+    code, printed, err = tfdistill("trim", work / "model", "--data", work / "data", "--out", out)
     assert code == 0, err
     report = json.loads((out / "recipe.json").read_text("utf-8"))
     before, small = load(work / "model"), load(out)
     assert report["max_length"] == 16
     pieces = report["trimmed"]["pieces"]
     assert pieces == [len(before.tokenizer.vocabulary), len(small.tokenizer.vocabulary)] and pieces[1] < pieces[0]
-    assert f"{pieces[1]} of {pieces[0]} word pieces stay" in said
+    assert f"{pieces[1]} of {pieces[0]} tokens stay" in printed
     assert report["trimmed"]["parameters"] == [before.count_params(), small.count_params()]
     dev, test = report["trimmed"]["splits"]["dev"], report["trimmed"]["splits"]["test"]
     assert dev["resegmented"] == 0 and dev["same_pieces"] == 1 and dev["max_difference"] < 1e-5
@@ -62,29 +52,27 @@ def test_fewer_pieces_and_the_same_answers(work, monkeypatch, capsys):
     text = work / "more.txt"
     text.write_text((work / "data" / "test.tsv").read_text("utf-8").replace("\t", " "), "utf-8")
     more = ["--text", text, "--embedding-size", "3", "--force"]
-    code, said, err = tfdistill(
-        monkeypatch, capsys, "trim", work / "model", "--data", work / "data", "--out", out, *more
-    )
+    code, printed, err = tfdistill("trim", work / "model", "--data", work / "data", "--out", out, *more)
     assert code == 0, err
-    assert "the word table lost" in said
+    assert "the token table lost" in printed
     again = json.loads((out / "recipe.json").read_text("utf-8"))["trimmed"]
     assert again["splits"]["test"]["resegmented"] == 0 and again["pieces"][1] > pieces[1]
     assert load(out).config.embedding_size == 3
 
 
-def test_mistakes_are_one_line(work, monkeypatch, capsys):
+def test_mistakes_are_one_line(work, tfdistill):
     data = work / "data"
     shutil.copytree(data, work / "three")
     with open(work / "three" / "train.tsv", "a", encoding="utf-8") as file:
         file.write("a\tperhaps\n")
-    for words, said in (
-        (["--data", data, "--out", work / "model"], "is not empty"),
+    for words, part in (
+        (["--data", data, "--out", work / "model"], str(work / "model")),
         (["--data", work / "three", "--out", work / "s"], "perhaps"),
-        (["--data", data, "--out", work / "s", "--embedding-size", "99"], "99 columns"),
+        (["--data", data, "--out", work / "s", "--embedding-size", "99"], "99"),
         (["--data", data, "--out", work / "s", "--text", work / "none.txt"], "none.txt"),
     ):
-        code, _, err = tfdistill(monkeypatch, capsys, "trim", work / "model", *words)
-        assert code == 2 and said in err and len(err.strip().splitlines()) == 1, (words, err)
+        code, _, err = tfdistill("trim", work / "model", *words)
+        assert code == 2 and part in err and len(err.strip().splitlines()) == 1, (words, err)
         assert not (work / "s").exists()
 
 

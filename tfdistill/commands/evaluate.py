@@ -1,4 +1,4 @@
-"""`tfdistill evaluate`: scores of a model, and what it says of each row."""
+"""`tfdistill evaluate`: compute a model's scores on labelled data, and write its predictions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from tfdistill.commands.options import JsonOption
 from tfdistill.commands.tables import show_scores
 from tfdistill.errors import UserError
 from tfdistill.system.console import say, task
@@ -16,21 +17,23 @@ from tfdistill.system.tensorflow_import import import_tensorflow
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="a model directory, for instance RUN/student")],
+    model: Annotated[str, typer.Argument(help="a model directory, such as RUN/student")],
     data: Annotated[
         str, typer.Option("--data", help="as for train; 'squad:DIR?stride=64&n_best=5' sets how SQuAD is read")
     ],
     split: Annotated[str, typer.Option("--split", help="train, dev or test")] = "test",
     predictions: Annotated[
         Path | None,
-        typer.Option("--predictions", help=".jsonl file for what the model says of each row; labels are not needed"),
+        typer.Option(
+            "--predictions", help="write the prediction for each example to this .jsonl file; needs no labels"
+        ),
     ] = None,
     max_length: Annotated[
-        int | None, typer.Option("--length", min=5, max=512, help="word pieces; by default the training length")
+        int | None, typer.Option("--length", min=5, max=512, help="tokens of an example; by default as in training")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Score a model on labelled text, and write its predictions: classes, tags, or answers with the n best.
+    """Evaluate a model on labelled data, and write its predictions: classes, tags, or the n best answers.
 
     Example: `tfdistill evaluate RUN/student --data demo:movie-snippets --split test --json`
     """
@@ -39,23 +42,26 @@ def evaluate(
     from tfdistill.models.predict import predict_logits
 
     loaded = load(model)
-    text = data_for(loaded, model, data)
-    if split not in text.splits:
-        raise UserError(f"--split {split}: {text.name} has the splits {', '.join(text.splits)}")
-    labelled, chosen = text.has_labels(split), text.splits[split]
+    dataset = data_for(loaded, model, data)
+    if split not in dataset.splits:
+        raise UserError(
+            f"--split {split}: {dataset.name} has the splits {', '.join(dataset.splits)}. Choose one of them."
+        )
+    labelled = dataset.has_labels(split)
     if not labelled and predictions is None:
         raise UserError(
-            f"--split {split}: {text.name} has no labels there; choose another split, or --predictions FILE"
+            f"--split {split}: {dataset.name} has no labels there. Choose another split, or add --predictions."
         )
-    rows = text.encode(chosen, loaded.tokenizer, max_length or max_length_of(model, 128))
-    with task(f"{split}, rows", len(rows.encoded)) as advance:
+    rows = dataset.encode(dataset.splits[split], loaded.tokenizer, max_length or max_length_of(model, 128))
+    with task(f"{split}, examples", len(rows.encoded)) as advance:
         logits = predict_logits(loaded, rows.encoded, advance=advance)
     scores = rows.score(logits) if labelled else {}
     if predictions is not None:
-        said = rows.predictions(logits)
-        atomic_write(predictions, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in said))
-        say(f"{predictions}: what {model} says of {len(said):,} rows")
+        lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in rows.predictions(logits)]
+        atomic_write(predictions, "".join(lines))
+        say(f"{predictions}: {len(lines):,} predictions of {model}")
     if as_json:
-        print(json.dumps({"model": model, "data": text.name, "split": split, "rows": len(chosen), **scores}))
+        count = len(dataset.splits[split])
+        print(json.dumps({"model": model, "data": dataset.name, "split": split, "rows": count, **scores}))
     elif labelled:
-        show_scores(f"{model} on {text.name}", {split: scores})
+        show_scores(f"{model} on {dataset.name}", {split: scores})

@@ -1,101 +1,107 @@
-"""`tfdistill trim`: a model without the word pieces that its data never uses, and what that changes on held-out text."""
+"""`tfdistill trim`: remove tokens that the data never uses, and compare the models on held-out text."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from tfdistill.compress.trim import trim_model
+from tfdistill.commands.options import OutOption, ReplaceModelOption
+from tfdistill.commands.tables import show_next
 from tfdistill.system.files import require_new
 from tfdistill.system.tensorflow_import import import_tensorflow
 
 
 def trim(
-    model: Annotated[str, typer.Argument(help="a model directory, for instance RUN/student")],
+    model: Annotated[str, typer.Argument(help="a model directory, such as RUN/student")],
     data: Annotated[
-        str, typer.Option("--data", help="the data that the model was trained on; train says which pieces stay")
+        str, typer.Option("--data", help="the data that the model was trained on; tokens of its train split stay")
     ],
-    out: Annotated[Path, typer.Option("--out", help="directory to write")],
+    out: OutOption,
     text: Annotated[
-        str | None, typer.Option("--text", help="further plain text whose pieces stay: .txt, .txt.gz or a directory")
+        str | None, typer.Option("--text", help="plain text whose tokens stay too: .txt, .txt.gz or a directory")
     ] = None,
-    min_count: Annotated[int, typer.Option("--min-count", min=1, help="pieces that occur less often go")] = 1,
+    min_count: Annotated[int, typer.Option("--min-count", min=1, help="remove tokens that occur less often")] = 1,
     pieces: Annotated[
         int,
         typer.Option(
-            "--pieces", min=0, help="keep so many: filled up from the vocabulary's beginning, where BERT's is frequent"
+            "--pieces",
+            min=0,
+            help="keep at least this many tokens, added from the start of the vocabulary, where BERT's are frequent",
         ),
     ] = 0,
     embedding_size: Annotated[
-        int | None, typer.Option("--embedding-size", min=1, help="columns of the word table, by SVD; all by default")
+        int | None,
+        typer.Option("--embedding-size", min=1, help="columns of the token table, by SVD; all by default"),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="replace a model at --out")] = False,
+    force: ReplaceModelOption = False,
 ) -> None:
-    """Make a model smaller: drop the word pieces that its data never uses.
+    """Make a model smaller by removing tokens that its data never uses.
 
-    Texts of kept pieces give the same logits as before. Other words fall into shorter pieces; no word newly becomes [UNK]
-    where the vocabulary has all its characters.
+    Texts of the remaining tokens give the same logits as before. Other words are split into shorter tokens. No word
+    becomes [UNK] if the vocabulary has all its characters.
 
     Example: `tfdistill trim RUN/student --data demo:movie-snippets --out SMALL`
     """
     import_tensorflow()
+    from tfdistill.compress.trim import trim_model
     from tfdistill.corpora.plain_text import documents, text_files
     from tfdistill.models.hf import save_directory
     from tfdistill.models.load import data_for, load, max_length_of, recipe_of
 
-    require_new(out, "config.json" if force else None, "Choose another `--out`, or `--force` to replace a model.")
+    require_new(out, "config.json" if force else None, "Choose a new name, or use --force to replace a model.")
     loaded = load(model)
-    texts = data_for(loaded, model, data)
-    more = None if text is None else (document for path in text_files(text) for document in documents(path))
     small, report = trim_model(
         loaded,
-        texts,
-        more=more,
+        data_for(loaded, model, data),
+        more=None if text is None else (document for path in text_files(text) for document in documents(path)),
         min_count=min_count,
         at_least=pieces,
         embedding_size=embedding_size,
         max_length=max_length_of(model, 64),
     )
     save_directory(small, out, recipe={**recipe_of(model), "trimmed": report})
-    _show(report, out)
+    _show(report)
+    show_next(f"tfdistill export {out} --quantize dynamic_int8 --out BUNDLE")
 
 
-def _show(report: dict[str, Any], out: Path) -> None:
+def _show(report: dict[str, Any]) -> None:
     console = Console()
     before, after = report["parameters"]
-    pieces = f"{report['pieces'][1]:,} of {report['pieces'][0]:,} word pieces stay"
+    tokens = f"{report['pieces'][1]:,} of {report['pieces'][0]:,} tokens stay"
     parameters = f"{before / 1e6:.2f} M → {after / 1e6:.2f} M parameters (−{100 * (1 - after / before):.0f} %)"
-    console.print(f"{pieces}; {parameters}", highlight=False, soft_wrap=True)
+    console.print(f"{tokens}; {parameters}", highlight=False, soft_wrap=True)
     if report["embedding_loss"] is not None:
-        console.print(f"the word table lost {100 * report['embedding_loss']:.1f} % of its norm", highlight=False)
+        console.print(f"the token table lost {100 * report['embedding_loss']:.1f} % of its norm", highlight=False)
     table = Table(title="held-out text, before → after")
+    table.add_column("split")
     for heading in (
-        "split",
-        "words split otherwise",
+        "words split differently",
         "[UNK]",
-        "texts of the same pieces",
+        "same tokens",
         "their logits differ by",
         "same answer",
         "score",
     ):
-        table.add_column(heading, justify="left" if heading == "split" else "right")
-    for name, found in report["splits"].items():
-        score = "–"
-        if found["scores"] is not None:
-            metric = next(iter(found["scores"][0]))
-            score = " → ".join(f"{values[metric]:.4f}" for values in found["scores"]) + f" {metric}"
+        table.add_column(heading, justify="right")
+    for name, split in report["splits"].items():
         table.add_row(
             name,
-            f"{100 * found['resegmented']:.2f} %",
-            f"{100 * found['unknown_before']:.3f} → {100 * found['unknown']:.3f} %",
-            f"{100 * found['same_pieces']:.1f} %",
-            f"{found['max_difference']:.1e}",
-            f"{100 * found['same_answer']:.2f} %",
-            score,
+            f"{100 * split['resegmented']:.2f} %",
+            f"{100 * split['unknown_before']:.3f} → {100 * split['unknown']:.3f} %",
+            f"{100 * split['same_pieces']:.1f} %",
+            f"{split['max_difference']:.1e}",
+            f"{100 * split['same_answer']:.2f} %",
+            _score(split["scores"]),
         )
     console.print(table)
-    console.print(f"next: tfdistill export {out} --quantize dynamic_int8 --out BUNDLE", highlight=False, soft_wrap=True)
+
+
+def _score(scores: list[dict[str, float]] | None) -> str:
+    """Return the first metric before and after, or a dash for a split without labels."""
+    if scores is None:
+        return "–"
+    metric = next(iter(scores[0]))
+    return " → ".join(f"{values[metric]:.4f}" for values in scores) + f" {metric}"

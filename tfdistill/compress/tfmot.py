@@ -1,7 +1,7 @@
 """Weight clustering and pruning of a BiLSTM, by TensorFlow Model Optimization (tfmot) on its twin in Keras 2.
 
 Both leave the file of a model as large as it was and make it zip to a fraction, which is what an app store transfers. The twin
-learns to give the outputs that the model gave before (its own soft targets; no labels are needed). See `twin_worker` for what runs
+learns to give the outputs that the model gave before (its own soft targets; no labels are needed). See `tfmot_worker` for what runs
 in the other process.
 """
 
@@ -20,11 +20,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tfdistill.data.dataset import Data
+from tfdistill.data.splits import concatenate
 from tfdistill.errors import MissingExtra, UserError
+from tfdistill.models.predict import encode, evaluate, predict_logits
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.encoded import Encoded
 
-WORKER = Path(__file__).with_name("twin_worker.py")
+WORKER = Path(__file__).with_name("tfmot_worker.py")
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,43 @@ def compress(
         with np.load(Path(place, "weights-out.npz")) as file:
             for name, weight in weights.items():
                 weight.assign(file[name])
+
+
+def compress_student(
+    student: TextModel,
+    data: Data,
+    compression: Compression,
+    *,
+    max_length: int,
+    advance: Callable[..., Any] = lambda *_: None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Compress a BiLSTM in place on the train and unlabelled texts of `data`.
+
+    Args:
+        student: a BiLSTM for whole texts.
+        data: the texts; dev and test are evaluated before and after.
+        compression: the method and its settings.
+        max_length: tokens of an example.
+        advance: receives the number of finished steps and a text with the loss.
+
+    Returns:
+        Measurements before and after: "zipped" (bytes of the float32 weights), "scores" by split, "matrices" as in `content`.
+
+    Raises:
+        UserError: the model is not a BiLSTM for whole texts, or the other process failed.
+    """
+    require_known(student)
+    texts = concatenate([data.splits[name] for name in ("train", "unlabelled") if name in data.splits])
+    rows = encode(student, texts, max_length)
+
+    def measurements() -> dict[str, Any]:
+        names = [name for name in ("dev", "test") if name in data.splits]
+        scores = {name: evaluate(student, data, name, max_length=max_length) for name in names}
+        return {"zipped": zipped(student), "scores": scores, "matrices": content(student)}
+
+    before = measurements()
+    compress(student, rows, predict_logits(student, rows), compression, advance)
+    return before, measurements()
 
 
 def require_known(model: TextModel) -> None:
