@@ -52,14 +52,19 @@ def _soft(*settings: str) -> Student:
 def _tiny(*settings: str, **changes: Any) -> Student:
     return Student(
         "tinybert",
-        ("copies=0", "intermediate_epochs=3", "epochs=3", *settings),
+        ("copies=0", "transformer.epochs=3", "epochs=3", *settings),
         **{"rates": SCRATCH, "float32": True} | changes,
     )
 
 
 def _distilbert(*settings: str) -> Student:
-    general = ("text=demo:plain-text", "megabytes=1", "general_teacher={language_model}", "general_epochs=1")
-    sizes = ("general_length=64", "general_batch_size=32", "kl_on=masked", "epochs=3")
+    general = (
+        "general.text=demo:plain-text",
+        "general.megabytes=1",
+        "general.teacher={language_model}",
+        "general.epochs=1",
+    )
+    sizes = ("general.length=64", "general.batch_size=32", "general.kl_on=masked", "epochs=3")
     return Student("distilbert", (*general, *sizes, *settings), needs=("language_model",))
 
 
@@ -81,23 +86,28 @@ STUDENTS = {
         "bilstm", ("epochs=8", "copies=2"), (1e-3, 3e-3), ("small_teacher",), "small_teacher"
     ),
     "tinybert": _tiny(),
-    "tinybert_no_attention": _tiny("attention_weight=0"),
+    "tinybert_no_attention": _tiny("transformer.attention_weight=0"),
     "tinybert_predictions": _tiny(
-        "hidden_weight=0", "embedding_weight=0", "attention_weight=0", "intermediate_epochs=0", "epochs=6"
+        "transformer.hidden_weight=0",
+        "transformer.embedding_weight=0",
+        "transformer.attention_weight=0",
+        "transformer.epochs=0",
+        "epochs=6",
     ),
     "tinybert_general": _tiny("student={general}", needs=("general",)),
-    "uniform": Student("tinybert", ("copies=0", "intermediate_epochs=2", "epochs=1", "student=layers", "num_layers=2")),
+    "uniform": Student("tinybert", ("copies=0", "transformer.epochs=2", "epochs=1", "student=layers", "num_layers=2")),
     "top": Student(
-        "tinybert", ("copies=0", "intermediate_epochs=2", "epochs=1", "student=layers", "num_layers=2", "mapping=top")
+        "tinybert",
+        ("copies=0", "transformer.epochs=2", "epochs=1", "student=layers", "num_layers=2", "transformer.mapping=top"),
     ),
-    "progressive": _mobile("transfer_epochs=0.5", "epochs=3"),
+    "progressive": _mobile("transfer.epochs=0.5", "epochs=3"),
     "all_at_once": _mobile("schedule=auxiliary", "epochs=6"),
     "projection": _tiny("student={narrow}", needs=("narrow",)),
-    "projection_no_attention": _tiny("student={narrow}", "attention_weight=0", needs=("narrow",)),
+    "projection_no_attention": _tiny("student={narrow}", "transformer.attention_weight=0", needs=("narrow",)),
     "distilbert": _distilbert(),
-    "distilbert_no_kl": _distilbert("kl_weight=0"),
-    "distilbert_no_mlm": _distilbert("mlm_weight=0"),
-    "distilbert_no_cosine": _distilbert("cosine_weight=0"),
+    "distilbert_no_kl": _distilbert("general.kl_weight=0"),
+    "distilbert_no_mlm": _distilbert("general.mlm_weight=0"),
+    "distilbert_no_cosine": _distilbert("general.cosine_weight=0"),
     "distilbert_random": _distilbert("initialization=random"),
 }
 

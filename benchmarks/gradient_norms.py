@@ -25,9 +25,9 @@ from tfdistill.system.files import atomic_write
 from tfdistill.training.runner import train
 from tfdistill.training.settings import parse_settings
 
-GENERAL_ONLY = ("general_only=true", "general_length=64", "general_batch_size=32")
+GENERAL_ONLY = ("general.only=true", "general.length=64", "general.batch_size=32")
 MORE = {
-    "xtremedistil, joint": ("xtremedistil", ("version=joint",)),
+    "xtremedistil, joint": ("xtremedistil", ("joint=true",)),
     "mobilebert, all at once": ("mobilebert", ("schedule=auxiliary",)),
     "tinybert, general stage": ("tinybert", (*GENERAL_ONLY, "copies=0")),
     "mobilebert, general stages": ("mobilebert", GENERAL_ONLY),
@@ -47,7 +47,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="directory with train, dev and test")
     parser.add_argument("--teacher", required=True, help="hf:DIR of the fine-tuned teacher")
-    parser.add_argument("--general", nargs="+", default=[], help="settings of general stages: text=… general_teacher=…")
+    parser.add_argument(
+        "--general", nargs="+", default=[], help="settings of general stages: general.text=… general.teacher=…"
+    )
     parser.add_argument("--bottleneck", help="hf:DIR of an IB-BERT with heads for masked words and next sentences")
     parser.add_argument("--only", nargs="+", choices=[*CELLS, *EXTRA, *MORE], help="some of them")
     parser.add_argument("--rows", type=int, default=256)
@@ -66,7 +68,7 @@ def main() -> None:
         on_text = label.endswith(("general stage", "general stages")) or (label in CELLS and CELLS[label].general)
         more = options.general if on_text else []
         if name == "mobilebert" and on_text and options.bottleneck:
-            more = [*(m for m in more if not m.startswith("general_teacher")), f"general_teacher={options.bottleneck}"]
+            more = [*(m for m in more if not m.startswith("general.teacher")), f"general.teacher={options.bottleneck}"]
         if options.only and label not in options.only:
             continue
         if (on_text and not more) or (label == "mobilebert, general stages" and not options.bottleneck):

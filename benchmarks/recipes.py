@@ -51,14 +51,14 @@ class Cell:
 
 # Three passes over the rows for each student, in all stages together, and twelve for the BiLSTM of Tang, which is that much cheaper.
 # A rate by itself is not searched: pruning cuts the student before it trains.
-GENERAL = ("general_epochs=1", "general_length=64", "general_batch_size=32", "megabytes=2")
+GENERAL = ("general.epochs=1", "general.length=64", "general.batch_size=32", "general.megabytes=2")
 CELLS = {
     "soft_targets": Cell(("epochs=3",)),
     "pkd": Cell(("epochs=3",)),
     "tinybert": Cell(
-        ("copies=1", "intermediate_epochs=0.75", "epochs=0.75"), THIN, whole=True, float32=True, general_student=True
+        ("copies=1", "transformer.epochs=0.75", "epochs=0.75"), THIN, whole=True, float32=True, general_student=True
     ),
-    "distilbert": Cell((*GENERAL, "kl_on=masked", "epochs=3", "distil_finetuning=true"), general=True),
+    "distilbert": Cell((*GENERAL, "general.kl_on=masked", "epochs=3", "soft_weight=0.5"), general=True),
     "mobilebert": Cell(("schedule=auxiliary", "epochs=3"), SMALL, whole=True),
     "bilstm": Cell(("epochs=4", "copies=2"), SMALL),
     "xtremedistil": Cell(("epochs=0.5", "logit_target=logits"), SMALL),
@@ -229,7 +229,9 @@ def main() -> None:
     parser.set_defaults(only=list(CELLS))
     parser.add_argument("--teacher-base", default="demo:minilm", help="what the teacher is fine-tuned from")
     parser.add_argument("--teacher-settings", nargs="+", default=["epochs=4"], help="of its fine-tuning")
-    parser.add_argument("--general", nargs="+", default=[], help="settings of general stages: text=… general_teacher=…")
+    parser.add_argument(
+        "--general", nargs="+", default=[], help="settings of general stages: general.text=… general.teacher=…"
+    )
     parser.add_argument("--general-student", help="hf:DIR of a generally distilled student, from which tinybert starts")
     parser.add_argument(
         "--rates-of", type=Path, help="results whose learning rates are taken where whole trainings would choose"

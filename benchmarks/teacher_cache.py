@@ -43,7 +43,7 @@ def recipe(rows: int) -> Recipe:
     text = movie_snippets()
     splits = {"train": text.splits["train"].take(range(rows)), "dev": text.splits["dev"].take(range(32))}
     teacher = load("demo:minilm", num_outputs=2, task="classification", label_names=text.label_names)
-    settings = tinybert.Settings(student="layers", num_layers=3, copies=0, intermediate_epochs=1, evaluations=1)
+    settings = tinybert.Settings(student="layers", num_layers=3, copies=0, transformer={"epochs": 1}, evaluations=1)
     made = tinybert.recipe(teacher, replace(text, splits=splits), settings)
     return replace(made, stages=made.stages[:1])
 

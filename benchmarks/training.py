@@ -97,8 +97,8 @@ def tfdistill_run(directory: Path, result: dict[str, Any], precision: str = "flo
     words = [f"{name}={result[name]}" for name in ("epochs", "learning_rate", "batch_size")]
     words += [f"max_length={result['length']}", f"evaluations={result['epochs']}"]
     if result["recipe"] == "tinybert":
-        words += [f"student=hf:{directory / 'student'}", f"intermediate_epochs={result['epochs']}", "copies=0"]
-        words += [f"intermediate_learning_rate={result['learning_rate']}"]
+        words += [f"student=hf:{directory / 'student'}", f"transformer.epochs={result['epochs']}", "copies=0"]
+        words += [f"transformer.learning_rate={result['learning_rate']}"]
     else:
         words += [f"{name}={result[name]}" for name in ("temperature", "soft_weight")]
     module = find(result["recipe"])

@@ -1,4 +1,8 @@
-"""One module per paper. Each has `Settings` and `recipe(teacher, data, settings) -> tfdistill.training.recipe.Recipe`."""
+"""Recipes: one module for each paper, with `Settings` and `recipe(teacher, data, settings) -> Recipe`.
+
+Fine-tuning and pre-training, which distil nothing, are recipes too; they have commands of their own. Recipes may import
+`training` and the rooms below it.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,23 @@ from types import ModuleType
 
 from tfdistill.errors import UserError, nearest
 
+WITHOUT_A_TEACHER = ("finetune", "pretrain")
+
 
 def names() -> list[str]:
-    """Names of all recipes."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    """Return the names of all recipes that distil."""
+    found = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in found if not name.startswith("_") and name not in WITHOUT_A_TEACHER)
 
 
 def find(name: str) -> ModuleType:
-    """The module of a recipe. Raises UserError with the nearest name for an unknown one."""
+    """Return the module of a recipe.
+
+    Raises:
+        UserError: there is no such recipe; the message names the nearest one.
+    """
     if name not in names():
-        raise UserError(f"recipe '{name}' is unknown; expected one of {', '.join(names())}{nearest(name, names())}")
+        raise UserError(f"there is no recipe '{name}'. Choose from {', '.join(names())}{nearest(name, names())}.")
     return importlib.import_module(f"{__name__}.{name}")
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from tfdistill.compress.heads import head_importance, named, prune_while_good
 from tfdistill.compress.neurons import Widths, neuron_importance, zero_neurons
@@ -16,7 +16,7 @@ from tfdistill.distill.label_terms import HardLabels
 from tfdistill.distill.step import Step, Term
 from tfdistill.errors import UserError
 from tfdistill.models.text_model import TextModel
-from tfdistill.recipes._shared import make_student
+from tfdistill.recipes._students import make_student
 from tfdistill.training.settings import Settings
 from tfdistill.training.soft_terms import soft_and_hard_terms
 from tfdistill.training.stage import Pause
@@ -30,11 +30,6 @@ class PruningSettings(Settings):
     student: str = Field("layers", description=STUDENT)
     soft_weight: float = Field(0.0, ge=0, le=1, description="share of the teacher's soft targets; the rest is labels")
     temperature: float = Field(2.0, gt=0, description="T of the soft targets")
-
-    @model_validator(mode="after")
-    def _temperature_of_soft_targets(self) -> Self:
-        self.only_with(self.soft_weight > 0, "soft_weight above 0", "temperature")
-        return self
 
     def terms(self, task: str) -> tuple[Term, ...]:
         """Labels, soft targets, or both."""

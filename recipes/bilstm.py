@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tfdistill.augment.parts_of_speech import default_tagger
 from tfdistill.augment.tang import augment_split
@@ -37,53 +37,67 @@ from tfdistill.models.presets import bilstm
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.words import written_tokens
 from tfdistill.training.recipe import Recipe
+from tfdistill.training.settings import Group
 from tfdistill.training.settings import Settings as CommonSettings
 
 # Section 4 of the paper; batch 50 and dropout 0.1 are the defaults.
-TASKS = dict.fromkeys(glue.GLUE, ("epochs=30", "optimizer=adadelta", "learning_rate=1", "p_pos=0.1"))
-OF_COPIES = ("p_mask", "p_pos", "p_ngram", "ngram", "whole_word")
+GLUE = dict.fromkeys(glue.GLUE, ("epochs=30", "optimizer=adadelta", "learning_rate=1", "augmentation.p_pos=0.1"))
 
 
-class Settings(CommonSettings):
-    epochs: float = Field(3, gt=0, description="passes over the training rows, augmented ones included")
-    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
-    batch_size: int = Field(50, ge=1, description="examples in a step")
-    copies: int = Field(20, ge=0, description="augmented copies of each training text; 10 for pairs if it is not set")
-    alpha: float = Field(0.0, ge=0, le=1, description="α, the share of the hard labels")
-    optimizer: Literal["adam", "adadelta"] = Field("adam", description="optimizer")
-    embedding_size: int = Field(300, ge=1, description="width of the word-piece embedding, at most the teacher's")
-    lstm_size: int = Field(150, ge=1, description="width of the LSTM in each direction")
-    lstm_layers: int = Field(1, ge=1, description="LSTM layers, one above the other")
-    dense_size: int = Field(200, ge=1, description="width of the dense layer")
-    dense_activation: Literal["relu", "tanh"] = Field("relu", description="of the dense layer")
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout before the dense layer")
-    p_mask: float = Field(0.1, ge=0, le=1, description="share of words masked in augmented texts")
-    whole_word: bool = Field(True, description="mask whole words; false masks each word piece by itself")
-    p_pos: float = Field(0.0, ge=0, le=1, description="share of words exchanged for one of the same part of speech")
+class Augmentation(Group):
+    """Declare the settings of the paper's augmentation (section 3.3)."""
+
+    p_mask: float = Field(0.1, ge=0, le=1, description="share of words masked")
+    whole_word: bool = Field(True, description="mask whole words; false masks each token by itself")
+    p_pos: float = Field(0.0, ge=0, le=1, description="share of words replaced by one with the same part of speech")
     p_ngram: float = Field(0.25, ge=0, le=1, description="share of augmented texts cut to an n-gram")
     ngram: str = Field(
         "1-5", pattern=r"^[1-9][0-9]*-[1-9][0-9]*$", description="words of the shortest and longest n-gram"
     )
-
-    @model_validator(mode="after")
-    def _augmented_texts(self) -> Self:
-        self.only_with(self.copies > 0, "copies above 0", *OF_COPIES)
-        return self
 
     @field_validator("ngram")
     @classmethod
     def _shortest_first(cls, value: str) -> str:
         low, high = map(int, value.split("-"))
         if low > high:
-            raise ValueError("expected the shorter length first, for instance 2-6")
+            raise ValueError("the longer length is first. Give the shorter length first, for instance 2-6")
         return value
 
-    @field_validator("p_pos")
-    @classmethod
-    def _one_at_most(cls, value: float, info: ValidationInfo) -> float:
-        if value + info.data.get("p_mask", 0) > 1:
-            raise ValueError(f"p_mask is {info.data['p_mask']}; expected at most 1 together")
-        return value
+    @model_validator(mode="after")
+    def _shares_of_one_word(self) -> Self:
+        if self.p_mask + self.p_pos > 1:
+            raise ValueError(f"p_mask={self.p_mask:g} and p_pos={self.p_pos:g} are above 1 together. Lower one of them")
+        return self
+
+    def split_maker(self, teacher: TextModel, copies: int) -> Callable[[Split, int], Split]:
+        """Return the function (split, seed) -> augmented split."""
+        shortest, longest = map(int, self.ngram.split("-"))
+        pieces = None if self.whole_word else lambda words: written_tokens(words, teacher.tokenizer)
+        return augment_split(
+            copies,
+            tagger=default_tagger if self.p_pos else None,
+            p_mask=self.p_mask,
+            p_pos=self.p_pos,
+            p_ng=self.p_ngram,
+            ngram=(shortest, longest),
+            pieces=pieces,
+        )
+
+
+class Settings(CommonSettings):
+    epochs: float = Field(3, gt=0, description="passes over the training examples, augmented ones included")
+    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
+    batch_size: int = Field(50, ge=1, description="examples in a step")
+    copies: int = Field(20, ge=0, description="augmented copies of each training text; 10 for pairs by default")
+    augmentation: Augmentation = Field(Augmentation(), description="how texts are augmented")
+    alpha: float = Field(0.0, ge=0, le=1, description="α, the share of the hard labels")
+    optimizer: Literal["adam", "adadelta"] = Field("adam", description="optimizer")
+    embedding_size: int = Field(300, ge=1, description="size of the token embedding, at most the teacher's")
+    lstm_size: int = Field(150, ge=1, description="size of the LSTM in each direction")
+    lstm_layers: int = Field(1, ge=1, description="stacked LSTM layers")
+    dense_size: int = Field(200, ge=1, description="size of the dense layer")
+    dense_activation: Literal["relu", "tanh"] = Field("relu", description="activation of the dense layer")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout before the dense layer")
 
 
 def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
@@ -115,20 +129,5 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
         student=student,
         data=data,
         stages=(stage,),
-        augment=augmentation(teacher, settings) if settings.copies else None,
-    )
-
-
-def augmentation(teacher: TextModel, settings: Settings) -> Callable[[Split, int], Split]:
-    """Section 3.3 of the paper, as the settings say."""
-    shortest, longest = map(int, settings.ngram.split("-"))
-    pieces = None if settings.whole_word else lambda words: written_tokens(words, teacher.tokenizer)
-    return augment_split(
-        settings.copies,
-        tagger=default_tagger if settings.p_pos else None,
-        p_mask=settings.p_mask,
-        p_pos=settings.p_pos,
-        p_ng=settings.p_ngram,
-        ngram=(shortest, longest),
-        pieces=pieces,
+        augment=settings.augmentation.split_maker(teacher, settings.copies) if settings.copies else None,
     )

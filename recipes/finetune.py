@@ -19,7 +19,7 @@ from tfdistill.training.stage import Stage
 
 # Devlin et al. 2019, section 4.1: batch 32, 3 epochs and, of 5e-5, 4e-5, 3e-5 and 2e-5, the learning rate that is best on dev, here
 # 3e-5 for all tasks; 128 pieces as in the authors' commands. WNLI, which the paper leaves out, is trained as the others.
-TASKS = dict.fromkeys(glue.GLUE, ("batch_size=32", "epochs=3", "learning_rate=3e-5", "max_length=128"))
+GLUE = dict.fromkeys(glue.GLUE, ("batch_size=32", "epochs=3", "learning_rate=3e-5", "max_length=128"))
 
 
 class Settings(CommonSettings):

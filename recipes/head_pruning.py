@@ -15,9 +15,7 @@ Cost:      a forward and backward over `importance_rows`, and the dev split once
 
 from __future__ import annotations
 
-from typing import Self
-
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from tfdistill.data.dataset import Data
 from tfdistill.models.text_model import TextModel
@@ -32,11 +30,6 @@ class Settings(PruningSettings):
     heads_at_least: int = Field(1, ge=1, description="heads that each layer keeps")
     recompute: bool = Field(False, description="compute the importance again after each step")
     importance_rows: int | None = Field(1000, ge=1, description="training rows for the importance; none takes all")
-
-    @model_validator(mode="after")
-    def _soft_targets_of_a_training(self) -> Self:
-        self.only_with(self.epochs > 0, "epochs above 0", "soft_weight", "temperature")
-        return self
 
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:

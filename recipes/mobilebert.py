@@ -1,37 +1,35 @@
 """MobileBERT (Sun, Yu, Song, Liu, Yang and Zhou 2020, "MobileBERT: a Compact Task-Agnostic BERT for Resource-Limited Devices").
 
     each layer:   100·MSE(LN₀(H_s), LN₀(H_t)) + 5000·(mean_s - mean_t)² + 5·|var_s - var_t|  +  CE(σ(A_t), σ(A_s))
-    plain text:   ½·MLM + ½·CE(σ(z_t), σ(z_s)) at the masked positions, + next sentence (where the teacher has its head)
+    plain text:   ½·MLM + ½·CE(σ(z_t), σ(z_s)) at the masked positions, + next sentence (if the teacher has its head)
     task:         (1 - λ)·CE(y, σ(z_s)) + λ·T²·KL(σ(z_t/T) ‖ σ(z_s/T))
 
-The student is deep and thin: as many layers and heads as the teacher, the same width between layers, a bottleneck inside. So layer is
-matched to layer without projections. Schedules: "auxiliary" (all losses together), "joint" (all layers first, then the predictions),
-"progressive" (layer after layer from the bottom up, what is below held still or at `lower_rate`, then the predictions).
-Teacher: an IB-BERT, whose embeddings, pooler and heads the student starts from; of another transformer only the word-piece table is
-taken (by SVD) and the embeddings are trained with the first layer. With `text` the schedule runs on plain text, against
-`general_teacher`, a model for pre-training (MLM and next sentence) or masked LM, and the student is fine-tuned on the task, as in the
-paper; so is `student=hf:DIR`, the student of such a run. λ is 0 in this fine-tuning, labels alone as in the paper, unless
-`soft_weight` is set. Without either the schedule runs on the task, with λ 1/2; `transfer_epochs` above 0 runs it there in any case.
-LN₀ has no parameters. Weights 100, 5000, 5 are the authors' code's, as are LAMB, weight decay 0.01 and clipping at 1 in pre-training.
+The student is deep and thin: it has the teacher's layers, heads and hidden size, and a bottleneck inside each layer, so that
+layer is matched to layer without projections. The student of an IB-BERT starts with its embeddings, pooler and heads; of
+another transformer it takes only the token table (by SVD), and the embeddings are trained with the first layer. With a
+general stage (`general`) the schedule runs on plain text against a teacher with masked LM (and next sentence), and the
+student is then fine-tuned on labels, as in the paper; so is `student=hf:DIR`. Without one, the schedule runs on the task
+(`transfer`), with λ = ½. LN₀ has no parameters. Weights 100, 5000 and 5 are the authors' code's, as are LAMB, weight decay
+0.01 and clipping at 1 in pre-training.
 
-Idea:      thin layers with a wide body, so that every layer can copy its teacher's
+Idea:      thin layers between wide hidden states, so that every layer can copy its teacher's
 Command:   tfdistill finetune hf:IB_BERT --task glue/mrpc --out TEACHER
-           tfdistill train mobilebert --teacher TEACHER --task glue/mrpc --out GENERAL --set general_only=true --set text=WIKIPEDIA
-               --set general_teacher=hf:IB_BERT
+           tfdistill train mobilebert --teacher TEACHER --task glue/mrpc --out GENERAL --set general.only=true
+               --set general.text=WIKIPEDIA --set general.teacher=hf:IB_BERT
            tfdistill train mobilebert --teacher TEACHER --task glue/mrpc --out RUN --set student=hf:GENERAL/student
-           or on the task alone, which is not in the paper: tfdistill train mobilebert --teacher TEACHER --data DATA --out RUN
+           On the task alone, which is not in the paper: tfdistill train mobilebert --teacher TEACHER --data DATA --out RUN
 Published: test, 25.3M: GLUE 77.7 (BERT-base 78.3), MRPC 88.8, SQuAD 1.1 dev 82.9/90.0, Pixel 4 62 ms (342 ms)
            TINY, 15.1M: GLUE 75.8, SQuAD 1.1 dev 81.4/88.6, Pixel 4 40 ms
-           These belong to the general stage with fine-tuning after it; none is known of the task alone.
+           These are scores of the general stage with fine-tuning; there is no published score of the task alone.
 Cost:      a forward of a teacher twelve times as large in each step; 24·10K and 500K steps of 2048 sequences in the paper.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from tfdistill.corpora.masking import Masking
 from tfdistill.data.dataset import Data
@@ -43,100 +41,97 @@ from tfdistill.distill.step import Term
 from tfdistill.errors import UserError
 from tfdistill.models import presets
 from tfdistill.models.text_model import TextModel
-from tfdistill.recipes._shared import (
-    SegmentedTextSettings,
+from tfdistill.recipes._general_stage import (
+    GeneralSettings,
+    SegmentedGeneral,
     general_stages_only,
-    make_student,
     plain_text,
     pretrained_teacher,
 )
+from tfdistill.recipes._students import make_student
 from tfdistill.system.console import say
 from tfdistill.training.freezing import copy_encoder
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.schedules import progressive
+from tfdistill.training.settings import Group
 from tfdistill.training.soft_terms import soft_and_hard_terms
 from tfdistill.training.stage import Stage
 
 
-class Settings(SegmentedTextSettings):
+class GeneralStage(SegmentedGeneral):
+    """Declare the schedule on plain text."""
+
+    learning_rate: float = Field(1.5e-3, gt=0, description="peak learning rate")
+    transfer_epochs: float = Field(1, gt=0, description="epochs for each layer; joint: this times the number of layers")
+
+
+class Transfer(Group):
+    """Declare the transfer of the layers on the task."""
+
+    epochs: float = Field(1, gt=0, description="epochs for each layer; joint: this times the number of layers")
+    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
+
+
+class Settings(GeneralSettings):
+    general: GeneralStage | None = Field(None, description="the schedule on plain text")
     student: str = Field(
         "mobilebert", description="mobilebert or mobilebert_tiny, whose sizes follow the teacher's; or hf:DIR"
     )
-    bottleneck: int | None = Field(None, ge=1, description="width inside the layers; a quarter of the body by default")
-    schedule: Literal["progressive", "joint", "auxiliary"] = Field("progressive", description="order of the losses")
+    bottleneck: int | None = Field(
+        None, ge=1, description="size inside the layers of a preset; a quarter of the hidden size by default"
+    )
+    schedule: Literal["progressive", "joint", "auxiliary"] = Field(
+        "progressive", description="layer after layer, all layers and then the predictions, or all losses together"
+    )
     lower_rate: float = Field(
         0.0, ge=0, le=1, description="progressive: share of the learning rate for the layers below"
     )
     feature_weight: float = Field(1.0, ge=0, description="weight of the feature maps")
     attention_weight: float = Field(1.0, ge=0, description="weight of the attention")
-    transfer_epochs: float | None = Field(
-        None,
-        ge=0,
-        description="on the task: epochs for each layer, as many times the layers where they go together; 0 fine-tunes alone. "
-        "1 by default, 0 with text or student=hf:DIR",
-    )
-    general_transfer_epochs: float = Field(1, gt=0, description="the same on plain text")
-    transfer_learning_rate: float = Field(
-        1e-3, gt=0, description="peak learning rate of the transfer of layers on the task"
+    transfer: Transfer | None = Field(
+        None, description="the schedule on the task: on by default without a general stage and without student=hf:DIR"
     )
     soft_weight: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="λ, the share of the soft targets on the task; 0.5 where the schedule runs on it, 0 after a general stage",
+        None, ge=0, le=1, description="λ, the share of soft targets on the task; 0.5 with a transfer there, 0 without"
     )
     temperature: float = Field(1.0, gt=0, description="T on the task")
-    general_learning_rate: float = Field(1.5e-3, gt=0, description="peak learning rate on plain text")
     learning_rate: float = Field(1e-4, gt=0, description="peak learning rate of the predictions on the task")
-    max_length: int = Field(128, ge=5, le=512, description="word pieces of an example")
+    max_length: int = Field(128, ge=5, le=512, description="tokens of an example")
 
     @property
-    def task_transfer(self) -> float:
-        """Epochs of the transfer for each layer on the task; 0 for none."""
-        if self.transfer_epochs is None:
-            return float(not self.after_general)
-        return self.transfer_epochs
-
-    @property
-    def after_general(self) -> bool:
-        """Whether a general stage comes before the task, in this run or in that of `student`."""
-        return self.text is not None or self.student.startswith("hf:")
+    def task_transfer(self) -> Transfer | None:
+        """Return the transfer of the layers on the task, or `None`."""
+        if "transfer" in self.model_fields_set:
+            return self.transfer
+        return None if self.general is not None or self.student.startswith("hf:") else Transfer()
 
     @property
     def soft_share(self) -> float:
-        """λ. After the general stage the paper fine-tunes on labels."""
+        """Return λ. After a general stage the paper fine-tunes on labels."""
         if self.soft_weight is None:
-            return 0.0 if self.after_general and not self.task_transfer else 0.5
+            return 0.0 if self.task_transfer is None else 0.5
         return self.soft_weight
-
-    @model_validator(mode="after")
-    def _what_is_set_is_read(self) -> Self:
-        epochs = ("transfer_epochs", "general_transfer_epochs", "transfer_learning_rate")
-        self.only_with(self.schedule != "auxiliary", "schedule=progressive or joint", *epochs)
-        self.only_with(self.schedule == "progressive", "schedule=progressive", "lower_rate")
-        self.only_with(self.task_transfer > 0, "transfer_epochs above 0", "transfer_learning_rate")
-        every = ("schedule", "lower_rate", "feature_weight", "attention_weight")
-        self.only_with(self.task_transfer > 0 or self.text is not None, "transfer_epochs above 0", *every)
-        self.only_with(self.soft_share > 0, "soft_weight above 0", "temperature")
-        self.only_with(not self.student.startswith("hf:"), "student=mobilebert or mobilebert_tiny", "bottleneck")
-        return self
 
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
+    """Return the recipe: the schedule on plain text, and the schedule or fine-tuning on the task."""
     settings = settings or Settings()
     if settings.student.startswith("hf:"):
         student, copied = make_student(teacher, settings.student), True
     else:
         student, copied = thin_student(teacher, settings)
     stages: tuple[Stage, ...] = ()
-    if settings.text is not None:
-        stages = general_stages(student, settings)
+    if settings.general is not None:
+        stages = general_stages(student, settings.general, settings)
         copied = True
     predictions = soft_and_hard_terms(data.task, settings.soft_share, settings.temperature)
     base = settings.stage("task", predictions)
-    if settings.task_transfer:
-        epochs, rate = settings.task_transfer, settings.transfer_learning_rate
-        stages += schedule(base, student, teacher, settings, epochs=epochs, rate=rate, embeddings=not copied)
+    transfer = settings.task_transfer
+    if transfer is not None:
+        layers = layer_terms(student, teacher, settings)
+        stages += schedule(
+            base, student, layers, settings, transfer.epochs, transfer.learning_rate, embeddings=not copied
+        )
     else:
         stages += (base,)
     return settings.recipe(
@@ -149,50 +144,56 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
 
 
 def thin_student(teacher: TextModel, settings: Settings, task: str | None = None) -> tuple[TextModel, bool]:
-    """(student, whether it has the teacher's embeddings and head). Raises UserError for a teacher that is no transformer."""
-    theirs = teacher.config
+    """Return the student, and whether it has the teacher's embeddings and head.
+
+    Raises:
+        UserError: the teacher is not a transformer.
+    """
+    sizes = teacher.config
     if teacher.family not in ("bert", "distilbert", "mobilebert"):
         raise UserError(
-            f"the teacher is a {teacher.family} model; a MobileBERT learns from an IB-BERT, a BERT or a DistilBERT, "
-            "whose layers have as many heads as its own"
+            f"the teacher is a {teacher.family} model. Use an IB-BERT, a BERT or a DistilBERT for mobilebert."
         )
-    heads = theirs.num_attention_heads
-    inside = settings.bottleneck or heads * max(1, theirs.hidden_size // (4 * heads))
-    sizes: dict[str, Any] = {
-        "hidden_size": theirs.hidden_size,
-        "num_hidden_layers": theirs.num_hidden_layers,
+    heads = sizes.num_attention_heads
+    inside = settings.bottleneck or heads * max(1, sizes.hidden_size // (4 * heads))
+    changes: dict[str, Any] = {
+        "hidden_size": sizes.hidden_size,
+        "num_hidden_layers": sizes.num_hidden_layers,
         "num_attention_heads": heads,
         "intra_bottleneck_size": inside,
         "intermediate_size": 4 * inside,
-        "max_position_embeddings": theirs.max_position_embeddings,
-        "type_vocab_size": theirs.type_vocab_size or 2,  # a DistilBERT has none
+        "max_position_embeddings": sizes.max_position_embeddings,
+        "type_vocab_size": sizes.type_vocab_size or 2,  # a DistilBERT has none
     }
     is_bottleneck_teacher = teacher.family == "mobilebert"
     if is_bottleneck_teacher:
         names = ("embedding_size", "trigram_input", "classifier_activation")
-        sizes |= {name: getattr(theirs, name) for name in names}
+        changes |= {name: getattr(sizes, name) for name in names}
     else:
-        sizes["embedding_size"] = min(128, theirs.hidden_size)
-    student = presets.student(settings.student, like=teacher, task=task, **sizes)
+        changes["embedding_size"] = min(128, sizes.hidden_size)
+    student = presets.student(settings.student, like=teacher, task=task, **changes)
     if is_bottleneck_teacher:
         presets.copy_ends(student, teacher)
     else:
         table = teacher.encoder.embedding.embeddings.numpy()
-        student.encoder.embedding.embeddings.assign(presets.reduced_table(table, sizes["embedding_size"]))
+        student.encoder.embedding.embeddings.assign(presets.reduced_table(table, changes["embedding_size"]))
     return student, is_bottleneck_teacher
 
 
-def general_stages(student: TextModel, settings: Settings) -> tuple[Stage, ...]:
-    """The schedule on plain text; `student` starts with the encoder that it ends with."""
+def general_stages(student: TextModel, general: GeneralStage, settings: Settings) -> tuple[Stage, ...]:
+    """Return the schedule on plain text; `student` gets the encoder that it starts with."""
     if settings.student.startswith("hf:"):
-        raise UserError(f"student={settings.student} comes from a general stage; leave text out, or name a preset")
-    general = pretrained_teacher(settings)
-    if general.task not in ("pretraining", "masked_lm"):
-        raise UserError(f"{settings.general_teacher} is a {general.task} model; expected pretraining or masked_lm")
-    pairs = general.task == "pretraining"
+        raise UserError(f"student={settings.student} has had its general stage. Remove general.*, or name a preset.")
+    teacher = pretrained_teacher(general)
+    if teacher.task not in ("pretraining", "masked_lm"):
+        raise UserError(
+            f"{general.teacher} is a {teacher.task} model, and the general stage needs pretraining or masked_lm. "
+            "Make one with `tfdistill pretrain`."
+        )
+    pairs = teacher.task == "pretraining"
     if not pairs:
-        say(f"no next-sentence prediction: {settings.general_teacher} is a masked LM, and the student gets its heads")
-    learner, copied = thin_student(general, settings)
+        say(f"no next-sentence prediction: {general.teacher} has a masked-LM head only")
+    learner, copied = thin_student(teacher, settings)
     copy_encoder(learner, student)
     predictions: tuple[Term, ...] = (
         Match(losses.soft_cross_entropy, weight=0.5, where="labelled"),
@@ -200,35 +201,38 @@ def general_stages(student: TextModel, settings: Settings) -> tuple[Stage, ...]:
     )
     if pairs:
         predictions += (HardLabels(task="next_sentence", name="next_sentence"),)
-    base = Stage(
+    base = general.stage(
         "plain text",
         predictions,
-        epochs=settings.general_epochs,
-        learning_rate=settings.general_learning_rate,
-        batch_size=settings.general_batch_size,
         optimizer="lamb",
         weight_decay=settings.weight_decay,
-        source=plain_text(settings, general, student, Masking(whole_words=settings.whole_words), next_sentence=pairs),
-        teacher=general,
+        source=plain_text(general, teacher, student, Masking(whole_words=general.whole_words), next_sentence=pairs),
+        teacher=teacher,
         student=learner,
-        keep_best=False,
     )
-    epochs, rate = settings.general_transfer_epochs, settings.general_learning_rate
-    return schedule(base, learner, general, settings, epochs=epochs, rate=rate, embeddings=not copied)
+    layers = layer_terms(learner, teacher, settings)
+    return schedule(
+        base, learner, layers, settings, general.transfer_epochs, general.learning_rate, embeddings=not copied
+    )
 
 
 def schedule(
     base: Stage,
     student: TextModel,
-    teacher: TextModel,
+    layers: list[tuple[Match, ...]],
     settings: Settings,
-    *,
     epochs: float,
-    rate: float,
+    learning_rate: float,
+    *,
     embeddings: bool,
 ) -> tuple[Stage, ...]:
-    """The transfer of the layers around or before `base`, the distillation of predictions (section 3.4)."""
-    layers = layer_terms(student, teacher, settings)
+    """Return the transfer of the layers around or before `base`, the distillation of predictions (section 3.4).
+
+    Args:
+        layers: the terms of each layer, from the bottom up.
+        epochs, learning_rate: of the transfer, for each layer.
+        embeddings: whether the embeddings are trained with the first layer.
+    """
     together = tuple(term for terms in layers for term in terms)
     if settings.schedule == "auxiliary":
         return (replace(base, terms=base.terms + together, rows="all"),)
@@ -237,7 +241,7 @@ def schedule(
         name=f"{base.name}: transfer",
         terms=together,
         epochs=epochs,
-        learning_rate=rate,
+        learning_rate=learning_rate,
         rows="all",
         evaluations=1,
         keep_best=False,
@@ -248,7 +252,7 @@ def schedule(
 
 
 def layer_terms(student: TextModel, teacher: TextModel, settings: Settings) -> list[tuple[Match, ...]]:
-    """Feature-map and attention transfer of each layer (section 3.3)."""
+    """Return the feature-map and attention transfer of each layer (section 3.3)."""
     groups = []
     for pair in uniform(student.num_layers, teacher.num_layers):
         feature = Match(

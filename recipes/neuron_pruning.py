@@ -20,9 +20,9 @@ Cost:      fine-tuning of a model of the teacher's size, and a forward and backw
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from tfdistill.compress.neurons import Widths, neuron_importance, prune_neurons
 from tfdistill.compress.structured import sizes_of
@@ -54,11 +54,6 @@ class Settings(PruningSettings):
     measure: Literal["taylor", "magnitude"] = Field("taylor", description="what importance is")
     importance_rows: int | None = Field(1000, ge=1, description="training rows for each importance; none takes all")
     soft_weight: float = Field(0.5, ge=0, le=1, description="share of the teacher's soft targets; the rest is labels")
-
-    @model_validator(mode="after")
-    def _rows_of_gradients(self) -> Self:
-        self.only_with(self.measure == "taylor", "measure=taylor", "importance_rows")
-        return self
 
 
 def _widths(model: TextModel, settings: Settings) -> list[Widths]:

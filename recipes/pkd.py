@@ -16,24 +16,22 @@ Cost:      a teacher forward in each step, beside the student's forward and back
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from tfdistill.data.dataset import Data
 from tfdistill.distill import losses, mapping
 from tfdistill.distill.match import Match
 from tfdistill.models.text_model import TextModel
-from tfdistill.recipes._shared import STUDENT, make_student
+from tfdistill.recipes._students import StudentSettings, make_student
 from tfdistill.training.recipe import Recipe
-from tfdistill.training.settings import Settings as CommonSettings
 from tfdistill.training.soft_terms import soft_and_hard_terms
 
 
-class Settings(CommonSettings):
-    epochs: float = Field(4, gt=0, description="passes over the training rows")
+class Settings(StudentSettings):
+    epochs: float = Field(4, gt=0, description="passes over the training examples")
     learning_rate: float = Field(5e-5, gt=0, description="peak learning rate")
-    student: str = Field("layers", description=STUDENT)
     num_layers: int | None = Field(
         None, ge=2, description="M; half the teacher's layers by default (paper: 6 and 3 of 12)"
     )
@@ -41,13 +39,7 @@ class Settings(CommonSettings):
     temperature: float = Field(10.0, gt=0, description="T")
     alpha: float = Field(0.5, ge=0, le=1, description="α, the share of the soft targets")
     beta: float = Field(100.0, ge=0, description="β, weight of the [CLS] states")
-    max_length: int = Field(128, ge=5, le=512, description="word pieces of an example")
-
-    @model_validator(mode="after")
-    def _what_is_set_is_read(self) -> Self:
-        self.only_with(self.alpha > 0, "alpha above 0", "temperature")
-        self.only_with(self.beta > 0, "beta above 0", "mapping")
-        return self
+    max_length: int = Field(128, ge=5, le=512, description="tokens of an example")
 
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:

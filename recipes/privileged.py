@@ -16,23 +16,18 @@ Cost:      one teacher forward over the training texts; then as soft_targets.
 
 from __future__ import annotations
 
-from typing import Self
-
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from tfdistill.data.text_data import TextData
 from tfdistill.distill.label_terms import HardLabels
 from tfdistill.models.load import max_length_of
 from tfdistill.models.text_model import TextModel
-from tfdistill.recipes._shared import STUDENT, make_student
+from tfdistill.recipes._students import StudentSettings, make_student
 from tfdistill.training.recipe import Recipe
-from tfdistill.training.settings import Settings as CommonSettings
 from tfdistill.training.soft_terms import cross_entropy_term
 
 
-class Settings(CommonSettings):
-    student: str = Field("layers", description=STUDENT)
-    num_layers: int | None = Field(None, ge=1, description="layers of the student; half the teacher's by default")
+class Settings(StudentSettings):
     temperature: float = Field(2.0, gt=0, description="T, of the teacher alone")
     soft_weight: float = Field(0.5, ge=0, le=1, description="λ, the share of the soft targets")
     teacher_max_length: int | None = Field(
@@ -41,11 +36,6 @@ class Settings(CommonSettings):
         le=512,
         description="word pieces that the teacher reads; by default as many as it was fine-tuned with",
     )
-
-    @model_validator(mode="after")
-    def _temperature_of_soft_targets(self) -> Self:
-        self.only_with(self.soft_weight > 0, "soft_weight above 0", "temperature")
-        return self
 
 
 def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:

@@ -16,9 +16,7 @@ Cost:      a forward of the float student once, and rounding around every produc
 
 from __future__ import annotations
 
-from typing import Self
-
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from tfdistill.data.batching import Examples, dataset, some_rows
 from tfdistill.data.dataset import Data
@@ -36,11 +34,6 @@ class Settings(CommonSettings):
     temperature: float = Field(1.0, gt=0, description="T")
     soft_weight: float = Field(1.0, ge=0, le=1, description="λ, the share of the soft targets")
     calibration_rows: int = Field(200, ge=1, description="training rows from which the ranges start")
-
-    @model_validator(mode="after")
-    def _temperature_of_soft_targets(self) -> Self:
-        self.only_with(self.soft_weight > 0, "soft_weight above 0", "temperature")
-        return self
 
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:

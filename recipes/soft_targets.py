@@ -18,9 +18,8 @@ Cost:      one teacher forward over the training texts, then half the teacher's 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from tfdistill.corpora.labelled_texts import LabelledTexts
 from tfdistill.data.dataset import Data
@@ -29,32 +28,27 @@ from tfdistill.distill.label_terms import HardLabels
 from tfdistill.distill.match import Match
 from tfdistill.models.fingerprint import identity
 from tfdistill.models.text_model import TextModel
-from tfdistill.recipes._shared import STUDENT, make_student
+from tfdistill.recipes._students import StudentSettings, make_student
 from tfdistill.training.recipe import Recipe
-from tfdistill.training.settings import Settings as CommonSettings
+from tfdistill.training.settings import Group
 from tfdistill.training.soft_terms import soft_and_hard_terms
 
 
-class Settings(CommonSettings):
-    student: str = Field("layers", description=STUDENT)
+class Labelled(Group):
+    """Declare a stage on unlabelled texts whose teacher logits are stored."""
+
+    corpus: Path = Field(description="directory that `tfdistill corpus --rows --teacher` made")
+    epochs: float = Field(1, gt=0, description="passes over the corpus")
+
+
+class Settings(StudentSettings):
     num_layers: int = Field(3, ge=1, description="layers of the student, taken evenly from the teacher's")
     dropout: float | None = Field(None, ge=0, lt=1, description="of the student; the teacher's or preset's by default")
     temperature: float = Field(2.0, gt=0, description="T")
     soft_weight: float = Field(0.5, ge=0, le=1, description="λ, the share of the soft targets")
     pretrain_on_soft_targets: bool = Field(False, description="soft targets first, then as many epochs of hard labels")
-    labelled: str | None = Field(
-        None, description="corpus with the teacher's logits (tfdistill corpus --rows --teacher)"
-    )
-    labelled_epochs: float = Field(1, gt=0, description="passes over it")
+    labelled: Labelled | None = Field(None, description="a first stage on a corpus with the teacher's logits")
     hidden_weight: float = Field(0.0, ge=0, description="weight of the hidden-state loss; 0 is the paper's method")
-
-    @model_validator(mode="after")
-    def _what_is_set_is_read(self) -> Self:
-        self.only_with(not self.pretrain_on_soft_targets, "pretrain_on_soft_targets=false", "soft_weight")
-        self.only_with(self.labelled is not None, "labelled=DIR", "labelled_epochs")
-        soft = self.soft_weight > 0 or self.pretrain_on_soft_targets or self.labelled is not None
-        self.only_with(soft, "soft_weight above 0", "temperature")
-        return self
 
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
@@ -68,10 +62,10 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
     stages = []
     if settings.labelled is not None:
         texts = LabelledTexts(
-            Path(settings.labelled), student.tokenizer, student.num_outputs, teacher=identity(teacher)
+            settings.labelled.corpus, student.tokenizer, student.num_outputs, teacher=identity(teacher)
         )
         soft = soft_and_hard_terms(data.task, 1.0, settings.temperature)
-        stages.append(settings.stage("labelled texts", soft, source=texts, epochs=settings.labelled_epochs))
+        stages.append(settings.stage("labelled texts", soft, source=texts, epochs=settings.labelled.epochs))
     stages.append(settings.stage("soft targets", terms))
     if first:
         stages.append(settings.stage("hard labels", (HardLabels(task=data.task),)))

@@ -23,9 +23,9 @@ Cost:      a teacher forward in each step of stage 1, one over all texts for sta
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from tfdistill.data.splits import PER_TOKEN
 from tfdistill.data.text_data import TextData
@@ -38,41 +38,35 @@ from tfdistill.models.presets import bilstm
 from tfdistill.models.text_model import TextModel
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.schedules import gradual_unfreezing
+from tfdistill.training.settings import Group
 from tfdistill.training.settings import Settings as CommonSettings
 from tfdistill.training.soft_terms import soft_term
 from tfdistill.training.stage import Stage
 
 
+class Joint(Group):
+    """Declare the weights of the joint version (2019)."""
+
+    hard_weight: float = Field(1.0, ge=0, description="weight of the labels")
+    soft_weight: float = Field(1.0, ge=0, description="weight of the soft targets")
+    representation_weight: float = Field(1.0, ge=0, description="weight of the representation")
+    pseudo_labels: float = Field(0.0, ge=0, description="weight of the teacher's classes as labels of unlabelled texts")
+
+
 class Settings(CommonSettings):
-    version: Literal["staged", "joint"] = Field("staged", description="which of the two methods")
-    epochs: float = Field(10, gt=0, description="passes over the rows of a stage at most")
+    joint: Joint | None = Field(None, description="the joint version, with these weights, instead of the staged one")
+    epochs: float = Field(10, gt=0, description="passes over the examples of a stage at most")
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
-    patience: int = Field(2, ge=1, description="scorings without a better one before a step ends")
-    evaluations: int = Field(10, ge=1, description="how often the dev split is scored in each step")
+    patience: int = Field(2, ge=1, description="evaluations without a better score before a stage ends")
+    evaluations: int = Field(10, ge=1, description="evaluations on the dev split in each stage")
     layer: int | None = Field(None, ge=1, description="the teacher's layer to learn from; the last by default")
     representation: Literal["kl", "mse"] = Field("kl", description="distance of representations")
     logit_target: Literal["log_odds", "logits"] = Field(
-        "log_odds",
-        description="staged: what stage 2 learns, logit(p_t) as the paper writes or z_t as the authors' code has it",
+        "log_odds", description="target of stage 2 (staged): logit(p_t) as in the paper, or z_t as in the authors' code"
     )
-    hard_weight: float = Field(1.0, ge=0, description="joint: weight of the labels")
-    soft_weight: float = Field(1.0, ge=0, description="joint: weight of the soft targets")
-    representation_weight: float = Field(1.0, ge=0, description="joint: weight of the representation")
-    pseudo_labels: float = Field(
-        0.0, ge=0, description="joint: weight of the teacher's classes as labels of unlabelled text"
-    )
-    embedding_size: int = Field(300, ge=1, description="width of the embedding, at most the teacher's")
-    lstm_size: int = Field(600, ge=1, description="width of the LSTM in each direction")
+    embedding_size: int = Field(300, ge=1, description="size of the embedding, at most the teacher's")
+    lstm_size: int = Field(600, ge=1, description="size of the LSTM in each direction")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout before the head")
-
-    @model_validator(mode="after")
-    def _weights_of_the_joint_version(self) -> Self:
-        weights = ("hard_weight", "soft_weight", "representation_weight", "pseudo_labels")
-        self.only_with(self.version == "joint", "version=joint", *weights)
-        self.only_with(self.version == "staged", "version=staged", "logit_target")
-        represents = self.version == "staged" or self.representation_weight > 0
-        self.only_with(represents, "representation_weight above 0", "layer", "representation")
-        return self
 
 
 def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
@@ -86,7 +80,11 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
         raise UserError(
             f"the teacher is a {teacher.family} model; xtremedistil learns from the [CLS] state of a transformer"
         )
-    if settings.pseudo_labels and (data.task != "classification" or "unlabelled" not in data.splits):
+    if (
+        settings.joint
+        and settings.joint.pseudo_labels
+        and (data.task != "classification" or "unlabelled" not in data.splits)
+    ):
         raise UserError(
             f"pseudo_labels are classes of unlabelled text; {data.name} is for {data.task} and has the splits "
             f"{', '.join(data.splits)}: expected classification and a split 'unlabelled', or leave pseudo_labels out"
@@ -103,8 +101,9 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
     )
     labels = HardLabels(task=data.task)
     common: dict[str, Any] = {"optimizer": "adam", "patience": settings.patience}
-    if settings.version == "joint":
-        stages: tuple[Stage, ...] = (settings.stage("joint", joint_terms(teacher, data.task, settings), **common),)
+    if settings.joint is not None:
+        terms = joint_terms(teacher, data.task, settings, settings.joint)
+        stages: tuple[Stage, ...] = (settings.stage("joint", terms, **common),)
     else:
         # Of a sigmoid the log-odds are the logits, and regression has no probabilities.
         log_odds = settings.logit_target == "log_odds" and data.task == "classification"
@@ -137,12 +136,13 @@ def representation_term(teacher: TextModel, settings: Settings, weight: float = 
     )
 
 
-def joint_terms(teacher: TextModel, task: str, settings: Settings) -> tuple[Term, ...]:
+def joint_terms(teacher: TextModel, task: str, settings: Settings, weights: Joint) -> tuple[Term, ...]:
+    """Return the terms of the joint version; a term with weight 0 is left out."""
     terms: tuple[Term, ...] = (
-        HardLabels(task=task, weight=settings.hard_weight),
-        soft_term(task, 1.0, settings.soft_weight),
-        representation_term(teacher, settings, settings.representation_weight),
+        HardLabels(task=task, weight=weights.hard_weight),
+        soft_term(task, 1.0, weights.soft_weight),
+        representation_term(teacher, settings, weights.representation_weight),
     )
-    if settings.pseudo_labels:
-        terms += (PseudoLabels(weight=settings.pseudo_labels),)
+    if weights.pseudo_labels:
+        terms += (PseudoLabels(weight=weights.pseudo_labels),)
     return tuple(term for term in terms if term.weight)

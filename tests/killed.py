@@ -65,11 +65,11 @@ def make_teacher(directory: Path) -> None:
 def words(root: Path, out: Path, stages: int) -> list[str]:
     if not stages:
         return pretraining(root, out)
-    settings = ["student=layers", "num_layers=1", "projection=per_layer", "copies=1", "max_length=12", "batch_size=8",
-                "intermediate_epochs=2", "epochs=2", "evaluations=3", "intermediate_learning_rate=1e-3"]  # fmt: skip
+    settings = ["student=layers", "num_layers=1", "transformer.projection=per_layer", "copies=1", "max_length=12", "batch_size=8",
+                "transformer.epochs=2", "epochs=2", "evaluations=3", "transformer.learning_rate=1e-3"]  # fmt: skip
     if stages > 2:
-        settings += [f"text={root / 'text.txt'}", f"general_teacher=hf:{root / 'teacher'}", "general_length=16"]
-        settings += ["general_batch_size=8", "general_epochs=2"]
+        settings += [f"general.text={root / 'text.txt'}", f"general.teacher=hf:{root / 'teacher'}", "general.length=16"]
+        settings += ["general.batch_size=8", "general.epochs=2"]
     chosen = [word for setting in settings for word in ("--set", setting)]
     given = ["--teacher", str(root / "teacher"), "--data", str(root / "data"), "--out", str(out)]
     return ["train", "tinybert", *given, "--checkpoint-seconds", "0", "--teacher-cache", "all", *chosen]

@@ -90,7 +90,7 @@ SMALL: dict[str, list[str]] = {
     "soft_targets": ["num_layers=2"],
     "privileged": [],
     "pkd": [],
-    "tinybert": ["student=layers", "copies=1", "projection=per_layer"],
+    "tinybert": ["student=layers", "copies=1", "transformer.projection=per_layer"],
     "distilbert": [],
     "mobilebert": [],
     "xtremedistil": ["embedding_size=8", "lstm_size=6"],
@@ -135,17 +135,27 @@ def write_text(path: Path) -> Path:
 
 def dualtrain_settings(place: Path, text: Path) -> list[str]:
     save(teacher(head="masked_lm", layers=2), place / "general")
-    options = [f"text={text}", f"general_teacher=hf:{place / 'general'}", "width=8", "vocab_size=24"]
-    return [*options, "general_length=16", "general_batch_size=4", "general_epochs=1"]
+    options = [
+        f"general.text={text}",
+        f"general.teacher=hf:{place / 'general'}",
+        "general.width=8",
+        "general.vocab_size=24",
+    ]
+    return [*options, "general.length=16", "general.batch_size=4", "general.epochs=1"]
 
 
 def with_general_stage(name: str, place: Path, text: Path) -> list[str]:
     """Settings of a recipe that begins on plain text."""
     dualtrain = dualtrain_settings(place, text)  # writes the masked LM "general"
     if name == "dualtrain_sharedproj":
-        return [*dualtrain, "mixed_epochs=1"]
-    general = [f"text={text}", f"general_teacher=hf:{place / 'general'}", "general_length=16", "general_batch_size=8"]
-    own = {"tinybert": ["copies=0"], "distilbert": ["kl_on=masked"]}
+        return [*dualtrain, "general.mixed_epochs=1"]
+    general = [
+        f"general.text={text}",
+        f"general.teacher=hf:{place / 'general'}",
+        "general.length=16",
+        "general.batch_size=8",
+    ]
+    own = {"tinybert": ["copies=0"], "distilbert": ["general.kl_on=masked"]}
     return [*general, *own.get(name, [])]
 
 

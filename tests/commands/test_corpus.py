@@ -35,7 +35,7 @@ def test_a_recipe_learns_from_labelled_texts_and_pretraining_from_shards(tmp_pat
         lines = [f"{text}\t{('no', 'yes')[n % 2]}" for n, text in enumerate(LETTERS[:20])]
         (tmp_path / "data" / f"{name}.tsv").write_text("text\tlabel\n" + "\n".join(lines) + "\n", "utf-8")
     given = ["--teacher", tmp_path / "teacher", "--data", tmp_path / "data", "--out", tmp_path / "run"]
-    chosen = [f"labelled={corpus}", "num_layers=1", "max_length=16", "epochs=1", "batch_size=8"]
+    chosen = [f"labelled.corpus={corpus}", "num_layers=1", "max_length=16", "epochs=1", "batch_size=8"]
     code, _, told = tfdistill("train", "soft_targets", *given, *(w for s in chosen for w in ("--set", s)))
     assert code == 0, told
     stages = [json.loads(line)["stage"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]

@@ -15,10 +15,13 @@ from tfdistill.training.settings import parse_settings
 def test_published_settings_come_before_ones_own(capsys):
     tinybert = find("tinybert")
     data, settings = data_and_settings("glue/cola", None, ["copies=2"], tinybert)
-    assert (data, settings) == ("tfds:glue/cola", ["intermediate_epochs=50", "copies=30", "mlm=teacher", "copies=2"])
+    assert (data, settings) == (
+        "tfds:glue/cola",
+        ["transformer.epochs=50", "copies=30", "augmentation.masked_lm=teacher", "copies=2"],
+    )
     chosen = parse_settings(tinybert.Settings, settings)
-    assert (chosen.intermediate_epochs, chosen.copies, chosen.mlm) == (50, 2, "teacher")
-    assert "published settings for glue/cola: intermediate_epochs=50, copies=30, mlm=teacher" in capsys.readouterr().err
+    assert (chosen.transformer.epochs, chosen.copies, chosen.augmentation.masked_lm) == (50, 2, "teacher")
+    assert "transformer.epochs=50" in capsys.readouterr().err
     assert data_and_settings("glue/sst2", "glue:sst2:DIR", [], find("pkd")) == ("glue:sst2:DIR", [])
     assert data_and_settings(None, "DIR", ["epochs=1"], tinybert) == ("DIR", ["epochs=1"])
 
@@ -26,7 +29,7 @@ def test_published_settings_come_before_ones_own(capsys):
 @pytest.mark.parametrize("recipe", ["finetune", *names()])
 def test_all_published_settings_are_settings(recipe):
     module = finetune if recipe == "finetune" else find(recipe)
-    for task, settings in getattr(module, "TASKS", {}).items():
+    for task, settings in getattr(module, "GLUE", {}).items():
         assert task in glue.GLUE
         parse_settings(module.Settings, settings)
 
@@ -37,15 +40,20 @@ def test_tinyberts_augmentation_is_the_papers_on_all_of_glue_but_stsb(task):
     for more, copies in (([], True), (["copies=0"], False)):
         chosen = parse_settings(module.Settings, data_and_settings(f"glue/{task}", None, more, module)[1])
         assert bool(chosen.copies) == (copies and task != "stsb")
-        assert (chosen.mlm == "teacher") == bool(chosen.copies)
-    assert module.Settings().mlm is None
+        assert chosen.augmentation is None if task == "stsb" else chosen.augmentation.masked_lm == "teacher"
+    assert module.Settings().augmentation is None
 
 
 @pytest.mark.parametrize("task", glue.GLUE)
 def test_a_bilstm_is_trained_as_in_its_paper(task):
     module = find("bilstm")
     chosen = parse_settings(module.Settings, data_and_settings(f"glue/{task}", None, [], module)[1])
-    assert (chosen.epochs, chosen.optimizer, chosen.learning_rate, chosen.p_pos) == (30, "adadelta", 1.0, 0.1)
+    assert (chosen.epochs, chosen.optimizer, chosen.learning_rate, chosen.augmentation.p_pos) == (
+        30,
+        "adadelta",
+        1.0,
+        0.1,
+    )
     assert (chosen.batch_size, chosen.dropout, chosen.lstm_size, chosen.dense_size) == (50, 0.1, 150, 200)
     assert "copies" not in chosen.model_fields_set  # 10 for pairs, else 20
     chosen = parse_settings(module.Settings, data_and_settings(f"glue/{task}", None, ["copies=0"], module)[1])

@@ -35,20 +35,29 @@ def settings(*assignments):
 
 def test_defaults_exchange_no_words_and_fetch_nothing(teacher, monkeypatch):
     monkeypatch.setattr(bilstm, "default_tagger", None)
-    made = bilstm.augmentation(teacher, settings())(SPLIT, 3)
+    made = augmented(teacher, settings())(SPLIT, 3)
     assert made.texts == augment_tang(TEXTS, copies=30, seed=3).texts
+
+
+def augmented(teacher, chosen):
+    return chosen.augmentation.split_maker(teacher, chosen.copies)
 
 
 def test_settings_reach_the_augmentation(teacher, monkeypatch):
     monkeypatch.setattr(bilstm, "default_tagger", by_list)
-    made = bilstm.augmentation(teacher, settings("p_pos=0.4", "p_mask=0.2", "p_ngram=0.5", "ngram=2-3"))(SPLIT, 3)
+    made = augmented(
+        teacher,
+        settings(
+            "augmentation.p_pos=0.4", "augmentation.p_mask=0.2", "augmentation.p_ngram=0.5", "augmentation.ngram=2-3"
+        ),
+    )(SPLIT, 3)
     table = PosTable.build(TEXTS, by_list)
     options = {"p_pos": 0.4, "p_mask": 0.2, "p_ng": 0.5, "ngram": (2, 3), "pos": table}
     assert made.texts == augment_tang(TEXTS, copies=30, seed=3, **options).texts
 
 
 def test_pieces(teacher):
-    made = bilstm.augmentation(teacher, settings("whole_word=false", "p_mask=0.5"))(SPLIT, 3)
+    made = augmented(teacher, settings("augmentation.whole_word=false", "augmentation.p_mask=0.5"))(SPLIT, 3)
     words = {word for text in made.texts for word in text.split()}
     assert {"play[MASK]", "[MASK]ing", "[MASK][MASK]"} <= words
 
@@ -63,10 +72,10 @@ def test_layers(teacher):
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("ngram=5-2", "--set ngram=5-2: .*shorter length first"),
-        ("ngram=0-2", "--set ngram=0-2"),
-        ("ngram=3", "--set ngram=3"),
-        ("p_pos=0.95", "--set p_pos=0.95: .*p_mask is 0.1"),
+        ("augmentation.ngram=5-2", "augmentation.ngram=5-2"),
+        ("augmentation.ngram=0-2", "augmentation.ngram=0-2"),
+        ("augmentation.ngram=3", "augmentation.ngram=3"),
+        ("augmentation.p_pos=0.95", "p_pos=0.95"),
     ],
 )
 def test_mistakes(assignment, message):

@@ -27,10 +27,10 @@ SPEED = {
     "soft_targets": ["epochs=40", "learning_rate=5e-3"],
     "privileged": ["epochs=40", "learning_rate=5e-3", "temperature=1"],
     "pkd": ["epochs=60", "learning_rate=5e-3", "beta=1", "temperature=2"],
-    "tinybert": ["intermediate_epochs=60", "intermediate_learning_rate=1e-2", "epochs=40", "learning_rate=5e-3"],
+    "tinybert": ["transformer.epochs=60", "transformer.learning_rate=1e-2", "epochs=40", "learning_rate=5e-3"],
     "distilbert": ["epochs=40", "learning_rate=5e-3"],
     "mobilebert": ["schedule=auxiliary", "epochs=60", "learning_rate=1e-2"],
-    "xtremedistil": ["version=joint", "epochs=60", "learning_rate=1e-2", "patience=100"],
+    "xtremedistil": ["joint=true", "epochs=60", "learning_rate=1e-2", "patience=100"],
     "bilstm": ["epochs=60", "learning_rate=1e-2"],
     "layerdrop": ["epochs=60", "learning_rate=5e-3", "rate=0.1", "soft_weight=0.5"],
     "head_pruning": ["epochs=40", "learning_rate=5e-3", "soft_weight=0.5", "share=0.5", "step=0.25"],
@@ -131,19 +131,19 @@ def general(tmp_path_factory) -> list[str]:
     model = teacher(head="masked_lm", layers=2)
     done = pretrain(model, str(place / "text.txt"), place / "lm", duration=Duration(steps=600), settings=settings)
     assert done.after["masked_loss"] < 0.05
-    where = [f"text={place / 'text.txt'}", f"general_teacher=hf:{place / 'lm' / 'student'}"]
-    return [*where, "general_length=16", "general_batch_size=64", "general_learning_rate=1e-2"]
+    where = [f"general.text={place / 'text.txt'}", f"general.teacher=hf:{place / 'lm' / 'student'}"]
+    return [*where, "general.length=16", "general.batch_size=64", "general.learning_rate=1e-2"]
 
 
 # Batches hold all 64 rows, so that the first loss is that of all of them.
 TASK = ["batch_size=64", "learning_rate=5e-3"]
-LAYERS = ["copies=0", "intermediate_epochs=600", "intermediate_learning_rate=1e-2", "epochs=40"]
-GENERAL = ["general_only=true", "general_epochs=600"]
+LAYERS = ["copies=0", "transformer.epochs=600", "transformer.learning_rate=1e-2", "epochs=40"]
+GENERAL = ["general.only=true", "general.epochs=600"]
 OWN_LOSSES = {
     "tinybert": ("tinybert", [*TASK, *LAYERS], ("transformer layers",)),
     "tinybert, general stage": ("tinybert", [*GENERAL, "copies=0"], ("general",)),
-    "distilbert, triple loss": ("distilbert", [*GENERAL, "initialization=random", "smoothing=0"], ("general",)),
-    "dualtrain": ("dualtrain_sharedproj", [*GENERAL, "width=8", "vocab_size=24"], ("dual training",)),
+    "distilbert, triple loss": ("distilbert", [*GENERAL, "initialization=random", "general.smoothing=0"], ("general",)),
+    "dualtrain": ("dualtrain_sharedproj", [*GENERAL, "general.width=8", "general.vocab_size=24"], ("dual training",)),
     "xtremedistil, staged": (
         "xtremedistil",
         ["batch_size=64", "epochs=600", "learning_rate=1e-2", "lstm_size=24"],
@@ -151,7 +151,7 @@ OWN_LOSSES = {
     ),
     "mobilebert, predictions on plain text": (
         "mobilebert",
-        [*GENERAL, "general_transfer_epochs=1", "schedule=joint"],
+        [*GENERAL, "general.transfer_epochs=1", "schedule=joint"],
         ("plain text",),
     ),
 }
@@ -160,7 +160,7 @@ OWN_LOSSES = {
 @pytest.mark.parametrize("case", list(OWN_LOSSES))
 def test_the_stages_before_learn_64_examples(case, taught, general):
     name, settings, parts = OWN_LOSSES[case]
-    on_text = "general_only=true" in settings
+    on_text = "general.only=true" in settings
     recipe = make(name, data(64), [*settings, *(general if on_text else [])], taught)
     if recipe.student.family != "bilstm" and not on_text:
         reset(recipe.student)
@@ -179,7 +179,7 @@ def test_the_stages_before_learn_64_examples(case, taught, general):
 
 def test_progressive_transfer_learns_the_feature_map_of_every_layer(taught):
     """On 64 examples, each layer in its own stage, over those that were learned before it and stay as they are."""
-    settings = [*TASK, "transfer_epochs=400", "transfer_learning_rate=1e-2", "attention_weight=0", "epochs=1"]
+    settings = [*TASK, "transfer.epochs=400", "transfer.learning_rate=1e-2", "attention_weight=0", "epochs=1"]
     stages = learned(make("mobilebert", data(64), settings, taught))
     assert len(stages) == 5
     _, first, _ = stages[0]

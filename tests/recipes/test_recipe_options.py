@@ -32,7 +32,7 @@ from tfdistill.models.text_model import TextModel
 from tfdistill.optim.optimizers import make_optimizer
 from tfdistill.optim.schedule import WarmupLinear
 from tfdistill.recipes import find, names
-from tfdistill.training import pretrain, run_directory, task_masked_lm
+from tfdistill.training import run_directory, task_masked_lm
 from tfdistill.training import word_candidates as fill_mask
 from tfdistill.training.rows import prepare
 from tfdistill.training.runner import train
@@ -61,10 +61,10 @@ def shallow() -> TextModel:
         ("bilstm", [], ["all"]),
         ("bilstm", ["alpha=0.5"], ["all"]),
         ("bilstm", ["alpha=1"], ["labelled"]),
-        ("xtremedistil", ["version=joint"], ["all"]),
+        ("xtremedistil", ["joint=true"], ["all"]),
         ("xtremedistil", [], ["all"] * 4 + ["labelled"] * 3),
         ("distilbert", [], ["labelled"]),
-        ("distilbert", ["distil_finetuning=true"], ["all"]),
+        ("distilbert", ["soft_weight=0.5"], ["all"]),
         ("mobilebert", ["schedule=joint", "soft_weight=0"], ["all", "labelled"]),
         ("layerdrop", ["depth=1"], ["labelled"]),
         ("layerdrop", ["depth=1", "soft_weight=0.5"], ["all"]),
@@ -87,8 +87,8 @@ def test_rows_without_a_label_train_where_the_teacher_is_asked(name, settings, r
     ("name", "settings"),
     [
         ("bilstm", ["alpha=0.5"]),
-        ("xtremedistil", ["version=joint", "pseudo_labels=1"]),
-        ("distilbert", ["distil_finetuning=true"]),
+        ("xtremedistil", ["joint=true", "joint.pseudo_labels=1"]),
+        ("distilbert", ["soft_weight=0.5"]),
         ("layerdrop", ["depth=1", "soft_weight=0.5"]),
         ("head_pruning", ["epochs=1", "soft_weight=0.5"]),
         ("neuron_pruning", ["steps=1"]),
@@ -117,11 +117,16 @@ def text_file(tmp_path, monkeypatch) -> Path:
 
 def test_dualtrain_ends_after_the_general_stage_and_goes_on_from_its_student(tmp_path, text_file, shallow):
     save(teacher(head="masked_lm", layers=2), tmp_path / "general")
-    options = [f"text={text_file}", f"general_teacher=hf:{tmp_path / 'general'}", "width=8", "vocab_size=24"]
+    options = [
+        f"general.text={text_file}",
+        f"general.teacher=hf:{tmp_path / 'general'}",
+        "general.width=8",
+        "general.vocab_size=24",
+    ]
     first = make(
         "dualtrain_sharedproj",
         data(),
-        [*options, "general_length=16", "general_only=true", "direction=down", "whole_words=true"],
+        [*options, "general.length=16", "general.only=true", "general.direction=down", "general.whole_words=true"],
         shallow,
     )
     assert [stage.name for stage in first.stages] == ["dual training"]
@@ -145,10 +150,13 @@ def test_dualtrain_is_as_small_as_its_docstring_says():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["student=hf:DIR", "text=FILE"], "student=hf:DIR comes from a general stage; leave text or student out"),
+        (
+            ["student=hf:DIR", "general.text=FILE"],
+            "student=hf:DIR comes from a general stage; leave text or student out",
+        ),
         (["student=hf:DIR", "width=96"], "width does nothing here; expected student=narrow with it"),
         (["student=minilm_l6_384"], "student is 'minilm_l6_384'; expected narrow, or hf:DIR"),
-        (["general_only=true"], "plain text"),
+        (["general.only=true"], "plain text"),
     ],
 )
 def test_dualtrain_students(settings, message, shallow):
@@ -181,7 +189,7 @@ def test_pseudo_labels_are_of_rows_without_a_label():
 )
 def test_pseudo_labels_need_classes_and_unlabelled_text(text, message, shallow):
     with pytest.raises(UserError, match=message):
-        make("xtremedistil", text, ["version=joint", "pseudo_labels=1"], shallow)
+        make("xtremedistil", text, ["joint=true", "joint.pseudo_labels=1"], shallow)
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert", "mobilebert"])
@@ -261,29 +269,43 @@ def test_xtremedistil_options(shallow):
 
 @pytest.mark.parametrize(("mapping", "layers"), [("top", ((1, 3), (2, 4))), ("bottom", ((1, 1), (2, 2)))])
 def test_tinybert_mappings(mapping, layers):
-    recipe = make("tinybert", data(), [f"mapping={mapping}"], teacher(layers=4))
+    recipe = make("tinybert", data(), [f"transformer.mapping={mapping}"], teacher(layers=4))
     assert [term.layers for term in recipe.stages[0].terms] == [(), layers, layers]
 
 
 def test_tinybert_exchanges_words_for_those_of_a_masked_lm_and_glove(tmp_path, shallow):
     save(teacher(head="masked_lm", layers=1), tmp_path / "mlm")
     (tmp_path / "vectors.txt").write_text("bcd 1 0\nhigh 0.9 0.1\nlow 0 1\nmiddle 0.5 0.5\n", "utf-8")
-    options = [f"mlm=hf:{tmp_path / 'mlm'}", f"glove={tmp_path / 'vectors.txt'}", "p_replace=1", "candidates=2"]
+    options = [
+        f"augmentation.masked_lm=hf:{tmp_path / 'mlm'}",
+        f"augmentation.glove={tmp_path / 'vectors.txt'}",
+        "augmentation.p_replace=1",
+        "augmentation.candidates=2",
+    ]
     recipe = make("tinybert", data(), [*options, "copies=8"], shallow)
     made = recipe.augment(Split(["bcd , e"], None, np.array([1])), 3)
     first, comma, last = zip(*(text.split() for text in made.texts), strict=True)
     assert set(first) == {"high", "middle"} and set(comma) == {","}
     assert len(set(last)) == 2 and all(len(word) == 1 and word.isalpha() for word in last)  # K = 2
     assert made.labels.tolist() == [1] * len(made)
-    assert not make("tinybert", data(), [*options[:2], "p_replace=0"], shallow).augment(data().splits["train"], 3).texts
-    with pytest.raises(UserError, match="no file at glove=nowhere"):
-        make("tinybert", data(), [options[0], "glove=nowhere"], shallow)
+    assert (
+        not make("tinybert", data(), [*options[:2], "augmentation.p_replace=0"], shallow)
+        .augment(data().splits["train"], 3)
+        .texts
+    )
+    with pytest.raises(UserError, match="nowhere"):
+        make("tinybert", data(), [options[0], "augmentation.glove=nowhere"], shallow)
 
 
 def test_tinybert_trains_a_masked_lm_on_the_texts_where_the_teacher_has_none(tmp_path, shallow, monkeypatch):
     monkeypatch.setenv("TFDISTILL_CACHE", str(tmp_path / "cache"))
     (tmp_path / "vectors.txt").write_text("b 1 0\n", "utf-8")
-    options = ["mlm=teacher", "mlm_minutes=0.02", f"glove={tmp_path / 'vectors.txt'}", "copies=2"]
+    options = [
+        "augmentation.masked_lm=teacher",
+        "augmentation.minutes=0.02",
+        f"augmentation.glove={tmp_path / 'vectors.txt'}",
+        "copies=2",
+    ]
     recipe = make("tinybert", data(), options, shallow)
     train_texts = data(64).splits["train"]
     before = shallow.encoder.embedding.embeddings.numpy()
@@ -307,15 +329,18 @@ def test_tinybert_takes_the_masked_lm_that_the_teacher_has_or_was_made_of(tmp_pa
     asked = load(tmp_path / "teacher")
     assert fill_mask.masked_lm_for(asked, texts) == tmp_path / "pretrained"
     assert "of which the teacher was made" in capsys.readouterr().err
-    made = make("tinybert", data(), ["mlm=teacher", "copies=1", "p_replace=1"], asked)
+    made = make("tinybert", data(), ["augmentation.masked_lm=teacher", "copies=1", "augmentation.p_replace=1"], asked)
     assert made.augment(Split(["b c d e"], None, np.array([1])), 3).texts  # and the recipe asks for it
     assert made.breaks == ()
     (tmp_path / "pretrained").rename(tmp_path / "elsewhere")
     assert fill_mask.masked_lm_for(asked, texts) == "trained"
     assert fill_mask.masked_lm_for(shallow, texts) == "trained"
-    (reason,) = make("tinybert", data(), ["mlm=teacher", "copies=1"], shallow).breaks
+    (reason,) = make("tinybert", data(), ["augmentation.masked_lm=teacher", "copies=1"], shallow).breaks
     assert "trained by the clock" in reason
-    assert make("tinybert", data(), ["mlm=teacher", "copies=1", "mlm_steps=9"], shallow).breaks == ()
+    assert (
+        make("tinybert", data(), ["augmentation.masked_lm=teacher", "copies=1", "augmentation.steps=9"], shallow).breaks
+        == ()
+    )
 
 
 def test_tinybert_trains_its_masked_lm_in_few_steps_to_debug(tmp_path, shallow, monkeypatch):
@@ -323,7 +348,7 @@ def test_tinybert_trains_its_masked_lm_in_few_steps_to_debug(tmp_path, shallow, 
     monkeypatch.setattr(fill_mask, "masked_lm_of_task", lambda *_, **more: asked.append(more) or tmp_path / "mlm")
     save(teacher(head="masked_lm", layers=1), tmp_path / "mlm")
     module = find("tinybert")
-    chosen = parse_settings(module.Settings, ["mlm=teacher", "student=layers", "max_length=12"])
+    chosen = parse_settings(module.Settings, ["augmentation.masked_lm=teacher", "student=layers", "max_length=12"])
     (tmp_path / "vectors.txt").write_text("b 1 0\n", "utf-8")
     for settings in (chosen, chosen.for_debug()):
         settings = settings.model_copy(update={"glove": str(tmp_path / "vectors.txt")})
@@ -353,10 +378,10 @@ def thin(ib_bert, tmp_path_factory) -> Path:
     ("settings", "stages", "share"),
     [
         (["schedule=joint"], ["task: transfer", "task"], 0.5),
-        (["transfer_epochs=0"], ["task"], 0.5),
+        (["transfer=none"], ["task"], 0.5),
         (["student=hf:DIR"], ["task"], 0.0),  # as in the paper
         (["student=hf:DIR", "soft_weight=0.25"], ["task"], 0.25),
-        (["student=hf:DIR", "transfer_epochs=2"], ["task: transfer, layer 1", "task: transfer, layer 2", "task"], 0.5),
+        (["student=hf:DIR", "transfer.epochs=2"], ["task: transfer, layer 1", "task: transfer, layer 2", "task"], 0.5),
     ],
 )
 def test_mobilebert_transfers_layers_on_the_task_where_no_general_stage_did(settings, stages, share, ib_bert, thin):
@@ -369,12 +394,12 @@ def test_mobilebert_transfers_layers_on_the_task_where_no_general_stage_did(sett
 
 
 @pytest.mark.parametrize(
-    ("settings", "after"), [(["general_only=true"], []), pytest.param([], ["task"], marks=pytest.mark.slow)]
+    ("settings", "after"), [(["general.only=true"], []), pytest.param([], ["task"], marks=pytest.mark.slow)]
 )
 def test_mobilebert_general_stage_alone_and_before_fine_tuning(settings, after, tmp_path, text_file, ib_bert):
     save(bottleneck_teacher("pretraining"), tmp_path / "general")
-    options = [f"text={text_file}", f"general_teacher=hf:{tmp_path / 'general'}", "general_length=16"]
-    options += ["schedule=joint", "general_transfer_epochs=0.5", "whole_words=true"]
+    options = [f"general.text={text_file}", f"general.teacher=hf:{tmp_path / 'general'}", "general.length=16"]
+    options += ["schedule=joint", "general.transfer_epochs=0.5", "general.whole_words=true"]
     recipe = make("mobilebert", data(), [*options, *settings], ib_bert)
     assert [stage.name for stage in recipe.stages] == ["plain text: transfer", "plain text", *after]
     assert recipe.stages[0].epochs == 1.0  # two layers
@@ -396,97 +421,60 @@ def test_mobilebert_sizes_and_lower_rate(ib_bert):
 
 def test_distilbert_general_stage_alone(tmp_path, text_file, shallow):
     save(teacher(head="masked_lm", layers=2), tmp_path / "general")
-    options = [f"text={text_file}", f"general_teacher=hf:{tmp_path / 'general'}", "general_length=12"]
-    recipe = make("distilbert", data(), [*options, "general_only=true", "whole_words=true"], shallow)
+    options = [f"general.text={text_file}", f"general.teacher=hf:{tmp_path / 'general'}", "general.length=12"]
+    recipe = make("distilbert", data(), [*options, "general.only=true", "general.whole_words=true"], shallow)
     (stage,) = recipe.stages
     assert stage.name == "general" and stage.source.masker.masking.whole_words
     assert stage.epsilon == 1e-6  # the paper's
 
 
-# --- settings that nothing would read -------------------------------------------------------------------------------
-
-GENERAL = ["general_epochs=2", "general_only=true", "general_teacher=hf:X", "megabytes=1", "general_length=64"]
+# --- groups of settings ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "message"),
+    ("name", "settings", "option"),
     [
-        *[
-            (name, [each], "plain text, text=DIR")
-            for name in ("tinybert", "distilbert", "mobilebert")
-            for each in GENERAL
-        ],
-        (
-            "tinybert",
-            ["mlm=hf:X", "copies=0"],
-            "mlm does nothing here; expected copies above 0 with it, or leave it out",
-        ),
-        (
-            "tinybert",
-            ["glove=X", "candidates=9", "p_replace=0.2"],
-            "p_replace, candidates, glove do .* mlm=hf:DIR or mlm=teacher with them",
-        ),
-        ("tinybert", ["mlm=hf:X", "mlm_steps=9"], "mlm_steps does nothing here; expected mlm=teacher"),
-        ("tinybert", ["mlm=teacher", "mlm_steps=9", "mlm_minutes=1"], "mlm_minutes .* no mlm_steps"),
-        ("tinybert", ["intermediate_epochs=0", "intermediate_learning_rate=1e-4"], "intermediate_epochs above 0"),
-        *[("xtremedistil", [f"{each}=1"], f"{each} .* version=joint") for each in ("hard_weight", "soft_weight")],
-        *[
-            ("xtremedistil", [f"{each}=1"], f"{each} .* version=joint")
-            for each in ("pseudo_labels", "representation_weight")
-        ],
-        ("xtremedistil", ["version=joint", "logit_target=logits"], "logit_target .* version=staged"),
-        ("soft_targets", ["soft_weight=0.2", "pretrain_on_soft_targets=true"], "soft_weight does nothing here"),
-        ("soft_targets", ["labelled_epochs=2"], "labelled=DIR"),
-        ("distilbert", ["soft_weight=0.2"], "soft_weight .* distil_finetuning=true"),
-        ("distilbert", ["temperature=3"], "text=DIR, and kl_weight above 0, or distil_finetuning=true"),
-        ("distilbert", ["text=X", "kl_weight=0", "temperature=3"], "temperature .* kl_weight above 0"),
-        ("soft_targets", ["soft_weight=0", "temperature=3"], "temperature .* soft_weight above 0"),
-        ("tinybert", ["intermediate_epochs=0", "mapping=top"], "mapping .* intermediate_epochs above 0 or plain text"),
-        ("xtremedistil", ["version=joint", "representation_weight=0", "layer=1"], "layer .* representation_weight"),
-        ("distilbert", ["kl_on=masked"], "kl_on .* plain text"),
-        ("distilbert", ["initialization=random", "student=distilbert"], "initialization .* student=layers"),
-        ("distilbert", ["whole_words=true"], "whole_words .* plain text"),
-        ("distilbert", ["text=X", "segmented=true"], "segmented .* whole_words=true"),
-        ("mobilebert", ["schedule=joint", "lower_rate=0.1"], "lower_rate .* schedule=progressive"),
-        ("mobilebert", ["schedule=auxiliary", "transfer_epochs=2"], "transfer_epochs .* schedule=progressive or joint"),
-        ("mobilebert", ["student=hf:X", "transfer_learning_rate=1e-4"], "transfer_epochs above 0"),
-        ("mobilebert", ["student=hf:X", "feature_weight=2"], "feature_weight .* transfer_epochs above 0"),
-        ("mobilebert", ["student=hf:X", "schedule=auxiliary"], "schedule .* transfer_epochs above 0"),
-        ("mobilebert", ["student=hf:X", "temperature=3"], "temperature .* soft_weight above 0"),
-        ("mobilebert", ["text=X", "temperature=3"], "temperature .* soft_weight above 0"),
-        ("pkd", ["alpha=0", "temperature=3"], "alpha above 0"),
-        ("pkd", ["beta=0", "mapping=last"], "beta above 0"),
-        ("privileged", ["soft_weight=0", "temperature=3"], "soft_weight above 0"),
-        ("mobilebert", ["student=hf:X", "bottleneck=8"], "bottleneck .* student=mobilebert"),
-        ("bilstm", ["copies=0", "p_mask=0.2"], "p_mask .* copies above 0"),
-        ("layerdrop", ["temperature=3"], "soft_weight above 0"),
-        ("head_pruning", ["soft_weight=0.5"], "epochs above 0"),
-        ("neuron_pruning", ["measure=magnitude", "importance_rows=9"], "measure=taylor"),
+        ("tinybert", ["general.only=true"], r"general\.text"),
+        ("distilbert", ["general.text=X"], r"general\.teacher"),
+        ("mobilebert", ["general.megabytes=1", "general.teacher=hf:X"], r"general\.text"),
+        ("tinybert", ["augmentation.glove=X"], r"augmentation\.masked_lm"),
+        ("tinybert", ["augmentation.masked_lm=hf:X", "augmentation.steps=9"], "steps"),
+        ("tinybert", ["augmentation.masked_lm=teacher", "augmentation.steps=9", "augmentation.minutes=1"], "minutes"),
+        ("soft_targets", ["labelled.epochs=2"], r"labelled\.corpus"),
+        ("xtremedistil", ["hard_weight=1"], r"joint\.hard_weight"),
+        ("distilbert", ["general.text=X", "general.teacher=hf:X", "general.segmented=true"], "whole_words"),
+        ("bilstm", ["augmentation.p_mask=2"], r"augmentation\.p_mask"),
+        ("pkd", ["num_layers=2", "student=tinybert_4l_312"], "student=tinybert_4l_312"),
+        ("bilstm", ["copies.number=3"], "copies.number"),
+        ("bilstm", ["copies"], "copies"),
     ],
 )
-def test_settings_that_nothing_would_read_are_refused(name, settings, message):
-    with pytest.raises(UserError, match=message):
+def test_settings_that_do_not_fit_are_refused(name, settings, option):
+    with pytest.raises(UserError, match=option):
         parse_settings(find(name).Settings, settings)
 
 
-def test_pre_training_needs_no_words_unless_they_are_masked_whole():
-    with pytest.raises(UserError, match="segmented does nothing here; expected whole_words=true"):
-        parse_settings(pretrain.Settings, ["segmented=true"])
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ([], None),
+        (["joint=true"], 1.0),
+        (["joint.soft_weight=0.5"], 0.5),
+        (["joint.soft_weight=0.5", "joint=true"], 0.5),
+        (["joint=true", "joint.soft_weight=0.5"], 0.5),
+        (["joint.soft_weight=0.5", "joint=none"], None),
+    ],
+)
+def test_a_group_is_none_its_defaults_or_what_is_set(settings, expected):
+    joint = parse_settings(find("xtremedistil").Settings, settings).joint
+    assert (joint and joint.soft_weight) == expected
 
 
 def test_debug_reads_a_megabyte_of_plain_text():
     settings = find("tinybert").Settings
-    megabytes = [
-        settings(**each).for_debug().megabytes
-        for each in (
-            {},
-            {"text": "X"},
-            {"text": "X", "megabytes": 0.5},
-            {"text": "X", "megabytes": 20},
-            {"text": "corpus:X"},
-        )
-    ]
-    assert megabytes == [None, 1.0, 0.5, 1.0, None]
+    groups = [{"text": "X"}, {"text": "X", "megabytes": 0.5}, {"text": "X", "megabytes": 20}, {"text": "corpus:X"}]
+    small = [settings(general={"teacher": "hf:X", **group}).for_debug().general.megabytes for group in groups]
+    assert small == [1.0, 0.5, 1.0, None] and settings().for_debug().general is None
     assert find("soft_targets").Settings(epochs=2).for_debug().epochs == 2
 
 
@@ -512,7 +500,7 @@ def test_the_benchmarks_set_what_is_read(monkeypatch):
     monkeypatch.delitem(sys.modules, "recipes", raising=False)
     cells, students = (importlib.import_module(name) for name in ("recipes", "ablations"))
     monkeypatch.delitem(sys.modules, "recipes")
-    general = ["text=X", "general_teacher=hf:X"]
+    general = ["general.text=X", "general.teacher=hf:X"]
     for name, cell in (cells.CELLS | cells.EXTRA).items():
         parse_settings(find(name).Settings, [*cell.settings, *(general if cell.general else [])])
     for student in students.STUDENTS.values():
@@ -526,7 +514,7 @@ def test_the_benchmarks_set_what_is_read(monkeypatch):
     ("name", "settings", "read"),
     [
         ("distilbert", [], False),
-        ("distilbert", ["distil_finetuning=true"], True),
+        ("distilbert", ["soft_weight=0.5"], True),
         ("layerdrop", ["depth=1"], False),
         ("layerdrop", ["depth=1", "soft_weight=0.5"], True),
         ("head_pruning", [], False),
@@ -549,8 +537,13 @@ def test_several_teachers_are_refused_where_their_logits_are_not_read(name, sett
 
 def test_dualtrain_refuses_several_teachers(tmp_path, text_file, shallow):
     save(teacher(head="masked_lm", layers=2), tmp_path / "general")
-    options = [f"text={text_file}", f"general_teacher=hf:{tmp_path / 'general'}", "width=8", "vocab_size=24"]
-    made = make("dualtrain_sharedproj", data(), [*options, "general_length=16"], shallow)
+    options = [
+        f"general.text={text_file}",
+        f"general.teacher=hf:{tmp_path / 'general'}",
+        "general.width=8",
+        "general.vocab_size=24",
+    ]
+    made = make("dualtrain_sharedproj", data(), [*options, "general.length=16"], shallow)
     with pytest.raises(UserError, match="2 teachers for dualtrain_sharedproj"):
         replace(made, other_teachers=(shallow,))
 
@@ -636,7 +629,9 @@ def test_tinybert_has_the_teachers_heads_or_says_at_once_what_to_do(capsys):
     model = teacher()
     student = make("tinybert", data(), ["student=tinybert_4l_312", "copies=0"], model).student
     assert student.config.num_attention_heads == 2 and "the student has 2 attention heads" in capsys.readouterr().err
-    student = make("tinybert", data(), ["student=tinybert_4l_312", "copies=0", "attention_weight=0"], model).student
+    student = make(
+        "tinybert", data(), ["student=tinybert_4l_312", "copies=0", "transformer.attention_weight=0"], model
+    ).student
     assert student.config.num_attention_heads == 12
     many = TextModel(replace(model.config, num_attention_heads=16, hidden_size=32), 2, "classification", NAMES)
     many.tokenizer = model.tokenizer
@@ -648,7 +643,7 @@ def test_tinybert_has_the_teachers_heads_or_says_at_once_what_to_do(capsys):
 
 
 def test_tinyberts_maps_go_on_with_its_student(tmp_path, shallow):
-    settings = ["projection=per_layer", "intermediate_epochs=1", "epochs=1", "copies=0"]
+    settings = ["transformer.projection=per_layer", "transformer.epochs=1", "epochs=1", "copies=0"]
     first = run_directory.run(make("tinybert", data(), settings, shallow), tmp_path / "one", debug=True)
     assert first.projections
     again = make("tinybert", data(), [*settings, f"student=hf:{tmp_path / 'one' / 'student'}"], shallow)

@@ -107,7 +107,7 @@ def test_other_heads(name, task, tmp_path):
     assert first == {"multilabel": "micro_f1", "regression": "spearman"}[task]
 
 
-@pytest.mark.parametrize(("name", "settings"), [("pkd", []), ("xtremedistil", ["version=joint"])])
+@pytest.mark.parametrize(("name", "settings"), [("pkd", []), ("xtremedistil", ["joint=true"])])
 @pytest.mark.slow
 def test_pairs(name, settings, tmp_path):
     run(make(name, data(pair=True), settings), tmp_path / "run", debug=True)
@@ -131,7 +131,7 @@ def test_two_devices_train_as_one(name, optimizer, tmp_path, text_file):
     """Same global batch: weights to 1e-5 with SGD, losses to 1e-4 with Adam. Also what clips the gradient is the whole batch's."""
     settings, found = ["rate=0"] if name == "layerdrop" else [], []
     if name == "dualtrain_sharedproj":
-        settings = [*dualtrain_settings(tmp_path, text_file), "mixed_epochs=1"]
+        settings = [*dualtrain_settings(tmp_path, text_file), "general.mixed_epochs=1"]
     for strategy in (tf.distribute.get_strategy(), mirrored()):
         with strategy.scope():
             keras.utils.set_random_seed(1)
@@ -291,28 +291,32 @@ def test_tinybert_defaults_are_the_papers():
 
 def test_tinybert_projections_and_mappings():
     for projection, kinds in (("per_layer", "fit"), ("shared", "shared"), ("identity", None)):
-        recipe = make("tinybert", data(), [f"projection={projection}", "mapping=1:1,2:3"])
+        recipe = make("tinybert", data(), [f"transformer.projection={projection}", "transformer.mapping=1:1,2:3"])
         terms = recipe.stages[0].terms
         assert terms[0].project == terms[1].project == kinds
         assert terms[1].layers == terms[2].layers == ((1, 1), (2, 3))
     with pytest.raises(UserError, match="uniform"):
-        make("tinybert", data(), ["mapping=middle"])
+        make("tinybert", data(), ["transformer.mapping=middle"])
 
 
 @pytest.mark.slow
 def test_tinybert_general_stage_takes_a_narrow_student_along(tmp_path, text_file):
     save(teacher(head="masked_lm", width=16), tmp_path / "general")
     save(teacher(width=8, layers=2), tmp_path / "student")
-    options = [f"student=hf:{tmp_path / 'student'}", f"text={text_file}", f"general_teacher=hf:{tmp_path / 'general'}"]
-    options += ["general_length=12", "general_batch_size=4", "general_epochs=1", "intermediate_epochs=1", "epochs=1"]
+    options = [
+        f"student=hf:{tmp_path / 'student'}",
+        f"general.text={text_file}",
+        f"general.teacher=hf:{tmp_path / 'general'}",
+    ]
+    options += ["general.length=12", "general.batch_size=4", "general.epochs=1", "transformer.epochs=1", "epochs=1"]
     recipe = make("tinybert", data(), options)
     assert [stage.name for stage in recipe.stages] == ["general", "transformer layers", "prediction layer"]
     result = run(recipe, tmp_path / "run", debug=True)
     assert result.curve[0]["stage"] == "general"
-    general = make("tinybert", data(), [*options, "general_only=true"])
+    general = make("tinybert", data(), [*options, "general.only=true"])
     assert [stage.name for stage in general.stages] == ["general"]
     with pytest.raises(UserError, match="plain text"):
-        make("tinybert", data(), ["general_only=true"])
+        make("tinybert", data(), ["general.only=true"])
 
 
 @pytest.fixture
@@ -325,8 +329,8 @@ def text_file(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize("kl_on", [pytest.param("all", marks=pytest.mark.slow), "masked"])
 def test_distilbert_general_stage_hands_its_encoder_on(tmp_path, text_file, kl_on):
     save(teacher(head="masked_lm"), tmp_path / "general")
-    options = [f"text={text_file}", f"general_teacher=hf:{tmp_path / 'general'}", f"kl_on={kl_on}"]
-    options += ["general_length=12", "general_batch_size=4", "general_epochs=2", "distil_finetuning=true"]
+    options = [f"general.text={text_file}", f"general.teacher=hf:{tmp_path / 'general'}", f"general.kl_on={kl_on}"]
+    options += ["general.length=12", "general.batch_size=4", "general.epochs=2", "soft_weight=0.5"]
     recipe = make("distilbert", data(), options)
     general = recipe.stages[0]
     assert [(term.name, term.weight) for term in general.terms] == [
@@ -346,7 +350,7 @@ def test_distilbert_general_stage_hands_its_encoder_on(tmp_path, text_file, kl_o
 
 def test_distilbert_general_stage_goes_on_from_the_student_it_is_given(tmp_path, text_file):
     save(teacher(head="masked_lm"), tmp_path / "general")
-    general = [f"text={text_file}", f"general_teacher=hf:{tmp_path / 'general'}", "general_length=12"]
+    general = [f"general.text={text_file}", f"general.teacher=hf:{tmp_path / 'general'}", "general.length=12"]
     save(make("distilbert", data(), []).student, tmp_path / "student")
     for options, same in (([], True), (["initialization=random"], False)):
         recipe = make("distilbert", data(), [*general, *options])
@@ -402,8 +406,8 @@ def test_mobilebert_trains_progressively():
 @pytest.mark.slow
 def test_mobilebert_on_plain_text_with_next_sentences(tmp_path, text_file):
     save(bottleneck_teacher("pretraining"), tmp_path / "general")
-    options = [f"text={text_file}", f"general_teacher=hf:{tmp_path / 'general'}", "schedule=joint"]
-    options += ["general_length=16", "general_batch_size=4", "general_epochs=1", "transfer_epochs=1"]
+    options = [f"general.text={text_file}", f"general.teacher=hf:{tmp_path / 'general'}", "schedule=joint"]
+    options += ["general.length=16", "general.batch_size=4", "general.epochs=1", "transfer.epochs=1"]
     recipe = make("mobilebert", data(), options, bottleneck_teacher())
     stages = ["plain text: transfer", "plain text", "task: transfer", "task"]
     assert [stage.name for stage in recipe.stages] == stages
@@ -420,7 +424,7 @@ def test_xtremedistil_stages():
     ]
     assert recipe.student.config.pooling == "max" and recipe.stages[0].monitor == "loss"
     more = replace(split(16, 7), labels=None)
-    joint = make("xtremedistil", data(unlabelled=more), ["version=joint", "pseudo_labels=1"])
+    joint = make("xtremedistil", data(unlabelled=more), ["joint=true", "joint.pseudo_labels=1"])
     assert [term.name for term in joint.stages[0].terms] == [
         "hard_labels",
         "soft_kl",
@@ -430,7 +434,7 @@ def test_xtremedistil_stages():
 
 
 def test_dualtrain_gives_a_narrow_student_with_its_own_vocabulary(tmp_path, text_file):
-    recipe = make("dualtrain_sharedproj", data(), [*dualtrain_settings(tmp_path, text_file), "mixed_epochs=1"])
+    recipe = make("dualtrain_sharedproj", data(), [*dualtrain_settings(tmp_path, text_file), "general.mixed_epochs=1"])
     assert [stage.name for stage in recipe.stages] == ["teacher on mixed text", "dual training", "fine-tuning"]
     assert recipe.student.config.hidden_size == 8 and recipe.student.num_layers == 2
     lm = recipe.stages[0].teacher
@@ -486,7 +490,7 @@ def test_a_teacher_with_another_vocabulary_reads_its_own_pieces(tmp_path):
 @pytest.mark.slow
 def test_the_baseline_takes_as_many_steps_on_labels():
     more = replace(split(32, 7), labels=None)
-    recipe = make("tinybert", data(unlabelled=more), ["intermediate_epochs=3", "epochs=1", "copies=0"])
+    recipe = make("tinybert", data(unlabelled=more), ["transformer.epochs=3", "epochs=1", "copies=0"])
     baseline = on_labels_alone(recipe)
     assert baseline.teacher is None and len(baseline.stages) == 1
     distilled, alone = (train(r, seed=0).curve for r in (recipe, baseline))

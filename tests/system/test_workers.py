@@ -95,7 +95,7 @@ def test_two_workers_train_every_recipe_as_one_device(name, tmp_path, monkeypatc
     monkeypatch.setenv("TFDISTILL_CACHE", str(tmp_path / "cache"))
     settings = ["rate=0"] if name == "layerdrop" else []
     if name == "dualtrain_sharedproj":
-        settings = [*dualtrain_settings(tmp_path, write_text(tmp_path / "text.txt")), "mixed_epochs=1"]
+        settings = [*dualtrain_settings(tmp_path, write_text(tmp_path / "text.txt")), "general.mixed_epochs=1"]
     weights, losses = trained(name, settings)
     ports, out, logs = free_ports(2), tmp_path / "two.npz", [tmp_path / f"{number}.log" for number in (0, 1)]
     words = [sys.executable, str(Path(__file__).parents[1] / "as_worker.py"), str(out), name, *settings]
@@ -207,7 +207,7 @@ def test_workers_that_read_their_own_rows_of_a_corpus_give_one_devices_student(w
     ]
     command = [sys.executable, "-m", "tfdistill", "corpus", tmp_path / "texts.txt", "--out", corpus, *options]
     subprocess.run(list(map(str, command)), check=True, capture_output=True)
-    words = [*words, "--set", f"labelled={corpus}", "--set", "epochs=1", "--set", "labelled_epochs=2"]
+    words = [*words, "--set", f"labelled.corpus={corpus}", "--set", "epochs=1", "--set", "labelled.epochs=2"]
     subprocess.run([*words, "--out", str(tmp_path / "one")], check=True, capture_output=True)
     ports = free_ports(2)
     running = [worker([*words, "--out", str(tmp_path / "two")], n, ports, tmp_path / f"{n}.log") for n in (0, 1)]

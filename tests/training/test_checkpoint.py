@@ -608,21 +608,22 @@ def test_a_disk_that_can_only_be_read_is_refused(half, small_disk):
 
 # --- exactly, whatever the recipe -----------------------------------------------------------------------------------
 
-BOTH = ["student=layers", "copies=1", "intermediate_epochs=1"]
-PLAIN = ["general_length=12", "general_batch_size=4", "general_epochs=1", "epochs=1", "evaluations=2"]
+BOTH = ["student=layers", "copies=1", "transformer.epochs=1"]
+PLAIN = ["general.length=12", "general.batch_size=4", "general.epochs=1", "epochs=1", "evaluations=2"]
+DUAL = ["general.width=8", "general.vocab_size=24", "general.mixed_epochs=1"]
 # Recipe, settings, and where it is stopped: stage, step or number of the scoring, whether it is a scoring.
 EXACT = {
-    "projections, in a round": ("tinybert", [*BOTH, "projection=per_layer"], (0, 2, False)),
-    "projections, stage change": ("tinybert", [*BOTH, "projection=shared"], (0, 3, True)),
+    "projections, in a round": ("tinybert", [*BOTH, "transformer.projection=per_layer"], (0, 2, False)),
+    "projections, stage change": ("tinybert", [*BOTH, "transformer.projection=shared"], (0, 3, True)),
     "shared steps": ("xtremedistil", ["embedding_size=8", "lstm_size=6", "patience=1"], (2, 3, False)),
     "own loss on dev": ("xtremedistil", ["embedding_size=8", "lstm_size=6", "patience=9"], (0, 2, True)),
-    "progressive": ("mobilebert", ["schedule=progressive", "transfer_epochs=1"], (1, 3, False)),
+    "progressive": ("mobilebert", ["schedule=progressive", "transfer.epochs=1"], (1, 3, False)),
     "layers left out, cut": ("layerdrop", ["depth=1"], (0, 4, False)),
     "pruned before": ("neuron_pruning", ["steps=2", "intermediate=0.5"], (1, 1, False)),
     "heads": ("head_pruning", ["epochs=1", "share=0.0", "step=0.25"], (0, 4, False)),
-    "own student": ("distilbert", [*PLAIN, "distil_finetuning=true"], (0, 3, False)),
+    "own student": ("distilbert", [*PLAIN, "soft_weight=0.5"], (0, 3, False)),
     "own student, next stage": ("distilbert", [*PLAIN], (1, 2, False)),
-    "trained teacher": ("dualtrain_sharedproj", [*PLAIN, "width=8", "vocab_size=24", "mixed_epochs=1"], (1, 3, False)),
+    "trained teacher": ("dualtrain_sharedproj", [*PLAIN, *DUAL], (1, 3, False)),
 }  # fmt: skip
 
 
@@ -640,10 +641,10 @@ def text_file(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize("case", EXACT)
 def test_goes_on_exactly(case, tmp_path, text_file, monkeypatch):
     name, settings, (stage, step, scoring) = EXACT[case]
-    if "general_length=12" in settings:
+    if "general.length=12" in settings:
         keras.utils.set_random_seed(2)
         save_directory(load_directory(TINY, task="masked_lm"), tmp_path / "general")
-        settings = [*settings, f"text={text_file}", f"general_teacher=hf:{tmp_path / 'general'}"]
+        settings = [*settings, f"general.text={text_file}", f"general.teacher=hf:{tmp_path / 'general'}"]
     defaults = ["max_length=12", "batch_size=8", "epochs=2", "evaluations=3", "learning_rate=1e-3"]
     given = {setting.partition("=")[0] for setting in settings}
     settings = [*(each for each in defaults if each.partition("=")[0] not in given), *settings]

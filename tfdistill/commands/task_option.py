@@ -13,9 +13,8 @@ from tfdistill.system.console import say
 def data_and_settings(
     task: str | None, data: str | None, settings: Sequence[str], recipe: ModuleType | None = None
 ) -> tuple[str, list[str]]:
-    """(what `--data` names, `key=value` settings): those of the recipe's `TASKS` for this task, and then the given ones.
+    """(what `--data` names, `key=value` settings): those of the recipe's `GLUE` for this task, and then the given ones.
 
-    With copies=0 among the given ones the published ones that `OF_COPIES` names, which nothing would read, are left out.
     Without `data` it is the task in TensorFlow Datasets. Raises UserError for a task that GLUE has not, or if neither is given.
     """
     if task is None:
@@ -26,9 +25,7 @@ def data_and_settings(
     if suite != "glue" or name not in glue.GLUE:
         near = nearest(name or task, glue.GLUE)
         raise UserError(f"--task {task} is unknown; expected glue/ and one of {listing(glue.GLUE)}{near}")
-    published = list(getattr(recipe, "TASKS", {}).get(name, ()))
-    if "copies=0" in settings:
-        published = [each for each in published if each.partition("=")[0] not in getattr(recipe, "OF_COPIES", ())]
+    published = list(getattr(recipe, "GLUE", {}).get(name, ()))
     if published:
         say(f"published settings for {task}: {', '.join(published)} (--set changes them)")
     return data or f"tfds:{task}", [*published, *settings]

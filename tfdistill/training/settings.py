@@ -1,11 +1,12 @@
-"""Settings of recipes, which --set changes."""
+"""Settings of recipes: typed fields with descriptions, which `--set key=value` changes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Self, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from tfdistill.augment.tang import augment_split
 from tfdistill.distill.step import Term
@@ -14,50 +15,45 @@ from tfdistill.training.recipe import Recipe
 from tfdistill.training.stage import Stage
 
 
-class Settings(BaseModel):
-    """What every recipe can be told. Recipes add their own fields and change the defaults."""
+class Group(BaseModel):
+    """Hold settings that belong together: `--set group.key=value` sets one of them.
+
+    An optional group is `None` until one of its settings is set; `--set group=true` takes its defaults and
+    `--set group=none` removes it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    epochs: float = Field(3, gt=0, description="passes over the training rows")
+    @model_validator(mode="before")
+    @classmethod
+    def _true_means_defaults(cls, value: Any) -> Any:
+        return {} if value is True or value == "true" else value
+
+
+class Settings(Group):
+    """Declare the settings that every recipe has. Recipes add fields and change the defaults."""
+
+    epochs: float = Field(3, gt=0, description="passes over the training examples")
     learning_rate: float = Field(1e-4, gt=0, description="peak learning rate")
     batch_size: int = Field(32, ge=1, description="examples in a step")
-    max_length: int = Field(64, ge=5, le=512, description="word pieces of an example, [CLS] and [SEP] included")
-    evaluations: int = Field(4, ge=1, description="how often the dev split is scored; the best student is kept")
+    max_length: int = Field(64, ge=5, le=512, description="tokens of an example, [CLS] and [SEP] included")
+    evaluations: int = Field(4, ge=1, description="evaluations on the dev split; the best student is kept")
     copies: int = Field(0, ge=0, description="augmented copies of each training text")
     weight_decay: float | None = Field(
         None,
         ge=0,
-        description="decoupled weight decay; 0.01, as in BERT, with AdamW and LAMB, else 0. Biases, norms and tables have none",
+        description="decoupled weight decay: 0.01 with AdamW and LAMB, as in BERT, else 0; never of biases, norms and tables",
     )
 
-    @model_validator(mode="after")
-    def _layers_of_the_teacher(self) -> Self:
-        """`num_layers` is not passed over in silence."""
-        student = getattr(self, "student", "layers")
-        if "num_layers" in self.model_fields_set and student != "layers":
-            raise ValueError(
-                f"num_layers is for student=layers, and student={student} has its own; leave one of them out"
-            )
-        return self
-
-    def only_with(self, condition: bool, needed: str, *names: str) -> None:
-        """For validators. Raises ValueError where `condition` is not met and some of the settings `names`, which are read only
-        with `needed`, were given; none, false and 0 count as left out."""
-        given = [name for name in names if name in self.model_fields_set]
-        given = [name for name in given if getattr(self, name)]
-        if given and not condition:
-            does, it = ("does", "it") if len(given) == 1 else ("do", "them")
-            raise ValueError(f"{', '.join(given)} {does} nothing here; expected {needed} with {it}, or leave {it} out")
-
     def for_debug(self) -> Self:
-        """These settings with so little of what they read that all stages run in seconds."""
+        """Return these settings with so little input that every stage runs in seconds."""
         return self
 
     def stage(self, name: str, terms: tuple[Term, ...], **other: Any) -> Stage:
-        """A stage with the epochs, learning rate, batch size, evaluations and weight decay of these settings, and `other` values.
+        """Return a stage with the epochs, learning rate, batch size, evaluations and weight decay of these settings.
 
-        It trains on the rows without a label too where a term asks the teacher, which needs none; labels skip these rows.
+        If a term reads the teacher, which needs no labels, the stage trains on unlabelled examples too; terms on labels
+        skip these. `other` values replace those of the settings.
         """
         names = ("epochs", "learning_rate", "batch_size", "evaluations", "weight_decay")
         own = {key: getattr(self, key) for key in names}
@@ -65,7 +61,7 @@ class Settings(BaseModel):
         return Stage(name, terms, **{**own, **other})
 
     def recipe(self, name: str, **parts: Any) -> Recipe:
-        """A `Recipe` of these `parts`; length and augmentation (masks and n-grams) are those of the settings."""
+        """Return a `Recipe` of `parts`, with the length and the augmentation (masks and n-grams) of these settings."""
         own = {
             "augment": augment_split(self.copies) if self.copies else None,
             "max_length": self.max_length,
@@ -77,22 +73,59 @@ class Settings(BaseModel):
 S = TypeVar("S", bound=BaseModel)
 
 
+def group_of(info: FieldInfo) -> type[Group] | None:
+    """Return the class of a field that is a group of settings, else `None`."""
+    types = (info.annotation, *get_args(info.annotation))
+    return next((each for each in types if isinstance(each, type) and issubclass(each, Group)), None)
+
+
+def described(cls: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield (key, default, description) of each setting; the settings of a group follow it as "group.key"."""
+    for key, info in cls.model_fields.items():
+        group = group_of(info)
+        default = "" if info.is_required() else str(info.default) if group is None else "none"
+        if group is not None and info.default is not None:
+            default = "defaults"
+        yield f"{prefix}{key}", default, info.description or ""
+        if group is not None:
+            yield from described(group, f"{prefix}{key}.")
+
+
 def parse_settings(cls: type[S], assignments: Sequence[str]) -> S:
-    """`key=value` texts as settings. Raises UserError for an unknown key (with the nearest) or a value that does not fit."""
+    """Return settings of `cls` from `key=value` and `group.key=value` texts; the value "none" means `None`.
+
+    Raises:
+        UserError: an unknown key (the message names the nearest one), or a value that does not fit.
+    """
     values: dict[str, Any] = {}
-    fields = list(cls.model_fields)
     for assignment in assignments:
         key, sign, value = assignment.partition("=")
         if not sign:
-            raise UserError(f"--set {assignment}: expected key=value, for instance --set epochs=3")
-        if key not in fields:
-            raise UserError(
-                f"--set {assignment}: unknown setting '{key}'; expected one of {', '.join(fields)}{nearest(key, fields)}"
-            )
-        values[key] = None if value.lower() == "none" else value
+            raise UserError(f"--set {assignment}: `=` is missing. Give key=value, for instance --set epochs=3.")
+        place, fields, names = values, cls.model_fields, key.split(".")
+        for depth, name in enumerate(names):
+            group = group_of(fields[name]) if name in fields else None
+            if name not in fields or (group is None and depth < len(names) - 1):
+                known = [each for each, _, _ in described(cls)]
+                raise UserError(
+                    f"--set {assignment}: there is no setting '{key}'. Choose from {', '.join(known)}{nearest(key, known)}."
+                )
+            if depth == len(names) - 1:
+                if not (value == "true" and isinstance(place.get(name), dict)):
+                    place[name] = None if value.lower() == "none" else value
+            else:
+                assert group is not None
+                if not isinstance(place.get(name), dict):
+                    place[name] = {}
+                place, fields = place[name], group.model_fields
     try:
         return cls(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key, message = ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
-        raise UserError(f"--set {key}={values.get(key)}: {message}" if key else message) from error
+        raise UserError(_explained(error.errors()[0])) from error
+
+
+def _explained(first: Any) -> str:
+    key, message = ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        return f"--set {key}=... is missing, and the other settings of '{key.rpartition('.')[0]}' need it. Set it too."
+    return f"--set {key}={first['input']}: {message}" if key else message
