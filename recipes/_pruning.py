@@ -1,4 +1,4 @@
-"""What the pruning recipes share: the loss behind importance, the steps between stages, and what becomes of the student."""
+"""Share code between the pruning recipes: settings, the loss behind importance, and pruning between stages."""
 
 from __future__ import annotations
 
@@ -25,21 +25,22 @@ STUDENT = "'layers' (a copy of the teacher) or hf:DIR: the model to prune"
 
 
 class PruningSettings(Settings):
-    """Settings of all three."""
+    """Declare the settings of the three pruning recipes."""
 
     student: str = Field("layers", description=STUDENT)
     soft_weight: float = Field(0.0, ge=0, le=1, description="share of the teacher's soft targets; the rest is labels")
     temperature: float = Field(2.0, gt=0, description="T of the soft targets")
 
     def terms(self, task: str) -> tuple[Term, ...]:
-        """Labels, soft targets, or both."""
+        """Return the terms on labels, on soft targets, or both."""
         return soft_and_hard_terms(task, self.soft_weight, self.temperature)
 
 
 def whole_student(teacher: TextModel, settings: PruningSettings) -> TextModel:
-    """The model to prune: all layers of the teacher, or another one that the settings name.
+    """Return the model to prune: all layers of the teacher, or the model that the settings name.
 
-    Raises UserError for a model whose layers cannot be cut.
+    Raises:
+        UserError: the model's layers cannot be cut.
     """
     student = make_student(teacher, settings.student, layers=range(1, teacher.num_layers + 1))
     sizes_of(student)
@@ -47,7 +48,7 @@ def whole_student(teacher: TextModel, settings: PruningSettings) -> TextModel:
 
 
 def task_loss(task: str) -> Callable[[Any, Any], Any]:
-    """The loss on labels per example, (logits, labels) -> (B,), of which importance is the gradient."""
+    """Return the loss on labels, (logits, labels) -> (B,), whose gradient is the importance."""
     term = HardLabels(task=task)
 
     def loss(logits: Any, labels: Any) -> Any:
@@ -58,20 +59,24 @@ def task_loss(task: str) -> Callable[[Any, Any], Any]:
 
 
 def compacted(student: TextModel) -> Mapping[str, TextModel]:
-    """For `Recipe.cut`: the student without what was set to zero."""
+    """Return the student without the parts that were set to zero, for `Recipe.cut`."""
     return {"pruned": compact(student)}
 
 
 def integers(name: str, text: str) -> list[int]:
-    """The numbers in a setting such as "4,3,2". Raises UserError for anything else."""
+    """Return the numbers in a setting such as "4,3,2".
+
+    Raises:
+        UserError: `text` is something else.
+    """
     try:
         return [int(part) for part in text.split(",") if part.strip()]
     except ValueError as error:
-        raise UserError(f"{name} is '{text}'; expected numbers with commas between them, such as 4,3,2") from error
+        raise UserError(f"{name} is '{text}'. Give numbers separated by commas, such as 4,3,2.") from error
 
 
 def scaled(size: int, share: float, multiple: int) -> int:
-    """`share` of `size`, rounded to a multiple if `size` is one; at least one of them.
+    """Return `share` of `size`, rounded to a positive multiple of `multiple` if `size` is a multiple.
 
     >>> scaled(1536, 0.3, 8), scaled(6, 0.5, 8)
     (464, 3)
@@ -82,7 +87,7 @@ def scaled(size: int, share: float, multiple: int) -> int:
 
 @dataclass(frozen=True)
 class PruneHeads:
-    """Before a stage: set the least important heads to zero while the dev score stays good enough."""
+    """Set the least important heads to zero before a stage, while the dev score stays good enough."""
 
     task: str
     share: float
@@ -111,7 +116,7 @@ class PruneHeads:
 
 @dataclass(frozen=True)
 class PruneNeurons:
-    """Before a stage: set the least important neurons to zero, down to these widths."""
+    """Set the least important neurons to zero before a stage, down to `widths`."""
 
     task: str
     widths: Widths
@@ -126,7 +131,7 @@ class PruneNeurons:
 
 
 def shares(steps: int, target: float) -> Sequence[float]:
-    """What is left after each of so many equal steps from 1 to `target`.
+    """Return the remaining share after each of `steps` equal steps from 1 to `target`.
 
     >>> shares(4, 0.5)
     [0.875, 0.75, 0.625, 0.5]

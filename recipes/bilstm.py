@@ -2,14 +2,14 @@
 
     L = α·CE(y, σ(z_s)) + (1 - α)·MSE(z_s, z_t),  α = 0
 
-The student reads the augmented texts too (section 3.3: masking, words of the same part of speech, n-gram sampling), whose
-targets are the teacher's logits. Embedding, one BiLSTM, last states, dense layer, logits; pairs go through one siamese encoder.
-Differences of the defaults from the paper: word pieces in place of words; the embedding starts from the teacher's table (by SVD) in
-place of word2vec; 3 passes over the texts in place of 30; Adam at 1e-3 in place of Adadelta at 1; and no word is exchanged for one of
-the same part of speech, which needs an English tagger that is fetched through pip, and the recipe is to run on any language and
-without a network. Theirs: `--set epochs=30 --set optimizer=adadelta --set learning_rate=1 --set p_pos=0.1`, as `--task glue/…` sets.
-What stays different: the pieces, the table, and a learning rate that falls linearly to 0, as in all stages, where theirs stays 1.
-The open version: `--set whole_word=false --set ngram=2-6 --set lstm_size=300 --set dense_activation=tanh`.
+The student also reads augmented texts (section 3.3: masking, words with the same part of speech, n-gram sampling), whose
+targets are the teacher's logits. It has an embedding, one BiLSTM, its last states, a dense layer and logits; pairs go through
+one siamese encoder. The defaults differ from the paper: tokens instead of words; an embedding from the teacher's table (by
+SVD) instead of word2vec; 3 epochs instead of 30; Adam at 1e-3 instead of Adadelta at 1; no replacement by part of speech,
+which needs an English tagger that pip downloads. The paper's: `--set epochs=30 --set optimizer=adadelta --set learning_rate=1
+--set augmentation.p_pos=0.1`, as `--task glue/…` sets. Tokens, table and a learning rate that falls linearly to 0 (the
+paper's is constant) remain different. The open version: `--set augmentation.whole_word=false --set augmentation.ngram=2-6
+--set lstm_size=300 --set dense_activation=tanh`.
 
 Idea:     a BiLSTM learns the teacher's logits on augmented text
 Command:  tfdistill train bilstm --teacher TEACHER --data demo:movie-snippets --out RUN

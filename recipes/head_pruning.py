@@ -2,10 +2,10 @@
 
     I_h = E_x |∂L(x)/∂ξ_h|,  ξ_h a factor on the output of head h, L2-normalised in each layer
 
-The heads with the lowest importance over all layers go, 10 % of all at a time, while the dev score is at least `share` of the
-score with all heads. The order is that of the full model, as in the paper; `recompute` asks again after each step. The
-paper does not train afterwards; `epochs` does. What is pruned is the fine-tuned teacher. The student's attention is smaller
-and uneven from layer to layer: its directory says model_type tfdistill_pruned_bert, which transformers does not read.
+The heads with the lowest importance over all layers are removed, 10 % of all heads at a time, while the dev score is at least
+`share` of the score with all heads. Importance is computed once on the full model, as in the paper, or again after each step
+(`recompute`). The paper does not train afterwards; `epochs` does. The fine-tuned teacher is pruned. The student's layers have
+different numbers of heads: its model_type is tfdistill_pruned_bert, which transformers does not read.
 
 Idea:      attention heads whose output matters least are cut out
 Command:   tfdistill train head_pruning --teacher TEACHER --data demo:movie-snippets --out RUN

@@ -1,12 +1,11 @@
 """LayerDrop (Fan, Grave and Joulin 2020, "Reducing Transformer Depth on Demand with Structured Dropout").
 
-A whole layer is skipped with probability p = .2 in each training step; afterwards layers are cut without more training. At a pruning
-rate r the layers d with d ≡ 0 mod ⌊1/r⌋ go ("every other"); `depth` spreads the dropped layers in the same way for any number
-that is to stay, and `keep` names them. The paper drops layers in pre-training too; here it is the fine-tuning only,
-of a model that was trained before. The depths in `depth` beyond the first are cut from the same trained model, scored, and
-saved beside the student as student-depth-N.
+Each training step skips a whole layer with probability p = .2; afterwards layers are removed without more training. A pruning
+rate r removes the layers d with d ≡ 0 mod ⌊1/r⌋ ("every other"); `depth` spreads the removed layers in the same way for any
+number of remaining layers, and `keep` names the remaining ones. The paper drops layers in pre-training too; here only the
+fine-tuning does. Further depths in `depth` are cut from the same trained model, evaluated and saved as student-depth-N.
 
-Idea:      train once with layers left out at random, then cut to any depth
+Idea:      train once with layers skipped at random, then cut to any depth
 Command:   tfdistill train layerdrop --teacher TEACHER --data demo:movie-snippets --out RUN --set depth=4,3,2
 Published: pre-trained RoBERTa and translation models only; no figure for fine-tuning alone.
 Cost:      fine-tuning of the full depth once; cutting is free.
@@ -28,29 +27,31 @@ from tfdistill.training.recipe import Recipe
 
 class Settings(PruningSettings):
     rate: float = Field(0.2, ge=0, lt=1, description="p, probability with which training skips a layer")
-    depth: str | None = Field(None, description="layers that stay; several, such as 4,3,2, cut several students")
-    prune_rate: float | None = Field(
-        None, gt=0, le=0.5, description="r, share of the layers to drop, in place of depth"
+    depth: str | None = Field(
+        None, description="remaining layers; several numbers, such as 4,3,2, give several students"
     )
-    keep: str | None = Field(None, description="numbers of the layers that stay, such as 1,3,5, in place of depth")
+    prune_rate: float | None = Field(
+        None, gt=0, le=0.5, description="r, share of the layers to remove, instead of depth"
+    )
+    keep: str | None = Field(None, description="the remaining layers, such as 1,3,5, instead of depth")
 
 
 def _layers(num_layers: int, settings: Settings) -> dict[str, tuple[int, ...]]:
-    """Layers that stay, for each student by its name."""
-    given = [name for name in ("depth", "prune_rate", "keep") if getattr(settings, name) is not None]
-    if len(given) > 1:
-        raise UserError(f"{' and '.join(given)} are set; expected one of them, each says which layers stay")
+    """Return the remaining layers of each student, by its name."""
+    chosen = [name for name in ("depth", "prune_rate", "keep") if getattr(settings, name) is not None]
+    if len(chosen) > 1:
+        raise UserError(f"{' and '.join(chosen)} are set. Choose one of them")
     if settings.keep is not None:
         kept = tuple(integers("keep", settings.keep))
         if not kept or list(kept) != sorted(set(kept)) or not 1 <= kept[0] <= kept[-1] <= num_layers:
-            raise UserError(f"keep is '{settings.keep}'; expected some of the layers 1..{num_layers}, ascending")
+            raise UserError(f"keep is '{settings.keep}'. Give some of the layers 1..{num_layers} in ascending order.")
         return {"depth-" + str(len(kept)): kept}
     if settings.prune_rate is not None:
         kept = layers_at_rate(num_layers, settings.prune_rate)
         return {f"depth-{len(kept)}": kept}
     depths = [max(1, num_layers // 2)] if settings.depth is None else integers("depth", settings.depth)
     if not depths:
-        raise UserError("depth is empty; expected how many layers stay, such as 3 or 4,3,2")
+        raise UserError("depth is empty. Give the number of remaining layers, such as 3 or 4,3,2.")
     return {f"depth-{depth}": layers_at_depth(num_layers, depth) for depth in depths}
 
 

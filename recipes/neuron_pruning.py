@@ -2,15 +2,15 @@
 
     importance of a neuron = Σ over its weights of E|w·∂L/∂w|   (first-order Taylor), or Σ|w| (magnitude)
 
-L is the mean loss of a batch of `batch_size` rows and E the mean over batches, not over examples: gradients of opposite sign cancel
-within a batch, and one backward does for all its rows. `batch_size=1` is the formula example by example, and trains so too.
+L is the mean loss of a batch of `batch_size` examples and E the mean over batches, so gradients of opposite sign cancel within a
+batch; `batch_size=1` is the formula example by example.
 
-Between parts of the fine-tuning the least important neurons go, in equal steps down to the target: queries and keys by
-pairs, values with the rows of the attention output that read them, the feed-forward layers, the pooler. Pruned neurons are
-zeros that get no gradient; they are cut out of the shapes at the end. `hidden` narrows the residual stream, into which
-attention output, feed-forward output and embeddings all write, so that their neurons go together. LayerNorm runs over it,
-so no zeros equal this cut: it is made once, before the training. With only `intermediate` below 1 the student is a BERT
-that transformers reads; else its model_type is tfdistill_pruned_bert.
+Between parts of the fine-tuning the least important neurons are removed, in equal steps down to the target: queries and keys
+in pairs, values with the rows of the attention output that read them, feed-forward layers, the pooler. Pruned neurons are
+zeros without a gradient and are cut out of the shapes at the end. `hidden` narrows the residual stream, into which attention
+output, feed-forward output and embeddings all write, so their neurons are removed together; because LayerNorm runs over it,
+zeros would not be equal to this cut, which is made once before the training. With only `intermediate` below 1 the student is
+a BERT that transformers reads; otherwise its model_type is tfdistill_pruned_bert.
 
 Idea:      neurons whose weights matter least are cut out, step by step while training goes on
 Command:   tfdistill train neuron_pruning --teacher TEACHER --data demo:movie-snippets --out RUN --set intermediate=0.25
@@ -57,23 +57,23 @@ class Settings(PruningSettings):
 
 
 def _widths(model: TextModel, settings: Settings) -> list[Widths]:
-    """The widths after each step, from those of the model's first layer. A kind that keeps all stays None."""
+    """Return the widths after each step, computed from the first layer's; a kind that keeps all is `None`."""
     first, pooler = sizes_of(model).layer_shape(1), model.encoder.pooler
     sizes = {"intermediate": first.intermediate, "query_key": first.query_key, "value": first.value}
     sizes |= {} if pooler is None else {"pooler": pooler.units}
-    found = []
+    widths = []
     for step in range(settings.steps):
         targets = {
             name: scaled(size, shares(settings.steps, getattr(settings, name))[step], settings.multiple)
             for name, size in sizes.items()
             if getattr(settings, name) < 1
         }
-        found.append(Widths(**targets))
-    return found
+        widths.append(Widths(**targets))
+    return widths
 
 
 def _narrowed(student: TextModel, data: Data, settings: Settings) -> TextModel:
-    """The student with a narrower residual stream."""
+    """Return the student with a narrower residual stream."""
     split = data.splits["train"]
     split = split.take(some_rows(len(split), settings.importance_rows))
     rows = data.encode(split, student.tokenizer, settings.max_length)

@@ -2,16 +2,16 @@
 
     (1 - α)·CE(y, σ(z_s)) + α·T²·KL(σ(z_t/T) ‖ σ(z_s/T)) + β·Σ_layers ‖ h_s/‖h_s‖ - h_t/‖h_t‖ ‖²
 
-h is the [CLS] state; the student's layers 1..M-1 learn from every (N/M)-th layer of the teacher ("skip") or from those below its
-last ("last"). The student starts as the teacher's first M layers. All terms are means over the examples; the authors' code also
-takes a mean over layers and features in the third one, so its β is not comparable. With another student (`student=PRESET`)
-a linear map bridges the widths. Grids of the paper: T {5, 10, 20}, α {.2, .5, .7}, β {10, 100, 500, 1000},
+h is the [CLS] state. The student's layers 1..M-1 learn from every (N/M)-th layer of the teacher ("skip") or from the layers
+below its last ("last"). The student starts as the teacher's first M layers. All terms are means over the examples; the
+authors' code also takes a mean over layers and features in the third term, so its β is not comparable. A student with
+another hidden size has a linear projection. Grids of the paper: T {5, 10, 20}, α {.2, .5, .7}, β {10, 100, 500, 1000},
 learning rate {5e-5, 2e-5, 1e-5}.
 
 Idea:      the student's [CLS] state follows the teacher's, layer by layer
 Command:   tfdistill train pkd --teacher TEACHER --data tfds:glue/mrpc --out RUN --set num_layers=6
 Published: test, 6 of 12 layers: SST-2 92.0, MRPC 85.0, QQP 70.7, MNLI 81.5/81.0, QNLI 89.0, RTE 65.5; 3 layers: MRPC 80.7.
-Cost:      a teacher forward in each step, beside the student's forward and backward.
+Cost:      a teacher forward in each step, next to the student's forward and backward.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     (1 - λ)·CE(y, σ(f_s(x))) + λ·CE(σ(f_t(x*)/T), σ(f_s(x)))
 
-The teacher reads x*: the text and what the columns text_extra… say, which is known at training time only. The student
-reads the text alone, and so does the file that is exported. As in the paper, the student is not tempered and there is no T².
-The second term is a mean over all rows, the first over those that have a label; rows of the split "unlabelled" (they need the
-extra columns too) train the soft term only. The paper tries T in {1, 2, 5, 10, 20, 50} and λ from 0 to 1.
+The teacher reads x*: the text and the columns text_extra…, which are known at training time only. The student and the
+exported file read the text alone. As in the paper, the student's logits are not divided by T and there is no T². The second
+term is a mean over all examples, the first over the labelled ones; examples of the split "unlabelled", which need the extra
+columns too, train the soft term only. The paper tries T in {1, 2, 5, 10, 20, 50} and λ from 0 to 1.
 
 Idea:      a teacher that sees more than the student ever will
 Command:   tfdistill finetune hf:DIR --data DATA --set privileged=true --out TEACHER
@@ -34,7 +34,7 @@ class Settings(StudentSettings):
         None,
         ge=5,
         le=512,
-        description="word pieces that the teacher reads; by default as many as it was fine-tuned with",
+        description="tokens that the teacher reads; by default the length it was fine-tuned with",
     )
 
 

@@ -3,14 +3,14 @@ Inference"; learned ranges after Esser et al. 2020, "Learned Step Size Quantizat
 
     (1 - λ)·CE(y, σ(z_q)) + λ·T²·KL(σ(z/T) ‖ σ(z_q/T))
 
-z are the logits of the teacher, the float student of another recipe, z_q those of the same network whose dense layers and attention
-are rounded as in a static int8 file. It starts from the teacher's weights and from the ranges that activations reach on
-`calibration_rows` rows; both are trained. `tfdistill export RUN/student --quantize int8` then takes the learned ranges. Scores of the
-run are those of the rounded network. For transformers; a BiLSTM's fused operator has ranges of its own.
+z are the logits of the teacher, the float student of another recipe; z_q are the logits of the same network with dense layers and
+attention rounded as in a static int8 file. It starts from the teacher's weights and from the ranges of the activations on
+`calibration_rows` examples; both are trained. `tfdistill export RUN/student --quantize int8` then takes the learned ranges.
+The run's scores are the rounded network's. For transformers only: a BiLSTM's fused operator has its own ranges.
 
 Idea:      a last stage in which the student learns to live with int8
 Command:   tfdistill train quantization_aware --teacher RUN/student --data DIR --out RUN8
-Published: ImageNet and COCO only; what it gave here stands in docs/export_support.md
+Published: ImageNet and COCO only; our own results are in docs/export_support.md
 Cost:      a forward of the float student once, and rounding around every product of a step.
 """
 
@@ -33,7 +33,7 @@ class Settings(CommonSettings):
     learning_rate: float = Field(5e-5, gt=0, description="peak learning rate; ranges move a hundred times as fast")
     temperature: float = Field(1.0, gt=0, description="T")
     soft_weight: float = Field(1.0, ge=0, le=1, description="λ, the share of the soft targets")
-    calibration_rows: int = Field(200, ge=1, description="training rows from which the ranges start")
+    calibration_rows: int = Field(200, ge=1, description="training examples for the initial ranges")
 
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:

@@ -3,15 +3,14 @@
     (1 - λ)·CE(y, σ(z_s)) + λ·T²·KL(σ(z_t/T) ‖ σ(z_s/T))
 
 The student has some of the teacher's layers and starts from their weights. Multi-label heads take binary cross-entropy,
-regression the squared distance of the outputs. Rows without a label (a split "unlabelled") train the soft term only.
-`pretrain_on_soft_targets` trains on the teacher's outputs first and then on hard labels, in place of mixing them.
-`labelled` is a corpus of unlabelled texts with the teacher's logits (`tfdistill corpus --rows --teacher`), on which the student
-is trained first, the teacher not being asked again: for more text than a data set holds. `hidden_weight` adds the squared
-distance of the hidden states of the matched layers (TinyBERT's equation 8, widths being equal); 0 is the paper's method.
+regression the squared distance of the outputs. Unlabelled examples (a split "unlabelled") train the soft term only.
+`pretrain_on_soft_targets` trains on soft targets first and then on hard labels, instead of mixing them. `labelled` adds a
+first stage on a corpus of unlabelled texts with stored teacher logits, for more text than a data set holds. `hidden_weight`
+adds the squared distance of the hidden states of the matched layers (TinyBERT's equation 8, without projections).
 
 Idea:      the student learns the teacher's softened class probabilities
 Command:   tfdistill train soft_targets --teacher TEACHER --data demo:movie-snippets --out RUN
-Published: speech recognition and MNIST only; this library's own numbers stand in docs/results.md.
+Published: speech recognition and MNIST only; this library's own numbers are in docs/results.md.
 Cost:      one teacher forward over the training texts, then half the teacher's cost a step for half its layers.
 """
 
@@ -43,7 +42,9 @@ class Labelled(Group):
 
 class Settings(StudentSettings):
     num_layers: int = Field(3, ge=1, description="layers of the student, taken evenly from the teacher's")
-    dropout: float | None = Field(None, ge=0, lt=1, description="of the student; the teacher's or preset's by default")
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="dropout of the student; the teacher's or preset's by default"
+    )
     temperature: float = Field(2.0, gt=0, description="T")
     soft_weight: float = Field(0.5, ge=0, le=1, description="λ, the share of the soft targets")
     pretrain_on_soft_targets: bool = Field(False, description="soft targets first, then as many epochs of hard labels")

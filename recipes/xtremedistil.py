@@ -6,14 +6,12 @@
             2 logits, on all text             ½·‖z_s - logit(p_t)‖²,  logit(p) = log(p/(1 - p)), p_t = σ(z_t)
             3 labels, on labelled text        CE(y, σ(z_s))
 
-Student: word-piece embedding (300, SVD of the teacher's table), BiLSTM of 600 in each direction, maximum over the positions,
-head. In stages 2 and 3 everything but the head is held still first; then one part more from the top down takes part at a time,
-each step going on until the dev score no longer rises and ending with its best weights, those it began with included.
-`pseudo_labels` adds the teacher's most probable class as the label of texts that have none (joint version). Unlabelled text is
-the data's split "unlabelled"; the labelled text is read in stages 1 and 2 too. `layer` is the teacher's, the last by default (7
-of 12 in the multilingual work); `representation=mse` is the authors' code, and so is `logit_target=logits`: z_t in place of
-logit(p_t) in stage 2. Of multi-label heads logit(p_t) is z_t; for regression it is what the teacher says. The scores in
-docs/results.md were made with `logit_target=logits`.
+Student: token embedding (300, SVD of the teacher's table), BiLSTM of 600 in each direction, maximum over the positions, head.
+Stages 2 and 3 first train the head alone, then unfreeze one more part at a time from the top down; each step ends when the
+dev score no longer rises, with its best weights, its initial ones included. Unlabelled text is the data's split
+"unlabelled"; stages 1 and 2 read the labelled text too. The paper's multilingual work takes layer 7 of 12;
+`representation=mse` and `logit_target=logits` are the authors' code. For multi-label heads logit(p_t) is z_t; for regression
+it is the teacher's output. The scores in docs/results.md were made with `logit_target=logits`.
 
 Idea:      much unlabelled text carries a large teacher over to a BiLSTM, stage by stage
 Command:   tfdistill train xtremedistil --teacher TEACHER --data DATA --out RUN
@@ -73,12 +71,12 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
     settings = settings or Settings()
     if data.task in PER_TOKEN:
         raise UserError(
-            f"{data.name} is for {data.task}; xtremedistil learns from one vector for each text: expected classes or scores of "
-            "texts; use soft_targets, or for tags bilstm with --set copies=0"
+            f"{data.name} is for {data.task}, but xtremedistil distils one vector per text. Use soft_targets, or for tags bilstm "
+            "with --set copies=0."
         )
     if teacher.width("hidden_states") is None or teacher.family == "bilstm":
         raise UserError(
-            f"the teacher is a {teacher.family} model; xtremedistil learns from the [CLS] state of a transformer"
+            f"the teacher is a {teacher.family} model, but xtremedistil distils the [CLS] state of a transformer. Use a transformer."
         )
     if (
         settings.joint
@@ -86,8 +84,8 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
         and (data.task != "classification" or "unlabelled" not in data.splits)
     ):
         raise UserError(
-            f"pseudo_labels are classes of unlabelled text; {data.name} is for {data.task} and has the splits "
-            f"{', '.join(data.splits)}: expected classification and a split 'unlabelled', or leave pseudo_labels out"
+            f"joint.pseudo_labels needs classes and a split 'unlabelled'; {data.name} is for {data.task} and has the splits "
+            f"{', '.join(data.splits)}. Add the split, or remove joint.pseudo_labels."
         )
     student = bilstm(
         teacher,
@@ -124,7 +122,7 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
 
 
 def representation_term(teacher: TextModel, settings: Settings, weight: float = 1.0) -> Match:
-    """The student's pooled vector, mapped by GELU(W·r + b), against the teacher's [CLS] state of one layer."""
+    """Return the term between GELU(W·r + b), r the student's pooled vector, and one layer's [CLS] state of the teacher."""
     return Match(
         losses.representation_kl if settings.representation == "kl" else losses.representation_mse,
         on="pooled",

@@ -39,6 +39,8 @@ def _show(name: str) -> None:
     from tfdistill.system.tensorflow_import import import_tensorflow
 
     import_tensorflow()
+    from tfdistill.training.settings import described
+
     module, console = find(name), Console()
     # Prose is wrapped to the terminal; formulas and lists of fields keep their lines.
     paragraphs = (module.__doc__ or "").strip().split("\n\n")
@@ -47,6 +49,6 @@ def _show(name: str) -> None:
     table = Table(title="settings (--set key=value)")
     for column in ("key", "default", "meaning"):
         table.add_column(column)
-    for key, info in module.Settings.model_fields.items():
-        table.add_row(key, str(info.default), info.description or "")
+    for row in described(module.Settings):
+        table.add_row(*row)
     console.print(table)
