@@ -114,7 +114,7 @@ def test_label_order_of_a_teacher(tmp_path):
 
 
 def test_refuses(tmp_path):
-    fails("glue:mrcp:x", "'mrcp'", "'mrpc'")
+    fails("glue:mrcp:x", "glue:mrcp:x", "'mrpc'")
     fails("glue:mrpc", "glue:mrpc:DIR")
     fails(f"glue:mrpc:{tmp_path}", "train.tsv, dev.tsv")
     write(tmp_path, {"train.tsv": CASES["rte"][1]})

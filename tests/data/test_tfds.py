@@ -185,7 +185,7 @@ def test_broken_files(mnli):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("glue/sst3", "'sst3'.*'sst2'"),
+        ("glue/sst3", "glue/sst3.*'sst2'"),
         ("glue", "tfds:glue/"),
         ("imdb_review", "'imdb_review'.*'imdb_reviews'"),
         ("glue/sst2:99.0.0", r"tfds:glue/sst2:99\.0\.0"),

@@ -66,7 +66,7 @@ class Examples:
             raise ValueError("got labels and token_labels; expected one of them")
         if self.token_labels.shape != self.student.token_ids.shape:
             raise ValueError(
-                f"got token_labels of shape {self.token_labels.shape}; expected {self.student.token_ids.shape}, the shape of token_ids"
+                f"token_labels has the shape {self.token_labels.shape}; expected {self.student.token_ids.shape}"
             )
 
     def __len__(self) -> int:

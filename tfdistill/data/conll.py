@@ -39,9 +39,7 @@ def load_conll(path: str | Path, *, label_names: Sequence[str] | None = None) ->
     elif path.is_dir():
         files = split_files(path, _split_of)
         if not files:
-            raise UserError(
-                f"{path} has no CoNLL files, it has {names_in(path)}; expected train, dev and test files ending in .conll or .txt"
-            )
+            raise UserError(f"{path} has {names_in(path)}; expected train, dev and test files ending in .conll")
     else:
         raise UserError(f"no data at '{path}'; expected a CoNLL file, or a directory with train, dev and test files")
     splits: dict[str, TaggedSplit] = {
@@ -85,8 +83,7 @@ def _read(path: Path) -> TaggedSplit:
         columns = columns or len(cells)
         if len(cells) < 2 or len(cells) != columns:
             raise UserError(
-                f"{path}, line {number}: got {len(cells)} columns; expected {max(columns, 2)}, a word first and its tag last. "
-                "Separate sentences by blank lines."
+                f"{path}, line {number}: got {len(cells)} columns; expected {max(columns, 2)}, a word first, its tag last"
             )
         words[-1].append(cells[0])
         tags[-1].append(cells[-1])

@@ -68,10 +68,7 @@ def _snippets() -> tuple[list[str], np.ndarray]:
     # UTF-8, tabs without quoting: id, mean rating, text. Read as Latin-1 its accents and dashes would be garbled.
     rows = [line.rstrip("\r").split("\t") for line in content.decode("utf-8").split("\n") if line.strip()]
     if len(rows) != _ROWS or any(len(row) != 3 for row in rows):
-        raise UserError(
-            f"the movie snippets have {len(rows)} rows; expected {_ROWS} of three columns. "
-            "Clear the cache and try again."
-        )
+        raise UserError(f"the movie snippets have {len(rows)} rows; expected {_ROWS}. Clear the cache and try again.")
     return [row[2] for row in rows], np.array([float(row[1]) for row in rows])
 
 

@@ -99,10 +99,7 @@ def load(name: str) -> TextData:
     """
     task_name, colon, folder = name.partition(":")
     if task_name not in GLUE:
-        raise UserError(
-            f"unknown GLUE task '{task_name}'; expected glue:TASK:DIR with one of "
-            f"{listing(GLUE)}{nearest(task_name, GLUE)}"
-        )
+        raise UserError(f"got glue:{name}; expected glue:TASK:DIR, one of {listing(GLUE)}{nearest(task_name, GLUE)}")
     if not colon or not folder:
         raise UserError(f"got glue:{name} without a directory; expected glue:{name}:DIR with GLUE's .tsv files")
     task = GLUE[task_name]
@@ -114,10 +111,7 @@ def load(name: str) -> TextData:
         if (directory / file).is_file():
             splits[split] = _read(directory / file, task_name, task, "test" not in split)
     if not splits:
-        raise UserError(
-            f"no GLUE files in {directory}; expected {listing(file for _, file in task.files)}. "
-            "Use the directory that GLUE's download script made."
-        )
+        raise UserError(f"no GLUE files in {directory}; expected {listing(file for _, file in task.files)}")
     names = None if task.labels is None else tuple(task.labels.values())
     return TextData(f"glue:{task_name}", splits, names, metrics=task.metrics)
 
@@ -141,9 +135,7 @@ def _read(path: Path, task_name: str, task: Task, labelled: bool) -> Split:
     labels: list[float] = []
     for number, cells in rows:
         if len(cells) <= max(places):
-            raise UserError(
-                f"{path}, line {number}: got {len(cells)} cells; expected {len(header)}. Fetch the file again."
-            )
+            raise UserError(f"{path}, line {number}: got {len(cells)} cells; expected {len(header)}")
         texts.append(tuple(cells[place] for place in places[: len(task.columns)]))
         if labelled:
             labels.append(_label(path, number, task, cells[places[-1]].strip()))

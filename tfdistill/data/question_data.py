@@ -122,19 +122,19 @@ class QuestionRows(Rows):
 
     def predictions(self, logits: np.ndarray) -> list[dict[str, Any]]:
         """Return id, answers, predicted, no_answer_score (None if it is infinite) and n_best of each question."""
-        rows, answers = [], self.answers(logits)
-        for question in self.split.questions:
-            found = answers[question.id]
-            rows.append(
-                {
-                    "id": question.id,
-                    "answers": [answer.text for answer in question.answers],
-                    "predicted": found.text,
-                    "no_answer_score": float(found.no_answer_score) if np.isfinite(found.no_answer_score) else None,
-                    "n_best": [candidate._asdict() for candidate in found.n_best],
-                }
-            )
-        return rows
+        answers = self.answers(logits)
+        return [_as_object(question, answers[question.id]) for question in self.split.questions]
+
+
+def _as_object(question: Question, prediction: Prediction) -> dict[str, Any]:
+    score = prediction.no_answer_score
+    return {
+        "id": question.id,
+        "answers": [answer.text for answer in question.answers],
+        "predicted": prediction.text,
+        "no_answer_score": float(score) if np.isfinite(score) else None,
+        "n_best": [candidate._asdict() for candidate in prediction.n_best],
+    }
 
 
 def load_squad_directory(spec: str | Path) -> QuestionData:

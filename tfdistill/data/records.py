@@ -76,9 +76,7 @@ def split_files(directory: Path, split_of: Callable[[Path], str | None]) -> dict
     for file in sorted(directory.iterdir()):
         split = split_of(file) if file.is_file() else None
         if split in files:
-            raise UserError(
-                f"{directory} has {files[split].name} and {file.name}, both for the {split} split. Remove or rename one."
-            )
+            raise UserError(f"{directory} has {files[split].name} and {file.name} for the {split} split. Remove one.")
         if split is not None:
             files[split] = file
     return files
@@ -144,9 +142,7 @@ def _with_header(path: Path, rows: Iterator[tuple[int, list[str]]], advice: str)
             )
         for name in (*COLUMNS, *filter(EXTRA.fullmatch, dict.fromkeys(header))):
             if header.count(name) > 1:
-                raise ValueError(
-                    f"column '{name}' occurs {header.count(name)} times; expected once. Rename the others."
-                )
+                raise ValueError(f"column '{name}' occurs {header.count(name)} times; expected once")
     for line, cells in rows:
         if len(cells) != len(header):
             raise UserError(

@@ -129,9 +129,7 @@ def random_split(split: Split, seed: int) -> dict[str, Split]:
     """
     count = len(split)
     if count < 10:
-        raise UserError(
-            f"got {count} examples to split 80/10/10; expected at least 10. Add more, or a file for each split."
-        )
+        raise UserError(f"got {count} examples to split 80/10/10; expected 10 or more")
     order = np.random.default_rng(seed).permutation(count)
     tenth = count // 10
     parts = {"train": order[2 * tenth :], "dev": order[tenth : 2 * tenth], "test": order[:tenth]}

@@ -72,9 +72,7 @@ def load_squad(path: str | Path) -> list[Question]:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
-        raise UserError(
-            f"{path}: {place}: {first['msg']}; expected a SQuAD 1.1 or 2.0 file. Fetch it again."
-        ) from error
+        raise UserError(f"{path}: {place}: {first['msg']}; expected a SQuAD file") from error
     questions: dict[str, Question] = {}
     for article in content.data:
         for paragraph in article.paragraphs:
@@ -97,8 +95,6 @@ def _question(path: Path, entry: _Question, context: str) -> Question:
         exact = start >= 0 and context.startswith(text, start)
         places = [start] if exact else [place for place in range(len(context)) if context.startswith(text, place)]
         if not places:
-            raise UserError(
-                f"{path}: the answer '{text[:40]}' of question '{entry.id}' is not in its context. Correct or remove it."
-            )
+            raise UserError(f"{path}: the answer '{text[:40]}' of question '{entry.id}' is not in its context")
         answers.append(Answer(text, min(places, key=lambda place: abs(place - start))))
     return Question(entry.id, entry.question, context, tuple(answers))

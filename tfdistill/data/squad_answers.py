@@ -64,8 +64,7 @@ def predict_answers(
         or logits.shape[1] < lengths.max(initial=0)
     ):
         raise UserError(
-            f"got logits of shape {logits.shape}; expected ({len(rows)}, {lengths.max(initial=0)} or more, 2), "
-            "a start and an end logit for each token of each window"
+            f"got logits of shape {logits.shape}; expected ({len(rows)}, {lengths.max(initial=0)} or more, 2)"
         )
     if may_be_unanswerable is None:
         may_be_unanswerable = not all(question.answers for question in questions)
@@ -75,9 +74,7 @@ def predict_answers(
         begin, end = rows.encoded.offsets[row], rows.encoded.offsets[row + 1]
         start_logits, end_logits = np.asarray(logits[row, : end - begin], np.float64).T
         if not (np.isfinite(start_logits).all() and np.isfinite(end_logits).all()):
-            raise UserError(
-                f"the logits of row {row} are NaN or infinite; expected finite numbers. The model diverged."
-            )
+            raise UserError(f"the logits of row {row} are NaN or infinite. The model diverged.")
         no_answer[owner] = min(no_answer[owner], start_logits[0] + end_logits[0])
         starts, ends, best = (column[begin:end] for column in (rows.starts, rows.ends, rows.best))
         likely_starts, likely_ends = (np.argsort(-side, kind="stable")[:n_best] for side in (start_logits, end_logits))
@@ -117,11 +114,7 @@ def _choose(
     return Prediction("" if may_be_unanswerable and beyond > threshold else answer.text, listed, beyond)
 
 
-def answers_of(questions: Sequence[Question]) -> dict[str, list[str]]:
-    """Return the right answers by question id, as `tfdistill.metrics.squad.squad_scores` takes them."""
-    return {question.id: [answer.text for answer in question.answers] for question in questions}
-
-
 def scores_of(questions: Sequence[Question], predictions: Mapping[str, Prediction]) -> dict[str, float]:
     """Return F1 and exact match of predictions by the rules of the SQuAD version of the questions."""
-    return squad_scores({name: prediction.text for name, prediction in predictions.items()}, answers_of(questions))
+    answers = {question.id: [answer.text for answer in question.answers] for question in questions}
+    return squad_scores({name: prediction.text for name, prediction in predictions.items()}, answers)

@@ -62,14 +62,14 @@ def windows(
             f"max_length {max_length} leaves {room} tokens for the context with stride {stride}; expected at least the "
             f"stride. Use a max_length of {max_question_length + 3 + max(stride, 1)} or more, or a shorter stride."
         )
-    asked = tokenizer.tokens([question.question for question in questions])
+    heads = tokenizer.tokens([question.question for question in questions])
     contexts = list(dict.fromkeys(question.context for question in questions))
     number = {context: place for place, context in enumerate(contexts)}
     read = tokenizer.tokens(contexts)
     rows: list[tuple[np.ndarray, ...]] = []
     owners, spans = [], []
     for owner, question in enumerate(questions):
-        head = asked.ids[asked.offsets[owner] : asked.offsets[owner + 1]][:max_question_length]
+        head = heads.ids[heads.offsets[owner] : heads.offsets[owner + 1]][:max_question_length]
         context = read.row(number[question.context])
         answer = _tokens_of(context, question.answers[0]) if question.answers else None
         size = max_length - len(head) - 3

@@ -120,10 +120,7 @@ class TaggedRows(Rows):
         longest = self.encoded.lengths.max(initial=0)
         shape, outputs = logits.shape, len(self.label_names)
         if len(shape) != 3 or shape[0] != len(self.split) or shape[1] < longest or shape[2] != outputs:
-            raise UserError(
-                f"got logits of shape {shape}; expected ({len(self.split)}, {longest} or more, {outputs}), one for each tag "
-                "of each token"
-            )
+            raise UserError(f"got logits of shape {shape}; expected ({len(self.split)}, {longest} or more, {outputs})")
         predicted = [["O"] * len(row) for row in self.split.words]
         for number, begin in enumerate(self.encoded.offsets[:-1]):
             words = self.words[begin : self.encoded.offsets[number + 1]]

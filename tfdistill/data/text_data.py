@@ -156,15 +156,11 @@ def with_label_names(data: TextData, label_names: Sequence[str]) -> TextData:
     """
     names = tuple(label_names)
     if data.label_names is None:
-        raise UserError(
-            f"{data.name} has numbers as labels (regression); expected the classes {listing(names)}. "
-            "Use a regression teacher or other data."
-        )
+        raise UserError(f"{data.name} has numbers as labels (regression); expected the classes {listing(names)}")
     for name in data.label_names:
         if name not in names:
             raise UserError(
-                f"{data.name} has the class '{name}'; expected one of {listing(names)}{nearest(name, names)}. "
-                "Use data and a model with the same classes."
+                f"{data.name} has the class '{name}'; expected one of {listing(names)}{nearest(name, names)}"
             )
     if names == data.label_names:
         return data

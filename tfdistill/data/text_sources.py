@@ -74,7 +74,7 @@ def load_data(
         data = _named(glue.load(name), label_names)
     elif kind in ("conll", "squad"):
         raise UserError(
-            f"got {spec}; expected texts with labels. Only finetune, train and evaluate accept tags and answers."
+            f"got {spec}; expected texts with labels. Tags and answers work in finetune, train and evaluate."
         )
     else:
         if task not in (None, *TEXT_TASKS):
@@ -84,9 +84,7 @@ def load_data(
         return data
     for split in splits:
         if split not in data.splits:
-            raise UserError(
-                f"{spec} has no split '{split}'; found {listing(data.splits)}. Choose one of these or add the file."
-            )
+            raise UserError(f"{spec} has no split '{split}'; expected one of {listing(data.splits)}")
     return replace(data, splits={split: data.splits[split] for split in splits})
 
 
@@ -113,9 +111,7 @@ def _from_files(
     siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, siblings, n=1)
     hint = f"; did you mean {path.parent / close[0]}?" if close else ""
-    raise UserError(
-        f"no data at '{spec}'; expected a directory, a .tsv, .csv or .jsonl file, demo:NAME or tfds:NAME{hint}"
-    )
+    raise UserError(f"no data at '{spec}'; expected a directory, a file, demo:NAME or tfds:NAME{hint}")
 
 
 def _from_directory(
@@ -124,21 +120,21 @@ def _from_directory(
     files = split_files(path, _split_of)
     if not files.keys() - {"unlabelled"}:
         raise UserError(
-            f"{path} has no data files, it has {names_in(path)}; expected train, dev and test files ending in .tsv, .csv or .jsonl"
+            f"{path} has {names_in(path)}; expected train, dev and test files ending in {', '.join(SUFFIXES)}"
         )
     kinds: dict[str, Labels] = {"train": "separate" if separate else "needed", "dev": "needed", "test": "optional"}
     tables = {split: read_table(files[split], labels=kind) for split, kind in kinds.items() if split in files}
     reference = next((table for table in tables.values() if table.labels is not None), None)
     listed = _labels_file(path / "labels.txt")
-    given = listed or label_names
+    known = listed or label_names
     unlabelled = _unlabelled(path, tables, files.get("unlabelled"))
     _check_columns({**tables, **({} if unlabelled is None else {"unlabelled": unlabelled})})
     is_regression = task == "regression" or (
         task is None and reference is not None and any(label.kind == "float" for label in reference.labels or [])
     )
-    if given is None and "train" not in tables and not is_regression:
+    if known is None and "train" not in tables and not is_regression:
         raise UserError(f"{path} has no train file and no labels.txt, so its classes are unknown. Add one of them.")
-    classes = Classes(given, False, task == "multilabel") if reference is None else classes_of(reference, given, task)
+    classes = Classes(known, False, task == "multilabel") if reference is None else classes_of(reference, known, task)
     splits = {split: split_of(table, classes) for split, table in tables.items()}
     # `label_names` come from a model, which knows classes that train may lack.
     if classes.names is not None and "train" in tables and not classes.multilabel and label_names is None:
@@ -163,7 +159,7 @@ def _unlabelled(path: Path, tables: dict[str, Table], file: Path | None) -> Tabl
         return separated
     if separated is not None:
         raise UserError(
-            f"{path} has {file.name}, and rows without a label in {tables['train'].path.name}. Move them to one place."
+            f"{path} has {file.name}, and {separated.path.name} has rows without a label. Move them to one file."
         )
     if file.name.lower().endswith(PLAIN_SUFFIXES):
         return read_plain(file)
@@ -189,11 +185,8 @@ def _check_columns(tables: dict[str, Table]) -> None:
     for table in others:
         if (table.texts_b is None) != (first.texts_b is None):
             with_b, without = (table, first) if first.texts_b is None else (first, table)
-            raise UserError(
-                f"{with_b.path} has text_b and {without.path} has none; expected it in every file or in none"
-            )
+            raise UserError(f"{with_b.path} has text_b and {without.path} has none; expected it in all files or none")
         if train is not None and table.extra and table.extra != train.extra:
             raise UserError(
-                f"{table.path} has {listing(table.extra)} and {train.path} {listing(train.extra) or 'no text_extra'}. "
-                "Use the columns of train, or none."
+                f"{table.path} has {listing(table.extra)}; expected {listing(train.extra) or 'no text_extra'} as in train"
             )

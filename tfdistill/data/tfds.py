@@ -70,9 +70,7 @@ def load(name: str, splits: Sequence[str] | None = None) -> TextData:
             raise _unreachable(name, error) from error
     for split, part in loaded.items():
         if label_names is not None and part.labels is not None and part.labels.min(initial=0) < 0:
-            raise UserError(
-                f"tfds:{name} has examples without a label in its {split} split; expected a label in all or in none"
-            )
+            raise UserError(f"tfds:{name} has examples without a label in its {split} split; expected all or none")
     task = name.partition("/")[2].partition(":")[0] if name.startswith("glue/") else ""
     return TextData(f"tfds:{name}", loaded, label_names, metrics=glue.metrics(task))
 
@@ -80,9 +78,7 @@ def load(name: str, splits: Sequence[str] | None = None) -> TextData:
 def _builder(tfds: Any, name: str) -> Any:
     task = name.partition("/")[2].partition(":")[0]
     if name.startswith("glue/") and task not in GLUE_TEXTS:
-        raise UserError(
-            f"unknown GLUE task '{task}'; expected one of {listing(GLUE_TEXTS, 12)}{nearest(task, GLUE_TEXTS)}"
-        )
+        raise UserError(f"got tfds:{name}; expected one of {listing(GLUE_TEXTS, 12)}{nearest(task, GLUE_TEXTS)}")
     if name == "glue":
         raise UserError(f"got tfds:glue without a task; expected tfds:glue/<task>, one of {listing(GLUE_TEXTS, 12)}")
     try:
@@ -93,9 +89,7 @@ def _builder(tfds: Any, name: str) -> Any:
         known = tfds.list_builders()
         if name.partition("/")[0].partition(":")[0] in known:
             raise _unreachable(name, error) from error
-        raise UserError(
-            f"TensorFlow Datasets has no '{name}'{nearest(name, known)}; expected a name such as glue/sst2"
-        ) from error
+        raise UserError(f"TensorFlow Datasets has no '{name}'{nearest(name, known)}") from error
 
 
 def _usual_splits(name: str) -> list[str]:
@@ -131,8 +125,7 @@ def _columns(tfds: Any, name: str, features: Any) -> tuple[tuple[str, ...], str,
     is_float = label is not None and label.shape == () and np.issubdtype(label.np_dtype, np.floating)
     if len(texts) not in (1, 2) or not (is_float or len(classes) == 1):
         raise UserError(
-            f"tfds:{name} has the features {listing(found) or 'none'}; expected one or two texts, and one class label "
-            "or a float 'label'. Write what you need to .tsv files and use their directory."
+            f"tfds:{name} has the features {listing(found) or 'none'}; expected one or two texts and one label"
         )
     if is_float:
         return texts, "label", None

@@ -1,4 +1,4 @@
 """Scores of predictions: classification, entities and answers.
 
-Pure NumPy. May import `errors` only.
+Pure NumPy. May import `errors` and `system`.
 """

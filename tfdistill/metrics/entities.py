@@ -59,17 +59,13 @@ def entity_scores(labels: Sequence[Sequence[str]], predictions: Sequence[Sequenc
         UserError: the numbers of sentences or words differ, or there are no words.
     """
     if len(labels) != len(predictions):
-        raise UserError(
-            f"got tags of {len(labels)} sentences and {len(predictions)} predictions; expected the same number"
-        )
+        raise UserError(f"got tags of {len(labels)} sentences and {len(predictions)} predictions")
     if not any(len(row) for row in labels):
         raise UserError("got no tagged words; expected at least one sentence")
     right = actual = predicted = same = 0
     for number, (row, other) in enumerate(zip(labels, predictions, strict=True)):
         if len(row) != len(other):
-            raise UserError(
-                f"sentence {number} has {len(row)} words and {len(other)} predictions; expected the same number"
-            )
+            raise UserError(f"sentence {number} has {len(row)} words and {len(other)} predictions")
         expected, found = set(entities(row)), set(entities(other))
         right, actual, predicted = right + len(expected & found), actual + len(expected), predicted + len(found)
         same += sum(tag == other_tag for tag, other_tag in zip(row, other, strict=True))

@@ -101,9 +101,7 @@ def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins
     if bins < 1:
         raise UserError(f"got {bins} bins; expected 1 or more")
     if probabilities.min() < -1e-6 or np.abs(probabilities.sum(axis=-1) - 1).max() > 1e-3:
-        raise UserError(
-            "got probabilities that are negative or do not sum to 1; expected the output of a softmax, not logits"
-        )
+        raise UserError("probabilities are negative or do not sum to 1; expected the output of a softmax, not logits")
     confidence = probabilities.max(axis=-1)
     correct = probabilities.argmax(axis=-1) == labels
     number = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
@@ -125,16 +123,12 @@ def pearson(labels: ArrayLike, predictions: ArrayLike) -> float:
     """
     labels, predictions = _numbers(labels, predictions)
     if len(labels) < 2 or np.all(labels == labels[0]):
-        raise UserError(
-            f"got {len(labels)} labels that are all equal; expected at least two different ones for a correlation"
-        )
+        raise UserError(f"got {len(labels)} labels that are all equal; expected two different ones or more")
     if np.all(predictions == predictions[0]):
         return 0.0
     x, y = labels - labels.mean(), predictions - predictions.mean()
-    x, y = (
-        x / np.abs(x).max(),
-        y / np.abs(y).max(),
-    )  # so that tiny or huge values do not under- or overflow when squared
+    # Scaled, so that squares of tiny or huge values do not under- or overflow.
+    x, y = x / np.abs(x).max(), y / np.abs(y).max()
     return float(np.clip((x @ y) / np.sqrt((x @ x) * (y @ y)), -1.0, 1.0))
 
 
@@ -199,37 +193,32 @@ def _finite(name: str, values: ArrayLike) -> np.ndarray:
     array = np.asarray(values, dtype=np.float64)
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):
-        where = f"of example {bad[0][0]} and at {len(bad) - 1} more places " if array.ndim else ""
-        raise UserError(
-            f"{name} {where}are NaN or infinite; expected finite numbers: the model diverged or its inputs are wrong"
-        )
+        where = f"of example {bad[0][0]} " if array.ndim else ""
+        raise UserError(f"{name} {where}are NaN or infinite. The model diverged or its inputs are wrong.")
     return array
+
+
+def _shapes(labels: tuple[int, ...], scores: tuple[int, ...], expected: str) -> UserError:
+    return UserError(f"got labels of shape {labels} and predictions of shape {scores}; expected {expected}")
 
 
 def _classes(labels: ArrayLike, scores: ArrayLike, name: str) -> tuple[np.ndarray, np.ndarray]:
     labels, scores = np.asarray(labels), _finite(name, scores)
     if labels.ndim != 1 or scores.ndim != 2 or len(labels) != len(scores) or len(labels) == 0 or scores.shape[1] < 2:
-        raise UserError(
-            f"got labels of shape {labels.shape} and {name} of shape {scores.shape}; expected (n,) and (n, 2 or more)"
-        )
+        raise _shapes(labels.shape, scores.shape, "(n,) and (n, 2 or more)")
     if labels.dtype.kind not in "iu":
         raise UserError(f"got labels of type {labels.dtype}; expected whole class numbers")
     if labels.min() < 0 or labels.max() >= scores.shape[1]:
-        raise UserError(
-            f"got class numbers from {labels.min()} to {labels.max()}; expected 0 to {scores.shape[1] - 1}, "
-            f"as {name} have {scores.shape[1]} columns"
-        )
+        raise UserError(f"got class numbers {labels.min()} to {labels.max()}; expected 0 to {scores.shape[1] - 1}")
     return labels.astype(np.int64), scores
 
 
 def _sets(labels: ArrayLike, logits: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     labels, logits = _finite("labels", labels), _finite("logits", logits)
     if labels.ndim != 2 or labels.shape != logits.shape or not labels.size:
-        raise UserError(
-            f"got labels of shape {labels.shape} and logits of shape {logits.shape}; expected (n, classes) for both"
-        )
+        raise _shapes(labels.shape, logits.shape, "(n, classes) for both")
     if not np.isin(labels, (0, 1)).all():
-        raise UserError("got multi-label targets other than 0 and 1; expected 1 for each class that an example has")
+        raise UserError("got labels other than 0 and 1; expected 1 for each class that an example has")
     return labels, logits
 
 
@@ -240,7 +229,5 @@ def _numbers(labels: ArrayLike, predictions: ArrayLike) -> tuple[np.ndarray, np.
         array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array for array in (labels, predictions)
     )
     if labels.ndim != 1 or labels.shape != predictions.shape or len(labels) == 0:
-        raise UserError(
-            f"got labels of shape {shapes[0]} and predictions of shape {shapes[1]}; expected (n,) or (n, 1) for both"
-        )
+        raise _shapes(*shapes, "(n,) or (n, 1) for both")
     return labels, predictions
