@@ -187,6 +187,7 @@ def _check_columns(tables: dict[str, Table]) -> None:
             with_b, without = (table, first) if first.texts_b is None else (first, table)
             raise UserError(f"{with_b.path} has text_b and {without.path} has none; expected it in all files or none")
         if train is not None and table.extra and table.extra != train.extra:
+            columns = listing(train.extra) or "no text_extra"
             raise UserError(
-                f"{table.path} has {listing(table.extra)}; expected {listing(train.extra) or 'no text_extra'} as in train"
+                f"{table.path} has {listing(table.extra)} and {train.path} {columns}; expected the same columns"
             )
