@@ -27,7 +27,7 @@ from rich.table import Table
 
 from tfdistill.data.splits import Split
 from tfdistill.export.bundle.bundle import export_bundle
-from tfdistill.export.bundle.golden_texts import TEXTS
+from tfdistill.export.bundle.golden import TEXTS
 from tfdistill.export.tflite.runtime import EncodedRows, TFLiteModel
 from tfdistill.metrics.scores import softmax
 from tfdistill.models.load import data_for, load

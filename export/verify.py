@@ -1,6 +1,7 @@
 """Check that a bundle is intact and that its file still gives the outputs it was exported with.
 
-`python -m tfdistill.export.verify BUNDLE` needs ai-edge-litert (which brings NumPy) and tokenizers, and nothing else.
+`python -m tfdistill.export.verify BUNDLE` needs ai-edge-litert (which brings NumPy) and tokenizers,
+and nothing else.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from tfdistill.export.tflite.runtime import TFLiteModel
 def verify_bundle(directory: str | os.PathLike) -> list[Check]:
     """Check a bundle on any machine that has ai-edge-litert and tokenizers.
 
-    Three things are checked: the SHA-256 and size of each file, and of the manifest itself; that model.tflite needs only built-in
-    operators (model-text.tflite may also need TensorFlow Text's tokenizer, and is not run); and golden.json, whose texts are
-    tokenized with the bundle's vocabulary and run through model.tflite.
+    Three things are checked: the SHA-256 and size of each file, and of the manifest itself; that
+    model.tflite needs only built-in operators (model-text.tflite may also need TensorFlow Text's
+    tokenizer, and is not run); and golden.json, whose texts are tokenized with the bundle's
+    vocabulary and run through model.tflite.
 
-    All else in the manifest is protected by its checksum only. A checksum detects damage, not intent: who changes a bundle can
-    compute it again.
+    All else in the manifest is protected by its checksum only. A checksum detects damage, not
+    intent: who changes a bundle can compute it again.
 
     Args:
         directory: the bundle, written by this version or an older one.

@@ -45,11 +45,13 @@ class BundleData:
     """Data that an export uses. All of it is optional.
 
     Args:
-        dev: examples to compare the file with the Keras model on, as `tfdistill.models.predict.measure` returns them. They
-            decide whether the file is good enough.
+        dev: examples to compare the file with the Keras model on, as
+            `tfdistill.models.predict.measure` returns them. They decide whether the file is good
+            enough.
         test: more examples, whose comparison is only reported.
         calibration: tokenized training data, for int8 and int8_int16.
-        golden: examples to add to golden.json: the first 200 of at most a million characters. Golden texts ship inside apps!
+        golden: examples to add to golden.json: the first 200 of at most a million characters.
+            Golden texts ship inside apps!
         recipe: how the model was trained, for recipe.json.
     """
 
@@ -80,22 +82,29 @@ def export_bundle(
         out: the directory; a bundle in it is replaced as a whole.
         data: examples to compare, calibrate and test the file with.
         quantize: one of `tfdistill.export.convert.modes.MODES`.
-        length: tokens in a row, including [CLS] and [SEP]; several lengths give the file a signature for each.
-        max_drop: percentage points of the task's metric that the file may lose on dev. None allows any loss. Without labelled
-            examples in `data.dev` the file is not judged, and the manifest says so.
-        mediapipe: write a file for MediaPipe's TextClassifier, with `probabilities` instead of logits and its tokenizer in the
-            metadata. Logits in golden.json are then logarithms of the probabilities.
-        text_in: also write model-text.tflite, which takes text and needs TensorFlow Text's operators.
-        card: fields of the model card in the file's metadata, some of `tfdistill.export.tflite.metadata.CARD`.
-        latency: measure the file on this machine with one thread and a full row of each length; takes some seconds.
+        length: tokens in a row, including [CLS] and [SEP]; several lengths give the file a
+            signature for each.
+        max_drop: percentage points of the task's metric that the file may lose on dev. None allows
+            any loss. Without labelled examples in `data.dev` the file is not judged, and the
+            manifest says so.
+        mediapipe: write a file for MediaPipe's TextClassifier, with `probabilities` instead of
+            logits and its tokenizer in the metadata. Logits in golden.json are then logarithms of
+            the probabilities.
+        text_in: also write model-text.tflite, which takes text and needs TensorFlow Text's
+            operators.
+        card: fields of the model card in the file's metadata, some of
+            `tfdistill.export.tflite.metadata.CARD`.
+        latency: measure the file on this machine with one thread and a full row of each length;
+            takes some seconds.
 
     Returns:
         The directory.
 
     Raises:
-        UserError: an invalid request (see `ExportRequest.of`), missing calibration data, or a file that fails its audit.
-        AccuracyDropped: the file loses more than `max_drop`, or a score is not finite. Instead of a bundle there is
-            `{out}.report.json`.
+        UserError: an invalid request (see `ExportRequest.of`), missing calibration data, or a file
+            that fails its audit.
+        AccuracyDropped: the file loses more than `max_drop`, or a score is not finite. Instead of a
+            bundle there is `{out}.report.json`.
     """
     request = ExportRequest.of(
         model,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from importlib import resources
 from itertools import islice
 from typing import Any
 
@@ -9,7 +11,6 @@ import numpy as np
 
 from tfdistill.data.splits import Split
 from tfdistill.export.bundle.golden_check import MOST_CHARACTERS
-from tfdistill.export.bundle.golden_texts import TEXTS
 from tfdistill.export.convert.modes import MODES
 from tfdistill.export.convert.request import reads_pairs
 from tfdistill.export.tflite.parity import of_real_tokens
@@ -17,6 +18,8 @@ from tfdistill.export.tflite.runtime import TFLiteModel
 from tfdistill.metrics.scores import softmax
 from tfdistill.models.text_model import TextModel
 
+_LINES = resources.files(__package__).joinpath("golden_texts.txt").read_text("utf-8").split("\n")
+TEXTS: tuple[str, ...] = tuple(json.loads(line) for line in _LINES if line.startswith('"'))
 MOST_FROM_DATA = 200
 _SOFTMAX_TASKS = ("classification", "next_sentence", "token_classification")
 
@@ -25,7 +28,8 @@ def golden_vectors(model: TextModel, file: TFLiteModel, quantization: str, data:
     """Return the content of golden.json.
 
     Args:
-        model: the model, for its tokenizer and task. A model of pairs gets each of our texts with its neighbour.
+        model: the model, for its tokenizer and task. A model of pairs gets each of our texts with
+            its neighbour.
         file: model.tflite.
         quantization: its mode, which determines the tolerance.
         data: examples to add to our texts, at most 200.

@@ -24,7 +24,8 @@ def check_golden(directory: Path, model: TFLiteModel) -> Check:
         model: its model.tflite.
 
     Raises:
-        UserError: golden.json is malformed, an id differs, or a logit differs by more than the tolerance in golden.json.
+        UserError: golden.json is malformed, an id differs, or a logit differs by more than the
+            tolerance in golden.json.
     """
     from tfdistill.text.tokenizer import Tokenizer  # needs the library tokenizers
 

@@ -49,7 +49,8 @@ def sealed(manifest: dict[str, Any]) -> str:
 def intact(directory: str | os.PathLike) -> tuple[dict[str, Any], Check]:
     """Check a manifest's seal, and the names, sizes and checksums of the files that it lists.
 
-    Entries of the manifest that are not needed for that are ignored, so that bundles of older versions pass.
+    Entries of the manifest that are not needed for that are ignored, so that bundles of older
+    versions pass.
 
     Args:
         directory: the bundle.

@@ -32,7 +32,8 @@ class ExportRequest:
         conversion: the request for model.tflite, with one model and one mode.
         label_names: names of the outputs, in order.
         card: all fields of the model card.
-        max_drop: percentage points of the task's metric that the file may lose on dev; None allows any loss.
+        max_drop: percentage points of the task's metric that the file may lose on dev; None allows
+            any loss.
         text_in: also write model-text.tflite, which takes text.
     """
 
@@ -60,8 +61,9 @@ class ExportRequest:
         """Validate the arguments of an export; see `tfdistill.export.bundle.bundle.export_bundle`.
 
         Raises:
-            UserError: `out` holds something other than a bundle, the conversion is not possible, the model has no tokenizer or
-                does not suit MediaPipe or --text-in, or an option is out of range.
+            UserError: `out` holds something other than a bundle, the conversion is not possible,
+                the model has no tokenizer or does not suit MediaPipe or --text-in, or an option is
+                out of range.
         """
         conversion = ConversionRequest.of([(model, "model")], length=length, modes=quantize)
         lengths = conversion.lengths

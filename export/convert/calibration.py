@@ -28,19 +28,22 @@ def ranges(
 ) -> dict[str, dict[str, np.ndarray]]:
     """Measure the `min` and `max` of each float tensor that `operators` read or write, over all rows.
 
-    AI Edge Quantizer's own calibration uses moving averages, which cut off values that few rows reach; in BERT these are the
-    outlying channels. Two ranges are narrower than the measured values, without any loss: scores of padding are clipped where
-    their softmax is 0 (the mask adds -100 or less, and int8 would spend most of its steps between that and the first score),
-    and inputs of GELU where it is 0.
+    AI Edge Quantizer's own calibration uses moving averages, which cut off values that few rows
+    reach; in BERT these are the outlying channels. Two ranges are narrower than the measured
+    values, without any loss: scores of padding are clipped where their softmax is 0 (the mask adds
+    -100 or less, and int8 would spend most of its steps between that and the first score), and
+    inputs of GELU where it is 0.
 
-    If the file has several lengths, each signature is measured on the rows that fit into it (or on all rows, cut, if none
-    fits). A tensor has the same range in all signatures, so that they share biases, whose scale depends on a product's input.
+    If the file has several lengths, each signature is measured on the rows that fit into it (or on
+    all rows, cut, if none fits). A tensor has the same range in all signatures, so that they share
+    biases, whose scale depends on a product's input.
 
     Args:
         content: the file. Its signatures are the same graph for different lengths.
         rows: calibration data, int32 (1, longest length) by input, padded at the end.
         operators: builtin names such as "FULLY_CONNECTED".
-        learned: the ranges of quantization-aware training (see `learned_ranges`), which replace measured ranges.
+        learned: the ranges of quantization-aware training (see `learned_ranges`), which replace
+            measured ranges.
 
     Returns:
         Ranges by the tensor's name.
@@ -151,7 +154,8 @@ def learned_ranges(tensors: Mapping[str, np.ndarray], factors: Mapping[str, floa
     """Return the learned range (2,) of each place in a graph.
 
     Args:
-        tensors: quantization.safetensors (see `activation_ranges` in `tfdistill.models.quantization_aware`).
+        tensors: quantization.safetensors (see `activation_ranges` in
+            `tfdistill.models.quantization_aware`).
         factors: the scale that the graph applies to each dense layer.
     """
     return {
@@ -166,8 +170,9 @@ def _learned_by_tensor(
 ) -> dict[int, tuple[float, float]]:
     """Return the least and largest value of tensors by index, if `learned` has them.
 
-    Tensors are named after their layers (see `tfdistill.export.convert.graph_parts`). A tensor that several layers read gets
-    the union of their ranges. The output of a dense layer that was not rounded in training keeps its measured range.
+    Tensors are named after their layers (see `tfdistill.export.convert.graph_parts`). A tensor that
+    several layers read gets the union of their ranges. The output of a dense layer that was not
+    rounded in training keeps its measured range.
     """
     by_tensor: dict[int, tuple[float, float]] = {}
     fixed = {index for operator in operators if operator["op_name"] in _FIXED for index in operator["outputs"]}

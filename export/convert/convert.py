@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,15 +20,14 @@ from tfdistill.export.tflite.runtime import INPUTS, EncodedRows, Rows, TFLiteMod
 from tfdistill.models.hf import write_model
 from tfdistill.models.quantization_aware import QuantizationAware
 from tfdistill.models.text_model import TextModel
-from tfdistill.system.files import atomic_write
+from tfdistill.system.files import atomic_write, sha256
 
 CALIBRATION, CALIBRATION_ROWS = "calibration.npz", 200
 # fp32 files differ from Keras only in the order of sums.
 FP32_TOLERANCE = 1e-3
 
 
-@dataclass(frozen=True)
-class ConvertedFile:
+class ConvertedFile(NamedTuple):
     """A .tflite file that passed the audit.
 
     Args:
@@ -39,7 +36,6 @@ class ConvertedFile:
         bytes: its size.
         sha256: its checksum, as hexadecimal text.
         operators: the number of operators by kind.
-        length: tokens in a row of the longest signature.
         lengths: tokens in a row of each signature, ascending.
         parity_random: the distance from Keras on rows of random ids: `rows`, and the keys of
             `tfdistill.export.tflite.parity.parity`.
@@ -50,7 +46,6 @@ class ConvertedFile:
     bytes: int
     sha256: str
     operators: dict[str, int]
-    length: int
     lengths: tuple[int, ...]
     parity_random: dict[str, float]
 
@@ -63,33 +58,33 @@ def convert_model(
     length: int | Sequence[int] = 64,
     modes: str | Sequence[str] = ("fp32", "fp16", "dynamic_int8"),
     calibration: EncodedRows | None = None,
-    progress: Callable[[str], None] | None = None,
 ) -> dict[str, ConvertedFile]:
     """Convert one model to `{name}-{mode}.tflite` files in `out_dir`, one for each mode.
 
-    The files take int32 [1, length] `token_ids`, `padding_mask` and `segment_ids` and return float32 `logits`: [1, C], or
-    [1, length, C] for token classification and question answering, where the values of padding are undefined.
+    The files take int32 [1, length] `token_ids`, `padding_mask` and `segment_ids` and return
+    float32 `logits`: [1, C], or [1, length, C] for token classification and question answering,
+    where the values of padding are undefined.
 
     Args:
         model: a model of any family with a head for one of `EXPORTED_HEADS`.
         out_dir: the directory; it is created if necessary.
         name: the beginning of the file names.
-        length: tokens in a row, including [CLS] and [SEP]. Several lengths give one file with a signature for each, which share
-            the weights: the longest is "serving_default", the others are called "length_16" and so on.
+        length: tokens in a row, including [CLS] and [SEP]. Several lengths give one file with a
+            signature for each, which share the weights: the longest is "serving_default", the
+            others are called "length_16" and so on.
         modes: some of `tfdistill.export.convert.modes.MODES`.
-        calibration: tokenized training data for int8 and int8_int16; the first 200 examples are used.
-        progress: called with each mode when its file is written.
+        calibration: tokenized training data for int8 and int8_int16; the first 200 examples are
+            used.
 
     Returns:
         The files by mode.
 
     Raises:
-        UserError: an invalid request (see `ConversionRequest.of`), no calibration data for a mode that needs it, a failed
-            conversion, or a file that fails its audit.
+        UserError: an invalid request (see `ConversionRequest.of`), no calibration data for a mode
+            that needs it, a failed conversion, or a file that fails its audit.
     """
     request = ConversionRequest.of([(model, name)], length=length, modes=modes)
-    report = None if progress is None else lambda _, mode: progress(mode)
-    return run_conversion(request, out_dir, calibration=calibration, workers=1, progress=report)[0]
+    return run_conversion(request, out_dir, calibration=calibration)[0]
 
 
 def convert_models(
@@ -110,7 +105,8 @@ def convert_models(
         length: tokens in a row; see `convert_model`.
         modes: some of `tfdistill.export.convert.modes.MODES`.
         calibration: tokenized training data for int8 and int8_int16.
-        workers: number of converter processes. Each takes about 2 GB for a model of 25 million parameters.
+        workers: number of converter processes. Each takes about 2 GB for a model of 25 million
+            parameters.
         progress: called with a model's name and a mode when that file is written.
 
     Returns:
@@ -136,7 +132,7 @@ def run_conversion(
         raise UserError(f"{request.calibrated[0]} measures ranges on training data and received none; add `--data`")
     with tempfile.TemporaryDirectory(prefix="tfdistill-convert-") as temporary:
         jobs = _jobs(request, Path(temporary), calibration)
-        audited: dict[tuple[int, str], tuple[dict[str, int], dict[str, float]]] = {}
+        audited: dict[tuple[int, str], ConvertedFile] = {}
 
         def check(job: Job, mode: str) -> None:
             model, name = request.models[job.number]
@@ -149,13 +145,9 @@ def run_conversion(
         for number, (_, name) in enumerate(request.models):
             files = {}
             for mode in request.modes:
-                content = Path(temporary, str(number), f"{mode}.tflite").read_bytes()
-                target = atomic_write(Path(out_dir) / f"{name}-{mode}.tflite", content)
-                digest, (counts, random) = hashlib.sha256(content).hexdigest(), audited[number, mode]
-                size = len(content)
-                files[mode] = ConvertedFile(
-                    target, mode, size, digest, counts, request.longest, request.lengths, random
-                )
+                file = audited[number, mode]
+                target = atomic_write(Path(out_dir) / f"{name}-{mode}.tflite", file.path.read_bytes())
+                files[mode] = file._replace(path=target)
             converted.append(files)
     return converted
 
@@ -184,15 +176,12 @@ def _jobs(request: ConversionRequest, directory: Path, calibration: EncodedRows 
     return sorted(jobs, key=lambda job: -job.parameters * len(job.modes))
 
 
-def audit(path: Path, model: TextModel, lengths: Sequence[int], mode: str) -> tuple[dict[str, int], dict[str, float]]:
-    """Check a new file against the model that it was converted from.
-
-    Returns:
-        The operators of the file by kind, and its `parity_random` (see `ConvertedFile`).
+def audit(path: Path, model: TextModel, lengths: Sequence[int], mode: str) -> ConvertedFile:
+    """Check a new file against the model that it was converted from, and describe it.
 
     Raises:
-        UserError: operators that are not built in, missing weights, a different signature, or outputs that are not finite,
-            constant or (fp32) not the model's.
+        UserError: operators that are not built in, missing weights, a different signature, or
+            outputs that are not finite, constant or (fp32) not the model's.
     """
     content = read_file(path)
     counts = operators(content, path.name)
@@ -221,7 +210,7 @@ def audit(path: Path, model: TextModel, lengths: Sequence[int], mode: str) -> tu
             raise UserError(
                 f"{path.name} differs from the Keras model by {difference:.2g}; expected less than {FP32_TOLERANCE}"
             )
-    return counts, distance
+    return ConvertedFile(path, mode, len(content), sha256(path), counts, file.lengths, distance)
 
 
 def padded(rows: EncodedRows, length: int, most: int) -> dict[str, np.ndarray]:
@@ -250,7 +239,8 @@ def _weights_in_file(model: TextModel, length: int) -> int:
 def _probe(model: TextModel, lengths: Sequence[int]) -> tuple[Rows, dict[str, np.ndarray]]:
     """Return random rows of different sizes, including all `lengths`, as a corpus and as a padded batch.
 
-    Every third row is a pair. A model of pairs gets pairs only: its output for a missing second text depends on padding.
+    Every third row is a pair. A model of pairs gets pairs only: its output for a missing second
+    text depends on padding.
     """
     random, length = np.random.default_rng(0), max(lengths)
     ids, segments = [], []

@@ -34,12 +34,13 @@ class Parts:
     Args:
         tensors: tensors by name, with dense kernels (out, in) as in PyTorch.
         table: how word-piece embeddings are stored: "float", or "int8" with a scale for each row.
-        hold: makes a variable. The converter copies large constants in each of its steps, but not variables.
-        peaks: for static quantization, by layer, the largest magnitude of each channel (out,) that dense layers add to a
-            residual sum; otherwise None.
+        hold: makes a variable. The converter copies large constants in each of its steps, but not
+            variables.
+        peaks: for static quantization, by layer, the largest magnitude of each channel (out,) that
+            dense layers add to a residual sum; otherwise None.
         watch: called with the name of each of these layers and the values that it adds, (n, out).
-        reorders: whether products may be computed in a cheaper order than the model's. Ranges learned in training are only
-            valid for the model's order.
+        reorders: whether products may be computed in a cheaper order than the model's. Ranges
+            learned in training are only valid for the model's order.
         fuses: whether layers that read the same rows become one product; see `dense_together`.
     """
 
@@ -94,9 +95,10 @@ class Parts:
     def add_dense(self, name: str) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         """Return a residual sum: (rest (n, out), x (n, in)) to rest + dense(x).
 
-        Trained transformers have channels here that are fifty times larger than the others, while int8 has one scale for all
-        channels. So if their peaks are known, the product computes each channel as a share s of its peak, and the sum
-        multiplies by s: rest + s∘y = s∘(rest / s + y). (The converter would fuse a product that is itself multiplied by s.)
+        Trained transformers have channels here that are fifty times larger than the others, while
+        int8 has one scale for all channels. So if their peaks are known, the product computes each
+        channel as a share s of its peak, and the sum multiplies by s: rest + s∘y = s∘(rest / s +
+        y). (The converter would fuse a product that is itself multiplied by s.)
         """
         if self.peaks is None:
             dense, watch = self.dense(name), self.watch
@@ -136,8 +138,9 @@ class Parts:
 def embedding(values: np.ndarray, table: str, hold: Hold) -> Callable[[tf.Tensor], tf.Tensor]:
     """Return a function from ids (n,) to float32 rows (n, width) of `values` (vocabulary, width).
 
-    The converter's own int8 table is expanded to float32 as a whole at every inference. Here only the rows in use are
-    expanded, and each row has its own scale. (An fp16 table is expanded once, at the first inference.)
+    The converter's own int8 table is expanded to float32 as a whole at every inference. Here only
+    the rows in use are expanded, and each row has its own scale. (An fp16 table is expanded once,
+    at the first inference.)
     """
     if table == "float":
         held = hold(values)

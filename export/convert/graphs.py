@@ -1,8 +1,9 @@
 """Build lean inference graphs for the TFLite converter from the tensors of a student directory.
 
-They compute the same as `tfdistill.models` for one row of a fixed length, and nothing else: each dense layer is one
-two-dimensional product, the scale of attention is part of the query's weights, the last layer of a classifier computes only
-the [CLS] row, and padding needs no mask inside the LSTM.
+They compute the same as `tfdistill.models` for one row of a fixed length, and nothing else: each
+dense layer is one two-dimensional product, the scale of attention is part of the query's weights,
+the last layer of a classifier computes only the [CLS] row, and padding needs no mask inside the
+LSTM.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ def graph(
 ) -> tf.Module:
     """Build a module with one function for each length; the functions share their weights.
 
-    They take int32 [1, length] `token_ids`, `padding_mask`, `segment_ids` and return `logits`: [1, C], or [1, length, C] for
-    token classification and question answering.
+    They take int32 [1, length] `token_ids`, `padding_mask`, `segment_ids` and return `logits`: [1,
+    C], or [1, length, C] for token classification and question answering.
 
     Args:
         config: config.json of a student directory.

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -44,8 +44,10 @@ class Job:
         calibration: an .npz file of inputs (n, longest) for calibrated modes, otherwise None.
         parameters: number of weights, to start the longest jobs first.
         probabilities: return probabilities instead of logits.
-        text: for a file that takes text, `lower_case` and `pair` of `tfdistill.export.convert.text_graph.reads_text`.
-        fuses: compute query, key and value in one product. Calibrated modes do not, since the three would share one range.
+        text: for a file that takes text, `lower_case` and `pair` of
+            `tfdistill.export.convert.text_graph.reads_text`.
+        fuses: compute query, key and value in one product. Calibrated modes do not, since the three
+            would share one range.
     """
 
     number: int
@@ -60,22 +62,26 @@ class Job:
     fuses: bool = True
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, made: Callable[[Job, str], None]) -> None:
+def run_jobs(jobs: Sequence[Job], workers: int, on_file: Callable[[Job, str], None]) -> None:
     """Run `jobs` in order, in up to `workers` processes at a time.
 
     Args:
         jobs: the jobs.
         workers: number of processes.
-        made: called with a job and a mode when that file is written, by one thread at a time.
+        on_file: called with a job and a mode when that file is written, by one thread at a time.
 
     Raises:
-        UserError: a converter failed, or `made` raised it. All processes are killed then.
+        UserError: a converter failed, or `on_file` raised it. All processes are killed then.
     """
     waiting: SimpleQueue[Job] = SimpleQueue()
     for job in jobs:
         waiting.put(job)
     processes: list[subprocess.Popen[str]] = []
     lock = Lock()
+
+    def report(job: Job, mode: str) -> None:
+        with lock:
+            on_file(job, mode)
 
     def work() -> None:
         with tempfile.TemporaryFile() as log:
@@ -84,7 +90,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, made: Callable[[Job, str], None]
             try:
                 while True:
                     job = waiting.get_nowait()
-                    _one_job(process, job, log, partial(_locked, lock, made, job))
+                    _one_job(process, job, log, partial(report, job))
             except Empty:
                 return
             finally:
@@ -109,11 +115,6 @@ def run_jobs(jobs: Sequence[Job], workers: int, made: Callable[[Job, str], None]
                 process.wait()
 
 
-def _locked(lock: Lock, made: Callable[[Job, str], None], job: Job, mode: str) -> None:
-    with lock:
-        made(job, mode)
-
-
 def _start(log: IO[bytes]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "tfdistill.export.convert.worker"],
@@ -125,26 +126,16 @@ def _start(log: IO[bytes]) -> subprocess.Popen[str]:
     )
 
 
-def _one_job(process: subprocess.Popen[str], job: Job, log: IO[bytes], made: Callable[[str], None]) -> None:
+def _one_job(process: subprocess.Popen[str], job: Job, log: IO[bytes], on_file: Callable[[str], None]) -> None:
     assert process.stdin is not None and process.stdout is not None
-    request = {
-        "directory": str(job.place),
-        "lengths": list(job.lengths),
-        "table": job.table,
-        "modes": dict(job.modes),
-        "probabilities": job.probabilities,
-        "text": None if job.text is None else dict(job.text),
-        "calibration": None if job.calibration is None else str(job.calibration),
-        "fuses": job.fuses,
-    }
     missing = list(job.modes)
     try:
-        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.write(json.dumps(asdict(job), default=str) + "\n")
         process.stdin.flush()
         for line in process.stdout:  # libraries may print other lines
             if line.strip() in missing:
                 missing.remove(line.strip())
-                made(line.strip())
+                on_file(line.strip())
             if not missing:
                 return
     except BrokenPipeError:  # the process has ended; the exit code gives the reason

@@ -20,9 +20,10 @@ _GATES = 0, 1, 3  # the input, forget and output gates in Keras's order; number 
 def resetting(kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Add an input to a kernel, and make a first step whose last value closes the input, forget and output gates.
 
-    TFLite's fused LSTM starts with the state of the last inference, unless the app resets its variables. So each sequence gets
-    a first step that erases the state. The new weights are no larger than the others in their gate, and the value is the only
-    one in its step, so that int8 weights and activations lose no precision.
+    TFLite's fused LSTM starts with the state of the last inference, unless the app resets its
+    variables. So each sequence gets a first step that erases the state. The new weights are no
+    larger than the others in their gate, and the value is the only one in its step, so that int8
+    weights and activations lose no precision.
 
     Args:
         kernel: the input weights of a Keras LSTM.
@@ -48,10 +49,11 @@ def resetting(kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> tu
 def static_resetting(kernel: np.ndarray, bias: np.ndarray, peak: float) -> tuple[np.ndarray, np.ndarray]:
     """Add inputs to a kernel, and make three first steps that close the gates, for static quantization.
 
-    The first steps share one scale with the embeddings, whose largest magnitude is `peak`: with a single large value only a
-    few of the 256 steps would be left for the embeddings. So many inputs of twice the peak add up to the sum that closes the
-    gates. Gates have 15 fractional bits, in which sigmoid(-11) is 0. The previous state still contributes to the sums of the
-    first step, and has vanished after the last.
+    The first steps share one scale with the embeddings, whose largest magnitude is `peak`: with a
+    single large value only a few of the 256 steps would be left for the embeddings. So many inputs
+    of twice the peak add up to the sum that closes the gates. Gates have 15 fractional bits, in
+    which sigmoid(-11) is 0. The previous state still contributes to the sums of the first step, and
+    has vanished after the last.
 
     Returns:
         The new kernel, and the first steps (3, inputs).
@@ -71,8 +73,9 @@ def static_resetting(kernel: np.ndarray, bias: np.ndarray, peak: float) -> tuple
 def _lstm(x: tf.Tensor, kernel: tf.Variable, recurrent: tf.Variable, bias: np.ndarray, name: str) -> tf.Tensor:
     """Compute the states (1, length, size) of an LSTM over x (1, length, width) with one fused operator.
 
-    The converter fuses a function that has the attributes of tf_keras's LSTM, its arguments (inputs, state, cell, kernel,
-    recurrent kernel, bias) and its results (last state, states, state, cell, runtime). A Keras 3 LSTM becomes a WHILE loop.
+    The converter fuses a function that has the attributes of tf_keras's LSTM, its arguments
+    (inputs, state, cell, kernel, recurrent kernel, bias) and its results (last state, states,
+    state, cell, runtime). A Keras 3 LSTM becomes a WHILE loop.
     """
     size = recurrent.shape[0]
 

@@ -19,9 +19,11 @@ class Mode:
     Args:
         meaning: a description in words.
         bytes: the size of one weight.
-        table: how the graph stores the word-piece embeddings: "float", or "int8" with a scale for each row.
+        table: how the graph stores the word-piece embeddings: "float", or "int8" with a scale for
+            each row.
         calibrated: whether ranges of activations are measured on training data.
-        tolerance: how far logits may differ on another processor, as a share of the largest golden logit (at least 1).
+        tolerance: how far logits may differ on another processor, as a share of the largest golden
+            logit (at least 1).
     """
 
     meaning: str

@@ -42,8 +42,9 @@ class ConversionRequest:
         """Validate and normalize the arguments of a conversion.
 
         Raises:
-            UserError: an unknown mode, a mode that no tool supports for a family, a length that a model cannot take, a task
-                that is not exported, or a name that is not the beginning of a file name or occurs twice.
+            UserError: an unknown mode, a mode that no tool supports for a family, a length that a
+                model cannot take, a task that is not exported, or a name that is not the beginning
+                of a file name or occurs twice.
             MissingExtra: a mode needs AI Edge Quantizer, which is not installed.
         """
         lengths = tuple(sorted({length} if isinstance(length, int) else {*length}))

@@ -32,16 +32,16 @@ def reads_text(
     )
     begin, end = (tf.constant([vocabulary.index(piece)], tf.int32) for piece in (CLS, SEP))
 
-    def pieces(text: tf.Tensor) -> tf.Tensor:
+    def tokens_of(text: tf.Tensor) -> tf.Tensor:
         return tokenizer.tokenize(text).flat_values
 
     def run(text: tf.Tensor, text_b: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        first = pieces(text)
+        first = tokens_of(text)
         if text_b is None:
             parts = [begin, first[: length - 2], end]
             size_of_first = None
         else:
-            second = pieces(text_b)
+            second = tokens_of(text_b)
             keep = longest_first(tf.shape(first), tf.shape(second), length - 3)
             first, second = first[: keep[0][0]], second[: keep[1][0]]
             parts = [begin, first, end, second, end]
@@ -63,8 +63,9 @@ def reads_text(
 def longest_first(first: tf.Tensor, second: tf.Tensor, room: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Return how many tokens (batch,) of each text to keep, `room` together: the longer text is cut first.
 
-    If both must be cut, each keeps half, and the longer one (the second, if they are equal) the odd token. As in
-    `tokenizers`, a text that is itself longer than `room` leads to that half even if the other text needs less.
+    If both must be cut, each keeps half, and the longer one (the second, if they are equal) the odd
+    token. As in `tokenizers`, a text that is itself longer than `room` leads to that half even if
+    the other text needs less.
     """
     shorter, longer = tf.minimum(first, second), tf.maximum(first, second)
     rest = tf.where(shorter > room, shorter, tf.maximum(shorter, room - shorter))

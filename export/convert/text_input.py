@@ -41,7 +41,8 @@ def convert_text_in(model: TextModel, directory: Path, *, length: int, mode: str
         mode: the quantization.
 
     Raises:
-        UserError: the converter failed, or the file needs operators other than built-in ones and `TEXT_OPERATORS`.
+        UserError: the converter failed, or the file needs operators other than built-in ones and
+            `TEXT_OPERATORS`.
     """
     place = directory / "text"
     place.mkdir()
@@ -83,8 +84,8 @@ def compare_text_in(content: bytes, golden: dict[str, Any]) -> dict[str, Any]:
     """Compare the file with golden vectors.
 
     Returns:
-        For the manifest: `rows`, the number of texts; `same_ids`, the share of texts that get the golden ids; and
-        `max_abs_difference` of the logits of these.
+        For the manifest: `rows`, the number of texts; `same_ids`, the share of texts that get the
+        golden ids; and `max_abs_difference` of the logits of these.
 
     Raises:
         UserError: the difference is above the golden tolerance.

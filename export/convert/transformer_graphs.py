@@ -1,7 +1,7 @@
 """Build the inference graphs of BERT, DistilBERT and MobileBERT.
 
-With `Parts.fuses`, query, key and value come from one product if they read the same rows; `benchmarks/graph_rewrites.py`
-measures the gain.
+With `Parts.fuses`, query, key and value come from one product if they read the same rows;
+`benchmarks/graph_rewrites.py` measures the gain.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def attention(parts: Parts, names: tuple[str, str, str], heads: int, scale: floa
 def fused_attention(parts: Parts, names: tuple[str, str, str], heads: int, scale: float, shared: int = 3) -> Attention:
     """Return `attention` in which one product computes the first `shared` (2 or 3) of query, key and value.
 
-    They have to read the same rows. Values whose size differs from the keys' (after pruning) are computed separately.
+    They have to read the same rows. Values whose size differs from the keys' (after pruning) are
+    computed separately.
     """
     sizes = [parts.tensors[f"{name}.weight"].shape[0] for name in names]
     shared = min(shared, 3 if sizes[2] == sizes[0] else 2)
@@ -86,9 +87,10 @@ def _mix(name: str, queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, key_
 def first_attention(parts: Parts, names: tuple[str, str, str], heads: int, scale: float) -> Attention:
     """Return `attention` of one query, which computes no key or value of each token: (1, heads * value size).
 
-    With one query q the products can be reordered: q · (x K) = (q Kᵀ) · x, and a (x V) = (a x) V, so that a product for each
-    token becomes one for each head. The key's bias adds the same number to all scores, which softmax cancels. The value's bias
-    is added once, since the attention weights add up to 1.
+    With one query q the products can be reordered: q · (x K) = (q Kᵀ) · x, and a (x V) = (a x) V,
+    so that a product for each token becomes one for each head. The key's bias adds the same number
+    to all scores, which softmax cancels. The value's bias is added once, since the attention
+    weights add up to 1.
     """
     to_query, tensors = parts.dense(names[0], scale), parts.tensors
     key_kernel = parts.hold(tensors[f"{names[1]}.weight"])
@@ -116,7 +118,8 @@ def _attention_of(parts: Parts, first: bool, shared: int) -> Callable[..., Atten
 
     Args:
         parts: the model's tensors.
-        first: whether the layer computes the first row only; then no product with all rows can be fused.
+        first: whether the layer computes the first row only; then no product with all rows can be
+            fused.
         shared: how many of query, key and value read the same rows.
     """
     if first and parts.reorders:

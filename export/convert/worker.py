@@ -1,8 +1,8 @@
 """Convert student directories to .tflite files in a separate process, since the converter may crash.
 
-`python -m tfdistill.export.convert.worker` reads jobs from its input, one JSON object a line with the fields of
-`tfdistill.export.convert.jobs.Job`. For each mode it writes `{directory}/{mode}.tflite` and prints the mode. It ends with its
-input, so that many jobs import TensorFlow once.
+`python -m tfdistill.export.convert.worker` reads jobs from its input, one JSON object a line with
+the fields of `tfdistill.export.convert.jobs.Job`. For each mode it writes `{place}/{mode}.tflite`
+and prints the mode. It ends with its input, so that many jobs import TensorFlow once.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ STATIC = (
 
 
 def convert(job: dict[str, Any]) -> None:
-    """Write `{directory}/{mode}.tflite` for each mode, all from one graph."""
+    """Write `{place}/{mode}.tflite` for each mode, all from one graph."""
     import tensorflow as tf
     from safetensors.numpy import load_file
 
     from tfdistill.export.convert.calibration import learned_ranges
     from tfdistill.export.convert.graphs import graph, measure
 
-    directory, lengths = Path(job["directory"]), job["lengths"]
+    directory, lengths = Path(job["place"]), job["lengths"]
     config = json.loads((directory / "config.json").read_text("utf-8"))
     with tempfile.TemporaryDirectory(dir=directory) as saved:
         tensors, peaks, trained = load_file(directory / "model.safetensors"), None, {}
@@ -116,17 +116,17 @@ def _quantizer(content: bytes, mode: str, calibration: str | None, learned: dict
         "weight_int8": recipe.weight_only_wi8_afp32,
     }
     if mode in uncalibrated:
-        made = quantizer.Quantizer(bytearray(content), uncalibrated[mode]())
-        return bytes(made.quantize(enable_progress_report=False).quantized_model)
+        model = quantizer.Quantizer(bytearray(content), uncalibrated[mode]())
+        return bytes(model.quantize(enable_progress_report=False).quantized_model)
     assert calibration is not None
     manager = recipe_manager.RecipeManager()
     for operator in STATIC:
         bits = {"activation_num_bits": 8 if mode == "int8" else 16, "weight_num_bits": 8}
         manager.add_static_config(regex=".*", operation_name=operator, **bits)
-    made = quantizer.Quantizer(bytearray(content), manager.get_quantization_recipe())
+    model = quantizer.Quantizer(bytearray(content), manager.get_quantization_recipe())
     # int16 is symmetric and precise enough for the ranges of the data.
     measured = ranges(content, _rows(calibration), STATIC, learned if mode == "int8" else None)
-    return bytes(made.quantize(measured, enable_progress_report=False).quantized_model)
+    return bytes(model.quantize(measured, enable_progress_report=False).quantized_model)
 
 
 def _rows(calibration: str) -> Iterator[dict[str, Any]]:

@@ -33,8 +33,9 @@ def compare(
         scores: computes the task's scores from logits, the main score first. None without labels.
 
     Returns:
-        `rows` and the keys of `parity`. With `scores` also `metric`, the name of the main score; `drop`, the percentage points
-        of it that the file loses; and all scores of the file and, with names that begin with "keras_", of Keras.
+        `rows` and the keys of `parity`. With `scores` also `metric`, the name of the main score;
+        `drop`, the percentage points of it that the file loses; and all scores of the file and,
+        with names that begin with "keras_", of Keras.
     """
     comparison: dict[str, float | str] = {"rows": len(file_logits)}
     comparison |= parity(of_real_tokens(np.asarray(keras_logits), lengths), of_real_tokens(file_logits, lengths))

@@ -1,9 +1,10 @@
 """Which operators of a file the GPU and Core ML delegates would accept.
 
-The conditions are copied from TensorFlow Lite's sources: gpu_compatibility.cc, and coreml_delegate.mm with its builders. Only
-those that distinguish operators of our files are here. They were not tried on a device, so treat the result as information: a
-delegate that leaves operators in the middle of the graph pays a transfer to the processor and back for each of them, so that a
-few operators can undo the gain. Imports no TensorFlow.
+The conditions are copied from TensorFlow Lite's sources: gpu_compatibility.cc, and
+coreml_delegate.mm with its builders. Only those that distinguish operators of our files are here.
+They were not tried on a device, so treat the result as information: a delegate that leaves
+operators in the middle of the graph pays a transfer to the processor and back for each of them, so
+that a few operators can undo the gain. Imports no TensorFlow.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ import numpy as np
 def unpacked(content: bytes) -> Any:
     """Return a `ModelT` that holds the data of all buffers.
 
-    AI Edge Quantizer writes weights above 256 kB after the flatbuffer, where the generated classes do not look.
+    AI Edge Quantizer writes weights above 256 kB after the flatbuffer, where the generated classes
+    do not look.
     """
     from ai_edge_litert import schema_py_generated as schema
 

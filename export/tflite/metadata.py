@@ -1,9 +1,9 @@
 """Write TensorFlow Lite's metadata into a .tflite file, with its vocabulary and labels.
 
-The format is a buffer called TFLITE_METADATA in the model's flatbuffer (metadata_schema.fbs) and, after the flatbuffer, a zip
-archive of the files that it names. tflite-support, which wrote it, is no longer published for this Python, and MediaPipe's
-writer cannot be imported in mediapipe 1.2.2. So the few tables that are needed are written here, field by field. Imports no
-TensorFlow.
+The format is a buffer called TFLITE_METADATA in the model's flatbuffer (metadata_schema.fbs) and,
+after the flatbuffer, a zip archive of the files that it names. tflite-support, which wrote it, is
+no longer published for this Python, and MediaPipe's writer cannot be imported in mediapipe 1.2.2.
+So the few tables that are needed are written here, field by field. Imports no TensorFlow.
 """
 
 from __future__ import annotations
@@ -154,8 +154,8 @@ def with_metadata(
         labels: labels.txt, one name of an output in each line.
         card: all fields of `CARD`.
         task: the model's task.
-        mediapipe: name the tensors and the tokenizer so that MediaPipe's TextClassifier runs the file. Otherwise MediaPipe
-            finds no tokenizer and refuses the file.
+        mediapipe: name the tensors and the tokenizer so that MediaPipe's TextClassifier runs the
+            file. Otherwise MediaPipe finds no tokenizer and refuses the file.
 
     Returns:
         The new file.

@@ -45,7 +45,6 @@ class TFLiteModel:
 
     Args:
         path: the file.
-        threads: threads that one inference may use.
 
     Attributes:
         inputs: names of the inputs, two or three of `INPUTS`.
@@ -57,10 +56,8 @@ class TFLiteModel:
         UserError: the file is missing or damaged, or has other inputs or outputs.
     """
 
-    def __init__(self, path: str | os.PathLike, threads: int = 1):
-        if threads < 1:
-            raise UserError(f"threads is {threads}; expected at least 1")
-        self.path, self.threads = Path(path), threads
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
         self._content = read_file(path)
         self._lock = Lock()
         interpreter = self._interpreter()
@@ -92,7 +89,7 @@ class TFLiteModel:
         from ai_edge_litert.interpreter import Interpreter
 
         try:
-            interpreter = Interpreter(model_content=self._content, num_threads=self.threads)
+            interpreter = Interpreter(model_content=self._content, num_threads=1)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             reason = str(error).strip().split("\n")[0]

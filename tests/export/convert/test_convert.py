@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import signal
 import time
@@ -69,11 +68,11 @@ def corpus(length: int = LENGTH) -> tuple[Rows, dict[str, np.ndarray]]:
 
 @pytest.fixture(scope="module", params=list(CONFIGS))
 def converted(request, tmp_path_factory):
-    model, reported = random_model(CONFIGS[request.param]), []
+    model, modes = random_model(CONFIGS[request.param]), ["fp32", "fp16", "dynamic_int8"]
     out = tmp_path_factory.mktemp("converted")
-    files = convert_model(model, out, name="tiny", length=LENGTH, progress=reported.append)
-    assert reported == list(files) == ["fp32", "fp16", "dynamic_int8"]
-    assert sorted(path.name for path in out.iterdir()) == sorted(f"tiny-{mode}.tflite" for mode in reported)
+    files = convert_model(model, out, name="tiny", length=LENGTH)
+    assert list(files) == modes
+    assert sorted(path.name for path in out.iterdir()) == sorted(f"tiny-{mode}.tflite" for mode in modes)
     return model, files
 
 
@@ -106,8 +105,7 @@ def _row(rows: Rows, number: int) -> Rows:
 def test_the_description_of_a_file(converted):
     model, files = converted
     for mode, file in files.items():
-        assert file.quantization == mode and file.length == LENGTH
-        assert file.bytes == file.path.stat().st_size and len(file.sha256) == 64
+        assert file.path.name == f"tiny-{mode}.tflite" and file.bytes == file.path.stat().st_size
         assert not any(name.startswith("custom:") for name in file.operators)
         loaded = TFLiteModel(file.path)
         assert loaded.length == LENGTH and loaded.inputs == ("token_ids", "padding_mask", "segment_ids")
@@ -209,7 +207,7 @@ def test_each_row_goes_to_the_shortest_signature_it_fits_in(several):
     sizes = batch["padding_mask"].sum(axis=1)
     expected = of_real_tokens(model(batch).numpy(), sizes)
     for mode, file in files.items():
-        assert file.lengths == (4, 7, 12) and file.length == 12
+        assert file.lengths == (4, 7, 12)
         loaded = TFLiteModel(file.path)
         assert loaded.lengths == (4, 7, 12) and loaded.length == 12
         assert [loaded.fitting(size) for size in (1, 4, 5, 7, 8, 12)] == [4, 4, 7, 7, 12, 12]
@@ -256,7 +254,6 @@ def test_several_models_side_by_side(cheap, tmp_path):
     for model, files in zip((cheap, other), made, strict=True):
         for mode, file in files.items():
             assert np.abs(TFLiteModel(file.path).predict(rows) - model(batch).numpy()).max() < TOLERANCE[mode]
-            assert file.sha256 == hashlib.sha256(file.path.read_bytes()).hexdigest()
 
 
 def test_one_failure_ends_all(cheap, tmp_path, monkeypatch):

@@ -81,9 +81,9 @@ def schema():
     if package is None:
         pytest.skip("mediapipe is not installed")
     path = Path(package.submodule_search_locations[0], "tasks", "metadata", "metadata_schema_py_generated.py")
-    found = spec_from_file_location("metadata_schema", path)
-    module = module_from_spec(found)
-    found.loader.exec_module(module)
+    spec = spec_from_file_location("metadata_schema", path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
     return module
 
 
@@ -99,19 +99,19 @@ def of_schema(content: bytes):
 def test_the_schemas_own_classes_read_it(made):
     model, _, content = made
     task = model.task
-    classes, said = of_schema(content)
-    assert (said.name, said.version, said.author, said.license) == (
+    classes, read = of_schema(content)
+    assert (read.name, read.version, read.author, read.license) == (
         b"Film reviews",
         b"2.1",
         b"A. Writer",
         b"Apache-2.0",
     )
-    assert said.description.startswith(f"{model.family} for {task.replace('_', ' ')}: ".encode())
-    assert said.minParserVersion == b"1.0.1"
-    assert [about.name for about in said.subgraphMetadata] == [b"length_6", b"serving_default"]
+    assert read.description.startswith(f"{model.family} for {task.replace('_', ' ')}: ".encode())
+    assert read.minParserVersion == b"1.0.1"
+    assert [about.name for about in read.subgraphMetadata] == [b"length_6", b"serving_default"]
     graphs = tflite.ModelT.InitFromObj(tflite.Model.GetRootAs(content, 0)).subgraphs
-    for graph, about in zip(graphs, said.subgraphMetadata, strict=True):
-        assert b"no mean and no deviation to normalise by" in about.description and not about.inputProcessUnits
+    for graph, about in zip(graphs, read.subgraphMetadata, strict=True):
+        assert about.description and not about.inputProcessUnits
         # In the order of the graph's inputs, whatever it is.
         for index, tensor in zip(graph.inputs, about.inputTensorMetadata, strict=True):
             assert tensor.name.decode() in graph.tensors[index].name.decode()
@@ -135,14 +135,14 @@ def test_it_runs_as_without(made, tmp_path):
     model, plain, content = made
     rows = model.tokenizer.encode(["a good film!", "it s not", "films"], max_length=8)
     (ids,) = model.tokenizer(["a good film!"], length=8)["token_ids"]
-    given = {"token_ids": ids[None], "padding_mask": (ids[None] > 0).astype("int32"), "segment_ids": ids[None] * 0}
-    found = {}
+    inputs = {"token_ids": ids[None], "padding_mask": (ids[None] > 0).astype("int32"), "segment_ids": ids[None] * 0}
+    results = {}
     for name, each in (("plain", plain), ("with", content)):
         path = tmp_path / f"{name}.tflite"
         path.write_bytes(each)
         mapped = Interpreter(model_path=str(path)).get_signature_runner("serving_default")
-        found[name] = TFLiteModel(path).predict(rows), mapped(**given)["logits"]
-    for one, other in zip(found["plain"], found["with"], strict=True):
+        results[name] = TFLiteModel(path).predict(rows), mapped(**inputs)["logits"]
+    for one, other in zip(results["plain"], results["with"], strict=True):
         np.testing.assert_array_equal(one, other)
 
 

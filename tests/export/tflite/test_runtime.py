@@ -28,7 +28,7 @@ def test_workers_give_the_same(file):
     rows = Rows([[2, n, 3] for n in range(41)])
     counts = []
     one = TFLiteModel(file).predict(rows, workers=1)
-    two = TFLiteModel(file, threads=2).predict(rows, workers=2, progress=counts.append)
+    two = TFLiteModel(file).predict(rows, workers=2, progress=counts.append)
     np.testing.assert_allclose(one, two, atol=1e-6)
     assert counts == [32, 41]
 
@@ -58,8 +58,6 @@ def test_missing_and_damaged_files(file, tmp_path):
         damaged.write_bytes(part)
         with pytest.raises(UserError, match="damaged"):
             TFLiteModel(damaged)
-    with pytest.raises(UserError, match="threads is 0"):
-        TFLiteModel(file, threads=0)
 
 
 def test_operators(file):
