@@ -30,7 +30,7 @@ FP32_TOLERANCE = 1e-3
 class ConvertedFile(NamedTuple):
     """A .tflite file that passed the audit.
 
-    Args:
+    Attributes:
         path: the file.
         quantization: its mode, one of `MODES`.
         bytes: its size.
