@@ -43,7 +43,7 @@ def test_depths_that_are_not_there():
     for wrong in (0, 13):
         with pytest.raises(UserError, match=r"1\.\.12"):
             layers_at_depth(12, wrong)
-    with pytest.raises(UserError, match=r"at most 0\.5"):
+    with pytest.raises(UserError, match=r"0\.6"):
         layers_at_rate(12, 0.6)
 
 

@@ -101,17 +101,17 @@ def test_residual_width_is_cut_at_once():
         small.encoder.embeddings.word.embeddings, model.encoder.embeddings.word.embeddings.numpy()[:, kept]
     )
     assert np.isfinite(small(inputs())).all()
-    with pytest.raises(UserError, match="residual width"):
+    with pytest.raises(UserError, match="hidden"):
         zero_neurons(model, importance, Widths(hidden=6))
 
 
 def test_mistakes_are_one_line():
     model = tiny_bert()
-    with pytest.raises(UserError, match="unknown"):
+    with pytest.raises(UserError, match="random"):
         neuron_importance(model, measure="random")  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="needs batches and a loss"):
+    with pytest.raises(UserError, match="taylor"):
         neuron_importance(model)
-    with pytest.raises(UserError, match="at least 1"):
+    with pytest.raises(UserError, match="value"):
         choose(model, neuron_importance(model, measure="magnitude"), Widths(value=0))
     model.head.kernel.assign(np.full((8, 3), np.nan))
     with pytest.raises(UserError, match="not finite"):

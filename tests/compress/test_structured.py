@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import inputs, tiny_bert, tiny_bilstm
 
-from tfdistill.compress.heads import prune_heads, zero_heads
+from tfdistill.compress.heads import zero_heads
 from tfdistill.compress.layerdrop import keep_layers
 from tfdistill.compress.structured import alive, compact, cut, everything, zero
 from tfdistill.errors import UserError
@@ -79,7 +79,8 @@ def test_a_twice_pruned_model_counts_from_what_is_left():
     model = tiny_bert()
     kept = mixed(model)
     small = cut(model, kept)
-    smaller = prune_heads(small, [(2, 0)])
+    zero_heads(small, [(2, 0)])
+    smaller = compact(small)
     zero(model, kept)
     zero_heads(model, [(2, 0)])
     np.testing.assert_allclose(smaller(inputs()), model(inputs()), atol=1e-5)
@@ -143,12 +144,12 @@ def test_what_cannot_be_cut_is_one_line():
     full = everything(model)
     with pytest.raises(UserError, match="bilstm"):
         everything(tiny_bilstm())
-    with pytest.raises(UserError, match="nothing is left"):
+    with pytest.raises(UserError, match="at least one layer"):
         cut(model, type(full)((), full.hidden, full.pooler))
     uneven = type(full.layers[0][1])((0, 1), ((0,), (0, 1)), ((0,), (1,)), (0,))
-    with pytest.raises(UserError, match="layer 1: 2 heads keep"):
+    with pytest.raises(UserError, match="Layer 1: 2 heads"):
         cut(model, type(full)(((1, uneven), full.layers[1]), full.hidden, full.pooler))
-    with pytest.raises(UserError, match="LayerNorm"):
+    with pytest.raises(UserError, match="cut"):
         zero(model, type(full)(full.layers, full.hidden[:4], full.pooler))
     with pytest.raises(UserError, match="masked_lm"):
         lm = tiny_bert(outputs=50, task="masked_lm")
@@ -156,7 +157,7 @@ def test_what_cannot_be_cut_is_one_line():
 
 
 def test_a_config_with_the_wrong_number_of_layers_is_refused():
-    with pytest.raises(UserError, match="expected 12 numbers"):
+    with pytest.raises(UserError, match="heads_per_layer"):
         BertConfig(heads_per_layer=(1, 2))
     with pytest.raises(UserError, match="hidden_size 10"):
         BertConfig(hidden_size=10, num_attention_heads=3)

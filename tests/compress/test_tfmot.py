@@ -1,4 +1,4 @@
-"""Clustered and pruned BiLSTMs: the twin of the other process is the model, and the weights are what was asked for."""
+"""Clustered and pruned BiLSTMs: the model in the other process is the same, and weights have few values or zeros."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfdistill.compress import tfmot as twin
+from tfdistill.compress import tfmot
 from tfdistill.compress.tfmot import Compression, compress, content, named_weights, zipped
 from tfdistill.errors import MissingExtra, UserError
 from tfdistill.models.bert import BertConfig
@@ -50,7 +50,7 @@ def run(model: TextModel, how: Compression) -> tuple[dict[str, np.ndarray], dict
         pytest.param("multilabel", {"pair": True}, marks=pytest.mark.slow),
     ],
 )
-def test_the_twin_says_what_the_model_says(task, sizes, tmp_path, monkeypatch):
+def test_the_copy_has_the_outputs_of_the_model(task, sizes, tmp_path, monkeypatch):
     """Its first loss is the distance from the outputs that it was given: the least there is for these targets."""
     model = bilstm(1 if task == "regression" else 3, task, **sizes)
     how = Compression("prune", sparsity=0.001, steps=1, batch_size=len(TEXTS), learning_rate=0.0)
@@ -96,16 +96,16 @@ def test_clustered_matrices_have_few_values_and_zip_smaller():
 
 def test_what_cannot_be_compressed_is_refused(monkeypatch, tmp_path):
     rows = TOKENIZER.encode(TEXTS, max_length=16)
-    with pytest.raises(UserError, match="for token_classification"):
+    with pytest.raises(UserError, match="token_classification"):
         compress(bilstm(task="token_classification"), rows, np.zeros((24, 3)), Compression("cluster"))
-    with pytest.raises(UserError, match="expected 2 or more"):
+    with pytest.raises(UserError, match="--clusters"):
         Compression("cluster", clusters=1)
-    with pytest.raises(UserError, match="above 0 and below 1"):
+    with pytest.raises(UserError, match="--sparsity"):
         Compression("prune", sparsity=1.0)
     script = tmp_path / "worker.py"
     script.write_text("import tensorflow_model_optimisation as tensorflow_model_optimization\n")
-    monkeypatch.setattr(twin, "WORKER", script)
-    with pytest.raises(UserError, match="ended with 1: ModuleNotFoundError"):
+    monkeypatch.setattr(tfmot, "WORKER", script)
+    with pytest.raises(UserError, match="ModuleNotFoundError"):
         compress(bilstm(), rows, predict_logits(bilstm(), rows), Compression("cluster"))
     script.write_text("raise ModuleNotFoundError(\"No module named 'tf_keras'\")\n")
     with pytest.raises(MissingExtra, match=r"tfdistill\[compress\]"):
@@ -127,7 +127,8 @@ def test_the_command(tmp_path, tfdistill):
         )
         return code, out + err
 
-    assert call() == (2, call()[1]) and "either --clusters N or --sparsity" in call()[1]
+    code, message = call()
+    assert code == 2 and "--clusters" in message and "--sparsity" in message
     code, told = call("--clusters", "4", "--steps", "5")
     assert code == 0 and "zipped" in told and "test accuracy" in told
     assert all(found["values"] <= 4 for found in content(load(tmp_path / "small")).values())
@@ -139,4 +140,4 @@ def test_the_command(tmp_path, tfdistill):
     bert.tokenizer = TOKENIZER
     save(bert, tmp_path / "model")
     code, told = call("--clusters", "4", "--force")
-    assert code == 2 and "this is a bert model" in told
+    assert code == 2 and "bert" in told

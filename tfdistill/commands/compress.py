@@ -34,7 +34,7 @@ def compress(
     seed: Annotated[int, typer.Option("--seed", min=0, help="seed of all random numbers")] = 1,
     force: ReplaceModelOption = False,
 ) -> None:
-    """Cluster or prune the weights of a BiLSTM with TensorFlow Model Optimization, so that its file zips smaller.
+    """Experimental: cluster or prune the weights of a BiLSTM with tfmot, so that its file zips smaller.
 
     Apps are downloaded zipped; on the device the file is as large and as fast as before. The model learns to
     reproduce its own outputs.

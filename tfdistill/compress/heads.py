@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdistill.compress.importance import Batches, TaskLoss, mean_absolute
-from tfdistill.compress.structured import Kept, cut, everything, sizes_of, zero
+from tfdistill.compress.structured import Kept, everything, sizes_of, zero
 from tfdistill.errors import UserError
 from tfdistill.models.text_model import TextModel
 
@@ -19,14 +19,21 @@ Head = tuple[int, int]
 
 
 def head_importance(model: TextModel, batches: Batches, loss: TaskLoss, normalize: bool = True) -> list[np.ndarray]:
-    """I_h = E|∂L(x)/∂ξ_h|, where ξ_h is a factor (of value 1) on the output of head h (section 4.1). One (A,) for each layer.
+    """Compute I_h = E|∂L(x)/∂ξ_h|, where ξ_h is a factor (of value 1) on the output of head h (section 4.1).
 
-    The expectation runs over examples, each with its own gradient: every row has gates of its own. Nothing drops out.
+    The expectation is over examples, each with a separate gradient, without dropout.
 
     Args:
-        batches: with "student" and "labels".
-        loss: per example, (logits, labels) -> (B,).
-        normalize: divide each layer's by its L2 norm, as in the paper (Molchanov et al. 2017).
+        model: a BERT or DistilBERT.
+        batches: batches with "student" and "labels".
+        loss: the loss of each example, (logits, labels) -> (B,).
+        normalize: divide the importance by its L2 norm in each layer, as in the paper (Molchanov et al. 2017).
+
+    Returns:
+        One (A,) for each layer.
+
+    Raises:
+        UserError: not a BERT, no batches, or gradients that are not finite.
     """
     shapes = [sizes_of(model).layer_shape(n).heads for n in range(1, model.num_layers + 1)]
 
@@ -37,28 +44,29 @@ def head_importance(model: TextModel, batches: Batches, loss: TaskLoss, normaliz
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(gates)
             logits = model({**inputs, "head_gates": gates}, training=False)
-            # The sum: so row b of a gate gets the gradient of example b alone.
+            # Of the sum, so that row b of a gate gets the gradient of example b alone.
             value = tf.reduce_sum(loss(tf.cast(logits, tf.float32), labels))
         return [tf.reduce_mean(tf.abs(one), axis=0) for one in tape.gradient(value, gates)]
 
-    found = mean_absolute(gradient, batches, weigh=True)
-    return l2_normalized(found) if normalize else found
+    importance = mean_absolute(gradient, batches, weigh=True)
+    return l2_normalized(importance) if normalize else importance
 
 
 def l2_normalized(importance: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Each layer's importance divided by its L2 norm; a layer of zeros stays."""
+    """Divide the importance of each layer by its L2 norm; a layer of zeros does not change."""
     return [one / (np.linalg.norm(one) or 1.0) for one in importance]
 
 
 def lowest_heads(
     importance: Sequence[np.ndarray], count: int, spare: Collection[Head] = (), at_least: int = 1
 ) -> list[Head]:
-    """The `count` least important heads over all layers, the least one first.
+    """Return the `count` least important heads of all layers, the least important one first.
 
     Args:
         importance: one (A,) for each layer.
-        spare: heads that are gone already and not to be counted.
-        at_least: how many heads each layer keeps. Fewer than `count` come back when no more may go.
+        count: the number of heads; fewer are returned if `at_least` allows no more.
+        spare: heads that are pruned already.
+        at_least: the number of heads that each layer keeps.
     """
     left = [len(one) - sum(layer == number for layer, _ in spare) for number, one in enumerate(importance, 1)]
     order = sorted(
@@ -80,13 +88,13 @@ def _without(model: TextModel, heads: Collection[Head]) -> Kept:
     wrong = sorted(set(heads) - there)
     if wrong:
         raise UserError(
-            f"head {wrong[0][1]} of layer {wrong[0][0]} is not there; expected heads such as {sorted(there)[-1]}"
+            f"There is no head {wrong[0][1]} in layer {wrong[0][0]}. Use heads such as {sorted(there)[-1]}."
         )
     layers = []
     for number, layer in full.layers:
         stay = tuple(head for head in layer.heads if (number, head) not in heads)
         if not stay:
-            raise UserError(f"all heads of layer {number} were to go; keep at least one, or drop the layer (layerdrop)")
+            raise UserError(f"No head of layer {number} is left. Keep at least one, or drop the layer (layerdrop).")
         kept = replace(
             layer,
             heads=stay,
@@ -97,19 +105,27 @@ def _without(model: TextModel, heads: Collection[Head]) -> Kept:
     return replace(full, layers=tuple(layers))
 
 
-def prune_heads(model: TextModel, heads: Collection[Head]) -> TextModel:
-    """A new, smaller model without `heads`, pairs (layer from 1, head from 0), and with the output of `model` with them masked."""
-    return cut(model, _without(model, heads))
-
-
 def zero_heads(model: TextModel, heads: Collection[Head]) -> None:
-    """Set `heads` to zero in place. They stay so in training; `compact` cuts them out."""
+    """Set heads to zero in place. They stay zero in training; `compact` cuts them out.
+
+    Args:
+        model: a BERT or DistilBERT.
+        heads: pairs of a layer, from 1, and a head, from 0.
+
+    Raises:
+        UserError: a head that does not exist, or no head left in a layer.
+    """
     zero(model, _without(model, heads))
 
 
 @dataclass(frozen=True)
 class PruningStep:
-    """The model after so many heads were removed, and its score."""
+    """Record one step of `prune_while_good`.
+
+    Args:
+        removed: all heads removed so far.
+        score: of the model without them.
+    """
 
     removed: tuple[Head, ...]
     score: float
@@ -125,22 +141,26 @@ def prune_while_good(
     at_least: int = 1,
     recompute: bool = False,
 ) -> list[PruningStep]:
-    """Set the least important heads of `model` to zero, in place, in steps, while its score stays good enough.
+    """Set the least important heads to zero, in place, in steps, while the model's score stays good enough.
 
     Args:
-        importance: of the model as it stands, as `head_importance` gives it.
-        score: of the model on dev; higher is better.
-        share: goes on while score ≥ share · (score with all heads).
-        step: share of all heads removed at each step (paper: 10 %).
-        at_least: heads that each layer keeps.
-        recompute: ask for the importance again after each step; the paper's order is that of the full model.
+        model: a BERT or DistilBERT.
+        importance: computes the importance of the model's heads, as `head_importance` does.
+        score: computes the model's score on dev; higher is better.
+        share: a step is good enough if score ≥ share · (score with all heads).
+        step: the share of all heads that is removed at each step (10 % in the paper).
+        at_least: the number of heads that each layer keeps.
+        recompute: compute the importance again after each step; the paper uses that of the full model.
 
     Returns:
-        One entry for each step tried, the untouched model first. The model is left at the last that was good enough: entry -1
-        if all steps were, else entry -2.
+        One entry for each step tried, the full model first. The model is that of the last good entry:
+        the last entry if all were good, else the one before it.
+
+    Raises:
+        UserError: `step` or `share` is not a share.
     """
     if not 0 < step <= 1 or not 0 <= share <= 1:
-        raise UserError(f"step is {step} and share is {share}; expected shares of 1")
+        raise UserError(f"`step` is {step} and `share` is {share}. Use shares from 0 to 1, and `step` above 0.")
     values = importance(model)
     steps = [PruningStep((), score(model))]
     each = max(1, round(step * sum(len(one) for one in values)))
@@ -160,6 +180,6 @@ def prune_while_good(
 
 
 def named(heads: Collection[Head]) -> Mapping[int, list[int]]:
-    """Heads by layer, for logs: {layer from 1: [head from 0, ...]}."""
+    """Return heads by layer, for logs: {layer from 1: [head from 0, ...]}."""
     layers = sorted({layer for layer, _ in heads})
     return {layer: sorted(head for number, head in heads if number == layer) for layer in layers}

@@ -1,4 +1,4 @@
-"""What importance scores share: batches in, and the gradient of a task's loss over them."""
+"""Average gradients of a task's loss over batches, for importance scores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfdistill.errors import UserError
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.workers import on_one_replica
 
-# As `tfdistill.data.batching.dataset` gives them: "student" (model inputs) and "labels".
+# As from `tfdistill.data.batching.dataset`: "student" (model inputs, int32 (B, L) each) and "labels".
 Batches = Iterable[Mapping[str, Any]]
 # (logits (B, C), labels (B,)) -> (B,), as in `tfdistill.losses`.
 TaskLoss = Callable[[Any, Any], Any]
@@ -21,31 +21,49 @@ TaskLoss = Callable[[Any, Any], Any]
 def mean_absolute(
     gradient: Callable[[Mapping[str, Any], Any], list[Any]], batches: Batches, weigh: bool
 ) -> list[np.ndarray]:
-    """Mean over `batches` of what `gradient(inputs, labels)` returns, a list of tensors; `weigh` them by their rows.
+    """Return the mean over batches of a list of tensors.
 
-    Raises UserError for no batches, or for values that are not finite.
+    Args:
+        gradient: (inputs, labels) -> the tensors of one batch.
+        batches: the batches.
+        weigh: whether batches count by their number of examples.
+
+    Raises:
+        UserError: no batches, no labels, or values that are not finite.
     """
     total: list[np.ndarray] | None = None
     count, gradient = 0, on_one_replica(gradient)
     for batch in batches:
         if batch.get("labels") is None:
-            raise UserError("importance is a gradient of the loss on labels; the batches have none")
+            raise UserError(
+                "Importance is a gradient of the loss on labels, and the batches have none. Use labelled data."
+            )
         rows = int(batch["labels"].shape[0]) if weigh else 1
-        found = [np.asarray(value, "float64") * rows for value in gradient(batch["student"], batch["labels"])]
-        total = found if total is None else [a + b for a, b in zip(total, found, strict=True)]
+        values = [np.asarray(value, "float64") * rows for value in gradient(batch["student"], batch["labels"])]
+        total = values if total is None else [a + b for a, b in zip(total, values, strict=True)]
         count += rows
     if total is None:
-        raise UserError("importance needs data; received no batches")
+        raise UserError("Importance needs data. Received no batches.")
     if not all(np.isfinite(value).all() for value in total):
-        raise UserError("the gradients are not finite; the model is broken (NaN weights?), train it again")
+        raise UserError("The gradients are not finite. The model is broken (NaN weights?): train it again.")
     return [value / count for value in total]
 
 
 def weight_saliency(model: TextModel, batches: Batches, loss: TaskLoss, variables: list[Any]) -> list[np.ndarray]:
-    """E|w·∂L/∂w| for each weight of `variables`: L is the mean loss of a batch, E the mean over batches.
+    """Compute E|w·∂L/∂w| of each weight: L is the mean loss of a batch, E the mean over batches.
 
-    First-order Taylor expansion of what the loss changes when w becomes 0 (Molchanov et al. 2017). Batches of one
-    row give the expectation over examples; larger ones let the signs within a batch cancel, and cost less.
+    This is the first-order Taylor expansion of the change of the loss if w becomes 0 (Molchanov et al.
+    2017). With one example in a batch the expectation is over examples; in larger batches signs cancel,
+    which costs less.
+
+    Args:
+        model: the model.
+        batches: batches with "student" and "labels".
+        loss: the loss of each example, (logits, labels) -> (B,).
+        variables: the weights.
+
+    Returns:
+        An array of its shape for each variable.
     """
 
     @tf.function(reduce_retracing=True)

@@ -1,7 +1,8 @@
 """Neuron pruning: narrower queries, keys, values, feed-forward layers and poolers, and a narrower residual stream.
 
-Neurons are ranked by first-order Taylor expansion, Σ E|w·∂L/∂w| over the weights of a neuron (Molchanov et al. 2017), or by
-magnitude, Σ|w|, and the lowest are removed in steps during fine-tuning. See `tfdistill.compress.structured` for what can be cut.
+Neurons are ranked by first-order Taylor expansion, Σ E|w·∂L/∂w| over the weights of a neuron
+(Molchanov et al. 2017), or by magnitude, Σ|w|, and the lowest are removed in steps during
+fine-tuning. See `tfdistill.compress.structured` for what can be cut.
 """
 
 from __future__ import annotations
@@ -22,7 +23,15 @@ Measure = Literal["taylor", "magnitude"]
 
 @dataclass(frozen=True)
 class Widths:
-    """Target sizes; None leaves a kind as it is. `query_key` and `value` are of one head, `hidden` is the residual width."""
+    """Set target sizes; None keeps the present size.
+
+    Args:
+        query_key: size of one head's query and key.
+        value: size of one head's value.
+        intermediate: size of the feed-forward layer.
+        pooler: size of the pooler.
+        hidden: size of the residual stream.
+    """
 
     query_key: int | None = None
     value: int | None = None
@@ -33,8 +42,15 @@ class Widths:
 
 @dataclass(frozen=True)
 class Importance:
-    """Importance of each neuron. query_key and value: one (heads, neurons) for each layer; intermediate: one (n,) for each
-    layer; pooler (n,); hidden (H,)."""
+    """Hold the importance of each neuron.
+
+    Args:
+        query_key: (heads, neurons) for each layer.
+        value: (heads, neurons) for each layer.
+        intermediate: (neurons,) for each layer.
+        pooler: (neurons,), empty if there is no pooler.
+        hidden: (H,).
+    """
 
     query_key: list[np.ndarray]
     value: list[np.ndarray]
@@ -46,35 +62,40 @@ class Importance:
 def neuron_importance(
     model: TextModel, batches: Batches = (), loss: TaskLoss | None = None, measure: Measure = "taylor"
 ) -> Importance:
-    """Importance of all neurons of `model`.
+    """Compute the importance of all neurons of a model.
 
-    A neuron's weights are those that make it (with its bias) and those that read it. Query and key neurons are counted
-    together, by pairs. A residual dimension's are all that write to it or read it, in every layer.
+    The weights of a neuron are those that compute it, with its bias, and those that read it. Query and
+    key neurons count in pairs. The weights of a residual dimension are all that write or read it.
 
     Args:
-        batches, loss: as for `head_importance`; "magnitude" needs neither.
+        model: a BERT or DistilBERT.
+        batches: batches with "student" and "labels", for "taylor".
+        loss: the loss of each example, (logits, labels) -> (B,), for "taylor".
+        measure: "taylor" or "magnitude".
 
     Raises:
-        UserError: no BERT, an unknown measure, or "taylor" without data and loss.
+        UserError: not a BERT, an unknown measure, or "taylor" without data and loss.
     """
     sizes = sizes_of(model)
     if measure not in ("taylor", "magnitude"):
-        raise UserError(f"measure '{measure}' is unknown; expected 'taylor' or 'magnitude'")
+        raise UserError(f"`measure` '{measure}' is unknown. Use 'taylor' or 'magnitude'.")
     if HEADS[model.task].over_vocabulary:
-        raise UserError(f"neurons of a model for '{model.task}' cannot be ranked; prune it after fine-tuning on a task")
+        raise UserError(
+            f"Neurons of a model for '{model.task}' cannot be ranked. Prune it after fine-tuning on a task."
+        )
     variables = model.trainable_variables
     if measure == "magnitude":
         scores = [np.abs(variable.numpy()).astype("float64") for variable in variables]
     elif loss is None:
-        raise UserError("measure 'taylor' needs batches and a loss; give them, or use measure='magnitude'")
+        raise UserError("The measure 'taylor' needs batches and a loss. Pass them, or use measure='magnitude'.")
     else:
         scores = weight_saliency(model, batches, loss, variables)
     of = {id(variable): score for variable, score in zip(variables, scores, strict=True)}
 
-    def made(dense: Any) -> np.ndarray:
+    def computing(dense: Any) -> np.ndarray:
         return of[id(dense.kernel)].sum(axis=0) + of[id(dense.bias)]
 
-    def read(dense: Any) -> np.ndarray:
+    def reading(dense: Any) -> np.ndarray:
         return of[id(dense.kernel)].sum(axis=1)
 
     def norm(layer: Any) -> np.ndarray:
@@ -86,23 +107,23 @@ def neuron_importance(
     tables = [embeddings.position.embeddings, embeddings.word.embeddings if projection is None else projection.kernel]
     tables += [embeddings.token_type.embeddings] if embeddings.token_type is not None else []
     hidden = norm(embeddings.norm) + sum(of[id(table)].sum(axis=0) for table in tables)
-    hidden += read(model.head if pooler is None else pooler)
+    hidden += reading(model.head if pooler is None else pooler)
     query_key, value, intermediate = [], [], []
     for number, block in enumerate(encoder.blocks, 1):
         shape = sizes.layer_shape(number)
-        query_key.append((made(block.query) + made(block.key)).reshape(shape.heads, shape.query_key))
-        value.append((made(block.value) + read(block.attention_output)).reshape(shape.heads, shape.value))
-        intermediate.append(made(block.intermediate) + read(block.output_dense))
+        query_key.append((computing(block.query) + computing(block.key)).reshape(shape.heads, shape.query_key))
+        value.append((computing(block.value) + reading(block.attention_output)).reshape(shape.heads, shape.value))
+        intermediate.append(computing(block.intermediate) + reading(block.output_dense))
         for dense in (block.query, block.key, block.value, block.intermediate):
-            hidden += read(dense)
-        hidden += made(block.attention_output) + made(block.output_dense)
+            hidden += reading(dense)
+        hidden += computing(block.attention_output) + computing(block.output_dense)
         hidden += norm(block.attention_norm) + norm(block.output_norm)
-    pooled = np.zeros(0) if pooler is None else made(pooler) + read(model.head)
+    pooled = np.zeros(0) if pooler is None else computing(pooler) + reading(model.head)
     return Importance(query_key, value, intermediate, pooled, hidden)
 
 
 def highest(importance: np.ndarray, count: int) -> tuple[int, ...]:
-    """Positions of the `count` highest, ascending; of equals the first.
+    """Return the positions of the `count` highest values, ascending; of equal values the first.
 
     >>> highest(np.array([3.0, 1.0, 2.0, 3.0]), 2)
     (0, 3)
@@ -111,13 +132,19 @@ def highest(importance: np.ndarray, count: int) -> tuple[int, ...]:
 
 
 def choose(model: TextModel, importance: Importance, widths: Widths) -> Kept:
-    """What stays when every layer is brought to `widths` by importance.
+    """Return what to keep if every layer gets these widths, by importance. Narrower layers stay as they are.
 
-    A layer that is narrower already stays as it is. Raises UserError for a width below 1.
+    Args:
+        model: a BERT or DistilBERT.
+        importance: of its neurons.
+        widths: the target sizes.
+
+    Raises:
+        UserError: a width below 1.
     """
     for name, width in vars(widths).items():
         if width is not None and width < 1:
-            raise UserError(f"{name} is to become {width} wide; expected at least 1")
+            raise UserError(f"The width `{name}` is {width}. Use at least 1.")
 
     def rows(scores: np.ndarray, width: int | None) -> tuple[tuple[int, ...], ...]:
         return tuple(highest(row, len(row) if width is None else width) for row in scores)
@@ -138,15 +165,23 @@ def choose(model: TextModel, importance: Importance, widths: Widths) -> Kept:
 
 
 def prune_neurons(model: TextModel, importance: Importance, widths: Widths) -> TextModel:
-    """A new, physically smaller model of these widths, weights copied."""
+    """Return a new, physically smaller model of these widths, weights copied."""
     return cut(model, choose(model, importance, widths))
 
 
 def zero_neurons(model: TextModel, importance: Importance, widths: Widths) -> None:
-    """Set the least important neurons to zero in place, down to `widths`. They stay so in training; `compact` cuts them out.
+    """Set the least important neurons to zero in place, down to `widths`.
 
-    Raises UserError for widths that name `hidden`: the residual width is cut at once, by `prune_neurons`.
+    They stay zero in training; `compact` cuts them out.
+
+    Args:
+        model: a BERT or DistilBERT.
+        importance: of its neurons.
+        widths: the target sizes, without `hidden`.
+
+    Raises:
+        UserError: `hidden` is set; the residual stream is cut at once, by `prune_neurons`.
     """
     if widths.hidden is not None:
-        raise UserError("the residual width cannot be set to zero, LayerNorm would still count it; use prune_neurons")
+        raise UserError("`hidden` cannot be set to zero, since LayerNorm would still count it. Use `prune_neurons`.")
     zero(model, choose(model, importance, widths))

@@ -1,15 +1,17 @@
-"""What stays of a BERT model, and the physically smaller model made of it.
+"""Cut units out of BERT models: choose what to keep, set the rest to zero, make the physically smaller model.
 
-A unit whose weights are all zero, those that make it and those that read it, adds nothing to the output and gets no gradient:
-it is dead and stays so in training. So the methods of this package remove units in two steps: they set them to zero
-(`zero`), which can be trained on, scored and checkpointed like any other model, and at the end `compact` cuts all that is dead
-out of the shapes. Both models give the same output.
+A unit whose weights are all zero, both those that compute it and those that read it, adds nothing to
+the output and gets no gradient: it is dead and stays so in training. So the methods of this package
+remove units in two steps. `zero` sets them to zero; the model can be trained, evaluated and
+checkpointed like any other. At the end `compact` cuts all dead units out of the shapes, without
+changing the output.
 
-What can be cut: whole layers; whole heads; query and key of a head, by pairs of neurons, since only their product is read;
-value neurons of a head, with the rows of the attention output that read them; neurons of the feed-forward layer; pooler neurons,
-with the rows of the head that read them; and the residual width. The outputs of the attention output, of the feed-forward output
-and of the embeddings are all added into the one residual stream, so these neurons go together or not at all. LayerNorm's mean
-and variance run over this stream: no zeros equal its cut, and it is made at once (`cut` with `hidden`).
+What can be cut: whole layers; whole heads; query and key neurons of a head, in pairs, since only
+their product is read; value neurons of a head, with the rows of the attention output that read them;
+neurons of the feed-forward layer; pooler neurons, with the rows of the head that read them; and the
+size of the residual stream. Embeddings, attention output and feed-forward output are all added to
+this stream, so its neurons are cut from all of them. LayerNorm computes mean and variance over it,
+so zeros have not the effect of a cut, and it is cut at once (`cut` with `hidden`).
 """
 
 from __future__ import annotations
@@ -31,9 +33,13 @@ Indices = tuple[int, ...]
 
 @dataclass(frozen=True)
 class KeptLayer:
-    """Units of one layer that stay, numbered from 0 as they are in the model; neurons of a head within the head.
+    """Name the units of one layer to keep, by their numbers from 0.
 
-    heads: which heads. query_key, value: for each of these heads which neurons, as many in each. intermediate: which neurons.
+    Args:
+        heads: the heads.
+        query_key: for each of these heads its query and key neurons, the same number for each head.
+        value: for each of these heads its value neurons, the same number for each head.
+        intermediate: the neurons of the feed-forward layer.
     """
 
     heads: Indices
@@ -44,7 +50,13 @@ class KeptLayer:
 
 @dataclass(frozen=True)
 class Kept:
-    """Units of a BERT model that stay: layers numbered from 1 with what stays of each; residual width; pooler neurons."""
+    """Name the units of a BERT model to keep.
+
+    Args:
+        layers: the number of each layer, from 1, and its units.
+        hidden: the dimensions of the residual stream.
+        pooler: the neurons of the pooler; empty if the model has none.
+    """
 
     layers: tuple[tuple[int, KeptLayer], ...]
     hidden: Indices
@@ -64,7 +76,7 @@ def sizes_of(model: TextModel) -> BertConfig:
         return replace(model.config.as_bert(), classifier_dropout=model.config.head_dropout(model.task))
     if isinstance(model.config, BertConfig):
         return model.config
-    raise UserError(f"the model is a {model.family}; expected a BERT or DistilBERT model, whose layers can be cut")
+    raise UserError(f"The model is a {model.family}. Use a BERT or DistilBERT, whose layers can be cut.")
 
 
 def _config(model: TextModel, kept: Kept, layerdrop: float) -> BertConfig | DistilBertConfig:
@@ -95,7 +107,7 @@ def _config(model: TextModel, kept: Kept, layerdrop: float) -> BertConfig | Dist
 
 
 def everything(model: TextModel) -> Kept:
-    """A `Kept` that keeps all of `model`."""
+    """Return a `Kept` that keeps all of `model`."""
     sizes = sizes_of(model)
     layers = []
     for number in range(1, model.num_layers + 1):
@@ -109,21 +121,23 @@ def everything(model: TextModel) -> Kept:
 
 
 def like(model: TextModel, config: Any) -> TextModel:
-    """A new model of `config` with the head, the names and the tokenizer of `model`, and random weights."""
-    made = TextModel(config, model.num_outputs, model.task, model.label_names, dtype=model.dtype_policy)
-    made.tokenizer = getattr(model, "tokenizer", None)
-    return made
+    """Return a new model of `config` with random weights, and with task, label names and tokenizer of `model`."""
+    new = TextModel(config, model.num_outputs, model.task, model.label_names, dtype=model.dtype_policy)
+    new.tokenizer = model.tokenizer
+    return new
 
 
 def cut(model: TextModel, kept: Kept, layerdrop: float = 0.0) -> TextModel:
     """Return a new model with only the units in `kept`, weights copied; `model` does not change.
 
     Args:
+        model: a BERT or DistilBERT.
+        kept: the units.
         layerdrop: probability with which training the new model skips a layer.
 
     Raises:
-        UserError: no BERT, nothing left of a kind, heads of one layer with unequal numbers of neurons, or a narrower residual
-            stream under a masked-LM head.
+        UserError: not a BERT, nothing left of some kind, heads of one layer with different numbers of
+            neurons, or a narrower residual stream under a masked-LM head.
     """
     sizes = sizes_of(model)
     _check(model, kept)
@@ -162,60 +176,61 @@ def _check(model: TextModel, kept: Kept) -> None:
             counts = sorted({len(of) for of in neurons})
             if len(neurons) != len(layer.heads) or len(counts) != 1 or not counts[0]:
                 raise UserError(
-                    f"layer {number}: {len(layer.heads)} heads keep {counts} {kind} neurons; expected the same number, from 1"
+                    f"Layer {number}: {len(layer.heads)} heads keep {counts} {kind} neurons. Keep the same number, at least 1."
                 )
     pooler = kept.pooler or model.encoder.pooler is None
     if not (kept.layers and kept.hidden and pooler and all(layer.intermediate for _, layer in kept.layers)):
-        raise UserError("nothing is left of some kind of unit; keep at least one layer, and one neuron of each kind")
+        raise UserError("Nothing is left of some kind of unit. Keep at least one layer, and one neuron of each kind.")
     if HEADS[model.task].over_vocabulary and len(kept.hidden) != model.config.hidden_size:
         raise UserError(
-            f"the residual width of a model for '{model.task}' cannot be cut; cut it after fine-tuning on a task"
+            f"The hidden size of a model for '{model.task}' cannot be cut. Cut it after fine-tuning on a task."
         )
 
 
 def _columns(neurons: Sequence[Indices], heads: Indices, size: int) -> np.ndarray:
-    """Columns of a projection that holds the heads side by side, `size` columns for each."""
+    """Return columns of a projection that has `size` columns for each head."""
     return np.concatenate([head * size + np.array(of, int) for head, of in zip(heads, neurons, strict=True)])
 
 
-def _copy_embeddings(ours: Any, theirs: Any, hidden: np.ndarray) -> None:
-    tables = [(ours.position.embeddings, theirs.position.embeddings)]
-    if theirs.token_type is not None:
-        tables.append((ours.token_type.embeddings, theirs.token_type.embeddings))
-    if theirs.word_projection is None:
-        tables.append((ours.word.embeddings, theirs.word.embeddings))
+def _copy_embeddings(to: Any, source: Any, hidden: np.ndarray) -> None:
+    tables = [(to.position.embeddings, source.position.embeddings)]
+    if source.token_type is not None:
+        tables.append((to.token_type.embeddings, source.token_type.embeddings))
+    if source.word_projection is None:
+        tables.append((to.word.embeddings, source.word.embeddings))
     else:
-        ours.word.embeddings.assign(theirs.word.embeddings.numpy())
-        tables.append((ours.word_projection.kernel, theirs.word_projection.kernel))
-    for to, source in tables:
-        to.assign(source.numpy()[:, hidden])
-    _copy_norm(ours.norm, theirs.norm, hidden)
+        to.word.embeddings.assign(source.word.embeddings.numpy())
+        tables.append((to.word_projection.kernel, source.word_projection.kernel))
+    for small, whole in tables:
+        small.assign(whole.numpy()[:, hidden])
+    _copy_norm(to.norm, source.norm, hidden)
 
 
-def _copy_dense(ours: Any, theirs: Any, rows: Any, columns: Any) -> None:
-    ours.kernel.assign(theirs.kernel.numpy()[np.ix_(rows, columns)])
-    ours.bias.assign(theirs.bias.numpy()[columns])
+def _copy_dense(to: Any, source: Any, rows: Any, columns: Any) -> None:
+    to.kernel.assign(source.kernel.numpy()[np.ix_(rows, columns)])
+    to.bias.assign(source.bias.numpy()[columns])
 
 
-def _copy_norm(ours: Any, theirs: Any, hidden: np.ndarray) -> None:
-    ours.gamma.assign(theirs.gamma.numpy()[hidden])
-    ours.beta.assign(theirs.beta.numpy()[hidden])
+def _copy_norm(to: Any, source: Any, hidden: np.ndarray) -> None:
+    to.gamma.assign(source.gamma.numpy()[hidden])
+    to.beta.assign(source.beta.numpy()[hidden])
 
 
 # --- dead units -----------------------------------------------------------------------------------------------------
 
 
 def _dead(columns: Sequence[Any], readers: Sequence[Any]) -> np.ndarray:
-    """Which units have only zeros, in the dense layers that make them and in those that read them."""
+    """Return which units have only zeros in the dense layers that compute them and in those that read them."""
     zero = [np.all(layer.kernel.numpy() == 0, axis=0) & (layer.bias.numpy() == 0) for layer in columns]
     zero += [np.all(layer.kernel.numpy() == 0, axis=1) for layer in readers]
     return np.logical_and.reduce(zero)
 
 
 def alive(model: TextModel) -> Kept:
-    """What is not dead. At least one head of a layer, and one neuron of each kind, always stays.
+    """Return the units that are not dead, and at least one head of each layer and one neuron of each kind.
 
-    Heads of one layer keep as many query-key (and value) neurons as the one that has most; others keep dead ones beside theirs.
+    The heads of a layer keep the same number of neurons, that of the head with most living ones; the
+    others keep some dead neurons.
     """
     full, sizes = everything(model), sizes_of(model)
     layers = []
@@ -243,25 +258,32 @@ def _pooler_is_read_by_head_only(model: TextModel) -> bool:
 
 
 def _same_number(living: np.ndarray) -> tuple[Indices, ...]:
-    """Positions of the living (A, n) of each row, filled up with dead ones to the largest number in any row, in order."""
+    """Return the living positions of each row of (A, n), filled up with dead ones to the largest number of any row."""
     count = max(1, int(living.sum(axis=1).max()))
     # A stable sort puts the living first, and keeps the order within both kinds.
     return tuple(tuple(sorted(np.argsort(~row, kind="stable")[:count].tolist())) for row in living)
 
 
 def compact(model: TextModel) -> TextModel:
-    """A new model without the dead units of `model`, physically smaller, with the same output."""
+    """Return a physically smaller model with the same output, without the dead units of `model`."""
     return cut(model, alive(model))
 
 
 def zero(model: TextModel, kept: Kept) -> None:
-    """Set everything that `kept` leaves out to zero, in place: layers and residual width excepted, which are cut only.
+    """Set the units that are not in `kept` to zero, in place.
 
-    Raises UserError where `kept` leaves out layers or residual width.
+    Args:
+        model: a BERT or DistilBERT.
+        kept: the units that stay, with all layers and all of the residual stream.
+
+    Raises:
+        UserError: `kept` omits a layer, or part of the residual stream.
     """
     sizes = sizes_of(model)
     if len(kept.layers) != model.num_layers or len(kept.hidden) != sizes.hidden_size:
-        raise UserError("layers and residual width cannot be set to zero, LayerNorm would still count them; use cut")
+        raise UserError(
+            "Layers and the hidden size cannot be set to zero, since LayerNorm would still count them. Use `cut`."
+        )
     for number, layer in kept.layers:
         block, shape = model.encoder.blocks[number - 1], sizes.layer_shape(number)
         query_key = _columns(layer.query_key, layer.heads, shape.query_key)
@@ -280,7 +302,7 @@ def zero(model: TextModel, kept: Kept) -> None:
 
 
 def _zero(dense: Any, rows: np.ndarray | None = None, columns: np.ndarray | None = None) -> None:
-    """Zero all of `dense` but these rows (inputs) or columns (outputs, with their biases)."""
+    """Set all of a dense layer to zero except these rows (inputs), or columns (outputs, with their biases)."""
     kernel, bias = dense.kernel.numpy(), dense.bias.numpy()
     if rows is not None:
         keep = np.zeros(kernel.shape[0], bool)

@@ -1,8 +1,8 @@
-"""Weight clustering and pruning of a BiLSTM, by TensorFlow Model Optimization (tfmot) on its twin in Keras 2.
+"""Experimental: cluster or prune the weights of a BiLSTM with TensorFlow Model Optimization (tfmot).
 
-Both leave the file of a model as large as it was and make it zip to a fraction, which is what an app store transfers. The twin
-learns to give the outputs that the model gave before (its own soft targets; no labels are needed). See `tfmot_worker` for what runs
-in the other process.
+The file of the model keeps its size but zips to a fraction, which is what an app store transfers.
+tfmot works with Keras 2 only, so another process (`tfmot_worker`) trains a copy of the model there. It
+learns the outputs that the model had before, without labels.
 """
 
 from __future__ import annotations
@@ -32,10 +32,19 @@ WORKER = Path(__file__).with_name("tfmot_worker.py")
 
 @dataclass(frozen=True)
 class Compression:
-    """What is done, and how long the twin learns.
+    """Describe a compression and its training.
 
     Args:
-        method: "cluster": each matrix has `clusters` different values at most; "prune": the share `sparsity` of each is zero.
+        method: "cluster" leaves `clusters` different values in each matrix; "prune" sets a share of it to zero.
+        clusters: the number of values of a matrix.
+        sparsity: the share of zeros of a matrix.
+        steps: optimizer steps.
+        batch_size: examples in a step.
+        learning_rate: of Adam.
+        seed: of the order of the examples.
+
+    Raises:
+        UserError: a number out of range.
     """
 
     method: Literal["cluster", "prune"]
@@ -48,9 +57,9 @@ class Compression:
 
     def __post_init__(self) -> None:
         if self.clusters < 2:
-            raise UserError(f"--clusters is {self.clusters}; expected 2 or more")
+            raise UserError(f"`--clusters` is {self.clusters}. Use 2 or more.")
         if not 0 < self.sparsity < 1:
-            raise UserError(f"--sparsity is {self.sparsity}; expected a share above 0 and below 1, such as 0.5")
+            raise UserError(f"`--sparsity` is {self.sparsity}. Use a share above 0 and below 1, such as 0.5.")
 
 
 def compress(
@@ -59,11 +68,14 @@ def compress(
     """Cluster or prune the weights of a BiLSTM in place.
 
     Args:
-        rows, logits: texts, and what the model says of them now, (rows, C).
-        advance: told the steps that were done.
+        model: a BiLSTM for whole texts.
+        rows: n tokenized examples.
+        logits: the model's logits of them, (n, C).
+        how: what is done.
+        advance: called with the number of finished steps and a note.
 
     Raises:
-        UserError: no BiLSTM for whole texts, or the other process failed.
+        UserError: another model, or the other process failed.
         MissingExtra: tfmot or tf_keras is not installed.
     """
     require_known(model)
@@ -118,16 +130,16 @@ def compress_student(
 
 
 def require_known(model: TextModel) -> None:
-    """Raises UserError for a model that has no twin."""
+    """Raise UserError for a model that tfmot cannot compress."""
     if model.family != "bilstm" or model.task == "token_classification":
         raise UserError(
-            f"this is a {model.family} model for {model.task}; clustering and pruning by tfmot know the BiLSTM for whole texts only: "
-            "expected one (for transformers: the recipes head_pruning, neuron_pruning, layerdrop)"
+            f"This is a {model.family} model for {model.task}. Use a BiLSTM for whole texts; for transformers use the recipes "
+            "head_pruning, neuron_pruning or layerdrop."
         )
 
 
 def named_weights(model: TextModel) -> dict[str, Any]:
-    """Variables by the names that they have in the twin."""
+    """Return the variables by their names in the other process."""
     encoder = model.encoder
     named = {"embedding/embeddings": encoder.embedding.embeddings}
     for layer in [*encoder.forward, *encoder.backward]:
@@ -139,12 +151,12 @@ def named_weights(model: TextModel) -> dict[str, Any]:
 
 
 def zipped(model: TextModel) -> int:
-    """Bytes of the weights in float32, zipped."""
+    """Return the number of bytes of the zipped float32 weights."""
     return sum(len(zlib.compress(weight.numpy().tobytes(), 6)) for weight in named_weights(model).values())
 
 
 def content(model: TextModel) -> dict[str, dict[str, float]]:
-    """Of each matrix its size, how many different values it has and what share of them is zero."""
+    """Return the size, the number of different values and the share of zeros of each matrix."""
     return {
         name: {
             "size": int(np.prod(weight.shape)),
@@ -157,27 +169,27 @@ def content(model: TextModel) -> dict[str, dict[str, float]]:
 
 
 def _texts(rows: Encoded, pair: bool) -> dict[str, np.ndarray]:
-    """Ids (rows, longest) and lengths of each text as `BiLSTMEncoder` reads them: of pairs the second by itself."""
-    made: dict[str, np.ndarray] = {}
+    """Return ids (rows, longest) and lengths as `BiLSTMEncoder` reads them, separately for the texts of a pair."""
+    texts: dict[str, np.ndarray] = {}
     for number in range(2 if pair else 1):
-        mine = [
+        positions = [
             np.flatnonzero(s == number) if pair else np.arange(len(s))
             for s in np.split(rows.segment_ids, rows.offsets[1:-1])
         ]
-        lengths = np.array([len(places) for places in mine], np.int32)
+        lengths = np.array([len(places) for places in positions], np.int32)
         ids = np.zeros((len(rows), max(1, int(lengths.max(initial=0)))), np.int32)
-        for row, (places, start) in enumerate(zip(mine, rows.offsets[:-1], strict=True)):
+        for row, (places, start) in enumerate(zip(positions, rows.offsets[:-1], strict=True)):
             ids[row, : len(places)] = rows.token_ids[start + places]
-        made |= {f"ids_{number}": ids, f"lengths_{number}": lengths}
-    return made
+        texts |= {f"ids_{number}": ids, f"lengths_{number}": lengths}
+    return texts
 
 
 def _run(place: str, advance: Callable[..., Any]) -> None:
     environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     errors = Path(place, "errors.txt")
-    with errors.open("wb") as told:
+    with errors.open("wb") as log:
         command = [sys.executable, str(WORKER), place]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told, env=environment, text=True) as process:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment, text=True) as process:
             done = 0
             try:
                 for line in process.stdout or ():
@@ -189,8 +201,8 @@ def _run(place: str, advance: Callable[..., Any]) -> None:
                 process.kill()
                 raise
     if process.returncode:
-        said = errors.read_text("utf-8", "replace").strip().splitlines() or ["nothing"]
+        lines = errors.read_text("utf-8", "replace").strip().splitlines() or ["no message"]
         for library in ("tf_keras", "tensorflow_model_optimization"):
-            if f"No module named '{library}'" in said[-1]:
+            if f"No module named '{library}'" in lines[-1]:
                 raise MissingExtra(library, "compress")
-        raise UserError(f"the process of tfmot ended with {process.returncode}: {said[-1][:300]}")
+        raise UserError(f"The process of tfmot ended with {process.returncode}: {lines[-1][:300]}")

@@ -1,8 +1,8 @@
-"""Clusters or prunes the weights of a BiLSTM with TensorFlow Model Optimization (tfmot); a process of its own runs this.
+"""Experimental: the process in which `tfdistill.compress.tfmot` clusters or prunes the weights of a BiLSTM.
 
-tfmot knows Keras 2 (tf_keras) alone and turns the whole process to it, so that nothing of ours can be imported here but this file,
-which is handed a directory: job.json, weights.npz, rows.npz; and leaves weights-out.npz there. Progress goes to stdout, a line
-"step of steps loss" each.
+tfmot needs Keras 2 (tf_keras) for the whole process, so this file imports nothing of tfdistill. It
+reads job.json, weights.npz and rows.npz from a directory and writes weights-out.npz there. Progress
+goes to stdout in lines of the form "STEP of STEPS LOSS".
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
-_TOLD = 10  # steps between lines
+_STEPS_PER_LINE = 10
 
 
 class Reverse(tf_keras.layers.Layer):
-    """The first `lengths` positions of (B, L, ...) in reverse order, padding left where it is."""
+    """Reverse the first `lengths` positions of (B, L, ...), and keep the padding after them."""
 
     def call(self, inputs: Any) -> Any:
         values, lengths = inputs
@@ -32,7 +32,7 @@ class Reverse(tf_keras.layers.Layer):
 
 
 class Pool(tf_keras.layers.Layer):
-    """(B, 2·units) of the states (B, L, 2·units): the last real position's, or the maximum over the real ones."""
+    """Pool states (B, L, 2·units) to (B, 2·units): the last token's, or the maximum over the tokens."""
 
     def __init__(self, pooling: str = "last", **kwargs: Any):
         super().__init__(**kwargs)
@@ -50,11 +50,11 @@ class Pool(tf_keras.layers.Layer):
         return {**super().get_config(), "pooling": self.pooling}
 
 
-OURS = {"Reverse": Reverse, "Pool": Pool}
+CUSTOM_LAYERS = {"Reverse": Reverse, "Pool": Pool}
 
 
-def twin(config: dict[str, Any], outputs: int) -> tf_keras.Model:
-    """The BiLSTM of `tfdistill.models.bilstm` in Keras 2. Reads ids and lengths of one text, or of two."""
+def keras_2_model(config: dict[str, Any], outputs: int) -> tf_keras.Model:
+    """Return the BiLSTM of `tfdistill.models.bilstm` in Keras 2. It reads ids and lengths of one text, or of two."""
     layers = tf_keras.layers
     embed = layers.Embedding(config["vocab_size"], config["embedding_size"], name="embedding")
     numbers = range(1, config["num_layers"] + 1)
@@ -77,12 +77,12 @@ def twin(config: dict[str, Any], outputs: int) -> tf_keras.Model:
         for n in range(texts)
         for layer in (layers.Input((None,), dtype="int32", name=f"ids_{n}"), layers.Input((), dtype="int32", name=f"lengths_{n}"))
     ]  # fmt: skip
-    found = [states(inputs[2 * n], inputs[2 * n + 1]) for n in range(texts)]
-    state = found[0]
+    pooled = [states(inputs[2 * n], inputs[2 * n + 1]) for n in range(texts)]
+    state = pooled[0]
     if config["pair"]:
-        far = layers.Subtract()(found)
-        far = layers.Maximum()([far, layers.Subtract()(found[::-1])])
-        state = layers.Concatenate()([*found, far, layers.Multiply()(found)])
+        far = layers.Subtract()(pooled)
+        far = layers.Maximum()([far, layers.Subtract()(pooled[::-1])])
+        state = layers.Concatenate()([*pooled, far, layers.Multiply()(pooled)])
     state = layers.Dropout(config["dropout"])(state)
     if config["dense_size"]:
         state = layers.Dense(config["dense_size"], config["dense_act"], name="dense")(state)
@@ -90,7 +90,7 @@ def twin(config: dict[str, Any], outputs: int) -> tf_keras.Model:
 
 
 def wrapped(model: tf_keras.Model, job: dict[str, Any]) -> tf_keras.Model:
-    """The model with tfmot's wrappers around what has a kernel or a table."""
+    """Return the model with tfmot's wrappers around layers with a kernel or a table."""
 
     def wrap(layer: Any) -> Any:
         if not isinstance(layer, tf_keras.layers.Dense | tf_keras.layers.LSTM | tf_keras.layers.Embedding):
@@ -108,12 +108,13 @@ def wrapped(model: tf_keras.Model, job: dict[str, Any]) -> tf_keras.Model:
 
 
 def stripped(model: tf_keras.Model, method: str) -> tf_keras.Model:
+    """Return the model without tfmot's wrappers."""
     strip = tfmot.clustering.keras.strip_clustering if method == "cluster" else tfmot.sparsity.keras.strip_pruning
     return strip(model)
 
 
 def batches(rows: Any, batch_size: int, steps: int, seed: int) -> Any:
-    """(inputs, the student's own logits before), rows of like length together."""
+    """Yield inputs and the model's logits before, in batches of similar length."""
     count, rng = len(rows["logits"]), np.random.default_rng(seed)
     texts = sum(name.startswith("ids_") for name in rows)
     lengths = [rows[f"lengths_{n}"] for n in range(texts)]
@@ -136,27 +137,28 @@ def batches(rows: Any, batch_size: int, steps: int, seed: int) -> Any:
                     return
 
 
-def loss_of(task: str, wanted: Any, said: Any) -> Any:
-    """The distance from the student's own outputs before: cross-entropy, that of each class by itself, or squared error."""
+def loss_of(task: str, wanted: Any, logits: Any) -> Any:
+    """Return the distance from the model's outputs before: squared error, or cross-entropy with sigmoid or softmax."""
     if task == "regression":
-        return tf.reduce_mean(tf.square(said - wanted))
+        return tf.reduce_mean(tf.square(logits - wanted))
     if task == "multilabel":
-        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.sigmoid(wanted), said))
-    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(wanted), said))
+        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.sigmoid(wanted), logits))
+    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(wanted), logits))
 
 
 def main(directory: str) -> None:
+    """Run the job in a directory."""
     place = Path(directory)
     job = json.loads((place / "job.json").read_text("utf-8"))
     tf_keras.utils.set_random_seed(job["seed"])
     with np.load(place / "rows.npz") as file:
         rows = dict(file)
-    model = twin(job["config"], job["outputs"])
+    model = keras_2_model(job["config"], job["outputs"])
     with np.load(place / "weights.npz") as file:
         for layer in model.layers:
             names = [w.name.split("/")[-1].partition(":")[0] for w in layer.weights]
             layer.set_weights([file[f"{layer.name}/{name}"] for name in names])
-    with tf_keras.utils.custom_object_scope(OURS):
+    with tf_keras.utils.custom_object_scope(CUSTOM_LAYERS):
         optimized = wrapped(model, job)
     optimizer = tf_keras.optimizers.Adam(job["learning_rate"])
     optimized.compile(optimizer=optimizer)
@@ -181,11 +183,11 @@ def main(directory: str) -> None:
         loss = float(step([tf.constant(value) for value in inputs], tf.constant(wanted)))
         if not np.isfinite(loss):
             sys.exit(f"the loss became {loss} at step {number}")
-        if number % _TOLD == 0 or number == job["steps"]:
+        if number % _STEPS_PER_LINE == 0 or number == job["steps"]:
             print(f"{number} of {job['steps']} {loss:.5f}", flush=True)
     for callback in before:
         callback.on_epoch_end(0)
-    with tf_keras.utils.custom_object_scope(OURS):
+    with tf_keras.utils.custom_object_scope(CUSTOM_LAYERS):
         final = stripped(optimized, job["method"])
     weights = {
         f"{layer.name}/{w.name.split('/')[-1].partition(':')[0]}": w.numpy()

@@ -1,4 +1,4 @@
-"""Trim a vocabulary to the word pieces that texts use."""
+"""Trim the vocabulary of a model to the word pieces that its data use, and report what changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def texts_of(split: Any) -> list[str]:
-    """All texts of a split, first and second."""
+    """Return all texts of a split, first and second ones."""
     return [*split.texts, *(split.texts_b or [])]
 
 
@@ -22,21 +22,24 @@ def trim_model(
     embedding_size: int | None = None,
     max_length: int = 64,
 ) -> tuple[Any, dict[str, Any]]:
-    """`model` with the pieces that the train and unlabelled texts of `data` use, and a report.
+    """Return a model with the word pieces that the train and unlabelled texts of its data use, and a report.
 
     Args:
-        more: further texts whose pieces stay.
-        min_count: pieces that occur less often go.
-        at_least: so many pieces stay, as for `pieces_to_keep`.
-        embedding_size: columns of the word table, which becomes a product of two matrices; None leaves it whole.
-        max_length: tokens in a row, for the comparison.
+        model: the model, with its tokenizer.
+        data: the data it was trained on.
+        more: further texts whose tokens stay.
+        min_count: drop pieces that occur less often.
+        at_least: the smallest size of the vocabulary, as for `pieces_to_keep`.
+        embedding_size: columns of the word table, which is then factorised; None keeps the table whole.
+        max_length: the largest number of tokens of an example, for the comparison.
 
     Returns:
-        (the small model, {"pieces", "parameters": [before, after], "embedding_loss", "splits": for dev and test, where
-        they are, the fields of `compress.vocabulary.Segmentation` and `Parity`, and "scores": [before, after]}).
+        The small model, and {"pieces": [before, after], "parameters": [before, after], "embedding_loss",
+            "splits"}. For dev and test, if they exist, "splits" has the fields of `Segmentation` and
+            `Parity` in `tfdistill.compress.vocabulary`, and "scores": [before, after].
 
     Raises:
-        UserError: as `pieces_to_keep`, `trim_vocabulary` and `factorise_embedding`.
+        UserError: as for `pieces_to_keep`, `trim_vocabulary` and `factorise_embedding`.
     """
     from tfdistill.compress.embedding import factorise_embedding
     from tfdistill.compress.vocabulary import compare_models, compare_segmentation, pieces_to_keep, trim_vocabulary

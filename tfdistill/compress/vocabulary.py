@@ -1,9 +1,10 @@
-"""Vocabulary trimming: keep the word pieces that the data needs, and prove what changed.
+"""Vocabulary trimming: keep the word pieces that the data need, and measure what changed.
 
-WordPiece takes the longest piece that fits at each place. So a text whose pieces are all kept is segmented as before, whatever else
-is gone, and its logits are those of the whole model: its ids are only renumbered. A word that lost a piece falls into shorter
-ones. It does not become [UNK], since every character that the vocabulary has stays, alone and with ##; the exception are characters
-that a vocabulary has only inside longer pieces (`unsafe_characters`; BERT's uncased English one, 30522 pieces, has none).
+WordPiece takes the longest piece that fits at each place. So a text whose pieces are all kept has the
+same tokens as before and the same logits; only its ids are renumbered. A word that lost a piece is
+split into shorter ones. It does not become [UNK], since all single characters of the vocabulary stay,
+alone and with ##. (Exception: characters that a vocabulary has only inside longer pieces. BERT's
+uncased English vocabulary of 30,522 pieces has none.)
 """
 
 from __future__ import annotations
@@ -26,13 +27,15 @@ _SPECIAL = (PAD, UNK, CLS, SEP, MASK)
 
 @dataclass(frozen=True)
 class Segmentation:
-    """How two vocabularies split the same words; shares are of all words, repeated ones counted.
+    """Compare how two vocabularies split the same words. Shares are of all words, repeated ones counted.
 
     Args:
         words: number of words.
-        resegmented: share of words that fall into other pieces than before.
-        unknown, unknown_before: share of words that are or contain [UNK].
-        pieces, pieces_before: pieces for each word.
+        resegmented: share of words that have other tokens than before.
+        unknown: share of words that are or contain [UNK].
+        unknown_before: the same with the whole vocabulary.
+        pieces: mean number of tokens of a word.
+        pieces_before: the same with the whole vocabulary.
         examples: some of the words that changed, the most frequent first.
     """
 
@@ -47,13 +50,13 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class Parity:
-    """Two models on the same texts.
+    """Compare two models on the same examples.
 
     Args:
-        rows: number of texts.
-        same_pieces: share of texts that consist of the same pieces for both.
-        max_difference: largest absolute difference of logits over these texts; they should differ by rounding only.
-        same_answer: share of all texts with the same largest logit.
+        rows: number of examples.
+        same_pieces: share of examples with the same tokens.
+        max_difference: largest absolute difference of logits of these examples; it should be rounding only.
+        same_answer: share of all examples with the same largest logit.
     """
 
     rows: int
@@ -72,25 +75,8 @@ def _pieces(tokenizer: Tokenizer, words: Sequence[str]) -> list[tuple[int, ...]]
 
 
 def is_character(piece: str) -> bool:
-    """Whether a piece is a single character, alone or going on with a word (##)."""
+    """Return whether a word piece is a single character, at the start of a word or inside (##)."""
     return len(piece.removeprefix("##") or piece) == 1
-
-
-def unsafe_characters(vocabulary: Sequence[str]) -> tuple[str, ...]:
-    """Single-character pieces that longer pieces would fall into and the vocabulary does not have.
-
-    A word with such a character may have pieces in the whole vocabulary and be [UNK] in a trimmed one.
-    """
-    have = set(vocabulary)
-    needed: set[str] = set()
-    for piece in vocabulary:
-        if piece in _SPECIAL or (piece.startswith("[") and piece.endswith("]")) or is_character(piece):
-            continue
-        if piece.startswith("##"):
-            needed |= {f"##{character}" for character in piece[2:]}
-        else:
-            needed |= {piece[0], *(f"##{character}" for character in piece[1:])}
-    return tuple(sorted(needed - have))
 
 
 def pieces_to_keep(
@@ -101,14 +87,18 @@ def pieces_to_keep(
     keep: Collection[str] = (),
     at_least: int = 0,
 ) -> np.ndarray:
-    """Ids of the pieces that stay, ascending: special tokens, single characters, and what `texts` use.
+    """Choose the word pieces that stay: special tokens, single characters, and what `texts` use.
 
     Args:
-        texts: all texts that should be read as before: training texts, augmented and unlabelled ones too.
+        tokenizer: has the whole vocabulary.
+        texts: all texts that should keep their tokens, also augmented and unlabelled ones.
         min_count: drop pieces that occur less often; their words are then split further.
         keep: more pieces that stay.
-        at_least: so many pieces stay: further ones are taken from the beginning of the vocabulary, where those of BERT have
-            the frequent pieces.
+        at_least: the smallest size of the vocabulary. It is filled up from the beginning, where BERT's
+            vocabularies have the frequent pieces.
+
+    Returns:
+        Their ids, ascending.
 
     Raises:
         UserError: no texts, or a piece in `keep` that the vocabulary does not have.
@@ -116,12 +106,10 @@ def pieces_to_keep(
     vocabulary = tokenizer.vocabulary
     wrong = sorted(set(keep) - set(vocabulary))
     if wrong:
-        raise UserError(f"the piece '{wrong[0]}' was to be kept, but the vocabulary does not have it; leave it out")
+        raise UserError(f"The vocabulary does not have '{wrong[0]}', which `keep` names. Leave it out.")
     counts = word_counts(tokenizer, texts)
     if not counts:
-        raise UserError(
-            "vocabulary trimming needs the texts that the model will read; received none, or only empty ones"
-        )
+        raise UserError("Trimming needs the texts that the model will read. Received none, or only empty ones.")
     used = np.zeros(len(vocabulary), np.int64)
     words = list(counts)
     for word, ids in zip(words, _pieces(tokenizer, words), strict=True):
@@ -134,32 +122,38 @@ def pieces_to_keep(
 
 
 def trim_vocabulary(model: TextModel, kept: np.ndarray) -> TextModel:
-    """A new model with only the pieces `kept` (ids, ascending), a tokenizer to match, and all other weights copied.
+    """Return a new model and tokenizer with only some word pieces, all other weights copied.
+
+    Args:
+        model: the whole model, with its tokenizer.
+        kept: ids of the pieces that stay, ascending.
 
     Raises:
-        UserError: the model has no tokenizer, ids are not in it, or a special token would go.
+        UserError: the model has no tokenizer, ids are not in it, or a special token is not kept.
     """
-    tokenizer = getattr(model, "tokenizer", None)
+    tokenizer = model.tokenizer
     if tokenizer is None:
-        raise UserError("the model has no tokenizer; load it from a directory with its vocab.txt")
+        raise UserError("The model has no tokenizer. Load it from a directory with its vocab.txt.")
     kept = np.asarray(kept, np.int64)
     size = len(tokenizer.vocabulary)
     if not len(kept) or (np.diff(kept) <= 0).any() or kept[0] < 0 or kept[-1] >= size:
-        raise UserError(f"the kept ids are not ascending numbers from 0 to {size - 1}; take them from pieces_to_keep")
+        raise UserError(
+            f"The kept ids are not ascending numbers from 0 to {size - 1}. Take them from `pieces_to_keep`."
+        )
     lost = [
         piece for piece in _SPECIAL if piece in tokenizer.vocabulary and tokenizer.vocabulary.index(piece) not in kept
     ]
     if lost:
-        raise UserError(f"the special token {lost[0]} is not among the kept pieces; it has to stay")
+        raise UserError(f"The special token {lost[0]} is not kept. Keep all special tokens.")
     outputs = len(kept) if HEADS[model.task].over_vocabulary else model.num_outputs
     sizes = replace(model.config, vocab_size=len(kept))
     small = TextModel(sizes, outputs, model.task, model.label_names, dtype=model.dtype_policy)
-    for ours, theirs in zip(small.variables, model.variables, strict=True):
-        value = theirs.numpy()
-        for axis, (length, before) in enumerate(zip(ours.shape, theirs.shape, strict=True)):
+    for to, source in zip(small.variables, model.variables, strict=True):
+        value = source.numpy()
+        for axis, (length, before) in enumerate(zip(to.shape, source.shape, strict=True)):
             if length != before:  # the word table, and what a masked-LM head has for each piece
                 value = np.take(value, kept, axis=axis)
-        ours.assign(value)
+        to.assign(value)
     small.tokenizer = Tokenizer(
         [tokenizer.vocabulary[i] for i in kept],
         lower_case=tokenizer.lower_case,
@@ -170,10 +164,19 @@ def trim_vocabulary(model: TextModel, kept: np.ndarray) -> TextModel:
 
 
 def compare_segmentation(before: Tokenizer, after: Tokenizer, texts: Iterable[str]) -> Segmentation:
-    """How `after`, whose pieces are some of those of `before`, splits the words of `texts`, held-out ones for instance."""
+    """Compare how two vocabularies split the words of some texts, for instance held-out ones.
+
+    Args:
+        before: the tokenizer with the whole vocabulary.
+        after: the tokenizer with the trimmed one.
+        texts: the texts.
+
+    Raises:
+        UserError: there are no words.
+    """
     counts = word_counts(before, texts)
     if not counts:
-        raise UserError("there are no words to compare; received no texts, or only empty ones")
+        raise UserError("There are no words to compare. Received no texts, or only empty ones.")
     words = sorted(counts, key=lambda word: (-counts[word], word))
     ids = {piece: number for number, piece in enumerate(before.vocabulary)}
     old_id = [ids[piece] for piece in after.vocabulary]
@@ -207,9 +210,21 @@ def compare_models(
     max_length: int = 64,
     batch_size: int = 64,
 ) -> Parity:
-    """Logits of both models on the same texts, each with its own tokenizer; `after` is a trimmed `before`."""
+    """Compare the logits of a model and its trimmed version, each with its tokenizer.
+
+    Args:
+        before: the whole model.
+        after: the trimmed model.
+        texts: the texts.
+        texts_b: the second texts of pairs.
+        max_length: the largest number of tokens of an example.
+        batch_size: the number of examples in a batch.
+
+    Raises:
+        UserError: there are no texts.
+    """
     if not texts:
-        raise UserError("there are no texts to compare the models on; received an empty list")
+        raise UserError("There are no texts to compare the models on. Received an empty list.")
     ids = {piece: number for number, piece in enumerate(before.tokenizer.vocabulary)}
     old_id = np.array([ids[piece] for piece in after.tokenizer.vocabulary])
     same_pieces, same_answer, difference = 0, 0, 0.0

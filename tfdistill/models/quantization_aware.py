@@ -98,7 +98,7 @@ class DenseQuantizer(keras.layers.Layer):
             )
 
     def call(self, inputs: Any, kernel: Any, bias: Any, *, activation: Any) -> Any:
-        product = tf.nn.bias_add(tf.matmul(self.reads(inputs), _rounded(kernel)), bias)
+        product = tf.nn.bias_add(tf.matmul(self.reads(inputs), round_kernel(kernel)), bias)
         if self.gives is None:
             return activation(product)
         if activation is keras.activations.relu:  # one operator in the file
@@ -228,7 +228,7 @@ def _named(model: TextModel) -> Named:
     return chain(encoder_names(model), pooler_names(model), head_names(model))
 
 
-def _rounded(kernel: Any) -> Any:
+def round_kernel(kernel: Any) -> Any:
     """Round a kernel (in, out) to 255 symmetric steps, with a scale for each output."""
     scale = tf.maximum(tf.reduce_max(tf.abs(kernel), axis=0, keepdims=True), 1e-12) / 127.0
     return _straight(kernel, tf.round(kernel / scale) * scale)
