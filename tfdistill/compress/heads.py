@@ -106,11 +106,7 @@ def _without(model: TextModel, heads: Collection[Head]) -> Kept:
 
 
 def zero_heads(model: TextModel, heads: Collection[Head]) -> None:
-    """Set heads to zero in place. They stay zero in training; `compact` cuts them out.
-
-    Args:
-        model: a BERT or DistilBERT.
-        heads: pairs of a layer, from 1, and a head, from 0.
+    """Set heads, pairs (layer from 1, head from 0), to zero in place; `compact` cuts them out.
 
     Raises:
         UserError: a head that does not exist, or no head left in a layer.

@@ -58,11 +58,7 @@ def layers_at_depth(num_layers: int, depth: int) -> tuple[int, ...]:
 
 
 def keep_layers(model: TextModel, layers: Sequence[int]) -> TextModel:
-    """Return a new model with some of the layers of `model`, weights copied, without LayerDrop.
-
-    Args:
-        model: a BERT or DistilBERT.
-        layers: the numbers of the layers, from 1, ascending.
+    """Return a new model with some layers of `model`, numbered from 1, weights copied, without LayerDrop.
 
     Raises:
         UserError: layers that do not exist, or are not ascending.

@@ -134,11 +134,6 @@ def highest(importance: np.ndarray, count: int) -> tuple[int, ...]:
 def choose(model: TextModel, importance: Importance, widths: Widths) -> Kept:
     """Return what to keep if every layer gets these widths, by importance. Narrower layers stay as they are.
 
-    Args:
-        model: a BERT or DistilBERT.
-        importance: of its neurons.
-        widths: the target sizes.
-
     Raises:
         UserError: a width below 1.
     """
@@ -170,14 +165,7 @@ def prune_neurons(model: TextModel, importance: Importance, widths: Widths) -> T
 
 
 def zero_neurons(model: TextModel, importance: Importance, widths: Widths) -> None:
-    """Set the least important neurons to zero in place, down to `widths`.
-
-    They stay zero in training; `compact` cuts them out.
-
-    Args:
-        model: a BERT or DistilBERT.
-        importance: of its neurons.
-        widths: the target sizes, without `hidden`.
+    """Set the least important neurons to zero in place, down to `widths`; `compact` cuts them out.
 
     Raises:
         UserError: `hidden` is set; the residual stream is cut at once, by `prune_neurons`.

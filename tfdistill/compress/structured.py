@@ -272,10 +272,6 @@ def compact(model: TextModel) -> TextModel:
 def zero(model: TextModel, kept: Kept) -> None:
     """Set the units that are not in `kept` to zero, in place.
 
-    Args:
-        model: a BERT or DistilBERT.
-        kept: the units that stay, with all layers and all of the residual stream.
-
     Raises:
         UserError: `kept` omits a layer, or part of the residual stream.
     """

@@ -164,12 +164,7 @@ def trim_vocabulary(model: TextModel, kept: np.ndarray) -> TextModel:
 
 
 def compare_segmentation(before: Tokenizer, after: Tokenizer, texts: Iterable[str]) -> Segmentation:
-    """Compare how two vocabularies split the words of some texts, for instance held-out ones.
-
-    Args:
-        before: the tokenizer with the whole vocabulary.
-        after: the tokenizer with the trimmed one.
-        texts: the texts.
+    """Compare how the whole vocabulary and the trimmed one split the words of (held-out) texts.
 
     Raises:
         UserError: there are no words.
@@ -211,14 +206,6 @@ def compare_models(
     batch_size: int = 64,
 ) -> Parity:
     """Compare the logits of a model and its trimmed version, each with its tokenizer.
-
-    Args:
-        before: the whole model.
-        after: the trimmed model.
-        texts: the texts.
-        texts_b: the second texts of pairs.
-        max_length: the largest number of tokens of an example.
-        batch_size: the number of examples in a batch.
 
     Raises:
         UserError: there are no texts.

@@ -8,6 +8,19 @@ from typing import Any, ClassVar
 
 from tfdistill.models.bert import BertConfig, BertEncoder, check_transformer
 
+_NAMES_IN_BERT = {
+    "vocab_size": "vocab_size",
+    "dim": "hidden_size",
+    "n_layers": "num_hidden_layers",
+    "n_heads": "num_attention_heads",
+    "hidden_dim": "intermediate_size",
+    "max_position_embeddings": "max_position_embeddings",
+    "activation": "hidden_act",
+    "dropout": "hidden_dropout_prob",
+    "attention_dropout": "attention_probs_dropout_prob",
+    "initializer_range": "initializer_range",
+}
+
 
 @dataclass(frozen=True)
 class DistilBertConfig:
@@ -67,21 +80,13 @@ class DistilBertConfig:
 
     def as_bert(self) -> BertConfig:
         """Return the encoder's sizes in BERT's names: no token types, and ReLU in the pooler."""
-        return BertConfig(
-            vocab_size=self.vocab_size,
-            hidden_size=self.dim,
-            num_hidden_layers=self.n_layers,
-            num_attention_heads=self.n_heads,
-            intermediate_size=self.hidden_dim,
-            max_position_embeddings=self.max_position_embeddings,
-            type_vocab_size=0,
-            hidden_act=self.activation,
-            layer_norm_eps=self.layer_norm_eps,
-            hidden_dropout_prob=self.dropout,
-            attention_probs_dropout_prob=self.attention_dropout,
-            initializer_range=self.initializer_range,
-            pooler_act="relu",
-        )
+        sizes: dict[str, Any] = {bert: getattr(self, name) for name, bert in _NAMES_IN_BERT.items()}
+        return BertConfig(**sizes, type_vocab_size=0, layer_norm_eps=self.layer_norm_eps, pooler_act="relu")
+
+    @classmethod
+    def of_bert(cls, config: BertConfig) -> DistilBertConfig:
+        """Return the config of a DistilBERT with the sizes of a BERT."""
+        return cls(**{name: getattr(config, bert) for name, bert in _NAMES_IN_BERT.items()})
 
     def with_layers(self, layers: Sequence[int]) -> DistilBertConfig:
         """Return the config of a model with only these of the layers 1..n_layers."""

@@ -13,15 +13,7 @@ from tfdistill.models.text_model import TextModel
 
 
 def largest_values(model: TextModel, inputs: Any) -> dict[str, float]:
-    """Return the largest absolute value of each feature; not finite if it overflowed.
-
-    Args:
-        model: a model that computes in fp16.
-        inputs: its inputs, int32 (B, L) each.
-
-    Returns:
-        The values by feature. Layers are numbered from 1: "hidden_states 3".
-    """
+    """Return the largest absolute value of each feature, such as "hidden_states 3"; not finite if it overflowed."""
     names = [name for name in FEATURES if name in model.offers]
     features = features_of(model, inputs, names, training=False)
     largest: dict[str, float] = {}
@@ -37,8 +29,8 @@ def check_range(model: TextModel, who: str, inputs: Any) -> dict[str, Any]:
 
     Args:
         model: a model that computes in fp16.
-        who: its name in messages, such as "student".
-        inputs: its inputs, int32 (B, L) each.
+        who: "student" or "teacher", for messages.
+        inputs: int32 (B, L) each.
 
     Raises:
         UserError: a feature overflowed.

@@ -127,7 +127,7 @@ def save_directory(model: TextModel, directory: str | Path, *, recipe: dict[str,
 
     Args:
         model: the model.
-        directory: what it is written to; a directory at this place is replaced.
+        directory: replaced as a whole if it exists.
         recipe: how the model was made, for recipe.json.
     """
     with atomic_directory(directory) as temporary:

@@ -57,14 +57,11 @@ def load(
 
 
 def save(model: TextModel, directory: str | os.PathLike) -> Path:
-    """Write a model and its tokenizer to a directory that `load` and, for its families, transformers read.
+    """Write a model and its tokenizer to a directory that `load` reads, and transformers if it knows the family.
 
     Args:
         model: the model, with its tokenizer in `model.tokenizer`.
         directory: replaced as a whole if it exists.
-
-    Returns:
-        The directory.
     """
     return save_directory(model, Path(directory))
 
@@ -84,12 +81,7 @@ def max_length_of(source: str, default: int) -> int:
 
 
 def data_for(model: TextModel, source: str, data: str) -> Data:
-    """Load data with its classes in the order of the model's.
-
-    Args:
-        model: the model that the data are for.
-        source: what it was loaded from, for messages.
-        data: the data, as for `tfdistill.load_data`.
+    """Load data, as `tfdistill.load_data` does, for a model that was loaded from `source`.
 
     Raises:
         UserError: data of another task or number of classes, or that cannot be read.

@@ -44,7 +44,7 @@ def predict_logits(
     Args:
         model: the model.
         encoded: n tokenized examples.
-        batch_size: the number of examples in a batch.
+        batch_size: examples in a batch.
         advance: called with the number of examples after each batch.
 
     Returns:
@@ -72,14 +72,7 @@ def encode(model: TextModel, split: Split, max_length: int) -> Encoded:
 def measure(
     model: TextModel, data: Data, name: str, *, max_length: int, batch_size: int = 64
 ) -> tuple[Encoded, np.ndarray, Callable[[np.ndarray], dict[str, float]] | None]:
-    """Run a model on a split.
-
-    Args:
-        model: the model.
-        data: the data set.
-        name: the split's name.
-        max_length: the largest number of tokens of an example.
-        batch_size: the number of examples in a batch.
+    """Run a model on the split `name`.
 
     Returns:
         The tokenized examples, their logits as `predict_logits` gives them, and a function from
@@ -91,15 +84,7 @@ def measure(
 
 
 def evaluate(model: TextModel, data: Data, name: str, *, max_length: int, batch_size: int = 64) -> dict[str, float]:
-    """Return the scores of a model on a labelled split, the most important one first.
-
-    Args:
-        model: the model.
-        data: the data set.
-        name: the split's name.
-        max_length: the largest number of tokens of an example.
-        batch_size: the number of examples in a batch.
-    """
+    """Return the scores of a model on the labelled split `name`, the most important one first."""
     _, logits, scores = measure(model, data, name, max_length=max_length, batch_size=batch_size)
     assert scores is not None, f"{name} has no labels"
     return scores(logits)

@@ -141,11 +141,7 @@ def with_dropout(sizes: Any, rate: float | None) -> Any:
 
 
 def resembling(model: TextModel, task: str | None = None) -> TextModel:
-    """Make a model of the same sizes, classes and vocabulary with random weights.
-
-    Args:
-        model: the model to resemble.
-        task: another task, with its default number of outputs.
+    """Make a model of the same sizes, classes and vocabulary with random weights, optionally for another task.
 
     Raises:
         UserError: the family has no head for the task.
@@ -200,7 +196,8 @@ def student_from_layers(
     if bad or not layers:
         raise UserError(f"`layers` is {list(layers)}. Use layers of the teacher, 1..{have}.")
     changed = family not in (None, teacher.family)
-    student = _like(teacher, with_dropout(_cut(teacher.config, layers, changed), dropout))
+    sizes = teacher.config.with_layers(layers)
+    student = _like(teacher, with_dropout(DistilBertConfig.of_bert(sizes) if changed else sizes, dropout))
     embeddings, source_embeddings = student.encoder.embeddings, teacher.encoder.embeddings
     parts = [(block, teacher.encoder.blocks[n - 1]) for block, n in zip(student.encoder.blocks, layers, strict=True)]
     parts.append((student.head, teacher.head))
@@ -219,29 +216,8 @@ def student_from_layers(
     return student
 
 
-def _cut(sizes: Any, layers: Sequence[int], to_distilbert: bool) -> Any:
-    if to_distilbert:
-        return DistilBertConfig(
-            vocab_size=sizes.vocab_size,
-            dim=sizes.hidden_size,
-            n_layers=len(layers),
-            n_heads=sizes.num_attention_heads,
-            hidden_dim=sizes.intermediate_size,
-            max_position_embeddings=sizes.max_position_embeddings,
-            activation=sizes.hidden_act,
-            dropout=sizes.hidden_dropout_prob,
-            attention_dropout=sizes.attention_probs_dropout_prob,
-            initializer_range=sizes.initializer_range,
-        )
-    return sizes.with_layers(layers)
-
-
 def copy_ends(student: TextModel, teacher: TextModel) -> None:
     """Copy the teacher's embeddings, pooler and heads to the student, as MobileBERT does from IB-BERT.
-
-    Args:
-        student: receives the weights.
-        teacher: gives the weights.
 
     Raises:
         UserError: a part is missing or has another shape.
