@@ -118,8 +118,8 @@ def batches(rows: Any, batch_size: int, steps: int, seed: int) -> Any:
     count, rng = len(rows["logits"]), np.random.default_rng(seed)
     texts = sum(name.startswith("ids_") for name in rows)
     lengths = [rows[f"lengths_{n}"] for n in range(texts)]
-    made = 0
-    while made < steps:
+    count_of_batches = 0
+    while count_of_batches < steps:
         order = rng.permutation(count)
         for start in range(0, count, 50 * batch_size):
             some = order[start : start + 50 * batch_size]
@@ -132,8 +132,8 @@ def batches(rows: Any, batch_size: int, steps: int, seed: int) -> Any:
                     width = max(1, int(lengths[n][part].max()))
                     inputs += [rows[f"ids_{n}"][part, :width], lengths[n][part]]
                 yield inputs, rows["logits"][part]
-                made += 1
-                if made == steps:
+                count_of_batches += 1
+                if count_of_batches == steps:
                     return
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdistill.errors import UserError
+from tfdistill.models.bert import BertLayer
 from tfdistill.models.hf_names import Named, encoder_names, head_names, pooler_names
 from tfdistill.models.layers import Linear, gelu
 from tfdistill.models.mobilebert import MobileBertLayer
@@ -164,7 +165,7 @@ class QuantizationAware(TextModel):
             if isinstance(layer, Linear):
                 free = any(layer is each for each in merged)
                 layer.quantizer = DenseQuantizer(layer.name in RESIDUAL, not free, name="quantizer")
-            elif hasattr(layer, "attention_quantizer"):
+            elif isinstance(layer, (BertLayer, MobileBertLayer)):
                 layer.attention_quantizer = AttentionQuantizer(name="quantizer")
         super().build(shape)
 
@@ -211,8 +212,8 @@ class QuantizationAware(TextModel):
                 ranges[f"{name}.reads"] = quantizer.reads.bounds()
                 ranges |= {f"{name}.gives": quantizer.gives.bounds()} if quantizer.gives is not None else {}
                 ranges |= {f"{name}.share": quantizer.share} if quantizer.residual else {}
-            elif (attention := getattr(layer, "attention_quantizer", None)) is not None:
-                name = names[id(layer.query.kernel)]
+            elif isinstance(layer, (BertLayer, MobileBertLayer)):
+                name, attention = names[id(layer.query.kernel)], layer.attention_quantizer
                 ranges |= {f"{name}.scores": attention.scores.bounds(), f"{name}.masked": attention.masked.bounds()}
         return {name: np.asarray(value, "float32") for name, value in ranges.items()}
 
