@@ -136,8 +136,8 @@ def bench_cases(
     return [(_pooled if pooled else _summary)(measured) for measured in results]
 
 
-def longest_row(path: str | os.PathLike) -> int | None:
-    """Return how many tokens the longest signature of a .tflite file accepts, or None for a damaged file.
+def signature_lengths(path: str | os.PathLike) -> list[int]:
+    """Return how many tokens each signature of a .tflite file accepts; empty for a damaged file.
 
     Raises:
         UserError: the file is missing or no .tflite file.
@@ -148,9 +148,9 @@ def longest_row(path: str | os.PathLike) -> int | None:
     try:
         model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
         graphs = [model.subgraphs[each.subgraphIndex] for each in model.signatureDefs or []]
-        return max((int(graph.tensors[graph.inputs[0]].shape[-1]) for graph in graphs), default=None)
+        return [int(graph.tensors[graph.inputs[0]].shape[-1]) for graph in graphs]
     except Exception:  # a damaged flatbuffer fails in many ways; measuring reports it
-        return None
+        return []
 
 
 def machine() -> dict[str, Any]:

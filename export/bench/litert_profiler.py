@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from tfdistill.errors import UserError
-from tfdistill.export.bench.host import row_of, signature_for
+from tfdistill.export.bench.host import row_of, signature_for, signature_lengths
 from tfdistill.export.bench.profile import BUILT_IN, DELEGATE
 from tfdistill.export.bench.stateful import alone, has_state, without_state
 from tfdistill.export.tflite.runtime import INPUTS
@@ -113,10 +113,14 @@ class Profiled:
             lite_rt("AddOpaqueOptions", options, more)
         self._compiled = lite_rt.handle("CreateCompiledModel", self._environment, self._model, options)
         self._profiler = lite_rt.handle("CompiledModelGetProfiler", self._compiled)
-        self._signature, self.length = self._fitting(tokens)
-        self.tokens = tokens or self.length
-        self._inputs = self._buffers("Input", self._signature)
-        self._outputs = self._buffers("Output", self._signature)
+        lengths = signature_lengths(path)
+        fitting = [length for length in lengths if length >= (tokens or max(lengths))]
+        if not fitting:
+            raise UserError(f"it accepts {max(lengths, default=0)} tokens. An example of {tokens} does not fit")
+        self.length, self.tokens = min(fitting), tokens or min(fitting)
+        self._number = c_size_t(lengths.index(self.length))
+        self._signature = lite_rt.handle("GetModelSignature", self._model, self._number)
+        self._inputs, self._outputs = self._buffers("Input"), self._buffers("Output")
         self._fill()
 
     def run(self) -> None:
@@ -124,7 +128,7 @@ class Profiled:
         self._lite_rt(
             "RunCompiledModel",
             self._compiled,
-            c_size_t(self._signature),
+            self._number,
             c_size_t(len(self._inputs)),
             self._inputs,
             c_size_t(len(self._outputs)),
@@ -157,58 +161,28 @@ class Profiled:
         self._copy(self._outputs[0], values, out=True)
         return values
 
-    def _fitting(self, tokens: int) -> tuple[int, int]:
-        """Return number and length of the shortest signature that accepts `tokens`; 0 chooses the longest."""
-        lengths = {}
-        for number in range(self._lite_rt.count("GetNumModelSignatures", self._model)):
-            names = self._input_names(number)
-            sizes = {
-                self._bytes(buffer)
-                for name, buffer in zip(names, self._buffers("Input", number), strict=True)
-                if name in INPUTS
-            }
-            if len(sizes) != 1:
-                raise UserError(
-                    f"its inputs are {', '.join(names)}. They must be {', '.join(INPUTS)}, int32 [1, length]"
-                )
-            lengths[sizes.pop() // 4] = number
-        fitting = [length for length in lengths if length >= (tokens or max(lengths))]
-        if not fitting:
-            raise UserError(f"it accepts {max(lengths)} tokens. An example of {tokens} does not fit")
-        return lengths[min(fitting)], min(fitting)
-
-    def _signature_handle(self, number: int) -> c_void_p:
-        return self._lite_rt.handle("GetModelSignature", self._model, c_size_t(number))
-
-    def _buffers(self, side: str, number: int) -> Any:
-        """Allocate buffers for the inputs or outputs of a signature."""
-        lite_rt, signature = self._lite_rt, self._signature_handle(number)
-        buffers = (c_void_p * lite_rt.count(f"GetNumSignature{side}s", signature))()
+    def _buffers(self, side: str) -> Any:
+        """Allocate buffers for the inputs or outputs of the signature."""
+        lite_rt = self._lite_rt
+        buffers = (c_void_p * lite_rt.count(f"GetNumSignature{side}s", self._signature))()
         for each in range(len(buffers)):
-            tensor = lite_rt.handle(f"GetSignature{side}TensorByIndex", signature, c_size_t(each))
+            tensor = lite_rt.handle(f"GetSignature{side}TensorByIndex", self._signature, c_size_t(each))
             tensor_type = ctypes.create_string_buffer(_TENSOR_TYPE_BYTES)
             lite_rt("GetRankedTensorType", tensor, tensor_type)
-            place = (self._compiled, c_size_t(number), c_size_t(each))
+            place = (self._compiled, self._number, c_size_t(each))
             needs = lite_rt.handle(f"GetCompiledModel{side}BufferRequirements", *place)
             create = ("CreateManagedTensorBufferFromRequirements", self._environment, tensor_type, needs)
             buffers[each] = lite_rt.handle(*create).value
         return buffers
 
-    def _input_names(self, number: int) -> list[str]:
-        signature, names = self._signature_handle(number), []
-        for each in range(self._lite_rt.count("GetNumSignatureInputs", signature)):
-            name = c_char_p()
-            self._lite_rt("GetSignatureInputName", signature, c_size_t(each), byref(name))
-            names.append((name.value or b"").decode())
-        return names
-
     def _fill(self) -> None:
         """Write the example that `bench_file` measures, and noise in place of operators that were cut out."""
-        names = self._input_names(self._signature)
-        row = row_of([name for name in names if name in INPUTS], self.tokens, self.length)
-        for name, buffer in zip(names, self._inputs, strict=True):
+        row = row_of(INPUTS, self.tokens, self.length)
+        for number, buffer in enumerate(self._inputs):
+            name = c_char_p()
+            self._lite_rt("GetSignatureInputName", self._signature, c_size_t(number), byref(name))
             noise = np.random.default_rng(0).normal(size=self._bytes(buffer) // 4).astype(np.float32)
-            self._copy(buffer, row.get(name, noise), out=False)
+            self._copy(buffer, row.get((name.value or b"").decode(), noise), out=False)
 
     def _bytes(self, buffer: int) -> int:
         return self._lite_rt.count("GetTensorBufferPackedSize", c_void_p(buffer))
@@ -223,7 +197,7 @@ class Profiled:
 
 
 def _with_state(path: Path, threads: int, tokens: int) -> tuple[Any, list[tuple[str, Any]]]:
-    """Return functions that measure milliseconds: of the whole file, and (kind, function) of each operator with a state."""
+    """Return functions that time the whole file, and each (kind of) operator with a state."""
     from ai_edge_litert.interpreter import Interpreter
 
     content = path.read_bytes()

@@ -90,7 +90,13 @@ def bench(
         _compare(baseline, measured, by_tokens=lengths is not None)
     for path, apart in disagreements.items():
         measured[path][0]["disagreements"] = apart
-    _print(measured, as_json, by_tokens=lengths is not None, compared=baseline is not None)
+    single = lengths is None and all(len(results) == 1 for results in measured.values())
+    if as_json:
+        print(json.dumps({str(path): results[0] if single else results for path, results in measured.items()}))
+    else:
+        from tfdistill.export.bench.report.terminal import show
+
+        show(measured, Console())
     if report is not None:
         _write(report, measured, baseline, data, skipped)
 
@@ -143,7 +149,7 @@ def _thread_counts(text: str, several: bool) -> tuple[int, ...]:
 
 def _lengths_that_fit(files: Files, lengths: str | None) -> tuple[dict[Path, tuple[int | None, ...]], list[str]]:
     """Return for each bundle the numbers of tokens its file accepts, and a line for each bundle that misses some."""
-    from tfdistill.export.bench.host import longest_row
+    from tfdistill.export.bench.host import signature_lengths
     from tfdistill.export.tflite.operators import check_operators, operators, read_file
 
     requested = (None,) if lengths is None else numbers("--lengths", lengths)
@@ -151,8 +157,8 @@ def _lengths_that_fit(files: Files, lengths: str | None) -> tuple[dict[Path, tup
     skipped = []
     for path, file in files.items():
         check_operators(operators(read_file(file), str(file)), str(file))
-        longest = longest_row(file)
-        too_long = [count for count in requested if count is not None and longest is not None and count > longest]
+        longest = max(signature_lengths(file), default=sys.maxsize)
+        too_long = [count for count in requested if count is not None and count > longest]
         fitting[path] = tuple(count for count in requested if count not in too_long)
         if not fitting[path]:
             raise UserError(f"{path} accepts at most {longest} tokens. Give a shorter one than --lengths {lengths}")
@@ -313,15 +319,6 @@ def _made_from(model: TextModel, bundle: Path) -> bool:
 
 
 # --- the results ----------------------------------------------------------------------------------------------------
-
-
-def _print(measured: Measured, as_json: bool, *, by_tokens: bool, compared: bool) -> None:
-    from tfdistill.export.bench.report.terminal import show
-
-    if not as_json:
-        return show(measured, Console(), compared=compared)
-    single = not by_tokens and all(len(results) == 1 for results in measured.values())
-    print(json.dumps({str(path): results[0] if single else results for path, results in measured.items()}))
 
 
 def _write(path: Path, measured: Measured, baseline: Path | None, data: str | None, skipped: Sequence[str]) -> None:

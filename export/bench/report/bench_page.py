@@ -9,7 +9,7 @@ from typing import Any
 from tfdistill.export.bench import profile as profiles
 from tfdistill.export.bench.host import typical_ms
 from tfdistill.export.bench.report.bench_rows import Measured, Row, having, rows_of, tokens_of
-from tfdistill.export.bench.report.figures import Point, curves, operator_bars, scatter
+from tfdistill.export.bench.report.figures import Point, curves, operator_bars, trade_offs
 from tfdistill.export.bench.report.page import DASH, Column, filled, flat, number, times, write_page
 from tfdistill.export.bench.report.svg import COLOURS, MARKERS, OTHER_MARKER
 
@@ -62,7 +62,6 @@ def write_bench_report(
         numbers,
         **{**_table(rows, baseline_row), **_pictures(rows, measured)},
         facts=[(name, flat(value)) for name, value in numbers["facts"].items() if value],
-        profiles=[_profile(name, profile) for name, profile in having(measured, "profile")],
         disagreements=having(measured, "disagreements"),
         least=_LEAST_DIFFERENCE,
     )
@@ -152,23 +151,17 @@ def _colour(row: Row) -> str:
 
 
 def _pictures(rows: Sequence[Row], measured: Measured) -> dict[str, Any]:
-    figures, metric = [], _metric(rows)
-    if metric is not None:
-        figures = [
-            (
-                f"{metric.capitalize()} against latency: up and left is better; the larger, the more megabytes",
-                scatter(_points(rows, "ms"), metric, "latency (ms)"),
-            ),
-            (
-                f"{metric.capitalize()} against size: up and left is better",
-                scatter(_points(rows, "bytes"), metric, "size (MB)"),
-            ),
-        ]
+    metric = _metric(rows)
+    points = [
+        Point(row["score"], _colour(row), row["ms"], row["bytes"], row["quantization"], str(place), row["front"])
+        for place, row in enumerate(rows, 1)
+        if row["score"] is not None
+    ]
+    figures = trade_offs(points, metric or "")
     series = _series(measured)
     if series:
-        figures.append(
-            ("Latency of shorter and longer texts", curves(series, "tokens", "latency (ms)", from_zero=True))
-        )
+        drawn = curves(series, "tokens", "latency (ms)", from_zero=True)
+        figures.append(("Latency of shorter and longer texts", drawn))
     profiled = having(measured, "profile")
     shapes = dict.fromkeys(row["quantization"] for row in rows if row["quantization"])
     return {
@@ -177,24 +170,9 @@ def _pictures(rows: Sequence[Row], measured: Measured) -> dict[str, Any]:
         "markers": [(MARKERS.get(name, OTHER_MARKER)[1], name) for name in shapes] if metric else [],
         "bars": operator_bars(profiled) if profiled else None,
         "error": _standard_error(rows),
+        "profiles": [(*each, _slowest(each[1])) for each in profiled],
+        "most_kinds": _MOST_KINDS,
     }
-
-
-def _points(rows: Sequence[Row], key: str) -> list[Point]:
-    largest = max(row["bytes"] for row in rows)
-    return [
-        Point(
-            row[key] / (1e6 if key == "bytes" else 1),
-            row["score"],
-            _colour(row),
-            row["quantization"],
-            share=row["bytes"] / largest if key == "ms" else None,
-            label=str(place),
-            best=row["front"],
-        )
-        for place, row in enumerate(rows, 1)
-        if row["score"] is not None and row[key]
-    ]
 
 
 def _standard_error(rows: Sequence[Row]) -> str:
@@ -212,24 +190,13 @@ def _series(measured: Measured) -> list[tuple[str, list[tuple[int, float]]]]:
     series = []
     for place, results in enumerate(measured.values()):
         alike = [each for each in results if each["threads"] == results[0]["threads"]]
-        if len(alike) > 1:
-            series.append(
-                (COLOURS[place % len(COLOURS)], sorted((tokens_of(each), typical_ms(each)) for each in alike))
-            )
+        points = sorted((tokens_of(each), typical_ms(each)) for each in alike)
+        if len(points) > 1:
+            series.append((COLOURS[place % len(COLOURS)], points))
     return series
 
 
-def _profile(name: str, profile: dict[str, Any]) -> dict[str, Any]:
-    """Reduce a profile to its longest kinds and its slowest operators."""
-    slowest = sorted(enumerate(profile["operators"], 1), key=lambda each: -each[1]["ms"])[:_MOST_OPERATORS]
-    return {
-        "name": name,
-        "unprofiled_ms": None,
-        "partitions": None,
-        "timed_alone": None,
-        **profile,
-        "operators": len(profile["operators"]),
-        "kinds": profile["kinds"][:_MOST_KINDS],
-        "more": len(profile["kinds"]) - _MOST_KINDS,
-        "slowest": [(place, each["kind"], each["ms"]) for place, each in slowest],
-    }
+def _slowest(profile: dict[str, Any]) -> list[tuple[int, str, float]]:
+    """Return (place in the run, kind, milliseconds) of the slowest operators."""
+    operators = [(place, each["kind"], each["ms"]) for place, each in enumerate(profile["operators"], 1)]
+    return sorted(operators, key=lambda each: -each[2])[:_MOST_OPERATORS]

@@ -13,64 +13,72 @@ _OTHER, _REMAINDER = "everything else", "not in an operator"
 _MOST_KINDS = 7
 _GREY, _LIGHT = "#8a8f98", "#c9ccd1"
 _STYLES = ("solid", (0, (5, 2)), (0, (2, 2)))
-_AREAS = (30.0, 420.0)  # of the smallest and the largest point, in square points
+_AREA, _AREAS = 90.0, (30.0, 420.0)  # of a point, in square points; the smallest and the largest where size matters
 
 
 class Point(NamedTuple):
-    """Place one model in a scatter plot.
+    """Describe a model in the scatter plots: its score, and what it costs.
 
     Args:
-        x: latency (ms) or size (MB).
-        y: score.
-        colour: of the point.
         quantization: chooses the marker.
-        share: its area as a share of the largest point's; None for the usual area.
-        label: text next to it.
+        label: text next to the point.
         best: whether it is on the front, which gets rings and a line.
     """
 
-    x: float
-    y: float
+    score: float
     colour: str
+    ms: float | None
+    bytes: float | None
     quantization: str | None = None
-    share: float | None = None
     label: str = ""
     best: bool = False
 
 
-def scatter(points: Sequence[Point], metric: str, xlabel: str, levels: Sequence[tuple[float, str]] = ()) -> str:
-    """Draw scores over latency or size on a logarithmic axis, as SVG.
+def trade_offs(points: Sequence[Point], metric: str, levels: Sequence[tuple[float, str]] = ()) -> list[tuple[str, str]]:
+    """Draw scores over latency and over size, on logarithmic axes.
 
     Args:
-        points: at least one.
-        metric: label of the scores; accuracy is drawn in percent.
-        xlabel: label of the other axis.
-        levels: (score, colour) of models without latency or size, drawn as lines.
+        points: those without latency or size are left out.
+        metric: name of the scores; accuracy is drawn in percent.
+        levels: (score, colour) of models without latency and size, drawn as lines.
+
+    Returns:
+        (caption, SVG) of each figure that has points.
     """
+    by_latency = [(point.ms, point) for point in points if point.ms]
+    by_size = [(point.bytes / 1e6, point) for point in points if point.bytes]
+    caption = f"{metric.capitalize()} against %s: up and left is better"
+    figures = []
+    if by_latency:
+        larger = "; the larger, the more megabytes"
+        figures.append((caption % "latency" + larger, _scatter(by_latency, metric, "latency (ms)", levels)))
+    if by_size:
+        figures.append((caption % "size", _scatter(by_size, metric, "size (MB)", levels)))
+    return figures
+
+
+def _scatter(
+    placed: Sequence[tuple[float, Point]], metric: str, xlabel: str, levels: Sequence[tuple[float, str]]
+) -> str:
+    largest = max(point.bytes or 0 for _, point in placed) or 1
+
+    def area(point: Point) -> float:
+        return _AREAS[0] + (_AREAS[1] - _AREAS[0]) * (point.bytes or 0) / largest if "ms" in xlabel else _AREA
 
     def draw(axes: Any) -> None:
-        best = sorted((point.x, point.y) for point in points if point.best)
+        best = sorted((x, point.score) for x, point in placed if point.best)
         if best:
             axes.plot(*zip(*best, strict=True), color=_GREY, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
-        for number, point in sorted(enumerate(points), key=lambda each: -(each[1].share or 0)):  # small ones on top
-            area = 64.0 if point.share is None else _AREAS[0] + (_AREAS[1] - _AREAS[0]) * point.share
-            axes.scatter(
-                [point.x],
-                [point.y],
-                s=area,
-                marker=MARKERS.get(point.quantization or "", OTHER_MARKER)[0],
-                color=point.colour,
-                alpha=0.8,
-                linewidths=1.6,
-                edgecolors=INK if point.best else "none",
-                zorder=2,
-            )
-            place = math.sqrt(area) / 2 + 2, -11 if number % 2 else 4  # neighbours in the table may overlap
-            axes.annotate(point.label, point[:2], xytext=place, textcoords="offset points", fontsize=9)
+        for number, (x, point) in sorted(enumerate(placed), key=lambda each: -area(each[1][1])):  # small ones on top
+            marker = MARKERS.get(point.quantization or "", OTHER_MARKER)[0]
+            style = {"alpha": 0.8, "linewidths": 1.6, "edgecolors": INK if point.best else "none", "zorder": 2}
+            axes.scatter([x], [point.score], s=area(point), marker=marker, color=point.colour, **style)
+            place = math.sqrt(area(point)) / 2 + 2, -11 if number % 2 else 4  # neighbours in the table may overlap
+            axes.annotate(point.label, (x, point.score), xytext=place, textcoords="offset points", fontsize=9)
         for level, colour in levels:
             axes.axhline(level, color=colour, linestyle=(0, (2, 3)), linewidth=1.2)
         axes.set_xscale("log")
-        axes.set_xlim(min(point.x for point in points) / 1.5, max(point.x for point in points) * 1.6)
+        axes.set_xlim(min(x for x, _ in placed) / 1.5, max(x for x, _ in placed) * 1.6)
         plain_ticks(axes)
         axes.set_xlabel(xlabel)
         axes.set_ylabel(metric)

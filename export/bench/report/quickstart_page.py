@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tfdistill.export.bench.report.figures import Point, curves, scatter
+from tfdistill.export.bench.report.figures import Point, curves, trade_offs
 from tfdistill.export.bench.report.findings import difference, featured, gains, main_findings, notes_of, savings
 from tfdistill.export.bench.report.page import DASH, flat, write_page
 from tfdistill.export.bench.report.rows import Report, columns_of
@@ -97,20 +97,12 @@ def _confusion(title: str, matrix: Any, names: list[str]) -> dict[str, Any]:
 
 def _figures(report: Report, colours: dict[str, str]) -> list[tuple[str, str]]:
     """Return (caption, SVG) of each figure that the report has numbers for."""
-    metric, figures = report.metric, []
     scored = [(row, row.score) for row in report.rows if row.score is not None]
     levels = [(score, colours[row.label]) for row, score in scored if row.runtime == "scikit-learn"]
-    for name, key, scale, label in (("latency", "ms", 1.0, "latency (ms)"), ("size", "bytes", 1e-6, "size (MB)")):
-        points = [
-            Point(getattr(row, key) * scale, score, colours[row.label], row.quantization)
-            for row, score in scored
-            if getattr(row, key)
-        ]
-        if points:
-            caption = f"{metric.capitalize()} against {name}: up and left is better"
-            figures.append((caption, scatter(points, metric, label, levels)))
+    points = [Point(score, colours[row.label], row.ms, row.bytes, row.quantization) for row, score in scored]
+    figures = trade_offs(points, report.metric, levels)
     for key, label, caption in (
-        ("dev_accuracy", f"dev {metric}", f"Dev {metric} while training"),
+        ("dev_accuracy", f"dev {report.metric}", f"Dev {report.metric} while training"),
         ("loss", "loss", "Training loss"),
     ):
         known = {

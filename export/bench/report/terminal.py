@@ -11,10 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from tfdistill.export.bench import profile as profiles
+from tfdistill.export.bench.host import typical_ms
 from tfdistill.export.bench.phone import android
 from tfdistill.export.bench.report.bench_rows import Measured, names_of
 from tfdistill.export.bench.report.findings import main_findings
-from tfdistill.export.bench.report.page import DASH, Column, number
+from tfdistill.export.bench.report.page import DASH, Column, filled, number
 from tfdistill.export.bench.report.rows import Report, columns_of, narrow
 
 _LEFT = ("Model", "Training", "Format", "file", "kind", "by")  # columns of text
@@ -29,19 +30,12 @@ def print_report(report: Report, console: Console | None = None) -> None:
         console.print(f"• {escape(line)}")
 
 
-def show(measured: Measured, console: Console, *, compared: bool) -> None:
-    """Print what `tfdistill bench` measured.
-
-    Args:
-        measured: the results of each bundle or .tflite file.
-        console: where to print.
-        compared: whether the results state how much `faster` they are than a baseline.
-    """
+def show(measured: Measured, console: Console) -> None:
+    """Print what `tfdistill bench` measured, on `console`."""
     names = names_of(list(measured))
     results = [(names[path], result) for path, results in measured.items() for result in results]
-    on_phone = "phone" in results[0][1]
-    console.print(_on_phone(results) if on_phone else _here(results, compared))
-    lines = android.remarks(*zip(*results, strict=True)) if on_phone else []
+    console.print(_results(results))
+    lines = android.remarks(*zip(*results, strict=True)) if "phone" in results[0][1] else []
     for name, result in results:
         if "profile" in result:
             console.print(_operators(name, result["profile"]))
@@ -65,55 +59,38 @@ def _table(title: str, columns: Sequence[Column], rows: Sequence[Any], bold: Any
     return table
 
 
-def _threads(count: int) -> str:
-    return f"{count} thread{'' if count == 1 else 's'}"
-
-
-def _here(results: Sequence[tuple[str, dict[str, Any]]], compared: bool) -> Table:
-    columns: list[Column] = [
-        ("file", lambda each: each[0]),
-        ("threads", lambda each: str(each[1]["threads"])),
-        ("tokens", lambda each: str(each[1]["tokens"])),
-        ("length", lambda each: str(each[1]["length"])),
-        ("MB", lambda each: f"{each[1]['bytes'] / 1e6:.1f}"),
-        ("ms", lambda each: f"{each[1]['latency_ms']['median']:.2f}"),
-        ("p90", lambda each: f"{each[1]['latency_ms']['p90']:.2f}"),
-        ("cold ms", lambda each: f"{each[1]['first_ms']:.0f}"),
-        ("peak MB", lambda each: f"{each[1]['peak_memory_mb']:.0f}"),
-    ]
-    if compared:
-        columns.append(("faster", lambda each: f"{each[1]['faster']:.2f}×" if "faster" in each[1] else DASH))
-    title = f"{min(result['runs'] for _, result in results)} runs of one text at a time, median"
-    threads = {result["threads"] for _, result in results}
-    if len(threads) == 1:
-        del columns[1]
-        title += f", {_threads(threads.pop())}"
-    return _table(title, columns, results)
-
-
-def _on_phone(results: Sequence[tuple[str, dict[str, Any]]]) -> Table:
+def _results(results: Sequence[tuple[str, dict[str, Any]]]) -> Table:
+    """Show one line for each measurement, on this machine or on a phone."""
     first = results[0][1]
-    phone, system = first["phone"], f"Android {first['phone']['android']}" if "android" in first["phone"] else "iOS"
+    title = f"{min(result['runs'] for _, result in results)} runs of one text at a time"
+    if "phone" in first:
+        phone, system = first["phone"], f"Android {first['phone']['android']}" if "android" in first["phone"] else "iOS"
+        title = f"{phone['maker']} {phone['model']}, {system}, {first['delegate']}, {title}"
 
-    def latency(key: str) -> Column:
-        return f"{key} ms", lambda each: number(each[1]["latency_ms"].get(key), ".2f")
+    def of(name: str, key: str, form: str) -> Column:
+        return name, lambda each: number(each[1].get(key), form)
+
+    def high(each: tuple[str, dict[str, Any]]) -> str:
+        latency = each[1]["latency_ms"]
+        return number(latency.get("p90", latency.get("p95")), ".2f")
 
     def warmth(each: tuple[str, dict[str, Any]]) -> str:
-        celsius = [value for value in each[1]["celsius"] if value is not None]
+        celsius = [value for value in each[1].get("celsius", ()) if value is not None]
         return f"{min(celsius):.0f} to {max(celsius):.0f}" if celsius else DASH
 
     columns: list[Column] = [
         ("file", lambda each: each[0]),
-        ("length", lambda each: str(each[1]["length"])),
+        *(of(key, key, "d") for key in ("threads", "tokens", "length")),
         ("MB", lambda each: f"{each[1]['bytes'] / 1e6:.1f}"),
-        *map(latency, ("median", "p95", "mean")),
-        ("first ms", lambda each: number(each[1]["first_ms"], ".2f")),
-        ("memory MB", lambda each: number(each[1]["memory_mb"], ".2f")),
+        ("ms", lambda each: number(typical_ms(each[1]), ".2f")),
+        ("p95" if "phone" in first else "p90", high),
+        of("cold ms", "first_ms", ".0f"),
+        of("peak MB", "peak_memory_mb", ".0f"),
+        of("memory MB", "memory_mb", ".0f"),
         ("°C", warmth),
-        ("repeats", lambda each: str(each[1]["repeats"])),
+        ("faster", lambda each: f"{each[1]['faster']:.2f}×" if "faster" in each[1] else DASH),
     ]
-    title = f"{phone['maker']} {phone['model']}, {system}, {first['delegate']}, {_threads(first['threads'])}"
-    return _table(title, columns, results)
+    return _table(title, filled(columns, results), results)
 
 
 def _operators(name: str, profile: dict[str, Any], most: int = 10) -> Table:

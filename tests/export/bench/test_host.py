@@ -6,7 +6,7 @@ import pytest
 
 from tfdistill.errors import UserError
 from tfdistill.export.bench import host
-from tfdistill.export.bench.host import Case, bench_cases, bench_file, longest_row, machine, main
+from tfdistill.export.bench.host import Case, bench_cases, bench_file, machine, main, signature_lengths
 
 
 def test_one_file(files):
@@ -80,13 +80,13 @@ def test_pooled_repeats_of_a_file(files):
     assert (found["runs"], found["repeats"], found["tokens"]) == (6, 2, 3) and "times_ms" not in found
 
 
-def test_the_longest_row(files, tmp_path):
-    assert [longest_row(path) for path in files] == [8, 8]
+def test_the_lengths_of_signatures(files, tmp_path):
+    assert [signature_lengths(path) for path in files] == [[8], [8]]
     damaged = tmp_path / "damaged.tflite"
     damaged.write_bytes(files[0].read_bytes()[:500])
-    assert longest_row(damaged) is None
+    assert signature_lengths(damaged) == []
     with pytest.raises(UserError, match=r"x\.tflite"):
-        longest_row(tmp_path / "x.tflite")
+        signature_lengths(tmp_path / "x.tflite")
 
 
 def test_what_cannot_be_measured(files, tmp_path):

@@ -189,7 +189,7 @@ def test_repeats_that_never_agree_are_said(phone, file):
     assert not found["agree"] and found["repeats"] == android.MOST_REPEATS
     assert "5%" in android.remarks(["m"], [found])[0]
     console = Console(width=200, record=True, file=io.StringIO())
-    show({Path("m"): [found]}, console, compared=False)
+    show({Path("m"): [found]}, console)
     text = console.export_text()
     assert "Maker Phone 1, Android 15, xnnpack" in text and "6.05" in text and "5%" in text
 
