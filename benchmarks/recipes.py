@@ -99,7 +99,7 @@ def run_cell(
     """
     import keras
 
-    from tfdistill.commands.quickstart import Trained, both_ways
+    from tfdistill.commands.quickstart_job import Trained, both_ways
     from tfdistill.data.text_sources import load_data
     from tfdistill.errors import DivergedError
     from tfdistill.models.load import load, save

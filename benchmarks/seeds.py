@@ -44,7 +44,7 @@ def train_only(seed: int, directory: Path) -> None:
     """Write a report of the accuracies alone: no files are made of the models."""
     import time
 
-    from tfdistill.commands.quickstart import Plan, train_all
+    from tfdistill.commands.quickstart_job import Plan, train_all
 
     started = time.monotonic()
     _, lowest, trained, _ = train_all(Plan(), seed)

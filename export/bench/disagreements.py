@@ -32,7 +32,8 @@ def worst_disagreements(
     Args:
         task: "classification", "multilabel" or "regression".
         split: the texts, with or without labels.
-        keras_logits, file_logits: (N, C), in the order of the texts.
+        keras_logits: (N, C), in the order of the texts.
+        file_logits: likewise.
         lengths: tokens of each example (N,).
         scores: as for `compare`.
         label_names: of the C classes.

@@ -1,6 +1,6 @@
 """Measure .tflite files on this machine, each in its own process. Imports no TensorFlow.
 
-python -m tfdistill.export.bench.host FILE [--json] [--threads 1] [--runs 50] [--warmup 5] [--tokens N] [--seconds S]
+`python -m tfdistill.export.bench.host FILE [--json] [--threads 1] [--runs 50] [--warmup 5] [--tokens N] [--seconds S]`
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ def bench_cases(
 
     Args:
         cases: what to measure.
-        runs, warmup, seconds: as for `bench_file`.
+        runs: as for `bench_file`.
+        warmup: as for `bench_file`.
+        seconds: as for `bench_file`.
         repeats: measurements of each case.
         pooled: treat the repeats as parts of one measurement, which reach `runs` and `seconds` together.
         progress: called after each measurement.

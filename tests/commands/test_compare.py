@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from tfdistill.commands import app as cli
-from tfdistill.commands.compare import PUBLISHED, as_json, as_table, compare, plot
+from tfdistill.commands.compare import PUBLISHED, as_table, rows_of, write_plot
 from tfdistill.errors import UserError
 
 TEST, DEV = {"accuracy": 0.8, "expected_calibration_error": 0.1}, {"accuracy": 0.9}
@@ -48,7 +48,7 @@ def text(rows) -> str:
 
 
 def test_factor_and_share_of_the_teachers_score(runs):
-    teacher, student = compare(runs)
+    teacher, student = rows_of(runs)
     assert (teacher.kind, teacher.factor, teacher.kept, teacher.score) == ("teacher", 1.0, 1.0, 0.9)
     assert (student.kind, student.factor, student.split, student.metric) == ("run", 7.5, "test", "accuracy")
     assert student.kept == pytest.approx(0.8 / 0.9)
@@ -57,39 +57,38 @@ def test_factor_and_share_of_the_teachers_score(runs):
     for part in ("7.50×", "80.00", "88.9 %", "test accuracy", "750", "tinybert"):
         assert part in shown
     assert " ms " not in shown  # no latencies, no column
-    assert json.loads(as_json([student]))[0]["factor"] == 7.5
 
 
 def test_teacher_named_apart_and_other_splits_and_scores(runs):
     teacher, student = runs
-    rows = compare([student], teacher=teacher, split="dev")
+    rows = rows_of([student], teacher=teacher, split="dev")
     assert [row.kind for row in rows] == ["teacher", "run"] and rows[1].kept == 1.0
-    assert compare([student], metric="expected_calibration_error")[0].score == 0.1
-    again = compare([student, teacher], teacher=teacher)
+    assert rows_of([student], metric="expected_calibration_error")[0].score == 0.1
+    again = rows_of([student, teacher], teacher=teacher)
     assert [row.kind for row in again] == ["run", "teacher"]
 
 
 def test_dev_when_a_run_has_no_test(runs, tmp_path):
-    rows = compare([*runs, run(tmp_path / "other", test=None)])
+    rows = rows_of([*runs, run(tmp_path / "other", test=None)])
     assert {row.split for row in rows} == {"dev"}
 
 
 def test_size_of_the_teacher_from_the_run_itself(tmp_path):
-    (row,) = compare([run(tmp_path / "run", 50, teacher={"parameters": 200})])
+    (row,) = rows_of([run(tmp_path / "run", 50, teacher={"parameters": 200})])
     assert (row.factor, row.kept) == (4.0, None)
-    (row,) = compare([run(tmp_path / "alone", teacher=None)])
+    (row,) = rows_of([run(tmp_path / "alone", teacher=None)])
     assert (row.factor, row.kept) == (None, None)
 
 
 def test_two_teachers_are_none_unless_named(runs, tmp_path):
     other = run(tmp_path / "teacher2", 1000, recipe="finetune")
-    assert compare([*runs, other])[1].factor is None
-    assert compare([*runs, other], teacher=other)[1].factor == 10.0
+    assert rows_of([*runs, other])[1].factor is None
+    assert rows_of([*runs, other], teacher=other)[1].factor == 10.0
 
 
 def test_other_data_is_not_compared(runs, tmp_path):
     other = run(tmp_path / "elsewhere", data={"name": "e", "fingerprint": "g"})
-    rows = compare([*runs, other])
+    rows = rows_of([*runs, other])
     assert (rows[2].factor, rows[2].kept) == (7.5, None)
     assert "accuracy (e)" in text(rows) and "accuracy (d)" in text(rows)
     assert "(d)" not in text(rows[:2])
@@ -102,7 +101,7 @@ def test_bundles(runs, tmp_path):
     cases = [(1, 16, 1.0), (2, 64, 2.0), (1, 64, 2.5)]
     measured = [{"threads": threads, "tokens": tokens, "latency_ms": {"median": ms}} for threads, tokens, ms in cases]
     bench.write_text(json.dumps({str(inside): measured}))
-    rows = compare([*runs, inside, apart], bench=bench, split="dev")
+    rows = rows_of([*runs, inside, apart], bench=bench, split="dev")
     assert [(row.kind, row.of) for row in rows] == [
         ("teacher", None), ("run", None), ("bundle", str(runs[1])), ("bundle", None)
     ]  # fmt: skip
@@ -111,9 +110,9 @@ def test_bundles(runs, tmp_path):
     assert first.factor == second.factor == pytest.approx(750 / 98)
     assert first.kept == second.kept == pytest.approx(0.81 / 0.9)
     assert second.latency_ms == 1.5
-    (row,) = compare([apart], split="test")
+    (row,) = rows_of([apart], split="test")
     assert (row.split, row.metric, row.score) == ("test", "f1", 0.7)
-    (row,) = compare([bundle(tmp_path / "unmeasured", test=None)], split="test")
+    (row,) = rows_of([bundle(tmp_path / "unmeasured", test=None)], split="test")
     assert (row.split, row.metric, row.score, row.latency_ms) == (None, None, None, None)
     shown = text(rows)
     assert "dynamic_int8" in shown and "2.50" in shown and "bundle [x]" in shown
@@ -124,7 +123,7 @@ def test_students_cut_from_one_run(runs, tmp_path):
         "6 layers": {"parameters": 100, "scores": {"test": TEST}},
         "3 layers": {"parameters": 75, "scores": {"test": {"accuracy": 0.7}}},
     }
-    rows = compare([runs[0], run(tmp_path / "pruned", cut=cut)])
+    rows = rows_of([runs[0], run(tmp_path / "pruned", cut=cut)])
     assert [(row.name, row.kind, row.factor, row.score) for row in rows[1:]] == [
         (str(tmp_path / "pruned"), "run", 7.5, 0.8),
         ("3 layers", "cut", 10.0, 0.7),
@@ -132,27 +131,27 @@ def test_students_cut_from_one_run(runs, tmp_path):
 
 
 def test_unfinished_runs_are_listed_without_scores(runs, tmp_path):
-    rows = compare([*runs, run(tmp_path / "going", state="running", scores={})])
+    rows = rows_of([*runs, run(tmp_path / "going", state="running", scores={})])
     assert (rows[2].state, rows[2].score) == ("running", None) and rows[1].split == "test"
     assert "tinybert, running" in text(rows)
 
 
 def test_published(runs):
-    rows = compare(runs, published=True)
+    rows = rows_of(runs, published=True)
     assert len(rows) == 2 + len(PUBLISHED) and "TinyBERT, 4 layers" in text(rows)
     tiny = next(row for row in rows if row.name == "TinyBERT, 4 layers")
     assert (tiny.factor, tiny.score, tiny.metric, tiny.kept) == (7.5, pytest.approx(0.864), "f1", None)
-    assert len(compare([], published=True)) == len(PUBLISHED)
+    assert len(rows_of([], published=True)) == len(PUBLISHED)
 
 
 def test_plot(runs, tmp_path):
-    path = plot(compare(runs, published=True), tmp_path / "compare.png")
+    path = write_plot(rows_of(runs, published=True), tmp_path / "compare.png")
     assert path.read_bytes().startswith(b"\x89PNG")
-    assert plot(compare(runs), tmp_path / "compare.svg").read_bytes().lstrip().startswith(b"<?xml")
+    assert write_plot(rows_of(runs), tmp_path / "compare.svg").read_bytes().lstrip().startswith(b"<?xml")
     with pytest.raises(UserError, match="--plot"):
-        plot(compare(runs), tmp_path / "compare.doc")
+        write_plot(rows_of(runs), tmp_path / "compare.doc")
     with pytest.raises(UserError, match="--teacher"):
-        plot(compare([runs[1]]), tmp_path / "none.png")
+        write_plot(rows_of([runs[1]]), tmp_path / "none.png")
 
 
 @pytest.mark.parametrize(
@@ -167,7 +166,7 @@ def test_plot(runs, tmp_path):
 def test_damaged_runs(tmp_path, content, message):
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(UserError, match=message):
-        compare([tmp_path])
+        rows_of([tmp_path])
 
 
 def test_refuses(runs, tmp_path):
@@ -179,11 +178,11 @@ def test_refuses(runs, tmp_path):
         ({"bench": tmp_path / "none"}, "none"),
     ):
         with pytest.raises(UserError, match=message):
-            compare(runs, **options)
+            rows_of(runs, **options)
     with pytest.raises(UserError, match=r"run\.json"):
-        compare([tmp_path])
+        rows_of([tmp_path])
     with pytest.raises(UserError, match="nothing to compare"):
-        compare([])
+        rows_of([])
 
 
 def test_command(runs, tmp_path, monkeypatch, capsys):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tfdistill.commands.quickstart import floor, quickstart
+from tfdistill.commands.quickstart_job import floor, run_quickstart
 from tfdistill.errors import UserError
 
 
 def test_a_directory_with_other_things_is_not_touched(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match=tmp_path.name):
-        quickstart(tmp_path)
+        run_quickstart(tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -13,20 +12,20 @@ from rich.console import Console
 from tfdistill.commands.augment import augment
 from tfdistill.commands.bench import bench
 from tfdistill.commands.cache import cache
+from tfdistill.commands.compare import compare
 from tfdistill.commands.compress import compress
 from tfdistill.commands.corpus import corpus
 from tfdistill.commands.doctor import doctor
 from tfdistill.commands.evaluate import evaluate
 from tfdistill.commands.export import export, verify
 from tfdistill.commands.finetune import finetune
-from tfdistill.commands.options import OutOption, SeedOption
 from tfdistill.commands.pretrain import pretrain
+from tfdistill.commands.quickstart import quickstart
 from tfdistill.commands.recipes import recipes
 from tfdistill.commands.train import train
 from tfdistill.commands.trim import trim
 from tfdistill.errors import UserError
 from tfdistill.system.signals import exits_on_signals
-from tfdistill.system.tensorflow_import import import_tensorflow
 
 app = typer.Typer(
     name="tfdistill",
@@ -38,63 +37,12 @@ app = typer.Typer(
 )
 
 
-@app.command()
-def quickstart(
-    fast: Annotated[
-        bool, typer.Option("--fast", help="less data and fewer steps: minutes instead of a quarter of an hour")
-    ] = False,
-    out: OutOption = Path("quickstart"),
-    seed: SeedOption = 1,
-) -> None:
-    """From a real BERT to quantized TFLite files, a table and a page that compare them.
-
-    Example: `tfdistill quickstart --fast --out quickstart`
-    """
-    import_tensorflow()
-    from tfdistill.commands.quickstart import quickstart as run_quickstart
-
-    run_quickstart(out, fast=fast, seed=seed, command=" ".join(["tfdistill", *sys.argv[1:]]))
-
-
 # The order is that of `tfdistill --help`. A verb that needs TensorFlow imports it itself, by `import_tensorflow()`.
-for verb in (finetune, pretrain, train, augment, trim, compress, cache):
+for verb in (quickstart, finetune, pretrain, train, augment, trim, compress, cache):
     app.command()(verb)
 app.command(context_settings={"allow_extra_args": True})(corpus)
-for verb in (evaluate, doctor, export, verify, bench):
+for verb in (evaluate, doctor, export, verify, bench, compare, recipes):
     app.command()(verb)
-
-
-@app.command()
-def compare(
-    sources: Annotated[list[Path] | None, typer.Argument(help="runs and bundles")] = None,
-    teacher: Annotated[
-        Path | None, typer.Option("--teacher", help="run of the teacher; by default the run of finetune among them")
-    ] = None,
-    split: Annotated[str | None, typer.Option("--split", help="test or dev; by default test if all have it")] = None,
-    metric: Annotated[
-        str | None, typer.Option("--metric", help="score to compare; by default each run's first")
-    ] = None,
-    bench: Annotated[Path | None, typer.Option("--bench", help="file with the output of bench --json")] = None,
-    published: Annotated[bool, typer.Option("--published", help="also the papers' results on MRPC")] = False,
-    plot: Annotated[Path | None, typer.Option("--plot", help="picture to write, .png, .svg or .pdf")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-) -> None:
-    """Set runs and bundles side by side: compression factor, score, share of the teacher's score kept, files, latency.
-
-    Example: `tfdistill compare TEACHER RUN1 RUN2 BUNDLE --plot compare.png`
-    """
-    from tfdistill.commands import compare as module
-
-    rows = module.compare(sources or [], teacher=teacher, split=split, metric=metric, bench=bench, published=published)
-    if as_json:
-        print(module.as_json(rows))
-    else:
-        Console().print(module.as_table(rows))
-    if plot is not None:
-        module.plot(rows, plot)
-
-
-app.command()(recipes)
 
 
 # Some versions of Typer include Click, others depend on it; the base class of their usage errors is the same in both.

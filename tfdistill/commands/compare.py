@@ -1,4 +1,4 @@
-"""Compare runs and bundles, as the papers do: compression factor → score. Imports no TensorFlow.
+"""Run `tfdistill compare`: compression factor → score of runs and bundles, as in the papers. Imports no TensorFlow.
 
 The compression factor is the number of teacher parameters ÷ that of student parameters, embeddings included.
 """
@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tfdistill.commands.options import JsonOption
 from tfdistill.errors import UserError, optional
 from tfdistill.system.files import atomic_file, read_json
 
@@ -44,7 +47,8 @@ class Row:
         kind: "teacher", "run", "cut" (a further student that a run cut from its own), "bundle" or "published".
         of: the run that a cut or a bundle belongs to.
         factor: compression factor.
-        metric, score: as in run.json; higher is better.
+        metric: name of the score in run.json.
+        score: higher is better.
         kept: score ÷ the teacher's score on the same split and data.
     """
 
@@ -68,6 +72,29 @@ class Row:
 
 
 def compare(
+    sources: Annotated[list[Path] | None, typer.Argument(help="runs and bundles")] = None,
+    teacher: Annotated[Path | None, typer.Option("--teacher", help="run of the teacher (default: of finetune)")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="test or dev (default: test if all have it)")] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="score to compare (default: each run's first)")] = None,
+    bench: Annotated[Path | None, typer.Option("--bench", help="file with the output of bench --json")] = None,
+    published: Annotated[bool, typer.Option("--published", help="also the papers' results on MRPC")] = False,
+    plot: Annotated[Path | None, typer.Option("--plot", help="picture to write: .png, .svg or .pdf")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare runs and bundles: compression factor, score, share of the teacher's score, size and latency.
+
+    Example: `tfdistill compare TEACHER RUN1 RUN2 BUNDLE --plot compare.png`
+    """
+    rows = rows_of(sources or [], teacher=teacher, split=split, metric=metric, bench=bench, published=published)
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows], indent=2))
+    else:
+        Console().print(as_table(rows))
+    if plot is not None:
+        write_plot(rows, plot)
+
+
+def rows_of(
     sources: Sequence[str | os.PathLike],
     *,
     teacher: str | os.PathLike | None = None,
@@ -250,11 +277,6 @@ def _against_teacher(rows: list[Row], teacher: Row | None, runs: Mapping[Path, d
 # --- showing --------------------------------------------------------------------------------------------------------
 
 
-def as_json(rows: Iterable[Row]) -> str:
-    """Return a JSON list with one object for each row."""
-    return json.dumps([asdict(row) for row in rows], indent=2)
-
-
 def as_table(rows: Sequence[Row]) -> Table:
     """Return a table for the terminal, without empty columns."""
 
@@ -292,11 +314,11 @@ def _words(metric: str | None) -> str:
     return (metric or "").replace("_", " ")
 
 
-def plot(rows: Sequence[Row], path: str | os.PathLike) -> Path:
+def write_plot(rows: Sequence[Row], path: str | os.PathLike) -> Path:
     """Plot score over compression factor, one colour for each method.
 
     Args:
-        rows: as `compare` returns them.
+        rows: as `rows_of` returns them.
         path: ends in .png, .svg or .pdf.
 
     Returns:

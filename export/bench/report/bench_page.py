@@ -37,7 +37,8 @@ def write_bench_report(
         baseline: the file that sizes and latencies are compared with.
         notes: what a reader must know.
         facts: machine or phone, versions, data.
-        command, created: how and when it was made.
+        command: how it was made.
+        created: when it was made.
 
     Returns:
         The path.

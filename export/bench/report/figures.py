@@ -19,10 +19,7 @@ _AREA, _AREAS = 90.0, (30.0, 420.0)  # of a point, in square points; the smalles
 class Point(NamedTuple):
     """Describe a model in the scatter plots: its score, and what it costs.
 
-    Args:
-        quantization: chooses the marker.
-        label: text next to the point.
-        best: whether it is on the front, which gets rings and a line.
+    `quantization` chooses the marker, `label` is the text next to it, and the `best` points get rings and a line.
     """
 
     score: float
@@ -96,7 +93,8 @@ def curves(
 
     Args:
         series: (colour, points) of each line.
-        xlabel, ylabel: labels of the axes; an accuracy is drawn in percent.
+        xlabel: label of the x axis.
+        ylabel: label of the y axis; an accuracy is drawn in percent.
         from_zero: start the y axis at 0, and mark each x.
     """
 

@@ -18,7 +18,8 @@ class Row:
         model: name of the model.
         method: how it was trained, such as "distilled" or "labels".
         runtime: "LiteRT", "Keras" or "scikit-learn".
-        test_accuracy, dev_accuracy: scores in the report's metric, of the file or else of the model.
+        dev_accuracy: score on dev in the report's metric, of the Keras model.
+        test_accuracy: score on test in the report's metric, of the file or else of the model.
         bytes: size of the file.
         latency_ms: with `median` and `p90`, as `bench_file` returns it.
         searched: learning rates that were tried, with their score on dev.

@@ -45,7 +45,8 @@ def svg(draw: Any, salt: str, *, width: float = 4.7, height: float = 3.3) -> str
     Args:
         draw: called with the axes.
         salt: makes the ids in the SVG differ from those of the page's other figures.
-        width, height: in inches.
+        width: in inches.
+        height: in inches.
     """
     matplotlib = optional("matplotlib", "quickstart")
     figure_module = optional("matplotlib.figure", "quickstart")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from bundles import PIECES, measured, read, reseal
 
-from tfdistill.commands.compare import compare as side_by_side
+from tfdistill.commands.compare import rows_of as side_by_side
 from tfdistill.data.splits import Split
 from tfdistill.export.bundle.bundle import BundleData, export_bundle, judge
 from tfdistill.export.bundle.golden import golden_vectors
