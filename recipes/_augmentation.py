@@ -13,9 +13,9 @@ from tfdistill.augment.tinybert import Finder, tinybert_split
 from tfdistill.data.splits import Split
 from tfdistill.errors import UserError
 from tfdistill.models.text_model import TextModel
+from tfdistill.recipes._task_masked_lm import BY_THE_CLOCK, DEBUG_STEPS, MINUTES, masked_lm_for
 from tfdistill.training.settings import Group
-from tfdistill.training.task_masked_lm import BY_THE_CLOCK, DEBUG_STEPS, MINUTES
-from tfdistill.training.word_candidates import finder, load_masked_lm, masked_lm_for, own_masked_lm
+from tfdistill.training.word_candidates import finder, load_masked_lm, own_masked_lm
 
 TEACHER = "teacher"  # instead of a masked LM's directory
 

@@ -1,8 +1,11 @@
-"""Fine-tuning on labels: how a teacher is made, and how any model is trained without one.
+"""Fine-tuning on labels (Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers", section 4.1).
 
-With `--task glue/…` the settings are those of Devlin et al. 2019, section 4.1: batch 32, 3 epochs, 128 pieces, learning rate 3e-5,
-weight decay 0.01 (but for the tables, of which a step moves only the rows it reads). The paper takes the best of 5e-5, 4e-5, 3e-5 and
-2e-5 on each task's dev split: try the others with `--set learning_rate=2e-5`.
+    CE(y, σ(z)),  squared error for regression, BCE for several labels
+
+It makes teachers, and trains any model without a teacher. The verb `tfdistill finetune` runs it. With `--task glue/…` the
+settings are the paper's: batch 32, 3 epochs, 128 tokens, learning rate 3e-5, weight decay 0.01 (except for embedding tables,
+of which a step reads few rows). The paper takes the best of 5e-5, 4e-5, 3e-5 and 2e-5 on each task's dev split: try the
+others with `--set learning_rate=2e-5`.
 """
 
 from __future__ import annotations
@@ -17,14 +20,13 @@ from tfdistill.training.recipe import Recipe
 from tfdistill.training.settings import Settings as CommonSettings
 from tfdistill.training.stage import Stage
 
-# Devlin et al. 2019, section 4.1: batch 32, 3 epochs and, of 5e-5, 4e-5, 3e-5 and 2e-5, the learning rate that is best on dev, here
-# 3e-5 for all tasks; 128 pieces as in the authors' commands. WNLI, which the paper leaves out, is trained as the others.
+# 128 tokens as in the authors' commands. WNLI, which the paper leaves out, is trained like the others.
 GLUE = dict.fromkeys(glue.GLUE, ("batch_size=32", "epochs=3", "learning_rate=3e-5", "max_length=128"))
 
 
 class Settings(CommonSettings):
     privileged: bool = Field(False, description="read the columns text_extra too: a teacher for the recipe privileged")
-    train_word_embeddings: bool = Field(True, description="false keeps the word-piece table as it is, which saves time")
+    train_word_embeddings: bool = Field(True, description="false freezes the word embeddings, which saves time")
 
 
 def recipe(model: TextModel, data: Data, settings: Settings | None = None) -> Recipe:

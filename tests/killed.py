@@ -181,8 +181,8 @@ def main(root: Path, kills: int, seed: int, stages: int) -> None:
     import tfdistill.commands.app
     import tfdistill.commands.augment
     import tfdistill.data.text_sources
+    import tfdistill.recipes.pretrain
     import tfdistill.recipes.tinybert
-    import tfdistill.training.pretrain
     import tfdistill.training.run_directory  # noqa: F401
 
     prepare(root)

@@ -13,10 +13,9 @@ from tiny_recipes import data, dualtrain_settings, make, teacher, write_text
 from tfdistill.data.batching import dataset
 from tfdistill.distill.distiller import Distiller
 from tfdistill.models.text_model import TextModel
-from tfdistill.recipes import find, finetune
-from tfdistill.training.pretrain import Duration, pretrain
-from tfdistill.training.pretrain import Settings as PretrainSettings
+from tfdistill.recipes import find, finetune, pretrain
 from tfdistill.training.rows import prepare
+from tfdistill.training.run_directory import run
 from tfdistill.training.runner import train
 from tfdistill.training.teacher_outputs import stage_examples
 from tfdistill.training.trainer import StageCallback, Trainer
@@ -127,10 +126,10 @@ def general(tmp_path_factory) -> list[str]:
     place: Path = tmp_path_factory.mktemp("general")
     sentences = [" ".join(("abcdefgh" * 3)[n % 8 :][: 6 + n // 8]).capitalize() + "." for n in range(64)]
     (place / "text.txt").write_text("\n\n".join(sentences) + "\n", "utf-8")
-    settings = PretrainSettings(length=16, batch_size=64, learning_rate=1e-2, held_out=0.1, evaluations=2)
+    settings = pretrain.Settings(length=16, batch_size=64, learning_rate=1e-2, held_out=0.1, evaluations=2)
     model = teacher(head="masked_lm", layers=2)
-    done = pretrain(model, str(place / "text.txt"), place / "lm", duration=Duration(steps=600), settings=settings)
-    assert done.after["masked_loss"] < 0.05
+    made = pretrain.recipe(model, str(place / "text.txt"), settings, duration=pretrain.Duration(steps=600))
+    assert run(made, place / "lm").scores["held_out"]["masked_loss"] < 0.05
     where = [f"general.text={place / 'text.txt'}", f"general.teacher=hf:{place / 'lm' / 'student'}"]
     return [*where, "general.length=16", "general.batch_size=64", "general.learning_rate=1e-2"]
 

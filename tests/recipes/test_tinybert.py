@@ -18,9 +18,9 @@ from tfdistill.errors import UserError
 from tfdistill.models.hf import save_directory
 from tfdistill.models.load import load, save
 from tfdistill.models.text_model import TextModel
+from tfdistill.recipes import _task_masked_lm as task_masked_lm
 from tfdistill.recipes import find
-from tfdistill.training import run_directory, task_masked_lm
-from tfdistill.training import word_candidates as fill_mask
+from tfdistill.training import run_directory
 from tfdistill.training.run_directory import run
 from tfdistill.training.settings import parse_settings
 
@@ -70,29 +70,29 @@ def test_tinybert_trains_a_masked_lm_on_the_texts_where_the_teacher_has_none(tmp
     with monkeypatch.context() as patch:
         made = recipe.augment(train_texts, 3)
         assert len(made) > 30 and set(made.texts) - set(train_texts.texts)
-        patch.setattr(task_masked_lm, "pretrain", None)  # the second time it is there
+        patch.setattr(task_masked_lm, "run", None)  # the second time it is there
         assert recipe.augment(train_texts, 3).texts == made.texts
     np.testing.assert_array_equal(before, shallow.encoder.embedding.embeddings.numpy())
 
 
 def test_tinybert_takes_the_masked_lm_that_the_teacher_has_or_was_made_of(tmp_path, shallow, monkeypatch, capsys):
     """As `finetune` leaves it: the student directory says of which model it was made."""
-    monkeypatch.setattr(fill_mask, "masked_lm_of_task", lambda *_, **__: "trained")
+    monkeypatch.setattr(task_masked_lm, "masked_lm_of_task", lambda *_, **__: "trained")
     save(teacher(head="masked_lm", layers=2), tmp_path / "pretrained")
     made_of = {"recipe": "finetune", "settings": {"model": f"hf:{tmp_path / 'pretrained'}"}}
     save_directory(shallow, tmp_path / "teacher", recipe=made_of)
     texts = data().splits["train"]
     asked = load(tmp_path / "pretrained", task="classification", num_outputs=2)
-    assert fill_mask.masked_lm_for(asked, texts) == tmp_path / "pretrained"
+    assert task_masked_lm.masked_lm_for(asked, texts) == tmp_path / "pretrained"
     asked = load(tmp_path / "teacher")
-    assert fill_mask.masked_lm_for(asked, texts) == tmp_path / "pretrained"
-    assert "of which the teacher was made" in capsys.readouterr().err
+    assert task_masked_lm.masked_lm_for(asked, texts) == tmp_path / "pretrained"
+    assert str(tmp_path / "pretrained") in capsys.readouterr().err
     made = make("tinybert", data(), ["augmentation.masked_lm=teacher", "copies=1", "augmentation.p_replace=1"], asked)
     assert made.augment(Split(["b c d e"], None, np.array([1])), 3).texts  # and the recipe asks for it
     assert made.breaks == ()
     (tmp_path / "pretrained").rename(tmp_path / "elsewhere")
-    assert fill_mask.masked_lm_for(asked, texts) == "trained"
-    assert fill_mask.masked_lm_for(shallow, texts) == "trained"
+    assert task_masked_lm.masked_lm_for(asked, texts) == "trained"
+    assert task_masked_lm.masked_lm_for(shallow, texts) == "trained"
     (reason,) = make("tinybert", data(), ["augmentation.masked_lm=teacher", "copies=1"], shallow).breaks
     assert "trained by the clock" in reason
     assert (
@@ -103,7 +103,7 @@ def test_tinybert_takes_the_masked_lm_that_the_teacher_has_or_was_made_of(tmp_pa
 
 def test_tinybert_trains_its_masked_lm_in_few_steps_to_debug(tmp_path, shallow, monkeypatch):
     asked = []
-    monkeypatch.setattr(fill_mask, "masked_lm_of_task", lambda *_, **more: asked.append(more) or tmp_path / "mlm")
+    monkeypatch.setattr(task_masked_lm, "masked_lm_of_task", lambda *_, **more: asked.append(more) or tmp_path / "mlm")
     save(teacher(head="masked_lm", layers=1), tmp_path / "mlm")
     module = find("tinybert")
     chosen = parse_settings(module.Settings, ["augmentation.masked_lm=teacher", "student=layers", "max_length=12"])

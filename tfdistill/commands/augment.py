@@ -113,8 +113,9 @@ def _tinybert_plan(
     from tfdistill.augment.tinybert import augment_tinybert
     from tfdistill.augment.write import Augmented, Plan, named
     from tfdistill.models.load import load
+    from tfdistill.recipes._task_masked_lm import masked_lm_for
     from tfdistill.system.files import sha256, student_directory
-    from tfdistill.training.word_candidates import finder, load_masked_lm, masked_lm_for
+    from tfdistill.training.word_candidates import finder, load_masked_lm
 
     if not 0 <= p <= 1:
         raise UserError(f"`--p` is {p}. Use a probability from 0 to 1.")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tfdistill.commands.options import SetOption
-from tfdistill.commands.run_options import RunOptions, student_of, with_run_options
+from tfdistill.commands.run_options import RunOptions, run_recipe, student_of, with_run_options
 from tfdistill.commands.tables import show_scores
 from tfdistill.errors import UserError
 from tfdistill.system.tensorflow_import import import_tensorflow
+
+if TYPE_CHECKING:
+    from tfdistill.training.recipe import Recipe
 
 
 @with_run_options
@@ -42,52 +45,38 @@ def pretrain(
     Example: `tfdistill pretrain demo:minilm --text demo:plain-text --out MLM --minutes 10`
     """
     import_tensorflow(use=options.strategy == "one")
-    import keras
-
-    from tfdistill.system.devices import training_on
-    from tfdistill.training import pretrain as module
-    from tfdistill.training.execution import set_precision
+    from tfdistill.recipes import pretrain as module
     from tfdistill.training.masked_lm import make_model
     from tfdistill.training.settings import parse_settings
 
-    if options.strategy.startswith("multiworker"):
+    if options.strategy == "multiworker" and minutes is not None:
         raise UserError(
-            f"--strategy {options.strategy}: pre-training runs on one machine; expected one, mirrored or tpu"
+            "`--minutes` needs one machine, since workers have clocks of their own. Use `--steps` or `--epochs`."
         )
-    if options.micro_batches > 1:
-        raise UserError("--micro-batches has no effect on pre-training. Remove it.")
     chosen = parse_settings(module.Settings, settings or [])
-    duration = module.Duration(steps, epochs, minutes)
-    execution = options.execution()
-    set_precision(execution.precision)
-    with training_on(options.strategy):
-        keras.utils.set_random_seed(options.seed)
-        made, trained_before = make_model(
+    duration, changes = module.Duration(steps, epochs, minutes), module.parse_config(config or [])
+
+    def make() -> Recipe:
+        loaded, trained_before = make_model(
             student_of(model),
             objective,
             encoder=None if encoder is None else student_of(encoder),
             tokenizer=tokenizer,
-            changes=module.parse_config(config or []),
+            changes=changes,
         )
-        result = module.pretrain(
-            made,
+        return module.recipe(
+            loaded,
             text,
-            options.out,
+            chosen.for_debug(text) if options.debug else chosen,
             objective=objective,
             duration=duration,
-            settings=chosen,
             freeze_encoder=freeze_encoder,
             trained_before=trained_before,
             seed=options.seed,
-            resume=options.resume,
-            debug=options.debug,
-            force=options.force,
-            named=model if encoder is None else f"{model} from {encoder}",
-            execution=execution,
-            checkpoint_seconds=options.checkpoint_seconds,
-            keep=options.keep_checkpoints,
+            source=model if encoder is None else f"{model} from {encoder}",
         )
-    show_scores(
-        f"{options.out / 'student'}, {result.steps} steps",
-        {"held out, before": result.before, "held out, after": result.after},
-    )
+
+    result = run_recipe(make, options)
+    before, after = result.scores["held_out_before"], result.scores["held_out"]
+    scores = {"held out, before": before, "held out, after": after}
+    show_scores(f"{options.out / 'student'}, {result.steps} steps", scores)

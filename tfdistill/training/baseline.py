@@ -10,11 +10,11 @@ from tfdistill.training.stage import Stage
 
 
 def on_labels_alone(recipe: Recipe) -> Recipe:
-    """The undistilled baseline of `recipe`: same student and start, number of steps, texts and batches, hard labels only.
+    """Return the undistilled baseline of a recipe: same student, start, steps, texts and batches, hard labels only.
 
-    Stages on plain text keep their terms that read no teacher (masked LM) and are left out if there are none. Stages on the
-    recipe's rows become one, which trains whatever any of them trains, at the learning rate of the longest; a stage with
-    another batch size stays by itself.
+    Stages on plain text keep their terms that read no teacher (masked LM) and are removed if there are none. Stages on the
+    recipe's data become one, which trains all parts that any of them trains, at the learning rate of the longest. A stage
+    with another batch size stays separate.
     """
     assert recipe.data is not None
     term = (HardLabels(task=recipe.data.task),)
@@ -63,5 +63,5 @@ def on_labels_alone(recipe: Recipe) -> Recipe:
 
 
 def with_learning_rate(recipe: Recipe, learning_rate: float) -> Recipe:
-    """`recipe` with another peak learning rate in every stage."""
+    """Return the recipe with another peak learning rate in every stage."""
     return replace(recipe, stages=tuple(replace(stage, learning_rate=learning_rate) for stage in recipe.stages))

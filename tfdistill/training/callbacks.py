@@ -106,6 +106,7 @@ class Bookkeeper(StageCallback):
         resumed, self._resumed = self._resumed, False
         if not resumed:
             self.state.begin(number)
+            self._position = None  # of a stage that was over already
         self.stage: Stage = self.recipe.stages[number]
         self.student: TextModel = self.stage.student or self.recipe.student
         self.marks: Sequence[int] = self.stage.evaluation_steps(steps) if steps else ()
@@ -136,10 +137,9 @@ class Bookkeeper(StageCallback):
         self.advance = advance
         advance(self.state.step if self.clock is None else self.clock.seconds)
         agree = several_workers() and self.checkpoints is not None
-        position, self._position = self._position, None
         try:
             with signals_over_errors(), deferred_signals() if agree else nullcontext():
-                yield position
+                yield self._position
         except (KeyboardInterrupt, SystemExit):
             # The last checkpoint stays if not everything agrees, or if other workers would have to help.
             if self.live and self.checkpoints is not None and not several_workers():

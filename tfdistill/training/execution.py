@@ -1,4 +1,4 @@
-"""How steps are computed: number format, compiler, widths and parts of batches. It changes the last digits, not what is learned."""
+"""How steps are computed: precision, compiler, padding and parts of batches. It changes the last digits, not the method."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ POLICIES = {"float32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float
 
 @dataclass(frozen=True)
 class Execution:
-    """Settings of a training that have nothing to do with its method.
+    """Settings of a training that are independent of its method.
 
     Args:
-        precision: of matrix products and what they read: "float32", "bf16" or "fp16". Weights, losses, softmax and norms stay
-            in float32. It is a policy of Keras, which models take when they are made: see `set_precision`. fp16 is for GPUs
-            without bf16; it has a loss scale, and the log says how near the values come to the end of its range.
-        jit: compile the step with XLA. On one device that is all of it, on several forward and backward passes.
-        buckets: widths to which batches are padded; "auto" takes a few from the data; () the longest row of each batch.
+        precision: precision of matrix products and their inputs: "float32", "bf16" or "fp16". Weights, losses, softmax and
+            norms stay in float32. It is a Keras policy, which models take when they are made: see `set_precision`. fp16 is for
+            GPUs without bf16; it has a loss scale, and the log shows the largest values.
+        jit: compile the step with XLA: all of it on one device, forward and backward passes on several.
+        buckets: lengths to which batches are padded; "auto" chooses a few from the data; () is the longest example of each batch.
         micro_batches: parts of a batch that are computed one after the other, to save memory; a stage may have
-            more of its own. Each part has dropout of its own; without dropout the result is that of the whole batch.
+            more. Without dropout the result is that of the whole batch.
     """
 
     precision: str = "float32"
@@ -35,11 +35,11 @@ class Execution:
 
     @property
     def for_optimizer(self) -> dict[str, bool]:
-        """What `make_optimizer` has to know of it."""
+        """Return the arguments for `make_optimizer`."""
         return {"scaled": self.precision == "fp16", "static": self.jit}
 
     def as_data(self) -> dict[str, Any]:
-        """What differs from the default."""
+        """Return what differs from the default."""
         return {key: value for key, value in asdict(self).items() if value != getattr(Execution(), key)}
 
 
@@ -50,14 +50,13 @@ def make_execution(
     micro_batches: int = 1,
     strategy: str = "one",
 ) -> Execution:
-    """From the words of the command line; for the precision "auto" see `precision_for`. A compiled step has buckets, "auto" if nothing
-    is said: each width is compiled once.
+    """Make an `Execution` from the options of the command line. A compiled step has buckets by default: each length compiles once.
 
-    Raises UserError for an unknown precision, or buckets that are no numbers.
+    Raises UserError for an unknown precision, or buckets that are not numbers.
     """
     precision = precision_for(precision, strategy)
     if precision not in POLICIES:
-        raise UserError(f"--precision {precision} is unknown; expected auto, {', '.join(POLICIES)}")
+        raise UserError(f"`--precision {precision}` is unknown. Use auto, {', '.join(POLICIES)}.")
     if buckets is None:
         buckets = "auto" if jit else "none"
     if buckets in ("auto", "none"):
@@ -65,17 +64,19 @@ def make_execution(
     try:
         widths = tuple(int(width) for width in buckets.split(","))
     except ValueError as error:
-        raise UserError(f"--buckets {buckets}: expected auto, none or word pieces such as 16,32,64") from error
+        raise UserError(
+            f"`--buckets {buckets}` is not valid. Use auto, none, or numbers of tokens such as 16,32,64."
+        ) from error
     return Execution(precision, jit, widths, micro_batches)
 
 
-def precision_for(asked: str, strategy: str = "one") -> str:
-    """What "auto" means here: bf16 on a TPU and on GPUs that compute in it (compute capability 8 or more, all of them), else float32.
+def precision_for(requested: str, strategy: str = "one") -> str:
+    """Return what "auto" means: bf16 on TPUs and if all GPUs support it (compute capability 8 or more), else float32.
 
-    On CPUs it depends on the processor whether bf16 is faster, so that it has to be asked for. Other words stay as they are.
+    On CPUs it depends on the processor whether bf16 is faster, so that it must be requested. Other values are returned as they are.
     """
-    if asked != "auto":
-        return asked
+    if requested != "auto":
+        return requested
     if strategy.startswith("tpu"):
         return "bf16"
     gpus = tf.config.list_physical_devices("GPU")
@@ -84,5 +85,5 @@ def precision_for(asked: str, strategy: str = "one") -> str:
 
 
 def set_precision(precision: str) -> None:
-    """For all models that are made from now on."""
+    """Set the precision of all models that are made from now on."""
     keras.config.set_dtype_policy(POLICIES[precision])

@@ -33,7 +33,7 @@ def layers_of(student: TextModel, part: str) -> list[keras.layers.Layer]:
 
 @contextmanager
 def frozen(student: TextModel, parts: Sequence[str]) -> Iterator[None]:
-    """Keep `parts` of the student as they are inside the block. Raises UserError for a part it does not have."""
+    """Freeze `parts` of the student inside the block. Raises UserError for a part it does not have."""
     layers = [layer for part in parts for layer in layers_of(student, part)]
     for layer in layers:
         layer.trainable = False
@@ -45,14 +45,14 @@ def frozen(student: TextModel, parts: Sequence[str]) -> Iterator[None]:
 
 
 def copy_encoder(source: TextModel, target: TextModel) -> None:
-    """Give `target` the encoder weights of `source`, part by part. A pooler that only one of them has stays as it is.
+    """Copy the encoder weights of `source` to `target`, part by part. A pooler that only one of them has stays as it is.
 
-    Raises UserError where the two are not of one architecture.
+    Raises UserError if they have different architectures.
     """
     for part in parts_of(source):
         if part == "head" or (part == "pooler" and "pooler" not in parts_of(target)):
             continue
-        for theirs, ours in zip(layers_of(source, part), layers_of(target, part), strict=True):
-            if [w.shape for w in theirs.weights] != [w.shape for w in ours.weights]:
-                raise UserError(f"{part} cannot be copied: the two models are not of one architecture")
-            ours.set_weights(theirs.get_weights())
+        for layer, copy in zip(layers_of(source, part), layers_of(target, part), strict=True):
+            if [w.shape for w in layer.weights] != [w.shape for w in copy.weights]:
+                raise UserError(f"{part} cannot be copied between models of different architectures.")
+            copy.set_weights(layer.get_weights())

@@ -1,8 +1,8 @@
-"""Models for pre-training on plain text: how they are made, their terms, and their scores on held-out text."""
+"""Make models for pre-training on plain text, and evaluate them on held-out text."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from tfdistill.models.load import load
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.tokenizer import Tokenizer
 
-TASKS: dict[str, str] = {"mlm": "masked_lm", "mlm+nsp": "pretraining"}
+OBJECTIVES: dict[str, str] = {"mlm": "masked_lm", "mlm+nsp": "pretraining"}
 
 
 def make_model(
@@ -28,11 +28,12 @@ def make_model(
     tokenizer: str = "demo:minilm",
     changes: dict[str, Any] | None = None,
 ) -> tuple[TextModel, bool]:
-    """The model to pre-train, and whether its encoder has been trained before.
+    """Make the model to pre-train. Returns it, and whether its encoder has been trained before.
 
     Args:
-        source: a preset (`tfdistill.models.presets.PRESETS`), or what `tfdistill.load` reads: its encoder goes on, and its head if it
-            is of this objective, else with a new one.
+        source: a preset (`tfdistill.models.presets.PRESETS`), or what `tfdistill.load` reads, with a new head if its own is
+            for another objective.
+        objective: "mlm" or "mlm+nsp".
         encoder: for a preset: a directory whose encoder has the preset's architecture and gives weights and vocabulary.
         tokenizer: for a preset with random weights: a directory with the vocabulary, or demo:minilm (uncased English).
         changes: fields of the preset's config to change, for instance {"num_hidden_layers": 6}.
@@ -40,28 +41,26 @@ def make_model(
     Raises:
         UserError: unknown preset, objective or directory, or an encoder of another architecture.
     """
-    if objective not in TASKS:
-        raise UserError(f"objective '{objective}' is unknown; expected {' or '.join(TASKS)}")
-    wanted = TASKS[objective]
+    if objective not in OBJECTIVES:
+        raise UserError(f"`--objective {objective}` is unknown. Use {' or '.join(OBJECTIVES)}.")
+    head = OBJECTIVES[objective]
     if source not in presets.PRESETS:
         if encoder is not None or changes:
             what = "--from" if encoder is not None else "--config"
             known = ", ".join(presets.PRESETS)
-            raise UserError(f"{what} goes with a preset, and '{source}' is none; leave it out, or give one of {known}")
-        return load(source, task=wanted), True
+            raise UserError(f"`{what}` needs a preset, and '{source}' is not one. Remove it, or use one of {known}.")
+        return load(source, task=head), True
     if encoder is None:
-        return presets.new(source, tokenizer=_tokenizer(tokenizer), task=wanted, **(changes or {})), False
-    model = load(encoder, task=wanted)
-    expected = asdict(presets.config(source, **{"vocab_size": model.config.vocab_size, **(changes or {})}))
-    sizes = {
-        name: (value, expected[name])
-        for name, value in asdict(model.config).items()
-        if type(model.config) is type(presets.PRESETS[source]) and isinstance(value, int) and value != expected[name]
-    }
-    if type(model.config) is not type(presets.PRESETS[source]) or sizes:
-        told = ", ".join(f"{name} {ours} (preset {theirs})" for name, (ours, theirs) in sizes.items()) or model.family
+        return presets.new(source, tokenizer=_tokenizer(tokenizer), task=head, **(changes or {})), False
+    model = load(encoder, task=head)
+    preset = presets.config(source, **{"vocab_size": model.config.vocab_size, **(changes or {})})
+    other = [model.family] if type(preset) is not type(model.config) else []
+    for name, size in asdict(preset).items() if not other else ():
+        value = getattr(model.config, name)
+        other += [f"{name} {value} (preset {size})"] if isinstance(value, int) and value != size else []
+    if other:
         raise UserError(
-            f"{encoder} has another architecture than the preset '{source}': {told}; give the directory in the preset's place"
+            f"{encoder} has another architecture than the preset '{source}': {', '.join(other)}. Use the directory in its place."
         )
     return model, True
 
@@ -75,7 +74,7 @@ def _tokenizer(source: str) -> Tokenizer:
 
 
 def terms(objective: str) -> tuple[Term, ...]:
-    """The sum of both losses, each a mean, as in BERT."""
+    """Return the terms of an objective: the sum of both losses, each a mean, as in BERT."""
     masked = HardLabels(task="masked_lm", name="masked_lm")
     if objective == "mlm":
         return (masked,)
@@ -86,10 +85,10 @@ def terms(objective: str) -> tuple[Term, ...]:
 
 
 def evaluate(model: TextModel, examples: TextExamples, *, batch_size: int = 32, seed: int = 0) -> dict[str, float]:
-    """Scores of a model on masked sequences; the same seed always gives the same masks.
+    """Evaluate a model on masked sequences. The same seed gives the same masks.
 
     Returns:
-        masked_accuracy (share of the masked tokens whose piece is ranked first), masked_loss (mean cross-entropy, nats), and
+        masked_accuracy (share of the masked tokens that are ranked first), masked_loss (mean cross-entropy, nats), and
         for pairs next_sentence_accuracy and next_sentence_loss.
     """
     pairs = examples.next_sentence and model.nsp_head is not None
@@ -98,11 +97,11 @@ def evaluate(model: TextModel, examples: TextExamples, *, batch_size: int = 32, 
     @tf.function(reduce_retracing=True)
     def sums(batch: Any) -> list[Any]:
         features, labels = model.features(batch["student"], want, training=False), batch["labels"]
-        found = _sums(features.logits, labels["masked_labels"], labels["masked_weights"])
+        totals = _sums(features.logits, labels["masked_labels"], labels["masked_weights"])
         if pairs:
             known = tf.ones_like(labels["next_sentence"], tf.float32)
-            found += _sums(features.nsp_logits, labels["next_sentence"], known)
-        return found
+            totals += _sums(features.nsp_logits, labels["next_sentence"], known)
+        return totals
 
     total = np.zeros(6 if pairs else 3)
     for batch in examples.dataset(batch_size, seed=seed, shuffle=False):
@@ -114,12 +113,31 @@ def evaluate(model: TextModel, examples: TextExamples, *, batch_size: int = 32, 
 
 
 def _sums(logits: Any, labels: Any, weights: Any) -> list[Any]:
-    """Hits, cross-entropy and count, each summed over what has weight 1."""
+    """Return hits, cross-entropy and count, each summed over tokens of weight 1."""
     hits = tf.cast(tf.argmax(logits, -1, tf.int32) == labels, tf.float32)
     loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     return [tf.reduce_sum(hits * weights), tf.reduce_sum(loss * weights), tf.reduce_sum(weights)]
 
 
-def told(scores: dict[str, float]) -> str:
-    """Scores in words."""
-    return ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items())
+@dataclass(frozen=True)
+class HeldOutText:
+    """Evaluates models on held-out sequences, with the same masks each time."""
+
+    examples: TextExamples
+    batch_size: int
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the fingerprint of the sequences."""
+        return self.examples.fingerprint
+
+    def __call__(self, model: TextModel) -> dict[str, float]:
+        """Return the scores of `evaluate`."""
+        return evaluate(model, self.examples, batch_size=self.batch_size)
+
+    def sample(self, rows: int) -> Any:
+        """Return the model's inputs for the first `rows` sequences at most."""
+        return self.examples.batch(np.arange(min(rows, len(self.examples))), seed=0, epoch=0)["student"]

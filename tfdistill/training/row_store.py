@@ -1,9 +1,9 @@
 """Arrays of a corpus on disk, read row by row from memory-mapped files.
 
-The rows lie in the order in which batches are read for prediction, the longest first, in shards of whole batches: a shard that is
-missing or damaged is made again alone, from the same batches, and so with the same bits. Padding is not stored. Where a row lies
-follows from the lengths of the rows; a shard is nothing but numbers with a seal behind them, the SHA-256 over the key of the store,
-the shard's number and these numbers. It is written to a temporary name, flushed and renamed.
+Rows are stored in the order in which batches are read for prediction, the longest first, in shards of whole batches. A shard
+that is missing or damaged is computed again alone, from the same batches, and so with the same bits. Padding is not stored,
+and the place of a row follows from the lengths of the rows. A shard holds only numbers, followed by the SHA-256 of the
+store's key, the shard's number and these numbers. It is written to a temporary name, flushed and renamed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tfdistill.system.files import atomic_write, require_writable
 
 DTYPES = {name: np.dtype(tf.as_dtype(name).as_numpy_dtype) for name in ("float32", "float16", "bfloat16")}
 ADVICE = "set TFDISTILL_CACHE to another folder"
-_SEAL = 32  # bytes
+_CHECKSUM = 32  # bytes
 _READ = 1 << 24  # bytes that are checked at a time
 
 
@@ -45,18 +45,18 @@ class Column:
     shape: tuple[int, ...]
 
     def sizes(self, lengths: np.ndarray) -> np.ndarray:
-        """Numbers in each row, (n,) int64."""
+        """Return the number of values in each row, (n,) int64."""
         return lengths.astype(np.int64) ** ("row", "token", "pair").index(self.per) * int(np.prod(self.shape))
 
     def of_row(self, length: int) -> tuple[int, ...]:
-        """Shape of a row's value: `shape`, (L, *shape), or (A, L, L)."""
+        """Return the shape of a row's value: `shape`, (L, *shape), or (A, L, L)."""
         if self.per == "pair":
             return (*self.shape, length, length)
         return (length, *self.shape) if self.per == "token" else self.shape
 
     @property
     def batch_shape(self) -> tuple[int | None, ...]:
-        """Shape of a batch, with None for the numbers of rows and tokens."""
+        """Return the shape of a batch, with None for the numbers of rows and tokens."""
         if self.per == "pair":
             return (None, *self.shape, None, None)
         return (None, None, *self.shape) if self.per == "token" else (None, *self.shape)
@@ -76,8 +76,8 @@ class RowStore:
     """Columns of one dtype for all rows of a corpus.
 
     Args:
-        directory: of the shards; made when the first is written.
-        key: of all that the numbers depend on; shards of another key are damaged ones.
+        directory: directory of the shards; made when the first is written.
+        key: identifies everything that the numbers depend on; shards of another key count as damaged.
         lengths: tokens in each row, (n,).
         dtype: one of `DTYPES`.
         batch_size: rows that are predicted together.
@@ -99,47 +99,47 @@ class RowStore:
         return len(self.lengths if self.chosen is None else self.chosen)
 
     def take(self, rows: np.ndarray) -> RowStore:
-        """The `rows` as a store of their own, with the same files."""
+        """Return some rows as a store with the same files."""
         taken = replace(self, chosen=rows if self.chosen is None else self.chosen[rows])
-        for name in ("order", "parts", "_starts", "_maps"):  # made once
+        for name in ("order", "parts", "_starts", "_maps"):  # computed once
             object.__setattr__(taken, name, getattr(self, name))
         return taken
 
-    # --- where everything lies
+    # --- places
 
     @cached_property
     def order(self) -> np.ndarray:
-        """The rows as they lie in the shards, (n,)."""
+        """Return the rows in the order of the shards, (n,)."""
         return np.concatenate(plan(self.lengths, self.batch_size, seed=0, epoch=0, shuffle=False))
 
     @cached_property
     def _row_bytes(self) -> np.ndarray:
-        """Of each row, in order."""
+        """Return the bytes of each row, in order."""
         numbers = sum(column.sizes(self.lengths[self.order]) for column in self.columns)
         return numbers * DTYPES[self.dtype].itemsize
 
     @cached_property
     def parts(self) -> list[Part]:
-        """The shards, cut between batches."""
-        found: list[Part] = []
+        """Return the shards, which end between batches."""
+        parts: list[Part] = []
         first = filled = 0
         for start in range(0, len(self.order), self.batch_size):
             stop = min(start + self.batch_size, len(self.order))
             filled += int(self._row_bytes[start:stop].sum())
             if filled >= self.shard_bytes or stop - first >= self.shard_rows or stop == len(self.order):
-                found.append(Part(len(found), first, stop))
+                parts.append(Part(len(parts), first, stop))
                 first, filled = stop, 0
-        return found
+        return parts
 
     def nbytes(self, part: Part | None = None) -> int:
-        """Bytes on disk, of one shard or of all."""
+        """Return the bytes on disk, of one shard or of all."""
         if part is None:
             return sum(self.nbytes(each) for each in self.parts)
-        return int(self._row_bytes[part.first : part.last].sum()) + _SEAL
+        return int(self._row_bytes[part.first : part.last].sum()) + _CHECKSUM
 
     @cached_property
     def _starts(self) -> tuple[np.ndarray, list[np.ndarray]]:
-        """(shard of each row, for each column where the row begins there, in numbers); by row number."""
+        """Return the shard of each row and, for each column, where the row begins in it."""
         shard = np.empty(len(self.order), np.int64)
         starts = [np.empty(len(self.order), np.int64) for _ in self.columns]
         for part in self.parts:
@@ -152,35 +152,40 @@ class RowStore:
         return shard, starts
 
     def path(self, part: Part) -> Path:
+        """Return the file of a shard."""
         return self.directory / f"{part.number:05d}.rows"
 
     # --- reading
 
     def open(self) -> RowStore:
-        """Map all shards, which have to be whole; what becomes of the files later does no harm."""
+        """Map all shards, which have to be intact. The files may be deleted afterwards."""
         assert self._maps
         return self
 
     @cached_property
     def _maps(self) -> list[np.ndarray]:
-        """The numbers of each shard."""
+        """Return the numbers of each shard."""
         kind = DTYPES[self.dtype]
         return [
-            np.memmap(self.path(part), kind, mode="r", shape=((self.nbytes(part) - _SEAL) // kind.itemsize,))
+            np.memmap(self.path(part), kind, mode="r", shape=((self.nbytes(part) - _CHECKSUM) // kind.itemsize,))
             for part in self.parts
         ]
 
     def read(self, rows: np.ndarray, width: int | None = None) -> list[np.ndarray]:
-        """The columns of some rows, each (batch, ...) with zeros behind a row's last token, `width` tokens wide, by default as
-        `batching.dataset` makes batches of these rows."""
+        """Return the columns of some rows, each (batch, ...), with zeros after a row's last token.
+
+        Args:
+            rows: numbers of rows.
+            width: tokens of the batch; by default those of the longest of the rows.
+        """
         rows = np.asarray(rows) if self.chosen is None else self.chosen[rows]
         shard, starts = self._starts
         shard, lengths = shard[rows], self.lengths[rows]
         width = int(lengths.max(initial=1)) if width is None else int(width)
-        found = []
+        columns = []
         for column, places in zip(self.columns, starts, strict=True):
             out = np.zeros((len(rows), *column.of_row(width)), DTYPES[self.dtype])
-            found.append(out)
+            columns.append(out)
             if column.per == "row":
                 numbers = out.reshape(len(rows), -1)
                 for number in np.unique(shard):
@@ -191,35 +196,35 @@ class RowStore:
                 shape, start = column.of_row(int(length)), int(places[row])
                 values = self._maps[shard[place]][start : start + int(np.prod(shape))]
                 out[place][tuple(map(slice, shape))] = values.reshape(shape)
-        return found
+        return columns
 
-    # --- whole or not
+    # --- intact or not
 
     def broken(
         self, parts: Sequence[Part] | None = None, advance: Callable[[int], Any] = lambda size: None
     ) -> dict[Part, str]:
-        """The shards that cannot be read, each with the reason; "" for those that are not there."""
-        found = {}
+        """Return the shards that cannot be read, each with the reason; "" for missing ones."""
+        broken = {}
         for part in self.parts if parts is None else parts:
             why = self._look(part)
             if why is not None:
-                found[part] = why
+                broken[part] = why
             advance(self.nbytes(part))
-        return found
+        return broken
 
     def _look(self, part: Part) -> str | None:
-        path, seal = self.path(part), self._hash(part)
+        path, checksum = self.path(part), self._hash(part)
         try:
             with open(path, "rb") as file:
                 size, expected = path.stat().st_size, self.nbytes(part)
                 if size != expected:
                     return f"{size} bytes, expected {expected}"
-                left = expected - _SEAL
+                left = expected - _CHECKSUM
                 while left:
                     content = file.read(min(left, _READ))
-                    seal.update(content)
+                    checksum.update(content)
                     left -= len(content)
-                return None if file.read() == seal.digest() else "another checksum"
+                return None if file.read() == checksum.digest() else "another checksum"
         except FileNotFoundError:
             return ""
         except OSError as error:
@@ -229,7 +234,7 @@ class RowStore:
         return hashlib.sha256(f"{self.key} {part.number} ".encode())
 
     def write(self, part: Part, batches: Iterable[Sequence[np.ndarray]]) -> None:
-        """Write a shard. `batches` give the columns of its rows, in order, some rows at a time and padded to any length.
+        """Write a shard. `batches` return the columns of its rows, in order, some rows at a time and padded to any length.
 
         Raises UserError for numbers that are not finite or do not fit the dtype, and where the file cannot be written.
         """
@@ -243,10 +248,10 @@ class RowStore:
                     continue
                 for row, size in zip(values, sizes, strict=True):
                     packed.append(self._packed(column, row[tuple(map(slice, column.of_row(size)))]))
-        seal, content = self._hash(part), [piece for packed in kept for piece in packed]
+        checksum, content = self._hash(part), [piece for packed in kept for piece in packed]
         for piece in content:
-            seal.update(piece)
-        whole = b"".join([*content, seal.digest()])
+            checksum.update(piece)
+        whole = b"".join([*content, checksum.digest()])
         assert len(whole) == self.nbytes(part), "other rows than the shard has"
         atomic_write(self.path(part), whole, ADVICE)
 
@@ -255,10 +260,8 @@ class RowStore:
             packed = values.astype(DTYPES[self.dtype])
         if not np.isfinite(packed).all():
             if np.isnan(values).any():
-                raise UserError(f"the teacher's {column.name} are NaN; expected numbers, look at its weights")
-            raise UserError(
-                f"the teacher's {column.name} do not fit {self.dtype}; expected numbers that do: use --cache-format bf16"
-            )
+                raise UserError(f"The teacher's {column.name} are NaN. Check its weights.")
+            raise UserError(f"The teacher's {column.name} overflow {self.dtype}. Use `--cache-format bf16`.")
         return packed.tobytes()
 
     # --- one process at a time

@@ -1,4 +1,4 @@
-"""Sequences of stages."""
+"""Make sequences of stages from one stage."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from tfdistill.training.stage import Stage
 
 
 def gradual_unfreezing(stage: Stage, student: TextModel) -> tuple[Stage, ...]:
-    """`stage` once for each part of the student: the head alone first, then one part more from the top down each time.
+    """Repeat a stage for each part of the student: the head alone first, then one more part from the top down each time.
 
-    XtremeDistil (Mukherjee and Awadallah 2020, section 4.3); each step ends with its best weights if the stage says so, among them
-    those that the step before ended with.
+    XtremeDistil (Mukherjee and Awadallah 2020, section 4.3). The weights at the start of each stage may be its best ones.
     """
     parts = parts_of(student)
     return tuple(
@@ -33,15 +32,15 @@ def progressive(
     lower_rate: float = 0.0,
     embeddings: bool = False,
 ) -> tuple[Stage, ...]:
-    """One stage for each layer from the bottom up, which trains that layer by the terms `layer_terms[layer - 1]`.
+    """Make one stage per layer from the bottom up, which trains that layer by the terms `layer_terms[layer - 1]`.
 
-    MobileBERT (Sun et al. 2020, section 3.4, progressive knowledge transfer). All stages have all terms, those of other
-    layers with weight 0, so that they share one compiled step.
+    MobileBERT (Sun et al. 2020, section 3.4, progressive knowledge transfer). All stages have all terms, with
+    weight 0 for other layers, so that they share one compiled step.
 
     Args:
-        stage: gives everything but terms and frozen parts.
-        lower_rate: share of the learning rate at which the layers below go on to learn; 0 holds them still. The layers
-            above and the head are always still.
+        stage: gives everything except terms and frozen parts.
+        lower_rate: share of the learning rate at which the layers below continue to learn; 0 freezes them. The layers
+            above and the head are always frozen.
         embeddings: whether the embeddings are trained, with the first layer; MobileBERT copies them from its teacher.
     """
     stages = []
@@ -53,11 +52,11 @@ def progressive(
         )
         open_ = {f"layer_{number}", *(("embeddings",) if embeddings and number == 1 else ())}
         below = ("embeddings", *(f"layer_{n}" for n in range(1, number))) if lower_rate else ()
-        held = tuple(part for part in parts_of(student) if part not in open_)
+        frozen = tuple(part for part in parts_of(student) if part not in open_)
         name = f"{stage.name}, layer {number}"
-        rates = {part: lower_rate for part in held if part in below}
+        rates = {part: lower_rate for part in frozen if part in below}
         stages.append(
-            replace(stage, name=name, terms=terms, freeze=tuple(p for p in held if p not in rates), rates=rates)
+            replace(stage, name=name, terms=terms, freeze=tuple(p for p in frozen if p not in rates), rates=rates)
         )
     return tuple(stages)
 
@@ -67,7 +66,7 @@ def _without_weight(term: Any) -> Any:
 
 
 def share_a_step(one: Stage, other: Stage) -> bool:
-    """Whether two stages differ only in what can change without another compilation."""
+    """Return whether two stages differ only in what can change without another compilation."""
     same = ("optimizer", "weight_decay", "epsilon", "clip_norm", "micro_batches", "train_teacher")
     return (
         all(getattr(one, name) == getattr(other, name) for name in same)

@@ -22,16 +22,23 @@ def search_learning_rate(
     prepared: Prepared | None = None,
     trainer: Trainer | None = None,
 ) -> dict[float, float]:
-    """Dev score after `steps` steps for each learning rate, every one from the student's present weights, which stay.
+    """Return the dev score after `steps` steps for each learning rate, the best first. The student's weights stay as they are.
 
-    The best comes first; of equal scores, such as those of students that still guess, that with the lower last loss.
-    `trainer` is as in `train`, which may get the same one afterwards.
+    Of equal scores, as of students that still guess, the lower last loss is better.
+
+    Args:
+        recipe: what to train.
+        candidates: learning rates.
+        seed: seed of everything random.
+        steps: steps of each trial.
+        prepared: as in `train`; by default the trials share their own.
+        trainer: as in `train`, which may use the same one afterwards.
     """
     prepared = prepared or prepare(recipe, seed)
     if prepared.teacher_logits is None and any(reads.memory for reads in teacher_plan(recipe).stages):
         prepared = with_teacher_logits(recipe, prepared)
     trainer = trainer or Trainer(recipe.student, recipe.stages, recipe.execution)
-    start, found = recipe.student.get_weights(), []
+    start, trials = recipe.student.get_weights(), []
     for candidate in candidates:
         trial = with_learning_rate(recipe, candidate)
         trial = replace(
@@ -48,6 +55,6 @@ def search_learning_rate(
             trainer=trainer,
         )
         losses = [point["loss"] for point in result.curve if "loss" in point]  # a cut student's point has none
-        found.append((next(iter(result.scores["dev"].values())), -losses[-1], candidate))
+        trials.append((next(iter(result.scores["dev"].values())), -losses[-1], candidate))
         recipe.student.set_weights(start)
-    return {candidate: score for score, _, candidate in sorted(found, reverse=True)}
+    return {candidate: score for score, _, candidate in sorted(trials, reverse=True)}

@@ -1,4 +1,4 @@
-"""Soft targets for each task."""
+"""Make terms for soft targets, for each task."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from tfdistill.errors import UserError
 
 
 def soft_term(task: str, temperature: float, weight: float = 1.0) -> Match:
-    """The teacher's predictions as targets: T²·KL of classes (for tags at each token, for answers over the positions), T²·BCE of
-    multi-label heads, squared error of regression."""
+    """Make a term with the teacher's predictions as targets.
+
+    T²·KL of classes (of tags at each token, of answers over positions), T²·BCE of multi-label heads, squared error of regression.
+    """
     if task == "regression":
         return Match(losses.logits_mse, weight=weight)
     special = {"multilabel": losses.soft_binary_cross_entropy, "question_answering": losses.span_kl}
@@ -22,15 +24,15 @@ def soft_term(task: str, temperature: float, weight: float = 1.0) -> Match:
 def cross_entropy_term(
     task: str, temperature: float, weight: float = 1.0, *, student_temperature: float | None = None
 ) -> Match:
-    """As `soft_term` without T²: CE(σ(z_t/T), σ(z_s/T)), or CE(σ(z_t/T), σ(z_s)) with `student_temperature=1`.
+    """Make the term of `soft_term` without T²: CE(σ(z_t/T), σ(z_s/T)), or CE(σ(z_t/T), σ(z_s)) with `student_temperature=1`.
 
-    For the positions of an answer it is KL, whose gradient is that of the cross-entropy.
+    For answers it is KL over the positions, which has the gradient of the cross-entropy.
     """
     if task == "regression":
         return Match(losses.logits_mse, weight=weight)
     if task == "question_answering":
         if student_temperature not in (None, temperature):
-            raise UserError("generalized distillation knows no question answering; use soft_targets")
+            raise UserError("Generalized distillation does not support question answering. Use soft_targets.")
         return Match(losses.span_kl, weight=weight / temperature**2, options={"temperature": temperature})
     loss = losses.soft_binary_cross_entropy if task == "multilabel" else losses.soft_cross_entropy
     own = temperature if student_temperature is None else student_temperature
@@ -38,6 +40,6 @@ def cross_entropy_term(
 
 
 def soft_and_hard_terms(task: str, share: float, temperature: float) -> tuple[Term, ...]:
-    """share·soft targets + (1 - share)·labels; a term of weight 0 is left out."""
+    """Make share·soft targets + (1 - share)·labels, without terms of weight 0."""
     terms = (soft_term(task, temperature, share), HardLabels(task=task, weight=1 - share))
     return tuple(term for term in terms if term.weight)

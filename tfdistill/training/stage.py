@@ -15,16 +15,19 @@ ENDLESS = 10**7  # steps; more than any run takes
 
 
 class Source(Protocol):
-    """Batches of a stage that brings data of its own, in the form `Distiller.fit` takes."""
+    """Data of a stage on plain text: batches in the form that `Distiller.fit` takes."""
 
     def __len__(self) -> int:
-        """Rows of one pass."""
+        """Return the number of examples of one pass."""
         ...
 
     def dataset(self, batch_size: int, *, seed: int = 0, epochs: int = 1) -> tf.data.Dataset:
-        """May also take `first_step`: so many batches are left out from the start, which is quicker than to make and skip them;
-        and with it `worker`, (i, n): only part i of n of each batch is made. `buckets`, where the rows have several lengths, is as in
-        `tfdistill.data.batching.dataset`. An attribute `fingerprint` tells data apart where a run goes on."""
+        """Return the batches.
+
+        It may also take `first_step`, the number of batches to leave out from the start, which is quicker than to make and
+        skip them; `worker`, (i, n), which makes only part i of n of each batch; and `buckets`, as in
+        `tfdistill.data.batching.dataset`. An attribute `fingerprint` identifies the data of a run.
+        """
         ...
 
 
@@ -42,11 +45,11 @@ class HeldOut(Protocol):
 
 @dataclass(frozen=True)
 class Pause:
-    """What is at hand between two stages.
+    """What `Stage.before` may use.
 
     Args:
-        batches: (rows, batch size) -> batches of so many labelled training rows, drawn by the seed; None takes all rows.
-        score: the main dev score of a model; higher is better.
+        batches: (rows, batch size) -> batches of labelled training examples, drawn by the seed; None takes all.
+        score: returns the main dev score of a model; higher is better.
         log: writes named values into the run's log.
     """
 
@@ -61,28 +64,31 @@ class Stage:
 
     Args:
         name: shown in logs.
-        terms: what is summed into the loss.
-        epochs: passes over the training rows; a fraction is allowed.
+        terms: summands of the loss.
+        epochs: passes over the training examples; a fraction is allowed.
         learning_rate: peak; it rises over `warmup` of the steps and falls to zero linearly.
+        batch_size: examples in a step, over all devices.
+        optimizer: one of `tfdistill.optim.optimizers.OPTIMIZERS`.
+        warmup: share of the steps in which the learning rate rises.
+        weight_decay: decoupled weight decay; None takes that of the optimizer's paper.
         epsilon: Adam's ε; None takes Keras' 1e-7.
         clip_norm: global gradient norm; None clips nothing.
         micro_batches: parts of a batch that are computed one after the other, to save memory.
-        freeze: parts of the student that stay as they are: "encoder", "embeddings", "word_embeddings", "layer_1" and so on,
-            "pooler", "head".
-        rates: factor on the learning rate for parts that neither stay as they are nor learn at the full rate.
-        evaluations: how often the dev split is scored.
-        patience: stop after so many scorings without a better one; None never stops early.
-        keep_best: whether the stage ends with the weights of its best scoring rather than its last ones.
-        start_counts: with keep_best, the weights that the stage starts with may be the best ones: a stage that only makes a student
-            worse then changes nothing. Takes one scoring more; for monitor="score".
-        monitor: what is the best: the dev "score" of the task, or the stage's own "loss" on the dev split.
-        rows: "labelled" (the training split and its augmented copies), "unlabelled" (the rows without a label), or "all".
-        counted: the rows whose number `epochs` counts, if not `rows`: so a baseline takes as many steps.
-        source: data of its own (plain text) in place of the recipe's.
-        teacher: this stage's own teacher, if not the recipe's.
-        student: a model of its own, with another head on an encoder of the recipe's student: it starts with the weights of
-            that encoder, which gets them back at the end.
-        train_teacher: the teacher learns too.
+        freeze: frozen parts of the student: "encoder", "embeddings", "word_embeddings", "layer_1" and so on, "pooler", "head".
+        rates: factor of the learning rate for parts that are neither frozen nor learn at the full rate.
+        evaluations: number of evaluations.
+        patience: evaluations without a better one that end the stage; None never ends it early.
+        keep_best: whether the stage ends with the weights of its best evaluation rather than its last ones.
+        start_counts: with keep_best, the weights that the stage starts with may be the best ones: a stage that only makes a
+            student worse then changes nothing. Takes one more evaluation; for monitor="score".
+        monitor: what decides the best: the dev "score" of the task, or the stage's own "loss" on the dev split.
+        rows: "labelled" (the training split and its augmented copies), "unlabelled" (examples without a label), or "all".
+        counted: the examples whose number `epochs` counts, if not `rows`, so that a baseline takes the same steps.
+        source: plain text in place of the recipe's data.
+        teacher: teacher of this stage, if not the recipe's.
+        student: a model with another head on an encoder of the recipe's student. It starts with the weights of that encoder,
+            which gets them back at the end.
+        train_teacher: whether the teacher is trained too.
         before: changes the student's weights in place before the first step, as pruning does. With `epochs` 0 that is all.
         exact_steps: number of optimizer steps, in place of `epochs`.
         minutes: minutes of training, in place of `epochs`; evaluations do not count. One device or one machine only.

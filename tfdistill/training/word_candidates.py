@@ -1,4 +1,4 @@
-"""A masked language model as augmentation asks for it: the most probable pieces at a masked position."""
+"""Find candidates for masked words with a masked language model, for augmentation."""
 
 from __future__ import annotations
 
@@ -11,26 +11,23 @@ from safetensors import safe_open
 
 from tfdistill.augment.glove import GloVe
 from tfdistill.augment.tinybert import Finder, MaskedLM
-from tfdistill.data.splits import Split
 from tfdistill.errors import UserError
 from tfdistill.models.hf_names import head_names
 from tfdistill.models.load import load, recipe_of
 from tfdistill.models.text_model import TextModel
-from tfdistill.system.console import say
 from tfdistill.system.files import student_directory
-from tfdistill.training.task_masked_lm import masked_lm_of_task
 
-TASKS = ("masked_lm", "pretraining")
+MASKED_LM_HEADS = ("masked_lm", "pretraining")
 
 
 def fill_mask(model: TextModel) -> MaskedLM:
-    """The `k` most probable ids (B, k) at the first of `masked_positions` (B, 1) of each row, most probable first.
+    """Return a function for the `k` most probable ids (B, k), the best first, at `masked_positions` (B, 1).
 
     The head is computed at that position only, so its cost does not grow with the length.
     Raises UserError for a model without a masked-language-model head.
     """
-    if model.task not in TASKS:
-        raise UserError(f"got a {model.task} model; expected one with a masked-language-model head (masked_lm)")
+    if model.task not in MASKED_LM_HEADS:
+        raise UserError(f"The model has the head {model.task}. Use one with a masked-language-model head (masked_lm).")
     ids = tf.TensorSpec((None, None), tf.int32)
     names = ("token_ids", "padding_mask", "segment_ids", "masked_positions")
 
@@ -40,63 +37,46 @@ def fill_mask(model: TextModel) -> MaskedLM:
     compiled = tf.function(best, input_signature=[dict.fromkeys(names, ids), tf.TensorSpec((), tf.int32)])
     size = model.config.vocab_size
 
-    def ask(inputs: dict[str, np.ndarray], k: int) -> np.ndarray:
+    def candidates(inputs: dict[str, np.ndarray], k: int) -> np.ndarray:
         return compiled({name: tf.constant(inputs[name], tf.int32) for name in names}, min(k, size)).numpy()
 
-    return ask
+    return candidates
 
 
 def finder(model: TextModel, glove: GloVe | None = None, *, k: int = 15) -> Finder:
-    """What finds candidates for TinyBERT's augmentation with `model`, in queries as long as the model can read."""
+    """Make a finder of candidates for TinyBERT's augmentation, with queries as long as the model can read."""
     longest = getattr(model.config, "max_position_embeddings", 512)
     return Finder(model.tokenizer, fill_mask(model), glove, k=k, max_length=min(512, longest))
 
 
 def load_masked_lm(source: str | os.PathLike) -> TextModel:
-    """A model with the masked-language-model head that its Hugging Face directory, or run directory, holds.
+    """Load a model with its masked-language-model head from a Hugging Face directory or run directory.
 
-    Raises UserError when there is none: a head made at random would predict noise.
+    Raises UserError if there is none: a random head would predict noise.
     """
     model = load(student_directory(source), task="masked_lm")
     missing = _missing(model, student_directory(source))
     if missing:
         raise UserError(
-            f"{source} has no masked-language-model head (no '{missing[0]}'); expected a pre-trained directory with one: "
-            "give it with --mlm DIR, or train one on top of this encoder with tfdistill pretrain"
+            f"{source} has no masked-language-model head (no '{missing[0]}'). Use `--mlm DIR` with a pre-trained directory that "
+            "has one, or train one on top of this encoder (tfdistill pretrain)."
         )
     return model
 
 
 def has_masked_lm(source: str | os.PathLike) -> bool:
-    """Whether a directory, or run directory, holds a masked-language-model head.
+    """Return whether a directory, or run directory, holds a masked-language-model head.
 
-    Raises UserError for one that cannot be loaded, or whose family has no such head.
+    Raises UserError for a directory that cannot be loaded, or whose family has no such head.
     """
     directory = student_directory(source)
     return directory.is_dir() and not _missing(load(directory, task="masked_lm"), directory)
 
 
-def masked_lm_for(
-    teacher: TextModel, split: Split, *, minutes: float | None = None, steps: int | None = None, seed: int = 1
-) -> Path:
-    """The directory of the masked LM that goes with a teacher: `own_masked_lm`, if it has one; else one trained on the texts of
-    `split`, for so many minutes or `steps`.
-
-    Raises UserError as `masked_lm_of_task`, and for a family that has no such head.
-    """
-    found = own_masked_lm(teacher)
-    if found is None:
-        return masked_lm_of_task(teacher, split, minutes=minutes, steps=steps, seed=seed)
-    if teacher.loaded_from is None or found != student_directory(teacher.loaded_from):
-        say(f"the texts are augmented by {found}, of which the teacher was made")
-    return found
-
-
 def own_masked_lm(teacher: TextModel) -> Path | None:
-    """The teacher's directory, if it has the head; else the one that `tfdistill finetune` made it of, which is the pre-trained BERT of
-    TinyBERT's paper; else None.
+    """Return the directory of a teacher's masked LM: its own, or that of the model it was fine-tuned from; else None.
 
-    Raises UserError for a family that has no such head.
+    The latter is the pre-trained BERT of TinyBERT's paper. Raises UserError for a family that has no such head.
     """
     own = teacher.loaded_from
     if own is not None:
@@ -109,14 +89,14 @@ def own_masked_lm(teacher: TextModel) -> Path | None:
 
 
 def _is_there(source: str) -> bool:
-    """Whether what a run of former days names is still a model's directory."""
+    """Return whether the path that an earlier run recorded is still a model's directory."""
     return all(
         (student_directory(source) / name).is_file() for name in ("config.json", "model.safetensors", "vocab.txt")
     )
 
 
 def _missing(model: TextModel, directory: Path) -> list[str]:
-    """Tensors of the head that the file lacks."""
+    """Return the tensors of the head that the file lacks."""
     with safe_open(directory / "model.safetensors", "numpy") as file:
         there = {name.replace(".gamma", ".weight").replace(".beta", ".bias") for name in file.keys()}  # noqa: SIM118
     return [name for name, _, _ in head_names(model) if name not in there]
