@@ -36,11 +36,11 @@ from tfdistill.models.text_model import TextModel
 from tfdistill.recipes import bilstm, finetune, soft_targets
 from tfdistill.system.console import say, task
 from tfdistill.system.files import atomic_directory, require_new
+from tfdistill.system.reproducibility import versions
 from tfdistill.text.encoded import Encoded
 from tfdistill.training.baseline import on_labels_alone, with_learning_rate
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.rows import Prepared, prepare
-from tfdistill.training.run_directory import versions
 from tfdistill.training.runner import Result, train
 from tfdistill.training.search import search_learning_rate
 from tfdistill.training.teacher_outputs import with_teacher_logits
