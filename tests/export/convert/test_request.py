@@ -16,6 +16,11 @@ def model():
     return tiny_bert()
 
 
+@pytest.fixture(scope="module")
+def tagger():
+    return tiny_bert(task="token_classification")
+
+
 def test_normalization(model):
     request = ConversionRequest.of([(model, "x")], length=[8, 4, 8], modes=["int8", "fp32", "int8"])
     assert request.lengths == (4, 8) and request.longest == 8
@@ -35,10 +40,9 @@ def test_normalization(model):
         ({"probabilities": True}, "token_classification"),
     ],
 )
-def test_options_out_of_range(model, change, match):
-    other = tiny_bert(task="token_classification")
+def test_options_out_of_range(model, tagger, change, match):
     with pytest.raises(UserError, match=match):
-        ConversionRequest.of([(model, "x"), (other, "y")], **{"length": 8, **change})
+        ConversionRequest.of([(model, "x"), (tagger, "y")], **{"length": 8, **change})
 
 
 @pytest.mark.parametrize("names", [["../x"], [""], ["x", "x"]])
