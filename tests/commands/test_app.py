@@ -16,6 +16,7 @@ WITHOUT_TENSORFLOW = """
 import sys
 from tfdistill.commands.app import main
 
+assert "numpy" not in sys.modules, "tfdistill --help must start fast"
 for words in (["--help"], ["verify", "nothing"], ["bench", "nothing"], ["compare", "nothing"], ["cache"], ["recipes"]):
     sys.argv = ["tfdistill", *words]
     try:
