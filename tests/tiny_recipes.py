@@ -99,6 +99,7 @@ SMALL: dict[str, list[str]] = {
     "layerdrop": [],
     "head_pruning": ["epochs=1", "soft_weight=0.5", "share=0.5", "step=0.25"],
     "neuron_pruning": ["steps=1"],
+    "minilm": ["student=layers", "relations.epochs=1"],
 }
 
 

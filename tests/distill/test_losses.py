@@ -209,6 +209,56 @@ def test_attention_cross_entropy_sums_over_keys_and_averages_heads_and_queries()
     assert sums.numpy() == pytest.approx([0.0], abs=1e-6) and counts.numpy() == pytest.approx([1.0])
 
 
+def test_attention_kl_sums_over_keys_and_averages_heads_and_queries():
+    # The first head's first query attends with (0.8, 0.2), all others with (0.5, 0.5), as the student: KL 0.192745 / 2.
+    teacher = np.log(np.array([[[[4.0, 1.0], [1.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]]]], "float32"))
+    sums, counts = losses.attention_kl(np.zeros((1, 2, 2, 2), "float32"), teacher)
+    assert sums.numpy() == pytest.approx([0.0963725], abs=1e-6) and counts.numpy() == pytest.approx([2.0])
+    sums, counts = losses.attention_kl(np.zeros((1, 2, 2, 2), "float32"), teacher, mask=np.array([[1, 0]]))
+    assert sums.numpy() == pytest.approx([0.0], abs=1e-6) and counts.numpy() == pytest.approx([1.0])
+
+
+def test_relations_are_scaled_dot_products_of_tokens():
+    # x₁ = (b, b, b, b), x₂ = 0 with 2·b² = ln 4: x₁·x₁/√4 = ln 4. Token 1 relates to the tokens as σ(ln 4, 0) = (0.8, 0.2),
+    # token 2 as (0.5, 0.5), and so do both of the student's: KL 0.8·ln 1.6 + 0.2·ln 0.4 = 0.192745.
+    b = np.sqrt(np.log(4.0) / 2)
+    teacher = np.array([[[b, b, b, b], [0.0, 0.0, 0.0, 0.0]]], "float32")
+    sums, counts = losses.relation_kl(np.zeros((1, 2, 6), "float32"), teacher, heads=1)
+    assert sums.numpy() == pytest.approx([0.192745], abs=1e-6) and counts.numpy() == pytest.approx([2.0])
+
+
+def test_relation_heads_split_the_hidden_units_in_their_order():
+    # Head 1 is the units 1 and 2: x₁ = (a, 0), a²/√2 = ln 4, head 2 is 0 at both tokens: the mean is half of 0.192745.
+    a = np.sqrt(np.log(4.0) * np.sqrt(2.0))
+    teacher = np.array([[[a, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]], "float32")
+    sums, _ = losses.relation_kl(np.zeros((1, 2, 2), "float32"), teacher, heads=2)
+    assert sums.numpy() == pytest.approx([0.0963725], abs=1e-6)
+    # A rotation of the units inside a head changes no relation.
+    student = np.array([[[0.6 * a, 0.8 * a, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]], "float32")
+    assert losses.relation_kl(student, teacher, heads=2).sum.numpy() == pytest.approx([0.0], abs=1e-6)
+    with pytest.raises(UserError, match="3 relation heads"):
+        losses.relation_kl(student, teacher, heads=3)
+
+
+def test_padding_changes_no_relation_and_gradients_are_finite():
+    rng = np.random.default_rng(3)
+    student, teacher = rng.normal(size=(2, 5, 6)).astype("float32"), rng.normal(size=(2, 5, 12)).astype("float32")
+    mask = np.pad(np.ones((2, 5), "int32"), [(0, 0), (0, 3)])
+    results = []
+    for pad, real, filling in ((0, None, 0.0), (3, mask, np.nan)):
+        width = [(0, 0), (0, pad), (0, 0)]
+        variable = tf.Variable(np.pad(student, width, constant_values=filling))
+        with tf.GradientTape() as tape:
+            padded = np.pad(teacher, width, constant_values=filling)
+            sums, counts = losses.relation_kl(variable, padded, heads=3, mask=real)
+            total = tf.reduce_sum(sums) / tf.reduce_sum(counts)
+        gradient = tape.gradient(total, variable).numpy()
+        assert np.isfinite(gradient).all() and not gradient[:, 5:].any()
+        results.append((total.numpy(), gradient[:, :5]))
+    np.testing.assert_allclose(results[1][0], results[0][0], rtol=1e-5)
+    np.testing.assert_allclose(results[1][1], results[0][1], rtol=1e-4, atol=1e-6)
+
+
 def test_masked_lm_counts_labelled_tokens_and_smooths():
     logits = np.array([[[np.log(4.0), 0.0], [np.nan, np.inf]]], "float32")
     sums, counts = losses.sparse_cross_entropy(logits, np.array([[1, -1]]))
@@ -287,7 +337,7 @@ TOKEN_LOSSES = [
 ]
 
 
-@pytest.mark.parametrize("name", [*TOKEN_LOSSES, "attention_mse", "attention_cross_entropy"])
+@pytest.mark.parametrize("name", [*TOKEN_LOSSES, "attention_mse", "attention_cross_entropy", "attention_kl"])
 def test_gradients_are_finite_and_padding_changes_neither_value_nor_gradient(name):
     rng = np.random.default_rng(2)
     is_attention = name.startswith("attention")

@@ -171,7 +171,9 @@ def test_features_are_those_that_were_asked_for(model):
             np.testing.assert_allclose(getattr(alone, name), value, atol=1e-5)
             assert alone.logits is None or name == "logits"
         if name != "attention_scores":
-            assert model.width(name) == (None if value is None else value.shape[-1]), name
+            layers = [] if value is None else getattr(everything, name) if FEATURES[name].layered else [value]
+            widths = {layer.shape[-1] for layer in layers}
+            assert model.width(name) == (widths.pop() if len(widths) == 1 else None), name
 
 
 def test_what_is_not_there_is_one_line(model):

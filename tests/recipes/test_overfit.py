@@ -36,6 +36,7 @@ SPEED = {
     "neuron_pruning": ["epochs=40", "learning_rate=5e-3", "steps=1"],
     "quantization_aware": ["epochs=40", "learning_rate=5e-3"],
     "dualtrain_sharedproj": ["epochs=40", "learning_rate=5e-3"],
+    "minilm": ["relations.epochs=60", "relations.learning_rate=1e-2", "epochs=40", "learning_rate=5e-3"],
 }
 
 

@@ -38,6 +38,7 @@ RUN_BY_SLOW = (
     "head_pruning",
     "neuron_pruning",
     "quantization_aware",
+    "minilm",
 )
 
 

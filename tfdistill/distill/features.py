@@ -40,6 +40,9 @@ FEATURES = {
     "embeddings": Feature("BLH"),
     "hidden_states": Feature("BLH", layered=True),
     "attention_scores": Feature("BALL", layered=True),
+    "queries": Feature("BLH", layered=True),
+    "keys": Feature("BLH", layered=True),
+    "values": Feature("BLH", layered=True),
 }
 
 
@@ -61,6 +64,8 @@ class Features:
         embeddings: (B, L, H), the embedding output ("layer 0").
         hidden_states: tuple of N tensors (B, L, H); layer n is at index n - 1. A BiLSTM has one, its states.
         attention_scores: tuple of N tensors (B, A, L, L), before mask and softmax.
+        queries, keys, values: tuples of N tensors (B, L, A·size), the inputs of self-attention with the heads side by
+            side: the projections of the layer's input, with their bias.
         mask: (B, L), 1 for real tokens and 0 for padding; None for models without padding.
         words: (B, L), the word of each token, below 0 for none, if student and teacher read different tokens
             (`tfdistill.text.alignment`); else None.
@@ -72,6 +77,9 @@ class Features:
     embeddings: Any = None
     hidden_states: tuple[Any, ...] | None = None
     attention_scores: tuple[Any, ...] | None = None
+    queries: tuple[Any, ...] | None = None
+    keys: tuple[Any, ...] | None = None
+    values: tuple[Any, ...] | None = None
     mask: Any = None
     words: Any = None
 

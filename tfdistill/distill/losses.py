@@ -265,13 +265,55 @@ def attention_cross_entropy(student: Any, teacher: Any, *, mask: Any = None) -> 
 
     It is a sum over real keys and a mean over heads and real queries.
     """
-    a_s, a_t = _scores(student, teacher)
-    if mask is not None:
-        real = tf.cast(mask, tf.bool)
-        a_s, a_t = (tf.where(real[:, None, None, :], scores, _NEVER) for scores in (a_s, a_t))
-        a_s, a_t = (tf.where(real[:, None, :, None], scores, 0.0) for scores in (a_s, a_t))
+    a_s, a_t = (_masked(scores, mask) for scores in _scores(student, teacher))
     per_query = tf.reduce_mean(-tf.reduce_sum(tf.nn.softmax(a_t) * tf.nn.log_softmax(a_s), axis=-1), axis=1)
     return _over_tokens(per_query, mask)
+
+
+def attention_kl(student: Any, teacher: Any, *, mask: Any = None) -> Mean:
+    """Return KL(σ(A_t) ‖ σ(A_s)) of attention scores as in `attention_mse`. MiniLM, Wang et al. 2020.
+
+    It is a sum over real keys and a mean over heads and real queries.
+    """
+    a_s, a_t = _scores(student, teacher)
+    return _over_queries(a_s, a_t, mask)
+
+
+def relation_kl(student: Any, teacher: Any, *, heads: int, mask: Any = None) -> Mean:
+    """Return KL(σ(X_t·X_tᵀ/√d_t) ‖ σ(X_s·X_sᵀ/√d_s)) of queries, keys or values X with R relation heads.
+
+    This is MiniLMv2's self-attention relation (Wang et al. 2021) and MiniLM's value relation (Wang et al. 2020). It is a
+    sum over real keys and a mean over relation heads and real queries.
+
+    Args:
+        student, teacher: (B, L, H) with attention heads side by side; H may differ.
+        heads: R, which need not be the attention heads of either model; d = H/R.
+    """
+    return _over_queries(_relations(student, heads, mask), _relations(teacher, heads, mask), mask)
+
+
+def _relations(vectors: Any, heads: int, mask: Any) -> tf.Tensor:
+    """Scaled dot products (B, R, L, L) of vectors (B, L, H), which are split into R heads."""
+    if vectors.shape[-1] % heads:
+        raise UserError(f"{vectors.shape[-1]} hidden units cannot be split into {heads} relation heads. Use a divisor")
+    (vectors,) = _float(vectors)
+    vectors = _real(vectors, mask)
+    batch, length, width = _shape(vectors)
+    split = tf.transpose(tf.reshape(vectors, [batch, length, heads, width // heads]), [0, 2, 1, 3])
+    return tf.matmul(split, split, transpose_b=True) * (width // heads) ** -0.5
+
+
+def _over_queries(student: tf.Tensor, teacher: tf.Tensor, mask: Any) -> Mean:
+    """The KL divergence over keys of scores (B, A, L, L): a mean over heads and real queries."""
+    return _over_tokens(tf.reduce_mean(_kl(_masked(student, mask), _masked(teacher, mask)), axis=1), mask)
+
+
+def _masked(scores: tf.Tensor, mask: Any) -> tf.Tensor:
+    """Scores (B, A, L, L) without probability at padded keys, and with zeros at padded queries."""
+    if mask is None:
+        return scores
+    real = tf.cast(mask, tf.bool)
+    return tf.where(real[:, None, :, None], tf.where(real[:, None, None, :], scores, _NEVER), 0.0)
 
 
 # --- labels ---------------------------------------------------------------------------------------------------------

@@ -224,6 +224,10 @@ class BertEmbeddings(Composite):
         return self.dropout(self.norm(total), training=training)
 
 
+# Features with the inputs of self-attention, and their names in a layer and in its output.
+ATTENTION_INPUTS = {"queries": "query", "keys": "key", "values": "value"}
+
+
 class LayerOutput(NamedTuple):
     """Hold what a transformer layer computes.
 
@@ -232,10 +236,14 @@ class LayerOutput(NamedTuple):
     Attributes:
         hidden: hidden states (B, M, H).
         attention_scores: scores (B, A, M, L) before mask and softmax.
+        query: (B, M, A·size), with the heads side by side; `key` and `value`: (B, L, A·size).
     """
 
     hidden: Any
     attention_scores: Any
+    query: Any
+    key: Any
+    value: Any
 
 
 class BertLayer(Composite):
@@ -280,17 +288,16 @@ class BertLayer(Composite):
         key, value = self.key(hidden), self.value(hidden)
         hidden = hidden[:, :1] if first_only else hidden
         query = self.query(hidden)
-        if self.rescale != 1.0:
-            query = query * self.rescale
+        rescaled = query if self.rescale == 1.0 else query * self.rescale
         mixed, scores = attend(
-            query, key, value, key_bias, self.shape.heads, self.attention_dropout, training, self.attention_quantizer
+            rescaled, key, value, key_bias, self.shape.heads, self.attention_dropout, training, self.attention_quantizer
         )
         if gates is not None:
             mixed = mixed * ops.repeat(ops.cast(gates, mixed.dtype), self.shape.value, axis=1)[:, None, :]
         mixed = self.dropout(self.attention_output(mixed), training=training)
         hidden = self.attention_norm(hidden + mixed)
         fed = self.dropout(self.output_dense(self.intermediate(hidden)), training=training)
-        return LayerOutput(self.output_norm(hidden + fed), scores)
+        return LayerOutput(self.output_norm(hidden + fed), scores, query, key, value)
 
 
 class PrunedBertLayer(BertLayer):
@@ -372,7 +379,8 @@ class BertEncoder(Encoder):
 
     @property
     def offers(self) -> tuple[str, ...]:
-        return ("embeddings", "hidden_states", "attention_scores", *(("pooled",) if self.has_pooled else ()))
+        pooled = ("pooled",) if self.has_pooled else ()
+        return ("embeddings", "hidden_states", "attention_scores", *ATTENTION_INPUTS, *pooled)
 
     def parts(self) -> dict[str, list[keras.layers.Layer]]:
         layers = {f"layer_{number}": [block] for number, block in enumerate(self.blocks, 1)}
@@ -381,6 +389,9 @@ class BertEncoder(Encoder):
     def width(self, feature: str) -> int | None:
         if feature == "pooled" and self.has_pooled:
             return self.config.hidden_size if self.pooler is None else self.pooler.units
+        if feature in ATTENTION_INPUTS:
+            sizes = {getattr(block, ATTENTION_INPUTS[feature]).units for block in self.blocks}
+            return sizes.pop() if len(sizes) == 1 else None  # pruning may leave layers of several sizes
         return self.config.hidden_size if feature in ("embeddings", "hidden_states") else None
 
     def call(self, inputs: dict[str, Any], want: Collection[str] = (), training: bool = False) -> dict[str, Any]:
@@ -413,6 +424,8 @@ class BertEncoder(Encoder):
         features = {"embeddings": embeddings}
         features["hidden_states"] = tuple(output.hidden for output in outputs)
         features["attention_scores"] = tuple(output.attention_scores for output in outputs)
+        for name, part in ATTENTION_INPUTS.items():
+            features[name] = tuple(getattr(output, part) for output in outputs)
         # The first call makes all weights, whichever features it returns.
         if "pooled" in want or (self.pooler is not None and not self.pooler.built):
             features["pooled"] = hidden[:, 0] if self.pooler is None else self.pooler(hidden[:, 0])

@@ -233,7 +233,7 @@ class MobileBertLayer(Composite):
             self.dropout = Dropout(config.hidden_dropout_prob, dtype=dtype)
 
     def call(self, hidden: Any, key_bias: Any, training: bool = False) -> LayerOutput:
-        """Return hidden states (B, L, H) and attention scores (B, A, L, L); arguments as in `BertLayer.call`."""
+        """Compute the layer; arguments as in `BertLayer.call`."""
         narrow = hidden if self.input_bottleneck is None else self.input_bottleneck(hidden)
         if self.attention_bottleneck is not None:
             reads = self.attention_bottleneck(hidden)
@@ -249,9 +249,9 @@ class MobileBertLayer(Composite):
             narrow = network(narrow, training=training)
         narrow = self.last(narrow, training=training)
         if not self.config.use_bottleneck:
-            return LayerOutput(narrow, scores)
+            return LayerOutput(narrow, scores, query, key, value)
         wide = self.dropout(self.output_dense(narrow), training=training)
-        return LayerOutput(self.output_norm(wide + hidden), scores)
+        return LayerOutput(self.output_norm(wide + hidden), scores, query, key, value)
 
 
 # --- model ----------------------------------------------------------------------------------------------------------
