@@ -230,7 +230,8 @@ def schedule(
 
     Args:
         layers: the terms of each layer, from the bottom up.
-        epochs, learning_rate: of the transfer, for each layer.
+        epochs: of the transfer, for each layer.
+        learning_rate: see `epochs`.
         embeddings: whether the embeddings are trained with the first layer.
     """
     together = tuple(term for terms in layers for term in terms)

@@ -55,7 +55,8 @@ def make_copies(
     """Copy every text, without duplicates of the texts or of earlier copies.
 
     Args:
-        texts, texts_b: the examples; texts_b is None for single texts.
+        texts: the examples; texts_b is None for single texts.
+        texts_b: see `texts`.
         copy: makes one copy of one text from its random numbers.
         copies: copies of each example.
         seed: the seed of all copies.

@@ -75,7 +75,8 @@ def tang_plan(
 
     Args:
         split: the words that replace others come from it, unless `p_pos` is 0.
-        copies, seed: see `Plan`.
+        copies: see `Plan`.
+        seed: see `copies`.
         tagger: a model of NLTK's perceptron tagger; None fetches one.
         tokens_of: a model directory, to mask tokens instead of words.
         options: p_mask, p_pos, p_ng and ngram of `Tang`.

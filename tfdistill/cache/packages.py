@@ -35,7 +35,8 @@ def fetch_package(name: str, version: str, sha256: str, kind: Kind) -> Path:
     """Return the cached sdist (.tar.gz) or wheel of a package; download it if it is missing or damaged.
 
     Args:
-        name, version: of the package.
+        name: of the package.
+        version: see `name`.
         sha256: of the file, checked by pip during the download and here in each call.
         kind: "sdist" or "wheel".
 

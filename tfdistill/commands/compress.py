@@ -44,7 +44,7 @@ def compress(
     if (clusters is None) == (sparsity is None):
         raise UserError("Use either --clusters N or --sparsity SHARE.")
     import_tensorflow()
-    from tfdistill.compress.tfmot import Compression, compress_student
+    from tfdistill.compress.tfmot import Compression, compress_student, require_known
     from tfdistill.models.hf import save_directory
     from tfdistill.models.load import data_for, load, max_length_of, recipe_of
 
@@ -54,6 +54,7 @@ def compress(
         method = {"method": "cluster", "clusters": clusters}
     compression = Compression(**method, steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
     student = load(model)
+    require_known(student)
     dataset, length = data_for(student, model, data), max_length_of(model, 64)
     with task(compression.method, compression.steps) as advance:
         before, after = compress_student(student, dataset, compression, max_length=length, advance=advance)

@@ -115,7 +115,6 @@ def compress_student(
     Raises:
         UserError: the model is not a BiLSTM for whole texts, or the other process failed.
     """
-    require_known(student)
     texts = concatenate([data.splits[name] for name in ("train", "unlabelled") if name in data.splits])
     rows = encode(student, texts, max_length)
 

@@ -46,7 +46,8 @@ class Masking:
 
     Args:
         share: share of the tokens of a sequence that are predicted, counting [CLS] and [SEP] as BERT does.
-        mask, random: of the predicted tokens, the shares that become [MASK] and any token; the rest stays.
+        mask: of the predicted tokens, the shares that become [MASK] and any token; the rest stays.
+        random: see `mask`.
         whole_words: mask all tokens of a word or none (Cui et al. 2021). A word is a token and the ##
             tokens behind it.
         smoothing: exponent of token-frequency smoothing. The weight of a token is count^-smoothing, so
@@ -139,9 +140,11 @@ class Masker:
         """Mask a batch. Special tokens are neither predicted nor drawn as random tokens.
 
         Args:
-            token_ids, padding_mask: (B, L) integers.
+            token_ids: (B, L) integers.
+            padding_mask: see `token_ids`.
             examples: (B,) the number of each sequence in the corpus.
-            seed, epoch: decide about the masks.
+            seed: decide about the masks.
+            epoch: see `seed`.
             words: (B, L), for `whole_words`: the word of each token, if ## does not show it (Chinese text
                 that another program segmented).
 

@@ -73,7 +73,8 @@ class Span:
 
     Args:
         path: the file.
-        start, end: bytes; None is the end of the file.
+        start: bytes; None is the end of the file.
+        end: see `start`.
         one_a_line: whether each line is a document.
     """
 

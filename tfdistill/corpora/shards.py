@@ -149,7 +149,9 @@ def read_text(
     Args:
         text: a source of `PlainText`, or "corpus:" and the directory of a corpus.
         tokenizer: the tokenizer.
-        held_out, megabytes, segmented: see `PlainText`.
+        held_out: see `PlainText`.
+        megabytes: see `held_out`.
+        segmented: see `held_out`.
         advance: see `PlainText.prepare`.
 
     Raises:

@@ -67,7 +67,8 @@ class MixedSequences(SequenceBatches):
 
     Args:
         sequences: the text, tokenized by the teacher's tokenizer and without masks.
-        teacher, student: the tokenizers.
+        teacher: the tokenizers.
+        student: see `teacher`.
         length: L, tokens of a sequence.
         share: probability that a word of the teacher's input is tokenized by the student's tokenizer,
             drawn from (seed, epoch, example, word).

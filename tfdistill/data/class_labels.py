@@ -16,7 +16,7 @@ from tfdistill.errors import UserError, listing, nearest
 class Classes(NamedTuple):
     """The classes of a data set.
 
-    Args:
+    Attributes:
         names: the names of the classes; None for regression.
         by_number: the labels in the files are numbers into `names` rather than names.
         multilabel: an example has any number of the classes.

@@ -36,7 +36,7 @@ _UNLABELLED_ROWS = (
 class Label(NamedTuple):
     """A label as written.
 
-    Args:
+    Attributes:
         text: the label.
         kind: "name", "integer", "float", or "set" for a list of class names.
         names: the names of a set; also the parts of a name with "|" in it, which may be a set or a name.

@@ -53,7 +53,8 @@ def entity_scores(labels: Sequence[Sequence[str]], predictions: Sequence[Sequenc
     An entity is right if its kind and its words are. Scores without any entities are 0.0.
 
     Args:
-        labels, predictions: the tags of the same sentences.
+        labels: the tags of the same sentences.
+        predictions: see `labels`.
 
     Raises:
         UserError: the numbers of sentences or words differ, or there are no words.

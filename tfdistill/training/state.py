@@ -55,7 +55,8 @@ class Progress:
         Args:
             evaluation: scores, and the value to maximize.
             weights: the student's weights if the stage ends with its best ones; None if it ends with its last.
-            rounds, entries: as in `Progress`.
+            rounds: as in `Progress`.
+            entries: see `rounds`.
             patience: evaluations without a better one that end the stage; None never does.
         """
         value, top, own, best, scores = evaluation.value, self.top, self.own, self.best, self.scores

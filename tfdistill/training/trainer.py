@@ -48,7 +48,8 @@ class Position:
 
     Args:
         step: optimizer steps that are done.
-        optimizer, metrics: values of `Trainer.variables`.
+        optimizer: values of `Trainer.variables`.
+        metrics: see `optimizer`.
     """
 
     step: int
