@@ -64,8 +64,10 @@ class Features:
         embeddings: (B, L, H), the embedding output ("layer 0").
         hidden_states: tuple of N tensors (B, L, H); layer n is at index n - 1. A BiLSTM has one, its states.
         attention_scores: tuple of N tensors (B, A, L, L), before mask and softmax.
-        queries, keys, values: tuples of N tensors (B, L, A·size), the inputs of self-attention with the heads side by
+        queries: tuples of N tensors (B, L, A·size), the inputs of self-attention with the heads side by
             side: the projections of the layer's input, with their bias.
+        keys: see `queries`.
+        values: see `queries`.
         mask: (B, L), 1 for real tokens and 0 for padding; None for models without padding.
         words: (B, L), the word of each token, below 0 for none, if student and teacher read different tokens
             (`tfdistill.text.alignment`); else None.

@@ -286,7 +286,8 @@ def relation_kl(student: Any, teacher: Any, *, heads: int, mask: Any = None) -> 
     sum over real keys and a mean over relation heads and real queries.
 
     Args:
-        student, teacher: (B, L, H) with attention heads side by side; H may differ.
+        student: (B, L, H) with attention heads side by side; H may differ.
+        teacher: see `student`.
         heads: R, which need not be the attention heads of either model; d = H/R.
     """
     return _over_queries(_relations(student, heads, mask), _relations(teacher, heads, mask), mask)
