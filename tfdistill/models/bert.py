@@ -118,11 +118,11 @@ class BertConfig:
                 continue
             object.__setattr__(self, name, tuple(sizes))  # JSON gives a list
             if len(sizes) != self.num_hidden_layers or min(sizes) < 1:
-                raise UserError(f"{name} is {list(sizes)}; expected {self.num_hidden_layers} numbers of at least 1")
+                raise UserError(f"`{name}` is {list(sizes)}. Use {self.num_hidden_layers} numbers of at least 1.")
         if not 0 <= self.layerdrop < 1:
-            raise UserError(f"layerdrop is {self.layerdrop}; expected a probability below 1")
+            raise UserError(f"`layerdrop` is {self.layerdrop}. Use a probability below 1.")
         if self.pooler_act not in ("tanh", "relu"):
-            raise UserError(f"pooler_act '{self.pooler_act}' is unknown; expected tanh or relu")
+            raise UserError(f"`pooler_act` '{self.pooler_act}' is unknown. Use tanh or relu.")
         heads = self.num_attention_heads if self.attention_head_size is None else 1
         check_transformer("hidden_size", self.hidden_size, heads, self.hidden_act)
 
@@ -168,9 +168,9 @@ NOT_IN_BERT = {
 def check_transformer(name: str, width: int, heads: int, activation: str) -> None:
     """Raise UserError if the heads do not divide the width of attention, or the activation is unknown."""
     if width % heads:
-        raise UserError(f"{name} {width} is not a multiple of the {heads} attention heads")
+        raise UserError(f"`{name}` {width} is not a multiple of the {heads} attention heads. Change one of them.")
     if activation not in ACTIVATIONS:
-        raise UserError(f"hidden_act '{activation}' is unknown; expected one of {', '.join(ACTIVATIONS)}")
+        raise UserError(f"`hidden_act` '{activation}' is unknown. Use one of {', '.join(ACTIVATIONS)}.")
 
 
 def dropout_of_classifiers(task: str, rate: float | None, default: float) -> float:
