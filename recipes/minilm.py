@@ -6,7 +6,7 @@
 The student's last layer learns from one teacher layer: the last of a base-size teacher, layer 21 of 24 of BERT-large. Each
 term is a mean over heads and real queries. Relations need neither equal hidden sizes nor, in minilmv2, equal numbers of
 attention heads. The papers distil on plain text (`general`) and then fine-tune on labels: `relations.epochs=0`. Without
-plain text, the task stage `relations` trains the same loss against the fine-tuned teacher first; this stage is ours.
+plain text, the task stage `relations` trains the same loss against the fine-tuned teacher first; the papers do not.
 
 Idea:      the relations between tokens in one self-attention layer, with no mapping of layers and no projections
 Command:   tfdistill train minilm --teacher TEACHER --task glue/mrpc --out RUN --set general.text=WIKIPEDIA

@@ -317,16 +317,16 @@ def test_mixed_precision_stays_near_float32(policy):
 
 def test_batches_may_tell_student_and_teacher_apart_or_carry_cached_logits():
     other = inputs(seed=5)
-    told = make([SOFT, HardLabels()])
+    apart = make([SOFT, HardLabels()])
     batch = {"student": X, "teacher": other, "labels": Y, "sample_weight": WEIGHTS}
-    told.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
+    apart.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
     cached = make([SOFT, HardLabels()])
     features = {"logits": cached.teacher(other).numpy()}
     student_alone = Distiller(cached.student, None, [SOFT, HardLabels()])
     student_alone.compile(keras.optimizers.SGD(0.1))
     with_cache = {"student": X, "teacher_features": features, "labels": Y, "sample_weight": WEIGHTS}
     student_alone.fit(tf.data.Dataset.from_tensors(with_cache), verbose=0)
-    for a, b in zip(told.student.get_weights(), cached.student.get_weights(), strict=True):
+    for a, b in zip(apart.student.get_weights(), cached.student.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 

@@ -303,17 +303,17 @@ def test_padding_changes_neither_answers_nor_labelled_tokens(name):
     mask = np.pad(np.ones((2, 5), "int32"), [(0, 0), (0, 3)])
     found = []
     for pad, real in ((0, None), (3, mask)):
-        ours, theirs = (
+        student_logits, teacher_logits = (
             np.pad(z, [(0, 0), (0, pad), (0, 0)], constant_values=v) for z, v in ((student, 40), (teacher, -40))
         )
         tokens = np.pad([[0, 1, -1, 1, 0], [1, 1, 0, -1, -1]], [(0, 0), (0, pad)], constant_values=-1)
         arguments = {
             "span_cross_entropy": ([[1, 3], [0, 4]], {"mask": real}),
-            "span_kl": (theirs, {"mask": real, "temperature": 2.0}),
+            "span_kl": (teacher_logits, {"mask": real, "temperature": 2.0}),
             "sparse_cross_entropy": (tokens, {}),
         }
         targets, options = arguments[name]
-        variable = tf.Variable(ours)
+        variable = tf.Variable(student_logits)
         with tf.GradientTape() as tape:
             value = getattr(losses, name)(variable, np.asarray(targets), **options)
             sums, counts = value if isinstance(value, tuple) else (value, tf.ones_like(value))
@@ -347,13 +347,13 @@ def test_gradients_are_finite_and_padding_changes_neither_value_nor_gradient(nam
     width = [(0, 0)] * 2 + [(0, 3)] * 2 if is_attention else [(0, 0), (0, 3), (0, 0)]
     mask = np.pad(np.ones((2, 5), "int32"), [(0, 0), (0, 3)])
     found = []
-    for ours, theirs, real in (
+    for student_logits, teacher_logits, real in (
         (student, teacher, None),
         (np.pad(student, width, constant_values=40), np.pad(teacher, width, constant_values=-40), mask),
     ):
-        variable = tf.Variable(ours)
+        variable = tf.Variable(student_logits)
         with tf.GradientTape() as tape:
-            sums, counts = getattr(losses, name)(variable, theirs, mask=real)
+            sums, counts = getattr(losses, name)(variable, teacher_logits, mask=real)
             total = tf.reduce_sum(sums) / tf.reduce_sum(counts)
         gradient = tape.gradient(total, variable).numpy()
         assert np.isfinite(gradient).all()

@@ -28,8 +28,8 @@ def test_value_is_the_formula_and_the_gradient_reaches_everyone(direction):
     )
     assert u.shape == ((8, 4) if direction == "up" else (4, 8))
     expected = 0.0
-    for ours, theirs in zip(student.encoder.blocks, teacher.encoder.blocks, strict=True):
-        target, source = (theirs, ours) if direction == "up" else (ours, theirs)
+    for of_student, of_teacher in zip(student.encoder.blocks, teacher.encoder.blocks, strict=True):
+        target, source = (of_teacher, of_student) if direction == "up" else (of_student, of_teacher)
 
         def kernel(layer_name, left, right, target=target, source=source):
             a, b = (np.array(getattr(block, layer_name).kernel) for block in (target, source))

@@ -33,16 +33,16 @@ class Feature:
 
 # Matching, the teacher cache, the range check of fp16 and the encoders read this table. A new feature needs an entry here,
 # a field of `Features`, and encoders that offer it.
-FEATURES = {
-    "logits": Feature("BC"),  # (B, L, C) for heads that answer for each token
-    "nsp_logits": Feature("BC"),
-    "pooled": Feature("BH"),
+FEATURES = {  # inputs of others first: the range check names the first feature that overflows
     "embeddings": Feature("BLH"),
     "hidden_states": Feature("BLH", layered=True),
     "attention_scores": Feature("BALL", layered=True),
     "queries": Feature("BLH", layered=True),
     "keys": Feature("BLH", layered=True),
     "values": Feature("BLH", layered=True),
+    "pooled": Feature("BH"),
+    "logits": Feature("BC"),  # (B, L, C) for heads that answer for each token
+    "nsp_logits": Feature("BC"),
 }
 
 

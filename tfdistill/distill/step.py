@@ -46,7 +46,7 @@ class Term:
         student_features: features that the term reads of the student.
         teacher_features: features that the term reads of the teacher.
         on_parameters: the term reads weights, not outputs. Its value is a scalar that counts once in a step,
-            whatever the sample weights.
+            independent of the sample weights.
         by_token: the term compares student and teacher token by token. If both read different tokens, batches
             then come with the words that both share.
         first_only: the term reads the first position ([CLS]) alone of its per-token features.
