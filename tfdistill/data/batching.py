@@ -103,8 +103,8 @@ def widths_of(lengths: np.ndarray, batch_size: int, buckets: Buckets, waste: flo
     """Return the widths to which batches are padded, the smallest first.
 
     Args:
-        lengths: (rows,) tokens of each row.
-        batch_size: rows of a batch.
+        lengths: as in `plan`.
+        batch_size: as in `plan`.
         buckets: the widths; or "auto" for the fewest widths, at most twelve, that leave at most the share `waste` to padding.
         waste: share of all positions.
 
@@ -215,12 +215,12 @@ def dataset(
 
     Args:
         examples: at least one.
-        batch_size: rows of a batch.
-        seed: of the order.
+        batch_size: as in `plan`.
+        seed: as in `plan`.
+        shuffle: as in `plan`.
         epochs: passes over the examples.
         first_epoch: number of the first pass, which selects its order.
         first_step: batches to skip, to resume a run.
-        shuffle: False puts the longest rows first.
         buckets: widths to which batches are padded (see `widths_of`), so that compilers see few shapes; by default the longest row.
 
     Raises:

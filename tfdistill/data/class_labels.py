@@ -14,13 +14,7 @@ from tfdistill.errors import UserError, listing, nearest
 
 
 class Classes(NamedTuple):
-    """The classes of a data set.
-
-    Attributes:
-        names: the names of the classes; None for regression.
-        by_number: the labels in the files are numbers into `names` rather than names.
-        multilabel: an example has any number of the classes.
-    """
+    """The names of the classes (None for regression), and whether labels are numbers into them, or sets of them."""
 
     names: tuple[str, ...] | None
     by_number: bool = False

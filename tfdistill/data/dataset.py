@@ -29,10 +29,7 @@ class AnySplit(Protocol):
 class Rows(ABC):
     """A split as one tokenizer reads it. Subclasses know what the logits of a row mean.
 
-    Args:
-        encoded: token ids, one row for each text, sentence or window.
-        labels: (rows, ...) one entry for each row, as in the split; (rows, 2) first and last token of an answer; or None.
-        token_labels: (total,) one label for each token, -100 for tokens that do not count; or None.
+    `labels` has one entry for each row; `token_labels` (total,) one for each token instead, -100 for tokens that do not count.
     """
 
     encoded: Encoded
@@ -110,22 +107,15 @@ class Dataset(ABC, Generic[S]):
 
     @abstractmethod
     def encode(self, split: S, tokenizer: Tokenizer, max_length: int) -> Rows:
-        """Tokenize a split of this data.
+        """Tokenize one of `splits`, or some of its examples, to rows of at most `max_length` tokens.
 
-        Args:
-            split: one of `splits`, or some of its examples.
-            tokenizer: of the model that reads the rows.
-            max_length: tokens of a row at most; longer texts are cut, or become several windows.
-
-        Raises:
-            UserError: `max_length` is too short.
+        Longer texts are cut, or become several windows. Raises UserError if `max_length` is too short.
         """
 
     def encode_for_teacher(self, split: S, tokenizer: Tokenizer, max_length: int, *, privileged: bool) -> Encoded:
         """Tokenize a split for a teacher that reads other tokens than the student, or extra columns (`privileged`).
 
-        Raises:
-            UserError: the data are labelled token by token, or have no extra columns.
+        Raises UserError for data that are labelled token by token, or have no extra columns.
         """
         raise UserError(
             f"{self.name} is learned token by token, and the teacher has another vocabulary than the student. "
@@ -141,21 +131,16 @@ class Dataset(ABC, Generic[S]):
         return False
 
     def with_extra(self) -> Self:
-        """Return the data with the extra columns in the place of the second text. Splits without them are dropped.
+        """Return the data with the extra columns as second text; splits without them are dropped.
 
-        Raises:
-            UserError: the training split has no extra columns.
+        Raises UserError if the training split has no extra columns.
         """
         raise UserError(f"{self.name} has no column text_extra. Add it, or train without privileged=true.")
 
     def training_split(self, augment: Callable[[S], S] | None) -> S:
-        """Return what a student trains on: the split "train", its augmented copies, and the split "unlabelled".
+        """Return what a student trains on: the split "train", copies that `augment` makes, and the split "unlabelled".
 
-        Args:
-            augment: makes the copies; None for no copies. Data that are labelled token by token ignore it.
-
-        Raises:
-            UserError: the splits "train" or "dev" have no labels.
+        Raises UserError if the splits "train" or "dev" have no labels.
         """
         return self.splits["train"]
 

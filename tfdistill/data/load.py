@@ -11,15 +11,9 @@ from tfdistill.data.text_sources import load_data
 
 
 def load_any(spec: str, *, label_names: Sequence[str] | None = None, separate_unlabelled: bool = False) -> Data:
-    """Load `conll:DIR` (see `load_conll`), `squad:DIR` (see `load_squad_directory`), or any name that `load_data` knows.
+    """Load `conll:DIR` (see `load_conll`), `squad:DIR` (see `load_squad_directory`), or any name that `load_data` accepts.
 
-    Args:
-        spec: the name of the data.
-        label_names: classes or tags in the order to number them, such as a teacher's.
-        separate_unlabelled: move rows without a label to the split "unlabelled".
-
-    Raises:
-        UserError: as these functions.
+    The arguments and errors are those of `load_data`.
     """
     kind, _, name = spec.partition(":")
     if kind == "conll":

@@ -62,15 +62,7 @@ class QuestionSplit:
 
 @dataclass(frozen=True)
 class QuestionData(Dataset[QuestionSplit]):
-    """Questions about texts; the model gives a start and an end logit for each token.
-
-    Args:
-        name: where the data come from, for messages.
-        splits: the questions, by name.
-        reading: how contexts are cut into windows, and answers chosen.
-        label_names: None: there are no classes.
-        metrics: empty: SQuAD's scores are the only ones.
-    """
+    """Questions about texts; the model gives a start and an end logit for each token."""
 
     name: str
     splits: dict[str, QuestionSplit]
@@ -98,14 +90,7 @@ class QuestionData(Dataset[QuestionSplit]):
 
 @dataclass(frozen=True, eq=False)
 class QuestionRows(Rows):
-    """One row for each window; logits are (rows, tokens or more, 2), of start and end.
-
-    Args:
-        labels: (rows, 2) first and last token of the answer, both 0 if it is not in the window.
-        split: the questions.
-        reading: how answers are chosen.
-        windows: the rows and their places in the contexts.
-    """
+    """One row for each window, labelled by the first and last token of the answer; logits are (rows, tokens or more, 2)."""
 
     split: QuestionSplit
     reading: Reading
@@ -117,11 +102,9 @@ class QuestionRows(Rows):
         return predict_answers(self.split.questions, self.windows, logits, **chosen)
 
     def score(self, logits: np.ndarray) -> dict[str, float]:
-        """Return F1 and exact match by the rules of the SQuAD version of the questions."""
         return scores_of(self.split.questions, self.answers(logits))
 
     def predictions(self, logits: np.ndarray) -> list[dict[str, Any]]:
-        """Return id, answers, predicted, no_answer_score (None if it is infinite) and n_best of each question."""
         answers = self.answers(logits)
         return [_as_object(question, answers[question.id]) for question in self.split.questions]
 

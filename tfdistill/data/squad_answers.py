@@ -45,7 +45,7 @@ def predict_answers(
     """Return the answers by question id.
 
     Args:
-        questions: the questions that `rows` were made of.
+        questions: the questions.
         rows: their windows.
         logits: (rows, tokens or more, 2), start and end logits; positions after a row's tokens are not read.
         n_best: starts and ends that are tried, and candidates that are listed.

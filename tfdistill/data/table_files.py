@@ -34,12 +34,9 @@ _UNLABELLED_ROWS = (
 
 
 class Label(NamedTuple):
-    """A label as written.
+    """A label as written, of the kind "name", "integer", "float" or "set".
 
-    Attributes:
-        text: the label.
-        kind: "name", "integer", "float", or "set" for a list of class names.
-        names: the names of a set; also the parts of a name with "|" in it, which may be a set or a name.
+    `names` are the classes of a set; also the parts of a name with "|" in it, which may be a set or a name.
     """
 
     text: str
@@ -59,17 +56,10 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of one file.
-
-    Args:
-        path: the file.
-        rows: at least one, unless the file is plain text.
-        extra: names of the columns text_extra, in the order of their numbers, then by name.
-        unlabelled: the rows without a label, if they were requested separately.
-    """
+    """The rows of one file, the names of its columns text_extra, and its rows without a label if requested separately."""
 
     path: Path
-    rows: list[Row]
+    rows: list[Row]  # either all rows have a second text, or none; the same for labels
     extra: tuple[str, ...] = ()
     unlabelled: Table | None = None
 
@@ -79,13 +69,11 @@ class Table:
 
     @property
     def texts_b(self) -> list[str] | None:
-        """The second texts, or None if the first row has none; all rows agree."""
         texts = [row.text_b for row in self.rows if row.text_b is not None]
         return texts or None
 
     @property
     def labels(self) -> list[Label] | None:
-        """The labels, or None if the first row has none; all rows agree."""
         labels = [row.label for row in self.rows if row.label is not None]
         return labels or None
 

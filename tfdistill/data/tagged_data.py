@@ -37,14 +37,7 @@ class TaggedSplit:
 
 @dataclass(frozen=True)
 class TaggedData(Dataset[TaggedSplit]):
-    """Tagged sentences.
-
-    Args:
-        name: where the data come from, for messages.
-        splits: the sentences, by name.
-        label_names: the tags, by number.
-        metrics: empty: entity scores are the only ones.
-    """
+    """Tagged sentences; `label_names` are the tags."""
 
     name: str
     splits: dict[str, TaggedSplit]
@@ -65,11 +58,7 @@ class TaggedData(Dataset[TaggedSplit]):
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def encode(self, split: TaggedSplit, tokenizer: Tokenizer, max_length: int) -> TaggedRows:
-        """Tokenize each word by itself and label its first token.
-
-        Sentences of more than `max_length` tokens are cut. Words of which the tokenizer leaves nothing (control characters) have
-        no token.
-        """
+        """Tokenize each word separately and label its first token; words of control characters have no token."""
         if max_length < 3:
             raise UserError(f"max_length is {max_length}; expected at least 3, for one token with [CLS] and [SEP]")
         numbers = {name: number for number, name in enumerate(self.label_names)}
@@ -93,11 +82,8 @@ class TaggedData(Dataset[TaggedSplit]):
 class TaggedRows(Rows):
     """[CLS] words [SEP], one row for each sentence; logits are (rows, tokens or more, tags).
 
-    Args:
-        token_labels: (total,) int32, the number of the tag on the first token of each word, -100 on all other tokens.
-        split: the sentences.
-        label_names: the tags, by number.
-        words: (total,) int32, the number of the word on its first token, -1 elsewhere.
+    The first token of each word has the tag's number in `token_labels` and the word's number in `words`; other tokens have -100
+    and -1. Both are (total,) int32.
     """
 
     split: TaggedSplit
@@ -109,7 +95,6 @@ class TaggedRows(Rows):
         return entity_scores(self.split.tags, self.tags(logits))
 
     def predictions(self, logits: np.ndarray) -> list[dict[str, Any]]:
-        """Return words, tags and predicted tags of each sentence."""
         return [
             {"words": words, "tags": tags, "predicted": predicted}
             for words, tags, predicted in zip(self.split.words, self.split.tags, self.tags(logits), strict=True)

@@ -25,12 +25,8 @@ TEXT_TASKS: tuple[TextTask, ...] = ("classification", "regression", "multilabel"
 class TextData(Dataset[Split]):
     """Texts, or pairs of texts, with a class, a number or several classes each.
 
-    Args:
-        name: where the data come from, for messages.
-        splits: the examples, by name.
-        label_names: `label_names[i]` is the name of class i; None means regression.
-        multilabel: an example has any number of the classes.
-        metrics: names of `tfdistill.metrics.scores.score` that count for this data, the one that selects models first.
+    Without `label_names` the labels are numbers (regression); with `multilabel` an example has any number of the classes.
+    `metrics` are names of `tfdistill.metrics.scores.score`.
     """
 
     name: str

@@ -82,7 +82,7 @@ def exact_match(labels: ArrayLike, logits: ArrayLike) -> float:
 
 
 def confusion_matrix(labels: ArrayLike, logits: ArrayLike) -> np.ndarray:
-    """Return counts, int64 (classes, classes): a row for each label, a column for each prediction. Shapes as in `accuracy`."""
+    """Return counts, int64 (labels, predictions). Shapes as in `accuracy`."""
     labels, logits = _classes(labels, logits, "logits")
     classes = logits.shape[1]
     flat = np.bincount(labels * classes + logits.argmax(axis=-1), minlength=classes * classes)
