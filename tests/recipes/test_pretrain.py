@@ -95,15 +95,15 @@ def pretrain(model: TextModel, text: str, out: Path, *, execution: Execution | N
 def small(
     tokenizer: Tokenizer, task: str = "masked_lm", dropout: float = 0.0, preset: str = "bert_base", heads: int = 2
 ) -> TextModel:
-    keras.utils.set_random_seed(3)
+    keras.utils.set_random_seed(0)
     rates = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
     return presets.new(preset, tokenizer=tokenizer, task=task, **{**SMALL, "num_attention_heads": heads}, **rates)
 
 
 def test_it_learns_and_writes_a_run_directory(tmp_path: Path, text: str, tokenizer: Tokenizer) -> None:
     model = small(tokenizer)
-    result = pretrain(model, text, tmp_path / "run", duration=Duration(steps=400), settings=SETTINGS, source="small")
-    assert result.steps == 400
+    result = pretrain(model, text, tmp_path / "run", duration=Duration(steps=300), settings=SETTINGS, source="small")
+    assert result.steps == 300
     assert result.before["masked_loss"] > 3.3  # log(32) is 3.47
     # The frequencies of the pieces alone give 3.17 and 0.17: more has to come from the neighbours.
     assert result.after["masked_accuracy"] > 0.2 and result.after["masked_loss"] < 3.1
@@ -112,7 +112,7 @@ def test_it_learns_and_writes_a_run_directory(tmp_path: Path, text: str, tokeniz
     assert said["state"] == "done" and said["scores"]["held_out"] == result.after
     assert said["scores"]["held_out_before"] == result.before and said["model"] == "small"
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [200, 400]
+    assert [line["step"] for line in lines] == [150, 300]
     assert lines[1]["masked_lm"] < lines[0]["masked_lm"]  # of the steps between the two lines
     assert lines[1]["held_out_masked_accuracy"] == result.after["masked_accuracy"]
 
