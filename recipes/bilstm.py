@@ -72,7 +72,7 @@ class Augmentation(Group):
     def split_maker(self, teacher: TextModel, copies: int) -> Callable[[Split, int], Split]:
         """Return the function (split, seed) -> augmented split."""
         shortest, longest = map(int, self.ngram.split("-"))
-        pieces = None if self.whole_word else lambda words: written_tokens(words, teacher.tokenizer)
+        tokens = None if self.whole_word else lambda words: written_tokens(words, teacher.tokenizer)
         return augment_split(
             copies,
             tagger=default_tagger if self.p_pos else None,
@@ -80,7 +80,7 @@ class Augmentation(Group):
             p_pos=self.p_pos,
             p_ng=self.p_ngram,
             ngram=(shortest, longest),
-            pieces=pieces,
+            tokens=tokens,
         )
 
 

@@ -19,7 +19,7 @@ def tang_copy(text: str, *, seed: int, index: int, copy: int, second: bool = Fal
     """Copy `copy` of example `index` alone, as `augment_tang` makes it if it changes this text of a pair."""
     method, (words, spaced) = Tang(**options), spaced_words(text)
     tags = [] if method.pos is None else method.pos.tags(words)
-    tokens = {} if method.pieces is None else method.pieces(words)
+    tokens = {} if method.tokens is None else method.tokens(words)
     return method.copy(words, spaced, Stream(seed, index, copy, SECOND if second else FIRST), tags, tokens)
 
 
@@ -247,28 +247,28 @@ def test_bad_pos_arguments(options, message):
         augment_tang(["a b"], copies=1, seed=1, **options)
 
 
-# --- pieces ---------------------------------------------------------------------------------------------------------
+# --- tokens ---------------------------------------------------------------------------------------------------------
 
 
 def halves(words):
     return {word: [word[: len(word) // 2], word[len(word) // 2 :]] if len(word) > 3 else [word] for word in words}
 
 
-def test_pieces_are_masked_by_themselves():
+def test_tokens_are_masked_by_themselves():
     text = "playing a football game"
     seen = {
-        tang_copy(text, seed=1, index=0, copy=copy, p_mask=0.3, p_ng=0, pieces=halves).split()[0] for copy in range(60)
+        tang_copy(text, seed=1, index=0, copy=copy, p_mask=0.3, p_ng=0, tokens=halves).split()[0] for copy in range(60)
     }
     assert seen == {"playing", "[MASK]ying", "pla[MASK]", "[MASK][MASK]"}
-    made = [tang_copy(text, seed=1, index=i, copy=0, p_mask=0.3, p_ng=0, pieces=halves) for i in range(500)]
+    made = [tang_copy(text, seed=1, index=i, copy=0, p_mask=0.3, p_ng=0, tokens=halves) for i in range(500)]
     assert 0.27 < " ".join(made).count("[MASK]") / (500 * 7) < 0.33
     assert all(len(each.split()) == 4 for each in made)
 
 
-def test_pieces_of_exchanged_words_are_not_masked():
+def test_tokens_of_exchanged_words_are_not_masked():
     table = PosTable.build(["book"], by_list)
     made = [
-        tang_copy("film", seed=1, index=i, copy=0, p_mask=0.5, p_pos=0.5, p_ng=0, pos=table, pieces=halves)
+        tang_copy("film", seed=1, index=i, copy=0, p_mask=0.5, p_pos=0.5, p_ng=0, pos=table, tokens=halves)
         for i in range(200)
     ]
     assert set(made) == {"film", "book", "fi[MASK]", "[MASK]lm", "[MASK][MASK]"}

@@ -5,10 +5,13 @@ import pytest
 import tensorflow as tf
 
 from tfdistill import losses
+from tfdistill.data.batching import Examples, dataset
 from tfdistill.distill.features import Features
 from tfdistill.distill.match import Match
 from tfdistill.distill.step import Step
 from tfdistill.errors import UserError
+from tfdistill.text.alignment import align_words
+from tfdistill.text.tokenizer import Tokenizer
 
 
 def test_a_words_state_is_the_mean_of_its_pieces():
@@ -36,3 +39,23 @@ def test_labelled_tokens_cannot_be_compared_word_by_word():
     match = Match(losses.hidden_mse, on="hidden_states", layers=((1, 1),), where="labelled")
     with pytest.raises(UserError, match="different tokens"):
         match(Step(features, features, labels=tf.zeros((1, 2), tf.int32)))
+
+
+def test_one_token_a_word_is_token_by_token_without_sep():
+    tokenizer = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "it", "a", "b"])
+    texts = ["it a", "a b b it a"]
+    encoded = tokenizer.encode(texts, max_length=8)
+    first, second = align_words(encoded, tokenizer, encoded, tokenizer)
+    batch = next(iter(dataset(Examples(first, None, second), 2, shuffle=False)))
+    states = tf.random.normal((2, *batch["student"]["token_ids"].shape[1:2], 3), seed=1)
+    other = tf.random.normal(states.shape, seed=2)
+    match = Match(losses.hidden_mse, on="hidden_states", layers=((1, 1),))
+    aligned = match(
+        Step(
+            Features(hidden_states=(states,), words=batch["student"]["words"]),
+            Features(hidden_states=(other,), words=batch["teacher"]["words"]),
+        )
+    )
+    real = batch["student"]["padding_mask"] * tf.cast(batch["student"]["token_ids"] != tokenizer.sep_id, tf.int32)
+    plain = match(Step(Features(hidden_states=(states,), mask=real), Features(hidden_states=(other,))))
+    np.testing.assert_allclose(aligned, plain, rtol=1e-6)

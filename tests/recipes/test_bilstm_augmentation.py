@@ -56,7 +56,7 @@ def test_settings_reach_the_augmentation(teacher, monkeypatch):
     assert made.texts == augment_tang(TEXTS, copies=30, seed=3, **options).texts
 
 
-def test_pieces(teacher):
+def test_tokens(teacher):
     made = augmented(teacher, settings("augmentation.whole_word=false", "augmentation.p_mask=0.5"))(SPLIT, 3)
     words = {word for text in made.texts for word in text.split()}
     assert {"play[MASK]", "[MASK]ing", "[MASK][MASK]"} <= words

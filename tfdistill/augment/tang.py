@@ -18,9 +18,9 @@ from tfdistill.augment.parts_of_speech import PosTable, Tagger
 from tfdistill.data.splits import Split
 from tfdistill.text.words import spaced_words
 
-_WORDS, _POS, _PIECES = 0, 1, 2  # what a stream is for
+_WORDS, _POS, _TOKENS = 0, 1, 2  # what a stream is for
 
-PieceSplitter = Callable[[Iterable[str]], dict[str, list[str]]]
+TokenSplitter = Callable[[Iterable[str]], dict[str, list[str]]]
 """Return the tokens of each word without ##; joined, they are the word."""
 
 
@@ -36,7 +36,7 @@ class Tang:
         ngram: the smallest and the largest n, which is drawn uniformly.
         mask: the text of a masked word.
         pos: the words by part of speech. None: no word is exchanged.
-        pieces: None masks whole words. A splitter, such as `written_tokens`, masks every token of a
+        tokens: None masks whole words. A splitter, such as `written_tokens`, masks every token of a
             word independently, except in exchanged words. This changes the text: play[MASK] is read
             as play and [MASK], but in [MASK]ing the tokenizer reads ing and not ##ing.
 
@@ -50,7 +50,7 @@ class Tang:
     ngram: tuple[int, int] = (1, 5)
     mask: str = "[MASK]"
     pos: PosTable | None = None
-    pieces: PieceSplitter | None = None
+    tokens: TokenSplitter | None = None
 
     def __post_init__(self) -> None:
         for name in ("p_mask", "p_pos", "p_ng"):
@@ -67,9 +67,9 @@ class Tang:
         spaced: Sequence[bool],
         stream: Stream,
         tags: Sequence[str],
-        pieces: dict[str, list[str]],
+        tokens: dict[str, list[str]],
     ) -> str:
-        """Return a changed copy of a text from its `spaced_words`; `tags` and `pieces` may be empty if unused."""
+        """Return a changed copy of a text from its `spaced_words`; `tags` and `tokens` may be empty if unused."""
         draws = stream.random(len(words) + 3, _WORDS)
         changed = list(words)
         exchanged = np.zeros(len(words), bool)
@@ -78,14 +78,14 @@ class Tang:
             exchanged = (self.p_mask <= draws[:-3]) & (draws[:-3] < self.p_mask + self.p_pos)
             for place in np.flatnonzero(exchanged).tolist():
                 changed[place] = self.pos.draw(words[place], tags[place], float(choices[place]))
-        if self.pieces is None:
+        if self.tokens is None:
             changed = [self.mask if draw < self.p_mask else word for draw, word in zip(draws, changed, strict=False)]
         else:
-            numbers = iter(stream.random(sum(len(pieces[word]) for word in words), _PIECES))
+            numbers = iter(stream.random(sum(len(tokens[word]) for word in words), _TOKENS))
             for place, word in enumerate(words):
-                masked = [next(numbers) < self.p_mask for _ in pieces[word]]
+                masked = [next(numbers) < self.p_mask for _ in tokens[word]]
                 if any(masked) and not exchanged[place]:
-                    parts = (self.mask if hide else part for hide, part in zip(masked, pieces[word], strict=True))
+                    parts = (self.mask if hide else part for hide, part in zip(masked, tokens[word], strict=True))
                     changed[place] = "".join(parts)
         keep, length, start = draws[len(words) :]
         begin = 0
@@ -128,21 +128,22 @@ def augment_tang(
     every = list(chain(texts, texts_b or []))
     words = {text: spaced_words(text) for text in every}
     tags = {} if method.pos is None else {text: method.pos.tags(words[text][0]) for text in words}
-    pieces = {} if method.pieces is None else method.pieces(chain.from_iterable(found for found, _ in words.values()))
+    tokens = {} if method.tokens is None else method.tokens(chain.from_iterable(some for some, _ in words.values()))
 
     def copy(text: str, stream: Stream) -> str:
-        return method.copy(*words[text], stream, tags.get(text, ()), pieces)
+        return method.copy(*words[text], stream, tags.get(text, ()), tokens)
 
     return make_copies(texts, texts_b, copy, copies=copies, seed=seed, first=first, by_turns=True)
 
 
 def augment_split(copies: int, *, tagger: Tagger | None = None, **options: Any) -> Callable[[Split, int], Split]:
-    """A function (split, seed) -> the augmented rows of `split`, each with its source's label.
+    """Return a function (split, seed) -> copies of `split` with the labels of their sources.
 
     Args:
-        tagger: parts of speech, such as `tfdistill.augment.parts_of_speech.default_tagger`. The words that take others' places are
-            then those of the split. None: no word is exchanged, whatever `p_pos`.
-        options: those of `augment_tang`.
+        copies: copies of each example.
+        tagger: tags words, such as `default_tagger`; the replacements are words of the split. None:
+            no word is exchanged.
+        options: options of `augment_tang`.
     """
 
     def augment(split: Split, seed: int) -> Split:

@@ -98,7 +98,7 @@ def tang_plan(
     if tokens_of is not None:
         tokenizer = Tokenizer.from_directory(student_directory(tokens_of))
         settings["tokenizer"] = tokenizer.fingerprint
-        chosen["pieces"] = lambda words: written_tokens(words, tokenizer)
+        chosen["tokens"] = lambda words: written_tokens(words, tokenizer)
 
     def make(part: Split, first: int) -> Augmented:
         return augment_tang(part.texts, part.texts_b, copies=copies, seed=seed, first=first, **chosen)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfdistill.corpora.masking import Masker, Masking, require_words
 from tfdistill.corpora.parts import Part, Stored, load_array
-from tfdistill.corpora.sequences import TextExamples
+from tfdistill.corpora.sequences import CorpusExamples
 from tfdistill.errors import UserError
 from tfdistill.system.files import read_json
 from tfdistill.text.tokenizer import Tokenizer
@@ -67,7 +67,7 @@ class Corpus:
         limit: int | None = None,
         seed: int = 0,
         counts: np.ndarray | None = None,
-    ) -> TextExamples:
+    ) -> CorpusExamples:
         """Cut a part into sequences for `Distiller.fit`.
 
         Args:
@@ -89,4 +89,4 @@ class Corpus:
         if masking is not None and masking.whole_words and not self.about.get("segmented"):
             require_words(self.tokenizer, counts)
         masker = None if masking is None else Masker(masking, self.tokenizer.vocabulary, counts)
-        return TextExamples(self, part, length, masker, next_sentence, every_position, limit, seed)
+        return CorpusExamples(self, part, length, masker, next_sentence, every_position, limit, seed)

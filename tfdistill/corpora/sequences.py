@@ -55,7 +55,7 @@ class SequenceBatches:
         """Return the sequences at some places, from 0, in the order of an epoch."""
         raise NotImplementedError
 
-    def batch(self, rows: np.ndarray, *, seed: int, epoch: int) -> Batch:
+    def batch(self, rows: np.ndarray, *, seed: int = 0, epoch: int = 0) -> Batch:
         """Return one batch, which depends only on (rows, seed, epoch)."""
         raise NotImplementedError
 
@@ -122,7 +122,23 @@ class SequenceBatches:
 
 
 class TextExamples(SequenceBatches):
-    """Make sequences of one length from a corpus, batch by batch. See `Corpus.examples`."""
+    """Make sequences of one length from plain text, batch by batch.
+
+    Attributes:
+        length: L, tokens of a sequence.
+        masker: masks the sequences; None leaves them as they are.
+        next_sentence: whether the sequences are pairs with labels.
+        fingerprint: of the text.
+    """
+
+    length: int
+    masker: Masker | None
+    next_sentence: bool
+    fingerprint: str
+
+
+class CorpusExamples(TextExamples):
+    """Make the sequences of one corpus. See `Corpus.examples`."""
 
     def __init__(
         self,

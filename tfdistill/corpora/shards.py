@@ -21,7 +21,7 @@ from tfdistill.corpora.documents import PlainText
 from tfdistill.corpora.manifest import Manifest, check
 from tfdistill.corpora.parts import Part
 from tfdistill.corpora.plain_text import text_files
-from tfdistill.corpora.sequences import Batch, TextExamples
+from tfdistill.corpora.sequences import Batch, CorpusExamples, TextExamples
 from tfdistill.errors import UserError
 from tfdistill.text.tokenizer import Tokenizer
 
@@ -77,7 +77,7 @@ class ShardedCorpus:
         **options: Any,
     ) -> TextExamples:
         """Cut a part into sequences, like `Corpus.examples`. `limit` takes those of the first shards."""
-        some: list[TextExamples] = []
+        some: list[CorpusExamples] = []
         for number, shard in enumerate(self.shards):
             left = None if limit is None else limit - sum(map(len, some))
             if shard.tokens(part) and left != 0:
@@ -90,7 +90,7 @@ class ShardedCorpus:
 class ShardedExamples(TextExamples):
     """Make batches from the sequences of all shards; each shard has its own seed for masks."""
 
-    def __init__(self, shards: list[TextExamples], fingerprint: str):
+    def __init__(self, shards: list[CorpusExamples], fingerprint: str):
         self.shards, self.fingerprint = shards, fingerprint
         self.length, self.masker, self.next_sentence = shards[0].length, shards[0].masker, shards[0].next_sentence
         self._starts = np.cumsum([0, *map(len, shards)])

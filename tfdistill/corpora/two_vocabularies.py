@@ -112,7 +112,7 @@ class MixedSequences(SequenceBatches):
         )
         return student, teacher
 
-    def batch(self, rows: np.ndarray, *, seed: int, epoch: int) -> Batch:
+    def batch(self, rows: np.ndarray, *, seed: int = 0, epoch: int = 0) -> Batch:
         plain = self.sequences.batch(rows, seed=seed, epoch=epoch)["student"]
         texts = [
             self.teacher.words_of(ids[mask > 0])
