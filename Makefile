@@ -26,7 +26,7 @@ UV := uv==0.13.8
 LOCKED := quickstart tfds tensorboard hub quantizer augment mediapipe compress dev
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test slow torture fidelity runtimes mediapipe beam web web-tools arm64 docs lint format wheel lock clean distclean
+.PHONY: help venv quickstart check unit test slow torture fidelity runtimes mediapipe beam web web-tools arm64 docs lint format wheel lock clean distclean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -67,6 +67,12 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 
 quickstart: venv ## distil, quantize and compare on data from the package registry; ARGS="--help" for its options
 	$(BIN)/tfdistill quickstart $(ARGS)
+
+check: venv ## lint, types and the tests that neither train nor convert: under two minutes, to run while editing
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint unit
+
+unit: venv
+	$(BIN)/python -m pytest -m "not slow and not heavy" -n $(JOBS) --dist loadfile $(ARGS)
 
 test: lint ## lint, then the test suite; ARGS="-k name" for a part of it
 	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist worksteal $(ARGS)

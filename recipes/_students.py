@@ -49,8 +49,8 @@ def make_student(
 
     Args:
         choice: "layers", "hf:DIR" or a preset.
-        num_layers: which of the teacher's layers, for "layers"; half of them by default.
-        layers: see `num_layers`.
+        num_layers: number of the teacher's layers, for "layers"; half of them by default.
+        layers: numbers of the teacher's layers, instead of `num_layers`.
         dropout: replaces all rates of the teacher's or the preset's config.
         sizes: changes to a preset's config.
 

@@ -36,7 +36,7 @@ class Settings(PruningSettings):
     keep: str | None = Field(None, description="the remaining layers, such as 1,3,5, instead of depth")
 
 
-def _layers(num_layers: int, settings: Settings) -> dict[str, tuple[int, ...]]:
+def remaining_layers(num_layers: int, settings: Settings) -> dict[str, tuple[int, ...]]:
     """Return the remaining layers of each student, by its name."""
     chosen = [name for name in ("depth", "prune_rate", "keep") if getattr(settings, name) is not None]
     if len(chosen) > 1:
@@ -58,7 +58,7 @@ def _layers(num_layers: int, settings: Settings) -> dict[str, tuple[int, ...]]:
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     settings = settings or Settings()
     student = with_layerdrop(whole_student(teacher, settings), settings.rate)
-    layers = _layers(student.num_layers, settings)
+    layers = remaining_layers(student.num_layers, settings)
 
     def cut(trained: TextModel) -> Mapping[str, TextModel]:
         return {name: keep_layers(trained, kept) for name, kept in layers.items()}

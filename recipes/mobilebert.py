@@ -92,7 +92,10 @@ class Settings(GeneralSettings):
         None, description="the schedule on the task: on by default without a general stage and without student=hf:DIR"
     )
     soft_weight: float | None = Field(
-        None, ge=0, le=1, description="λ, the share of soft targets on the task; 0.5 with a transfer there, 0 without"
+        None,
+        ge=0,
+        le=1,
+        description="λ, the share of soft targets on the task; 0 after a general stage without transfer, else 0.5",
     )
     temperature: float = Field(1.0, gt=0, description="T on the task")
     learning_rate: float = Field(1e-4, gt=0, description="peak learning rate of the predictions on the task")
@@ -103,13 +106,18 @@ class Settings(GeneralSettings):
         """Return the transfer of the layers on the task, or `None`."""
         if "transfer" in self.model_fields_set:
             return self.transfer
-        return None if self.general is not None or self.student.startswith("hf:") else Transfer()
+        return None if self.after_general else Transfer()
+
+    @property
+    def after_general(self) -> bool:
+        """Return whether a general stage comes before the task, in this run or in the run of `student`."""
+        return self.general is not None or self.student.startswith("hf:")
 
     @property
     def soft_share(self) -> float:
         """Return λ. After a general stage the paper fine-tunes on labels."""
         if self.soft_weight is None:
-            return 0.0 if self.task_transfer is None else 0.5
+            return 0.0 if self.after_general and self.task_transfer is None else 0.5
         return self.soft_weight
 
 
@@ -163,7 +171,7 @@ def thin_student(teacher: TextModel, settings: Settings, task: str | None = None
         "intra_bottleneck_size": inside,
         "intermediate_size": 4 * inside,
         "max_position_embeddings": sizes.max_position_embeddings,
-        "type_vocab_size": sizes.type_vocab_size or 2,  # a DistilBERT has none
+        "type_vocab_size": getattr(sizes, "type_vocab_size", 0) or 2,  # a DistilBERT has none
     }
     is_bottleneck_teacher = teacher.family == "mobilebert"
     if is_bottleneck_teacher:
@@ -230,8 +238,8 @@ def schedule(
 
     Args:
         layers: the terms of each layer, from the bottom up.
-        epochs: of the transfer, for each layer.
-        learning_rate: see `epochs`.
+        epochs: epochs of the transfer of each layer.
+        learning_rate: its peak learning rate.
         embeddings: whether the embeddings are trained with the first layer.
     """
     together = tuple(term for terms in layers for term in terms)

@@ -36,7 +36,7 @@ from tfdistill.training.soft_terms import soft_and_hard_terms
 class Labelled(Group):
     """Declare a stage on unlabelled texts whose teacher logits are stored."""
 
-    corpus: Path = Field(description="directory that `tfdistill corpus --rows --teacher` made")
+    corpus: str = Field(description="directory that `tfdistill corpus --rows --teacher` made")
     epochs: float = Field(1, gt=0, description="passes over the corpus")
 
 
@@ -63,7 +63,7 @@ def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> 
     stages = []
     if settings.labelled is not None:
         texts = LabelledTexts(
-            settings.labelled.corpus, student.tokenizer, student.num_outputs, teacher=identity(teacher)
+            Path(settings.labelled.corpus), student.tokenizer, student.num_outputs, teacher=identity(teacher)
         )
         soft = soft_and_hard_terms(data.task, 1.0, settings.temperature)
         stages.append(settings.stage("labelled texts", soft, source=texts, epochs=settings.labelled.epochs))

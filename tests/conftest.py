@@ -1,12 +1,14 @@
-"""Settings that have to stand before TensorFlow is imported, and fixed seeds."""
+"""Set up every test: TensorFlow on two logical CPUs, fixed seeds, caches of the test session, and the rule of the fast tier."""
 
 from __future__ import annotations
 
 import os
 import random
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from typing import Any
 
 # The suite runs on CPUs only, so that its numbers are the same everywhere. Subprocesses inherit this.
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -30,14 +32,51 @@ if find_spec("tensorflow"):
     # Tiny graphs run for milliseconds, and Grappler works on each for a second.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
-# No deadline: shared machines pause. The same examples on every run: a failure has to come back.
+# No deadline, because shared machines pause. The same examples in every run, so that a failure comes back.
 hypothesis.settings.register_profile("tfdistill", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("tfdistill")
 
 
+# --- the fast tier: `make check` runs what is neither heavy nor slow -------------------------------------------------
+
+_running: list[pytest.Item] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Any:
+    """Remember the test that runs."""
+    _running[:] = [item]
+    return (yield)
+
+
+def _only_in_heavy_tests(method: Callable[..., Any], what: str) -> Callable[..., Any]:
+    def wrapped(*args: Any, **options: Any) -> Any:
+        item = _running[0] if _running else None
+        if item and not any(item.get_closest_marker(name) for name in ("heavy", "slow")):
+            pytest.fail(f"{item.nodeid} {what}: mark it with @pytest.mark.heavy", pytrace=False)
+        return method(*args, **options)
+
+    return wrapped
+
+
+@pytest.fixture(autouse=True, scope="session")
+def heavy_tests_are_marked() -> Iterator[None]:
+    """Fail every test that trains or starts a process (as conversion does) without the marker `heavy` or `slow`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess.Popen, "__init__", _only_in_heavy_tests(subprocess.Popen.__init__, "starts a process"))
+        if find_spec("tensorflow"):
+            import keras
+
+            patch.setattr(keras.Model, "fit", _only_in_heavy_tests(keras.Model.fit, "trains a model"))
+        yield
+
+
+# --- every test -----------------------------------------------------------------------------------------------------
+
+
 @pytest.fixture(autouse=True)
 def fixed_seeds() -> None:
-    """Each test starts from the same seeds, whatever ran before it."""
+    """Start each test from the same seeds."""
     random.seed(0)
     np.random.seed(0)
     if find_spec("tensorflow"):
@@ -48,7 +87,7 @@ def fixed_seeds() -> None:
 
 @pytest.fixture(autouse=True)
 def forgotten_graphs() -> Iterator[None]:
-    """TensorFlow keeps every use of a custom gradient for ever, and with it the graph it stands in: 0.2 GB a training."""
+    """Drop custom gradients after each test: TensorFlow keeps each with its graph forever, 0.2 GB per training."""
     yield
     if find_spec("tensorflow"):
         from tensorflow.python.framework.ops import gradient_registry
@@ -59,7 +98,7 @@ def forgotten_graphs() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def own_teacher_caches(tmp_path_factory) -> Iterator[None]:
-    """No test leaves the outputs of its teachers in the user's cache folder, or finds them there."""
+    """Keep the teacher outputs of tests out of the user's cache folder."""
     if not find_spec("tensorflow"):
         yield
         return
@@ -73,7 +112,7 @@ def own_teacher_caches(tmp_path_factory) -> Iterator[None]:
 
 @pytest.fixture
 def tfdistill(monkeypatch, capsys):
-    """Run the command in this process; returns (exit code, stdout, stderr)."""
+    """Return a function that runs the command in this process: words -> (exit code, stdout, stderr)."""
     from tfdistill.commands import app as cli
 
     def call(*words: object) -> tuple[int, str, str]:

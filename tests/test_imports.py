@@ -156,6 +156,7 @@ def tensorflow_imports(roots: tuple[str, ...], sources: Sources) -> list[str]:
     )
 
 
+@pytest.mark.heavy
 def test_imports_point_down() -> None:
     assert upward_imports(project_sources()) == []
 
@@ -188,6 +189,7 @@ def test_nothing_that_runs_without_tensorflow_imports_it() -> None:
     assert tensorflow_imports(WITHOUT_TENSORFLOW, sources) == []
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("module", WITHOUT_TENSORFLOW)
 def test_imports_where_tensorflow_is_not_installed(module: str) -> None:
     block = f"import sys; sys.modules.update(dict.fromkeys({sorted(TENSORFLOW)})); import {module}"

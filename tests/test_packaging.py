@@ -79,6 +79,7 @@ def test_every_room_is_a_package() -> None:
     assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == rooms
 
 
+@pytest.mark.heavy
 def test_wheel_holds_tfdistill_and_nothing_else(dist: Path) -> None:
     (wheel,) = dist.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
@@ -95,6 +96,7 @@ def test_wheel_holds_tfdistill_and_nothing_else(dist: Path) -> None:
     assert {name for name in files if name.startswith("tfdistill/")} == here
 
 
+@pytest.mark.heavy
 def test_sdist_holds_the_sources(dist: Path) -> None:
     (sdist,) = dist.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
@@ -110,6 +112,7 @@ def test_sdist_holds_the_sources(dist: Path) -> None:
     assert needed <= names
 
 
+@pytest.mark.heavy
 def test_wheel_works_outside_the_repository(installed: Path, tmp_path: Path) -> None:
     script = (
         "import sys, tfdistill, tfdistill.export, tfdistill.export.bench, tfdistill.recipes\n"
@@ -123,15 +126,18 @@ def test_wheel_works_outside_the_repository(installed: Path, tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.heavy
 def test_command_line_of_the_wheel(installed: Path, tmp_path: Path) -> None:
     assert "quickstart" in run(installed / "bin" / "tfdistill", "--help", cwd=tmp_path)
 
 
+@pytest.mark.heavy
 def test_public_names(installed: Path, tmp_path: Path) -> None:
     script = "import tfdistill; print([name for name in tfdistill.__all__ if not hasattr(tfdistill, name)])"
     assert run(installed / "bin" / "python", "-c", script, cwd=tmp_path) == "[]\n"
 
 
+@pytest.mark.heavy
 def test_import_is_lazy(installed: Path, tmp_path: Path) -> None:
     script = "import sys, tfdistill; print(sorted({'tensorflow', 'keras', 'tf_keras', 'numpy'} & set(sys.modules)))"
     assert run(installed / "bin" / "python", "-c", script, cwd=tmp_path) == "[]\n"

@@ -88,7 +88,14 @@ def tolerance() -> float:
     return 1e-6 if processor() == NUMBERS["processor"] else 1e-3
 
 
-@pytest.mark.parametrize("name", RECIPES)
+# Each takes ten seconds or more: the tests of every commit run two of them, `make slow` all.
+QUICK = ("soft_targets", "tinybert:general")
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in RECIPES]
+)
 def test_recipe_gives_its_pinned_losses(name: str, tmp_path: Path, tolerance: float) -> None:
     close(recipe_run(name, tmp_path), NUMBERS[name], tolerance)
 
@@ -105,6 +112,7 @@ def finetuned(tfdistill, place: Path) -> dict:
     return outcome(place / "run")
 
 
+@pytest.mark.heavy
 def test_finetune_gives_its_pinned_losses(tfdistill, tmp_path: Path, tolerance: float) -> None:
     close(finetuned(tfdistill, tmp_path), NUMBERS["finetune"], tolerance)
 
@@ -127,7 +135,8 @@ def pretrained(tfdistill, place: Path, objective: str) -> dict:
     return outcome(place / "run")
 
 
-@pytest.mark.parametrize("objective", ["mlm", "mlm+nsp"])
+@pytest.mark.heavy
+@pytest.mark.parametrize("objective", [pytest.param("mlm", marks=pytest.mark.slow), "mlm+nsp"])
 def test_pretraining_gives_its_pinned_losses(
     objective: str, tfdistill, tmp_path: Path, tolerance: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +175,7 @@ def test_students_of_the_pinned_commit_open(name: str, tolerance: float) -> None
     close(logits(load(PINNED / name)), NUMBERS[f"logits:{name}"], tolerance)
 
 
+@pytest.mark.heavy
 def test_keras_file_of_the_pinned_commit_opens(tolerance: float) -> None:
     model = keras.saving.load_model(PINNED / "student.keras")
     model.tokenizer = teacher().tokenizer

@@ -62,9 +62,9 @@ def graph(
         table: how word-piece embeddings are stored: "float", or "int8" with a scale for each row.
         probabilities: return `probabilities`, the softmax of the logits, instead.
         peaks: for static quantization, the result of `measure`.
-        watch: see `Parts`.
-        reorders: see `Parts`.
-        fuses: see `Parts`.
+        watch: called with the name and values of each layer, as in `Parts`.
+        reorders: whether products may be reordered, as in `Parts`.
+        fuses: whether products may be fused, as in `Parts`.
 
     Returns:
         A module with `forwards`, the functions by signature name, and `factors` (see `Parts`).

@@ -106,6 +106,7 @@ def test_the_package(tmp_path, monkeypatch):
     assert len(load_glove(limit=3)) == 3
 
 
+@pytest.mark.heavy
 @pytest.mark.network
 def test_the_package_for_real(tmp_path, monkeypatch):
     pytest.importorskip("pyarrow")

@@ -161,6 +161,7 @@ def test_empty_text():
     assert table.words == {} and table.tags([]) == []
 
 
+@pytest.mark.heavy
 @pytest.mark.network
 def test_the_package_for_real(tmp_path, monkeypatch):
     pytest.importorskip("nltk")

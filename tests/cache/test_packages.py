@@ -258,6 +258,7 @@ def test_damaged_zip():
         packages.read_member(bytes(content), "a")
 
 
+@pytest.mark.heavy
 @pytest.mark.network
 def test_pip_for_real(cache, monkeypatch):
     sha256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
@@ -268,6 +269,7 @@ def test_pip_for_real(cache, monkeypatch):
     assert left_over(cache) == []
 
 
+@pytest.mark.heavy
 def test_no_pip_index(cache, monkeypatch):
     """The real pip, told to use no index: it fails without the network, in one line."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")

@@ -26,6 +26,7 @@ for words in (["--help"], ["verify", "nothing"], ["bench", "nothing"], ["compare
 """
 
 
+@pytest.mark.heavy
 def test_start_without_tensorflow(tmp_path):
     environment = {**os.environ, "TFDISTILL_CACHE": str(tmp_path)}
     done = subprocess.run(
@@ -64,6 +65,7 @@ def test_no_command_shows_them_all(tfdistill):
     assert code == 2 and all(verb in out + err for verb in VERBS) and "Traceback" not in err
 
 
+@pytest.mark.heavy
 def test_another_backend_is_refused(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tfdistill", "doctor"],

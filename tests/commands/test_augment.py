@@ -63,6 +63,7 @@ def masked_lm(tmp_path_factory):
     return tmp_path_factory.getbasetemp()
 
 
+@pytest.mark.heavy
 def test_command_tinybert(tfdistill, folder, tmp_path, masked_lm):
     (tmp_path / "glove.txt").write_text("corpus 1 0\nbody 1 0.1\ntext 0 1\n")
     words = [
@@ -112,6 +113,7 @@ def test_mistakes(tfdistill, folder, tmp_path, words, message):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.heavy
 def test_a_teacher_without_a_head_gets_one_of_the_tasks_text(tfdistill, folder, tmp_path, masked_lm, monkeypatch):
     monkeypatch.setenv("TFDISTILL_CACHE", str(tmp_path / "cache"))
     words = ["augment", "--data", folder, "--method", "tinybert", "--teacher", masked_lm / "tiny_classification"]
@@ -136,6 +138,7 @@ def test_an_mlm_that_is_none_is_refused(tfdistill, folder, tmp_path, masked_lm):
     assert error.count("\n") == 1
 
 
+@pytest.mark.heavy
 def test_the_model_itself_answers(masked_lm):
     """Top ids of `fill_mask` are those of the model's own logits."""
 

@@ -42,6 +42,7 @@ def work(tmp_path_factory):
     return root
 
 
+@pytest.mark.heavy
 def test_one_bundle(work):
     found = measured(work / "bundle16", "--runs", 2)[str(work / "bundle16")]
     assert found["latency_ms"]["median"] > 0 and (found["runs"], found["tokens"]) == (2, 16)
@@ -49,6 +50,7 @@ def test_one_bundle(work):
     assert result.exit_code == 0 and "bundle16" in result.output
 
 
+@pytest.mark.heavy
 def test_lengths_profile_disagreements_and_page(work, tmp_path):
     page = tmp_path / "report.html"
     more = ["--profile", "--data", work / "data", "--model", work / "model", "--report", page]
@@ -62,6 +64,7 @@ def test_lengths_profile_disagreements_and_page(work, tmp_path):
     assert "0 of 20" in page.read_text("utf-8")
 
 
+@pytest.mark.heavy
 def test_another_model_than_the_bundles(work, tmp_path):
     from tfdistill.models.hf import load_directory, save_directory
 
@@ -70,6 +73,7 @@ def test_another_model_than_the_bundles(work, tmp_path):
     assert isinstance(result.exception, UserError) and "--model" in str(result.exception)
 
 
+@pytest.mark.heavy
 def test_several_threads_against_a_baseline(work):
     file, bundle = work / "bundle16" / "model.tflite", work / "bundle16"
     found = measured(bundle, "--runs", 2, "--threads", "1,2", "--baseline", file)
@@ -78,6 +82,7 @@ def test_several_threads_against_a_baseline(work):
     assert [each["faster"] for each in found[str(file)]] == [1.0, 1.0] and found[str(bundle)][0]["faster"] > 0
 
 
+@pytest.mark.heavy
 def test_lengths_that_a_file_does_not_accept_are_skipped(work, tmp_path):
     short, long, page = work / "bundle8", work / "bundle16", tmp_path / "report.html"
     result = run(*("bench", short, "--baseline", long, "--lengths", "4,12", "--runs", 2, "--json", "--report", page))
@@ -96,6 +101,7 @@ def test_lengths_that_a_file_does_not_accept_are_skipped(work, tmp_path):
     assert isinstance(result.exception, UserError) and "--lengths 9,12" in str(result.exception)
 
 
+@pytest.mark.heavy
 def test_a_damaged_bundle_is_not_measured(work, tmp_path):
     shutil.copytree(work / "bundle8", tmp_path / "bundle")
     (tmp_path / "bundle" / "labels.txt").write_text("other\n")

@@ -144,6 +144,7 @@ def test_published(runs):
     assert len(rows_of([], published=True)) == len(PUBLISHED)
 
 
+@pytest.mark.heavy
 def test_plot(runs, tmp_path):
     path = write_plot(rows_of(runs, published=True), tmp_path / "compare.png")
     assert path.read_bytes().startswith(b"\x89PNG")

@@ -31,12 +31,14 @@ def test_exactly_one_method(tfdistill, tmp_path, more):
     assert code == 2 and "--clusters" in err and "--sparsity" in err and err.count("\n") == 1
 
 
+@pytest.mark.heavy
 def test_a_transformer_is_refused(work, tfdistill, tmp_path):
     words = ["--data", work / "data", "--out", tmp_path / "small", "--clusters", "4"]
     code, _, err = tfdistill("compress", work / "teacher" / "student", *words)
     assert code == 2 and "bert" in err and err.count("\n") == 1 and not (tmp_path / "small").exists()
 
 
+@pytest.mark.heavy
 def test_a_report_before_and_after(work, bilstm, tfdistill, tmp_path, monkeypatch):
     """The other process is replaced by one that sets every weight to zero."""
 

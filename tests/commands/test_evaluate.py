@@ -9,6 +9,8 @@ import pytest
 
 from tfdistill.models.hf import load_directory, save_directory
 
+pytestmark = pytest.mark.heavy
+
 TINY = Path(__file__).parents[1] / "models" / "tiny_bert"
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from bundles import read
 
+from tfdistill.commands.export import quantization_advice
 from tfdistill.models.hf import load_directory, save_directory
 
 TINY = Path(__file__).parents[1] / "models" / "tiny_bert"
@@ -35,6 +37,7 @@ def words_of(work: Path, out: Path, *more: object) -> list[object]:
     return ["export", work / "student", "--quantize", "fp32", "--out", out, *more]
 
 
+@pytest.mark.heavy
 def test_export_with_data(work, tfdistill, tmp_path):
     out = tmp_path / "bundle"
     code, printed, err = tfdistill(
@@ -61,6 +64,7 @@ def test_export_with_data(work, tfdistill, tmp_path):
         assert part in printed
 
 
+@pytest.mark.heavy
 def test_export_without_data_then_verify(work, tfdistill, tmp_path):
     code, printed, err = tfdistill(*words_of(work, tmp_path / "bundle", "--lengths", "8,16"))
     assert code == 0, err
@@ -73,6 +77,7 @@ def test_export_without_data_then_verify(work, tfdistill, tmp_path):
     assert code == 2 and "labels.txt" in err and err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_file_that_loses_too_much_is_exit_code_3(work, tfdistill, tmp_path):
     """fp32 loses nothing; -1 requires a file that is a point better than Keras."""
     code, _, err = tfdistill(*words_of(work, tmp_path / "bundle", "--data", work / "data", "--max-drop", "-1"))
@@ -82,6 +87,7 @@ def test_a_file_that_loses_too_much_is_exit_code_3(work, tfdistill, tmp_path):
     assert report["max_drop"] == -1.0 and report["parity"]["drop"] == 0.0 and report["test"]["rows"] == 20
 
 
+@pytest.mark.heavy
 def test_export_is_refused_before_the_model_is_evaluated(work, tfdistill, tmp_path, monkeypatch):
     monkeypatch.setattr("tfdistill.models.predict.measure", None)
     (tmp_path / "some").mkdir()
@@ -101,3 +107,14 @@ def test_export_is_refused_before_the_model_is_evaluated(work, tfdistill, tmp_pa
         code, _, err = tfdistill(*words_of(work, tmp_path / "bundle", *more))
         assert code == 2 and part in err and err.count("\n") == 1, err
     assert [path.name for path in tmp_path.iterdir()] == ["some"]
+
+
+@pytest.mark.parametrize(
+    ("family", "quantization", "advised"),
+    [("bert", "int8", True), ("bert", "dynamic_int8", False), ("bilstm", "int8", False)],
+)
+def test_static_int8_proposes_quantization_aware_training(family, quantization, advised):
+    request = SimpleNamespace(model=SimpleNamespace(family=family), quantization=quantization)
+    (line,) = quantization_advice(request, "RUN/student", "DATA") or ("",)
+    command = "tfdistill train quantization_aware --teacher RUN/student --data DATA"
+    assert (command in line) == advised

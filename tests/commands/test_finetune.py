@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.heavy
+
 TINY = Path(__file__).parents[1] / "models" / "tiny_bert"
 
 

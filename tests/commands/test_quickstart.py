@@ -15,6 +15,7 @@ def test_a_directory_with_other_things_is_not_touched(tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
+@pytest.mark.heavy
 @pytest.mark.network
 def test_floor_on_the_real_data():
     from tfdistill.data.demo import movie_snippets

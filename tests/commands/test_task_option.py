@@ -26,6 +26,7 @@ def test_published_settings_come_before_the_users(capsys):
     assert data_and_settings(None, "DIR", ["epochs=1"], tinybert) == ("DIR", ["epochs=1"])
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("recipe", ["finetune", *names()])
 def test_all_published_settings_are_settings(recipe):
     module = finetune if recipe == "finetune" else find(recipe)

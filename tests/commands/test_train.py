@@ -14,6 +14,8 @@ from tfdistill.models.load import load
 from tfdistill.recipes import bilstm
 from tfdistill.training import runner
 
+pytestmark = pytest.mark.heavy
+
 
 def words_of(work, out, *more):
     return ["train", "soft_targets", "--teacher", work / "teacher", "--data", work / "data", "--out", out, *more]
@@ -52,6 +54,7 @@ def test_labels_alone_is_the_same_run_without_the_teacher(work, tfdistill, tmp_p
     assert [term["name"] for term in stages[0]["terms"]] == ["hard_labels"]
 
 
+@pytest.mark.slow
 def test_a_rounded_student_is_exported_with_its_ranges(work, tfdistill, tmp_path):
     words = ["train", "quantization_aware", "--teacher", work / "teacher", "--data", work / "data", "--debug"]
     code, printed, err = tfdistill(*words, "--out", tmp_path / "run", "--set", "max_length=16")
@@ -59,6 +62,7 @@ def test_a_rounded_student_is_exported_with_its_ranges(work, tfdistill, tmp_path
     assert "--quantize int8 " in printed
 
 
+@pytest.mark.slow
 def test_same_seed_same_student(work):
     data, weights = load_data(str(work / "data")), []
     for seed in (1, 1, 2):

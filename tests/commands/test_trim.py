@@ -31,6 +31,7 @@ def work(tmp_path):
     return tmp_path
 
 
+@pytest.mark.heavy
 def test_fewer_tokens_and_the_same_answers(work, tfdistill):
     out = work / "small"
     code, printed, err = tfdistill("trim", work / "model", "--data", work / "data", "--out", out)
@@ -60,6 +61,7 @@ def test_fewer_tokens_and_the_same_answers(work, tfdistill):
     assert load(out).config.embedding_size == 3
 
 
+@pytest.mark.heavy
 def test_mistakes_are_one_line(work, tfdistill):
     data = work / "data"
     shutil.copytree(data, work / "three")

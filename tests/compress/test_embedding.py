@@ -9,6 +9,8 @@ from tfdistill.errors import UserError
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.text.tokenizer import Tokenizer
 
+pytestmark = pytest.mark.heavy
+
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{n}" for n in range(45))]
 TEXTS = ["w1 w2", "w3 w44 w5"]
 

@@ -30,6 +30,7 @@ def batches(rows=22, size=8):
     ]
 
 
+@pytest.mark.heavy
 def test_importance_is_the_mean_absolute_derivative_over_examples():
     """Against differences: a factor on the output of a head is a factor on the rows that read it in the next product."""
     model = tiny_bert(layers=2)
@@ -49,6 +50,7 @@ def test_importance_is_the_mean_absolute_derivative_over_examples():
             assert found[number][head] == pytest.approx(expected, rel=2e-2, abs=1e-4)
 
 
+@pytest.mark.heavy
 def test_batching_changes_nothing():
     model = tiny_bert(layers=2)
     one = head_importance(model, batches(size=1), losses.sparse_cross_entropy)
@@ -68,6 +70,7 @@ def test_lowest_heads_over_all_layers():
     assert lowest_heads(importance, 9, at_least=2) == [(2, 1), (1, 1)]
 
 
+@pytest.mark.heavy
 def test_pruned_is_smaller_and_equals_masked():
     model = tiny_bert(layers=2)
     gone = [(1, 0)]
@@ -85,6 +88,7 @@ def test_pruned_is_smaller_and_equals_masked():
     np.testing.assert_allclose(small(inputs()), model(inputs()), atol=1e-5)
 
 
+@pytest.mark.heavy
 def test_pruning_stops_where_the_score_falls():
     model = tiny_bert(layers=2, width=8)
     scores = iter([1.0, 0.95, 0.85])

@@ -47,6 +47,7 @@ def test_depths_that_are_not_there():
         layers_at_rate(12, 0.6)
 
 
+@pytest.mark.heavy
 def test_kept_layers_are_the_named_ones():
     model = tiny_bert(layers=4)
     small = keep_layers(model, [2, 3])
@@ -60,6 +61,7 @@ def test_kept_layers_are_the_named_ones():
         keep_layers(tiny_bilstm(), [1])
 
 
+@pytest.mark.heavy
 def test_inference_is_unchanged_and_training_skips_whole_layers():
     model = tiny_bert(layers=2)
     dropping = with_layerdrop(model, 0.5)
@@ -80,6 +82,7 @@ def test_inference_is_unchanged_and_training_skips_whole_layers():
     assert keep_layers(dropping, [1, 2]).config == model.config  # LayerDrop is off
 
 
+@pytest.mark.heavy
 def test_rate_is_that_asked_for_and_draws_are_seeded():
     def draws():
         keras.utils.set_random_seed(5)

@@ -50,6 +50,7 @@ def test_magnitude_sums_the_weights_that_make_and_read_a_neuron():
     np.testing.assert_allclose(found.hidden, [2 + 4 + 3] * 8)
 
 
+@pytest.mark.heavy
 def test_taylor_is_the_mean_of_weight_times_gradient():
     model = tiny_bert()
     found = neuron_importance(model, batches(), losses.sparse_cross_entropy)
@@ -68,6 +69,7 @@ def test_taylor_is_the_mean_of_weight_times_gradient():
     assert (again > 0).sum() == 3
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("widths", "removed"),
     [
@@ -91,6 +93,7 @@ def test_pruned_is_smaller_and_equals_zeroed(widths, removed):
     np.testing.assert_allclose(compacted(inputs()), model(inputs()), atol=1e-5)
 
 
+@pytest.mark.heavy
 def test_residual_width_is_cut_at_once():
     model = tiny_bert()
     importance = neuron_importance(model, batches(), losses.sparse_cross_entropy)
@@ -105,6 +108,7 @@ def test_residual_width_is_cut_at_once():
         zero_neurons(model, importance, Widths(hidden=6))
 
 
+@pytest.mark.heavy
 def test_mistakes_are_one_line():
     model = tiny_bert()
     with pytest.raises(UserError, match="random"):

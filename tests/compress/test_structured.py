@@ -46,6 +46,7 @@ def test_whole_model_is_a_plain_copy():
     np.testing.assert_array_equal(copy(inputs()), model(inputs()))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("make", [tiny_bert, tiny_distilbert, lambda: tiny_distilbert("token_classification")])
 def test_cut_equals_zeroed_and_compact_finds_it(make):
     model = make()
@@ -78,6 +79,7 @@ def test_zeros_stay_zero_in_training():
     assert alive(model) == before
 
 
+@pytest.mark.heavy
 def test_a_twice_pruned_model_counts_from_what_is_left():
     model = tiny_bert()
     kept = mixed(model)
@@ -90,6 +92,7 @@ def test_a_twice_pruned_model_counts_from_what_is_left():
     assert smaller.config.heads_per_layer == (1, 1)
 
 
+@pytest.mark.heavy
 def test_residual_width_leaves_the_model_of_the_kept_dimensions():
     # A narrow model, hidden among two more dimensions of noise, is found again.
     narrow = tiny_bert(width=6)
@@ -117,6 +120,7 @@ def test_residual_width_leaves_the_model_of_the_kept_dimensions():
     np.testing.assert_allclose(small(inputs()), narrow(inputs()), atol=1e-5)
 
 
+@pytest.mark.heavy
 def test_even_shapes_stay_a_config_that_transformers_reads():
     model = tiny_bert()
     full = everything(model)
@@ -127,6 +131,7 @@ def test_even_shapes_stay_a_config_that_transformers_reads():
     assert type(keep_layers(tiny_distilbert(), [2]).config) is DistilBertConfig
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("make", [tiny_bert, tiny_distilbert])
 def test_a_pruned_directory_says_so_and_opens_again(tmp_path, make):
     model = make()
@@ -147,6 +152,7 @@ def test_a_pruned_directory_says_so_and_opens_again(tmp_path, make):
     assert set(weights["encoder/blocks"]) == {"pruned_bert_layer", "pruned_bert_layer_1"}
 
 
+@pytest.mark.heavy
 def test_what_cannot_be_cut_is_one_line():
     model = tiny_bert()
     full = everything(model)

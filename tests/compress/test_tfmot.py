@@ -42,6 +42,7 @@ def run(model: TextModel, how: Compression) -> tuple[dict[str, np.ndarray], dict
     return before, {name: w.numpy() for name, w in named_weights(model).items()}, losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "sizes"),
     [
@@ -94,6 +95,7 @@ def test_clustered_matrices_have_few_values_and_zip_smaller():
     assert np.corrcoef(now.ravel(), logits.ravel())[0, 1] > 0.9
 
 
+@pytest.mark.heavy
 def test_what_cannot_be_compressed_is_refused(monkeypatch, tmp_path):
     rows = TOKENIZER.encode(TEXTS, max_length=16)
     with pytest.raises(UserError, match="token_classification"):
@@ -112,6 +114,7 @@ def test_what_cannot_be_compressed_is_refused(monkeypatch, tmp_path):
         compress(bilstm(), rows, predict_logits(bilstm(), rows), Compression("cluster"))
 
 
+@pytest.mark.heavy
 def test_the_command(tmp_path, tfdistill):
     model = bilstm(2)
     model.label_names = ("no", "yes")

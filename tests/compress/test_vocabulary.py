@@ -85,6 +85,7 @@ def test_single_characters():
     assert [piece for piece in ("a", "##a", "ab", "##ab", "#") if is_character(piece)] == ["a", "##a", "#"]
 
 
+@pytest.mark.heavy
 def test_texts_of_kept_pieces_give_the_same_logits_and_others_are_split_further():
     model = model_of()
     small = trim_vocabulary(model, pieces_to_keep(model.tokenizer, TEXTS))
@@ -103,6 +104,7 @@ def test_texts_of_kept_pieces_give_the_same_logits_and_others_are_split_further(
     assert found.examples == ("dead", "cabbed")
 
 
+@pytest.mark.heavy
 def test_no_word_newly_becomes_unknown():
     model, rng = model_of(), np.random.default_rng(0)
     small = trim_vocabulary(model, pieces_to_keep(model.tokenizer, ["a"]))
@@ -115,6 +117,7 @@ def test_no_word_newly_becomes_unknown():
     assert lost.unknown == 1.0 and lost.unknown_before == 0.0
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("task", ["masked_lm", "token_classification"])
 def test_every_head_is_trimmed(task):
     model = model_of(task, None)
@@ -128,6 +131,7 @@ def test_every_head_is_trimmed(task):
     np.testing.assert_allclose(small(new), expected, atol=1e-5)
 
 
+@pytest.mark.heavy
 def test_a_bilstm_is_trimmed_and_a_directory_opens_again(tmp_path):
     model = tiny_bilstm()
     model.tokenizer = Tokenizer([*VOCABULARY, *(f"x{n}" for n in range(50 - len(VOCABULARY)))])
@@ -138,6 +142,7 @@ def test_a_bilstm_is_trimmed_and_a_directory_opens_again(tmp_path):
     assert compare_models(model, again, TEXTS, max_length=16).same_answer == 1.0
 
 
+@pytest.mark.heavy
 def test_mistakes_are_one_line():
     model = model_of()
     with pytest.raises(UserError, match="none"):

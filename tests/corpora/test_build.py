@@ -44,6 +44,7 @@ def test_the_shards_are_the_plain_corpus(tmp_path, vocabulary, size):
     check(corpus.directory)
 
 
+@pytest.mark.heavy
 def test_sentences_repeated_in_other_files_are_left_out_whatever_the_ranges(tmp_path, vocabulary, monkeypatch):
     (tmp_path / "text").mkdir()
     for name in ("a", "b", "c"):

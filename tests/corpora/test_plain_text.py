@@ -67,6 +67,7 @@ def test_files_of_a_source(tmp_path: Path) -> None:
     assert text_files(tmp_path / "notes.md") == [tmp_path / "notes.md"]
 
 
+@pytest.mark.heavy
 @given(
     st.lists(st.text(alphabet="ab é\n", max_size=12), max_size=12),
     st.integers(1, 30),
@@ -79,6 +80,7 @@ def test_spans_have_each_document_once(tmp_path_factory, texts, size, between):
     assert [document for span in cut for document in documents(span)] == list(documents(path))
 
 
+@pytest.mark.heavy
 def test_a_gzip_file_is_one_span(tmp_path):
     path = write_text(tmp_path / "a.txt")
     subprocess.run(["gzip", "-k", str(path)], check=True)

@@ -19,6 +19,7 @@ from tfdistill.system.files import sha256
 from tfdistill.text.tokenizer import Tokenizer
 
 
+@pytest.mark.heavy
 def test_every_sequence_comes_once_an_epoch_and_workers_share_the_batches(tmp_path, vocabulary):
     corpus = read_text(f"corpus:{made(tmp_path, vocabulary, write_text(tmp_path / 'a.txt'), 500)}", TOKENIZER)
     plain = corpus.examples(length=24)

@@ -14,6 +14,7 @@ from made_corpora import made, write_text
 from tfdistill.corpora import build
 
 
+@pytest.mark.heavy
 def test_processes_and_interruptions_change_nothing(tmp_path, vocabulary, monkeypatch):
     text = write_text(tmp_path / "a.txt")
     whole = made(tmp_path, vocabulary, text)
@@ -37,6 +38,7 @@ def test_processes_and_interruptions_change_nothing(tmp_path, vocabulary, monkey
     assert sums[0] == sums[1] and not (other / "work").exists()
 
 
+@pytest.mark.slow
 def test_processes_end_with_the_one_that_started_them(tmp_path):
     script = (
         "import os, time; from tfdistill.corpora.workers import pool_of\n"

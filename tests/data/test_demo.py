@@ -40,6 +40,7 @@ def use(monkeypatch, archive: Path) -> None:
     monkeypatch.setattr(demo, "fetch_package", lambda *_: archive)
 
 
+@pytest.mark.heavy
 def test_snippets(tmp_path, monkeypatch):
     rows = [(str(i + 1), str(rating), f"cliché {i}") for i, rating in enumerate(ratings(10_605))]
     use(monkeypatch, sdist(tmp_path / "sdist", rows))
@@ -133,6 +134,7 @@ def offline(*_, **__):
     raise AssertionError("no network call expected")
 
 
+@pytest.mark.heavy
 @pytest.mark.network
 def test_snippets_for_real(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDISTILL_CACHE", str(tmp_path))
@@ -149,6 +151,7 @@ def test_snippets_for_real(tmp_path, monkeypatch):
     assert (every.min(), every.max()) == (np.float32(-3.875), np.float32(3.94117647059))
 
 
+@pytest.mark.heavy
 @pytest.mark.network
 def test_minilm_for_real(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDISTILL_CACHE", str(tmp_path))

@@ -33,6 +33,7 @@ def data_dir(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("task", GLUE)
 def test_glue(task):
     with tfds.testing.mock_data(num_examples=4):

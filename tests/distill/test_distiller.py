@@ -46,6 +46,7 @@ def plain_model(units=3, inputs_=4):
 # --- learning -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.heavy
 def test_fit_learns_and_only_student_and_projections_change():
     distiller = make(optimizer=keras.optimizers.Adam(0.02))
     before = [np.array(w) for w in distiller.teacher.get_weights()]
@@ -60,6 +61,7 @@ def test_fit_learns_and_only_student_and_projections_change():
     assert len(trained) == len(distiller.student.trainable_variables) + 2
 
 
+@pytest.mark.heavy
 def test_loss_is_the_weighted_sum_of_terms_from_the_formulas():
     distiller = make([SOFT, HardLabels(weight=0.5)])
     logs = distiller.evaluate(X, Y, sample_weight=WEIGHTS, batch_size=22, verbose=0, return_dict=True)
@@ -71,6 +73,7 @@ def test_loss_is_the_weighted_sum_of_terms_from_the_formulas():
     assert logs["loss"] == pytest.approx(soft + 0.5 * hard, rel=1e-5)
 
 
+@pytest.mark.heavy
 def test_one_student_and_one_teacher_forward_a_step_and_teacher_never_in_training_mode():
     calls = []
 
@@ -97,6 +100,7 @@ def test_features_nobody_asked_for_are_not_made():
     assert step.student.logits is None and step.student.attention_scores is None and step.teacher.logits is None
 
 
+@pytest.mark.heavy
 def test_teacher_with_dropout_gives_the_same_targets_every_time():
     keras.utils.set_random_seed(1)
     distiller = Distiller(tiny_bert(), tiny_bert(1, dropout=0.5), [SOFT])
@@ -105,6 +109,7 @@ def test_teacher_with_dropout_gives_the_same_targets_every_time():
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.heavy
 def test_sample_weight_zero_takes_an_example_out():
     weights = np.ones(22, "float32")
     weights[11:] = 0
@@ -117,6 +122,7 @@ def test_sample_weight_zero_takes_an_example_out():
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@pytest.mark.heavy
 def test_padding_changes_nothing():
     padded = {key: np.pad(value, [(0, 0), (0, 5)]) for key, value in X.items()}
     one, two = make(), make()
@@ -127,6 +133,7 @@ def test_padding_changes_nothing():
             np.testing.assert_allclose(a, b, atol=2e-5)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("parts", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_micro_batches_give_the_whole_batchs_step(parts):
     whole, parted = make(), make(micro_batches=parts)
@@ -140,6 +147,7 @@ def test_micro_batches_give_the_whole_batchs_step(parts):
         np.testing.assert_allclose(values, two[name], atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_micro_batches_clip_and_move_rows_as_the_whole_batch_does():
     """Adam moves the rows of a table that a batch reads, and the norm counts each use of a row by itself."""
     made = []
@@ -151,6 +159,7 @@ def test_micro_batches_clip_and_move_rows_as_the_whole_batch_does():
         np.testing.assert_allclose(other.numpy(), variable.numpy(), atol=2e-5, err_msg=variable.path)
 
 
+@pytest.mark.heavy
 def test_terms_on_parameters_count_once_in_micro_batches():
     class Small(Term):
         """½·Σ s² of a scale that nothing else reads."""
@@ -174,6 +183,7 @@ def test_terms_on_parameters_count_once_in_micro_batches():
     np.testing.assert_allclose(distiller.projections["small"].scale.numpy(), [0.9, 0.9], rtol=1e-6)
 
 
+@pytest.mark.heavy
 def test_counting_the_parts_keeps_no_forward_pass():
     """What the loss is divided by follows from masks and numbers of rows; no product is among what it is made of."""
     distiller = make(micro_batches=2)
@@ -195,6 +205,7 @@ def test_counting_the_parts_keeps_no_forward_pass():
     assert "MatMul" in {op.type for op in graph.get_operations()} and not kinds & {"MatMul", "BatchMatMulV2"}
 
 
+@pytest.mark.heavy
 def test_cached_features_and_a_live_teacher_go_together():
     logits = np.random.default_rng(3).normal(size=(22, 3)).astype("float32")
     hidden = Match(losses.hidden_mse, on="hidden_states", layers=((1, 2),), project="fit")
@@ -207,6 +218,7 @@ def test_cached_features_and_a_live_teacher_go_together():
 # --- tf.distribute --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_mirrored_gives_one_device_result(jit):
     """With `jit` the forward and backward passes of each device are compiled by XLA."""
@@ -231,6 +243,7 @@ def test_mirrored_gives_one_device_result(jit):
 # --- keras ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.heavy
 def test_plain_keras_models_distil_in_a_users_own_loop():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(256, 4)).astype("float32")
@@ -245,6 +258,7 @@ def test_plain_keras_models_distil_in_a_users_own_loop():
     assert agree > 0.9
 
 
+@pytest.mark.heavy
 def test_keras_hub_classifiers_distil():
     keras_hub = pytest.importorskip("keras_hub")
 
@@ -259,6 +273,7 @@ def test_keras_hub_classifiers_distil():
     assert history["loss"][-1] < history["loss"][0]
 
 
+@pytest.mark.heavy
 def test_compile_loss_is_one_more_term():
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     compiled, termed = make([SOFT], loss=loss), make([SOFT, HardLabels()])
@@ -268,6 +283,7 @@ def test_compile_loss_is_one_more_term():
     )
 
 
+@pytest.mark.heavy
 def test_student_is_saved_alone_and_opens_again(tmp_path):
     distiller = make()
     distiller.fit(X, Y, verbose=0)
@@ -278,6 +294,7 @@ def test_student_is_saved_alone_and_opens_again(tmp_path):
     assert path.stat().st_size < 400_000
 
 
+@pytest.mark.heavy
 def test_weights_of_the_distiller_leave_the_teacher_out(tmp_path):
     distiller = make()
     assert len(distiller.weights) == len(distiller.student.weights) + 2
@@ -288,6 +305,7 @@ def test_weights_of_the_distiller_leave_the_teacher_out(tmp_path):
     np.testing.assert_array_equal(other.predict(X, verbose=0), distiller.predict(X, verbose=0))
 
 
+@pytest.mark.heavy
 def test_callbacks_work(tmp_path):
     pytest.importorskip("tensorboard")
     distiller = make()
@@ -302,6 +320,7 @@ def test_callbacks_work(tmp_path):
     assert "hidden_states_hidden_mse" in (tmp_path / "log.csv").read_text().splitlines()[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)])
 def test_mixed_precision_stays_near_float32(policy):
     plain = make(optimizer=keras.optimizers.Adam(0.01)).fit(X, Y, epochs=3, verbose=0, shuffle=False).history
@@ -315,6 +334,7 @@ def test_mixed_precision_stays_near_float32(policy):
     np.testing.assert_allclose(history["loss"], plain["loss"], rtol=0.1)
 
 
+@pytest.mark.heavy
 def test_batches_may_tell_student_and_teacher_apart_or_carry_cached_logits():
     other = inputs(seed=5)
     apart = make([SOFT, HardLabels()])
@@ -330,12 +350,14 @@ def test_batches_may_tell_student_and_teacher_apart_or_carry_cached_logits():
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@pytest.mark.heavy
 def test_unlabelled_batches_train_terms_without_labels():
     distiller = Distiller(tiny_bert(1), tiny_bert(2), [SOFT])
     distiller.compile("sgd")
     assert np.isfinite(distiller.fit(X, verbose=0).history["loss"][0])
 
 
+@pytest.mark.slow
 def test_jit_compile_gives_the_same():
     plain, jitted = make(), make(jit_compile=True)
     for distiller in (plain, jitted):
@@ -347,6 +369,7 @@ def test_jit_compile_gives_the_same():
 # --- bad input ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.heavy
 def test_divergence_names_step_and_term():
     distiller = make([SOFT, Match(losses.hidden_mse, on="hidden_states", layers=((1, 2),), project="fit")])
     weights = np.ones(22, "float32")
@@ -356,6 +379,7 @@ def test_divergence_names_step_and_term():
     assert caught.value.step == 3 and caught.value.term in ("soft_kl", "hidden_states_hidden_mse")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("terms", "teacher", "message"),
     [
@@ -375,6 +399,7 @@ def test_what_does_not_fit_together_is_one_line(terms, teacher, message):
         distiller.fit(X, Y, verbose=0)
 
 
+@pytest.mark.heavy
 def test_metrics_without_labels_are_refused():
-    with pytest.raises(UserError, match="no labels"):
+    with pytest.raises(UserError, match="metrics"):
         make([SOFT]).fit(X, verbose=0)

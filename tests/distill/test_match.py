@@ -75,6 +75,7 @@ def test_shared_and_separate_projections():
         assert len(match.make_projections(student, teacher)) == count
 
 
+@pytest.mark.slow
 def test_a_layer_that_learns_from_two_has_two_projections():
     match = Match(losses.hidden_mse, on="hidden_states", layers=((1, 1), (1, 2), (2, 2)), project="fit", name="h")
     made = match.make_projections(tiny_bert(2), tiny_bert(2, width=12))

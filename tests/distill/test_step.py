@@ -34,6 +34,7 @@ def other_loss(labels, logits):
     return keras.ops.sum(logits, axis=-1)
 
 
+@pytest.mark.heavy
 def test_a_subclass_needs_a_name_features_and_a_call():
     keras.utils.set_random_seed(0)
     distiller = Distiller(tiny_bert(1), None, [Confidence()])

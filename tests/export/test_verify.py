@@ -15,6 +15,8 @@ from bundles import reseal
 from tfdistill.errors import UserError
 from tfdistill.export.verify import main, verify_bundle
 
+pytestmark = pytest.mark.heavy
+
 ROOT = Path(__file__).parents[2]
 NEEDED = {"ai-edge-litert", "numpy", "tokenizers"}
 

@@ -124,6 +124,7 @@ def test_multilabel_f1():
 SETS = arrays(np.int64, (5, 3), elements=st.integers(0, 1))
 
 
+@pytest.mark.heavy
 @given(arrays(np.int64, 8, elements=st.integers(0, 2)), arrays(np.int64, 8, elements=st.integers(0, 2)), SETS, SETS)
 def test_as_scikit_learn(labels, predictions, sets, predicted):
     metrics = pytest.importorskip("sklearn.metrics")

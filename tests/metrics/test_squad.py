@@ -80,6 +80,7 @@ def test_scores_of_2_0():
     assert "f1_unanswerable" not in squad_scores({"one": "Paris"}, {"one": ["Paris"]}, version_2=True)
 
 
+@pytest.mark.heavy
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_properties(first, second):
     assert 0 <= f1(first, second) == f1(second, first) <= 1

@@ -82,6 +82,7 @@ def real(values, x) -> np.ndarray:
     return values[x["padding_mask"] == 1] if values.ndim == 3 else values
 
 
+@pytest.mark.heavy
 def test_logits_are_float32_and_finite(model):
     x = inputs(pair=True)
     logits = model.predict(x, verbose=0)
@@ -90,24 +91,28 @@ def test_logits_are_float32_and_finite(model):
     assert np.ptp(real(logits, x), axis=0).max() > 0
 
 
+@pytest.mark.heavy
 def test_padding_changes_nothing(model):
     x = inputs(pair=True)
     padded = {key: np.pad(value, [(0, 0), (0, 4)]) for key, value in x.items()}
     np.testing.assert_allclose(real(model(x), x), real(model(padded), padded), atol=1e-5)
 
 
+@pytest.mark.heavy
 def test_what_stands_behind_the_mask_changes_nothing(model):
     x = inputs(pair=True)
     dirty = dict(x, token_ids=np.where(x["padding_mask"] == 1, x["token_ids"], 41))
     np.testing.assert_allclose(real(model(x), x), real(model(dirty), x), atol=1e-5)
 
 
+@pytest.mark.heavy
 def test_an_example_does_not_depend_on_its_neighbours(model):
     x = inputs(pair=True)
     alone = {key: value[3:4] for key, value in x.items()}
     np.testing.assert_allclose(real(model(x)[3:4], alone), real(model(alone), alone), atol=1e-5)
 
 
+@pytest.mark.heavy
 def test_keras_file_opens_again(model, tmp_path):
     model.save(tmp_path / "m.keras")
     again = keras.saving.load_model(tmp_path / "m.keras")
@@ -117,6 +122,7 @@ def test_keras_file_opens_again(model, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.heavy
 def test_directory_opens_again(model, tmp_path):
     model.tokenizer = Tokenizer.from_directory(TINY_BERT)
     again = load_directory(save_directory(model, tmp_path / "student", recipe={"max_length": 16}))
@@ -127,6 +133,7 @@ def test_directory_opens_again(model, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.heavy
 def test_gradients_reach_every_weight_and_are_finite(model):
     x = inputs(pair=True)
     want = [name for name in model.offers if name.endswith("logits")]
@@ -140,6 +147,7 @@ def test_gradients_reach_every_weight_and_are_finite(model):
         assert np.isfinite(tf.convert_to_tensor(gradient)).all(), variable.path
 
 
+@pytest.mark.slow
 def test_half_precision_runs(model):
     config = {**model.get_config(), "dtype": "mixed_bfloat16"}
     half = type(model).from_config(config)
@@ -151,6 +159,7 @@ def test_half_precision_runs(model):
     np.testing.assert_allclose(real(logits, x), full, atol=0.05 * np.abs(full).max() + 0.1)
 
 
+@pytest.mark.heavy
 def test_features_are_those_that_were_asked_for(model):
     x = inputs(pair=True)
     logits = model(x)

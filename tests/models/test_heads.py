@@ -15,6 +15,7 @@ from tfdistill.models.text_model import TextModel
 TINY_BERT = Path(__file__).parent / "tiny_bert"
 
 
+@pytest.mark.heavy
 def test_masked_positions_are_the_same_logits_as_all():
     for model in (
         tiny_bert(outputs=None, task="masked_lm"),

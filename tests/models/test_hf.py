@@ -65,6 +65,7 @@ def test_missing_directory(tmp_path):
         load_directory(tmp_path / "nothing")
 
 
+@pytest.mark.heavy
 def test_another_number_of_classes_gets_a_new_head():
     model = load_directory(TINY_BERT, num_outputs=5)
     assert model.num_outputs == 5
@@ -77,6 +78,7 @@ def saved(task, tmp_path, **kwargs):
     return model, save_directory(model, tmp_path / task)
 
 
+@pytest.mark.heavy
 def test_a_pretrained_directory_gives_its_encoder_and_the_heads_asked_for(tmp_path):
     model, directory = saved("pretraining", tmp_path, outputs=None)
     x = inputs()
@@ -90,6 +92,7 @@ def test_a_pretrained_directory_gives_its_encoder_and_the_heads_asked_for(tmp_pa
         load_directory(directory, num_outputs=4)
 
 
+@pytest.mark.heavy
 def test_another_task_gets_a_new_head_on_the_same_encoder(tmp_path):
     tagger, directory = saved("token_classification", tmp_path)
     again = load_directory(directory, task="classification", num_outputs=3)

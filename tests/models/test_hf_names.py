@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from helpers import inputs, tiny_bert
 from safetensors.numpy import load_file, save_file
 
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.text.tokenizer import Tokenizer
+
+pytestmark = pytest.mark.heavy
 
 TINY_BERT = Path(__file__).parent / "tiny_bert"
 

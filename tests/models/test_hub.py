@@ -10,6 +10,8 @@ from helpers import inputs
 
 from tfdistill.models.load import load
 
+pytestmark = pytest.mark.heavy
+
 TINY_BERT = Path(__file__).parent / "tiny_bert"
 
 

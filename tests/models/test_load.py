@@ -16,6 +16,7 @@ from tfdistill.text.tokenizer import Tokenizer
 TINY_BERT = Path(__file__).parent / "tiny_bert"
 
 
+@pytest.mark.heavy
 def test_a_saved_model_opens_with_and_without_the_prefix(tmp_path):
     model = tiny_bert(label_names=["a", "b", "c"])
     model.tokenizer = Tokenizer.from_directory(TINY_BERT)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfdistill.models.lstm import LSTM
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("batch", "length"), [(3, 7), (1, 1)])
 def test_states_and_gradients_are_keras_own(batch, length):
     rng = np.random.default_rng(batch)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from helpers import inputs, tiny_bert
 
+from tfdistill.errors import UserError
 from tfdistill.models.predict import predict_logits
 from tfdistill.text.encoded import Encoded
 
@@ -14,6 +15,7 @@ def encoded() -> Encoded:
     return Encoded(x["token_ids"][real], x["segment_ids"][real], np.concatenate([[0], np.cumsum(real.sum(axis=1))]))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("task", ["classification", "token_classification"])
 def test_logits_are_in_the_order_of_the_examples(task):
     model, finished = tiny_bert(task=task), []
@@ -26,6 +28,7 @@ def test_logits_are_in_the_order_of_the_examples(task):
     assert sum(finished) == 22
 
 
-def test_no_examples_give_no_logits():
+def test_no_examples_are_refused():
     empty = Encoded(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(1, np.int64))
-    assert predict_logits(tiny_bert(), empty).shape == (0, 3)
+    with pytest.raises(UserError, match="examples"):
+        predict_logits(tiny_bert(), empty)

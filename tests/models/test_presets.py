@@ -16,6 +16,7 @@ TINY = {"hidden_size": 12, "num_hidden_layers": 2, "intermediate_size": 9}
 BODY = {"hidden_size": 10, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 7}
 
 
+@pytest.mark.heavy
 def test_student_takes_task_classes_and_vocabulary_of_its_teacher():
     teacher = tiny_bert(outputs=3, task="multilabel", label_names=["a", "b", "c"])
     student = presets.student("tinybert_4l_312", like=teacher, **TINY)
@@ -37,6 +38,7 @@ def test_unknown_presets_and_fields_are_one_line():
         presets.student("distilbert", like=tiny_bert(outputs=None, task="pretraining"))
 
 
+@pytest.mark.heavy
 def test_distilbert_cut_from_bert_starts_as_the_teacher_on_single_sentences():
     for task in ("masked_lm", "classification"):
         teacher = tiny_bert(layers=4, outputs=None, task=task)
@@ -54,6 +56,7 @@ def test_distilbert_cut_from_bert_starts_as_the_teacher_on_single_sentences():
         presets.student_from_layers(tiny_bert(), 1, family="mobilebert")
 
 
+@pytest.mark.heavy
 def test_students_are_cut_from_every_transformer():
     teacher = presets.new(
         "ib_bert", task="pretraining", vocab_size=50, **BODY, embedding_size=4, intra_bottleneck_size=14
@@ -67,6 +70,7 @@ def test_students_are_cut_from_every_transformer():
     np.testing.assert_array_equal(cut.encoder.blocks[0].key.kernel, small.encoder.blocks[2].key.kernel)
 
 
+@pytest.mark.heavy
 def test_students_are_cut_from_an_unevenly_pruned_teacher():
     config = BertConfig(
         50, 8, 3, 2, 16, 16, heads_per_layer=(2, 1, 2), query_key_sizes=(4, 3, 2), intermediate_sizes=(5, 6, 7)
@@ -80,6 +84,7 @@ def test_students_are_cut_from_an_unevenly_pruned_teacher():
     np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.heavy
 def test_dropout_of_a_student():
     def outputs(model):
         return [np.array(model(inputs(), training=True)) for _ in range(2)]
@@ -98,6 +103,7 @@ def test_dropout_of_a_student():
     ) * 3
 
 
+@pytest.mark.heavy
 def test_student_from_layers_takes_the_named_layers():
     teacher = tiny_bert(layers=6)
     teacher.tokenizer = None
@@ -128,6 +134,7 @@ def test_bilstm_embedding_keeps_the_geometry_of_the_teachers_table():
         presets.bilstm(teacher, embedding_from=teacher, embedding_size=9)
 
 
+@pytest.mark.heavy
 def test_mobilebert_takes_embeddings_and_heads_of_ib_bert():
     sizes = {"vocab_size": 50, **BODY, "embedding_size": 4}
     teacher = presets.new("ib_bert", task="pretraining", **sizes, intra_bottleneck_size=14)

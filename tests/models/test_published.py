@@ -17,6 +17,7 @@ def count(name: str, task: str) -> int:
     return one + (presets.config(name).num_hidden_layers - 1) * (two - one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "task"), COUNTS)
 def test_parameters_are_as_many_as_transformers_counts(name, task, monkeypatch):
     # Drawing millions of numbers would take most of the time.

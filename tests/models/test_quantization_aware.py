@@ -10,7 +10,6 @@ import tensorflow as tf
 from helpers import inputs, tiny_bert, tiny_bilstm
 from safetensors.numpy import load_file
 
-from tfdistill.commands import export as export_command
 from tfdistill.errors import UserError
 from tfdistill.export.convert.convert import convert_model
 from tfdistill.export.convert.graph_parts import LEAST_SHARE
@@ -111,6 +110,7 @@ def decibels(signal: np.ndarray, other: np.ndarray) -> float:
     return float(20 * np.log10(np.std(signal) / np.std(signal - other)))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rounded_is_near_float_and_all_of_it_learns(family):
     float_model, rounded, batch = made(family)
@@ -123,6 +123,7 @@ def test_rounded_is_near_float_and_all_of_it_learns(family):
         assert gradient is not None and np.isfinite(tf.convert_to_tensor(gradient)).all(), variable.path
 
 
+@pytest.mark.heavy
 def test_padding_changes_nothing():
     _, rounded, batch = made("bert")
     wide = {name: np.pad(values, ((0, 0), (0, 3))) for name, values in batch.items()}
@@ -131,6 +132,7 @@ def test_padding_changes_nothing():
     assert np.mean(off > 1e-5) < 0.05 and off.max() < 0.02
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("family", FAMILIES)
 def test_shares_are_those_of_the_layers_that_export_measures(family, tmp_path):
     float_model, rounded, batch = made(family, "token_classification")
@@ -147,6 +149,7 @@ def test_shares_are_those_of_the_layers_that_export_measures(family, tmp_path):
         )
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "family", [name if name == "mobilebert" else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
 )
@@ -165,6 +168,7 @@ def test_the_file_rounds_as_the_model_does(family, tmp_path):
     assert decibels(ours, found) > decibels(floats, found) + 5
 
 
+@pytest.mark.heavy
 def test_ranges_stay_with_their_weights(tmp_path):
     _, rounded, _ = made("bert")
     rounded.tokenizer = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])
@@ -184,11 +188,3 @@ def test_ranges_stay_with_their_weights(tmp_path):
 def test_a_bilstm_is_refused():
     with pytest.raises(UserError, match="--quantize int8"):
         QuantizationAware.of(tiny_bilstm())
-
-
-def test_export_says_what_to_do_about_an_int8_file_that_loses_points(capsys):
-    model, aware, _ = made("bert")
-    for mode, changed in (("int8", model), ("dynamic_int8", model), ("int8", aware), ("int8", tiny_bilstm())):
-        export_command._advise(changed, "RUN/student", "DATA", mode)
-    said = capsys.readouterr().err
-    assert said.count("tfdistill train quantization_aware --teacher RUN/student --data DATA --out RUN8") == 1

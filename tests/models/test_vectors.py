@@ -13,6 +13,8 @@ from safetensors.numpy import save_file
 
 from tfdistill.models.hf import load_directory
 
+pytestmark = pytest.mark.heavy
+
 VECTORS = Path(__file__).parents[1] / "fidelity" / "vectors"
 FACTS = json.loads((VECTORS / "cases.json").read_text("utf-8"))
 

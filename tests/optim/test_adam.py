@@ -49,6 +49,7 @@ def test_rows_in_every_batch_move_as_in_adam_and_others_stay() -> None:
     np.testing.assert_array_equal(moved[[0, 2, 4]], start[[0, 2, 4]])
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("compiled", [False, True])
 def test_static_shapes_give_the_same_rows(compiled: bool) -> None:
     sparse = [_slices([3, 1, 3], np.stack([g[3] / 2, g[1], g[3] / 2])) for g in GRADIENTS]
@@ -76,6 +77,7 @@ def test_lazy_differs_from_adam_where_a_row_pauses_and_eager_does_not() -> None:
     assert np.abs(_run(FusedAdam(0.01), gradients)[1] - expected[1]).max() > 1e-3
 
 
+@pytest.mark.heavy
 def test_two_replicas_give_one_devices_weights() -> None:
     def train(strategy: tf.distribute.Strategy) -> list[np.ndarray]:
         with strategy.scope():

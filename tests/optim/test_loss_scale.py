@@ -24,6 +24,7 @@ def gradients(scale: float, bad: bool = False):
     return [tf.constant([np.inf if bad else 0.5, 1.0]) * scale, rows]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["sgd", "adamw", "lamb"])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_scaled_gradients_give_the_step_of_plain_ones(name, compiled):
@@ -72,6 +73,7 @@ def test_the_scale_grows_after_steps_without_overflow(monkeypatch):
     assert scales == [32768.0, 65536.0, 65536.0, 32768.0, 32768.0]
 
 
+@pytest.mark.heavy
 def test_devices_leave_the_same_steps_out():
     strategy = mirrored()
     with strategy.scope():

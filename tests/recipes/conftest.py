@@ -8,6 +8,10 @@ import pytest
 from tiny_recipes import bottleneck_teacher, teacher, write_text
 
 from tfdistill import TextModel
+from tfdistill.compress.layerdrop import keep_layers
+from tfdistill.models.hf import load_directory
+
+TINY = Path(__file__).parents[1] / "models" / "tiny_bert"
 
 
 @pytest.fixture
@@ -27,3 +31,15 @@ def shallow() -> TextModel:
 def ib_bert() -> TextModel:
     """Return a bottleneck teacher with two layers, which no test changes."""
     return bottleneck_teacher()
+
+
+@pytest.fixture(scope="module")
+def bert() -> TextModel:
+    """Return a BERT with three layers, which no test changes."""
+    return load_directory(TINY, num_outputs=2, label_names=("neg", "pos"))
+
+
+@pytest.fixture(scope="module")
+def two_layers(bert: TextModel) -> TextModel:
+    """Return the first two layers of `bert`: the number makes no difference to heads and neurons."""
+    return keep_layers(bert, [1, 2])

@@ -22,6 +22,7 @@ from tfdistill.training.settings import parse_settings
 from tfdistill.training.trainer import Trainer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scores", "kept"), [((0.9, 0.1, 0.5), 0.9), ((0.1, 0.9, 0.5), 0.9), ((0.1, 0.2, 0.5), 0.5)])
 def test_a_stage_that_only_makes_the_student_worse_changes_nothing(monkeypatch, scores, kept):
     recipe = make("soft_targets", data(36), [])
@@ -69,6 +70,7 @@ def test_the_search_leaves_the_student_as_it_was_and_its_trainer_changes_nothing
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.heavy
 def test_of_equal_scores_the_lower_loss_wins(monkeypatch):
     losses = {1e-4: 3.0, 1e-3: 2.0, 1e-2: 2.5}
 

@@ -12,6 +12,7 @@ from tfdistill.recipes import find
 from tfdistill.training.settings import parse_settings
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("family", ["bert", "distilbert", "mobilebert"])
 def test_bilstm_starts_from_the_teachers_table(family, shallow):
     model = {

@@ -15,6 +15,8 @@ from tiny_recipes import (
 from tfdistill.models.load import load, save
 from tfdistill.training.runner import train
 
+pytestmark = pytest.mark.heavy
+
 
 def test_distilbert_general_stage_alone(tmp_path, text_file, shallow):
     save(teacher(head="masked_lm", layers=2), tmp_path / "general")
@@ -47,6 +49,7 @@ def test_distilbert_general_stage_hands_its_encoder_on(tmp_path, text_file, kl_o
     assert all(np.isfinite(point["loss"]) for point in result.curve) and "dev" in result.scores
 
 
+@pytest.mark.slow
 def test_distilbert_general_stage_goes_on_from_the_student_it_is_given(tmp_path, text_file):
     save(teacher(head="masked_lm"), tmp_path / "general")
     general = [f"general.text={text_file}", f"general.teacher=hf:{tmp_path / 'general'}", "general.length=12"]

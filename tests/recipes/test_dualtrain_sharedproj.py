@@ -21,6 +21,7 @@ from tfdistill.recipes import find
 from tfdistill.training.run_directory import run
 
 
+@pytest.mark.heavy
 def test_dualtrain_ends_after_the_general_stage_and_goes_on_from_its_student(tmp_path, text_file, shallow):
     save(teacher(head="masked_lm", layers=2), tmp_path / "general")
     options = [
@@ -45,6 +46,7 @@ def test_dualtrain_ends_after_the_general_stage_and_goes_on_from_its_student(tmp
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.heavy
 def test_dualtrain_is_as_small_as_its_docstring_says():
     module = find("dualtrain_sharedproj")
     sizes = module.narrow_sizes(SimpleNamespace(config=presets.PRESETS["bert_base"]), 48)
@@ -66,6 +68,7 @@ def test_dualtrain_students(settings, message, shallow):
         make("dualtrain_sharedproj", data(), settings, shallow)
 
 
+@pytest.mark.slow
 def test_dualtrain_gives_a_narrow_student_with_its_own_vocabulary(tmp_path, text_file):
     recipe = make("dualtrain_sharedproj", data(), [*dualtrain_settings(tmp_path, text_file), "general.mixed_epochs=1"])
     assert [stage.name for stage in recipe.stages] == ["teacher on mixed text", "dual training", "fine-tuning"]

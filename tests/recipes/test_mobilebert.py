@@ -24,6 +24,7 @@ def thin(ib_bert, tmp_path_factory) -> Path:
     return place
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("settings", "stages", "share"),
     [
@@ -43,6 +44,7 @@ def test_mobilebert_transfers_layers_on_the_task_where_no_general_stage_did(sett
     assert recipe.stages[0].epochs == {"task: transfer": 2, "task": 3, "task: transfer, layer 1": 2}[stages[0]]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("settings", "after"), [(["general.only=true"], []), pytest.param([], ["task"], marks=pytest.mark.slow)]
 )
@@ -66,6 +68,7 @@ def test_mobilebert_sizes_and_lower_rate(ib_bert):
     assert second.rates == {"embeddings": 0.1, "layer_1": 0.1} and second.freeze == ("pooler", "head")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("schedule", "stages"),
     [

@@ -25,6 +25,7 @@ from tfdistill.training.runner import train
 ON_TEXT = ("tinybert", "distilbert", "mobilebert", "dualtrain_sharedproj")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("name", "optimizer"),
     [

@@ -9,6 +9,8 @@ from tiny_recipes import (
     make,
 )
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.mark.parametrize(("mapping", "layers"), [("skip", ((1, 2),)), ("last", ((1, 3),))])
 def test_pkd_starts_from_the_first_layers_and_matches_below_the_last(mapping, layers):

@@ -100,6 +100,7 @@ def small(
     return presets.new(preset, tokenizer=tokenizer, task=task, **{**SMALL, "num_attention_heads": heads}, **rates)
 
 
+@pytest.mark.slow
 def test_it_learns_and_writes_a_run_directory(tmp_path: Path, text: str, tokenizer: Tokenizer) -> None:
     model = small(tokenizer)
     result = pretrain(model, text, tmp_path / "run", duration=Duration(steps=300), settings=SETTINGS, source="small")
@@ -160,6 +161,7 @@ def test_two_devices_pretrain_as_one(tmp_path: Path, text: str, tokenizer: Token
     assert found[0][1] == pytest.approx(found[1][1], rel=1e-4)
 
 
+@pytest.mark.heavy
 def test_scores_count_masked_tokens_only(text: str, tokenizer: Tokenizer) -> None:
     """A model that always says the same piece is right as often as that piece is masked."""
     model = small(tokenizer)
@@ -176,6 +178,7 @@ def test_scores_count_masked_tokens_only(text: str, tokenizer: Tokenizer) -> Non
     assert scores["masked_loss"] == pytest.approx(3.93347 - 3 * stops.mean(), abs=1e-3)
 
 
+@pytest.mark.heavy
 def test_a_frozen_encoder_stays(tmp_path: Path, text: str, tokenizer: Tokenizer) -> None:
     model = small(tokenizer, dropout=0.1)
     before = [weight.copy() for weight in model.encoder.get_weights()]
@@ -213,6 +216,7 @@ class Killed(BaseException):
     """Ends a run at once, as SIGKILL does: nothing in the library catches it."""
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     tmp_path: Path,
     text: str,
@@ -270,6 +274,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_signal_while_it_scores_loses_no_scoring(
     tmp_path: Path, text: str, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,6 +296,7 @@ def test_a_signal_while_it_scores_loses_no_scoring(
     same_results(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_gone_on_with(
     tmp_path: Path, text: str, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -329,6 +335,7 @@ def test_what_cannot_be_gone_on_with(
         pretrain(small(tokenizer), text, tmp_path / "mine", settings=SETTINGS, force=True)
 
 
+@pytest.mark.heavy
 def test_a_damaged_checkpoint_is_skipped(
     tmp_path: Path,
     text: str,
@@ -349,9 +356,10 @@ def test_a_damaged_checkpoint_is_skipped(
     newest.write_bytes(newest.read_bytes()[:-1])
     run()
     told = capsys.readouterr().err
-    assert "000003" in told and "resuming from step 2" in told
+    assert newest.parent.name in told and "step 2" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{"precision": "bf16"}, {"precision": "fp16"}, pytest.param({"jit": True}, marks=pytest.mark.slow)],
@@ -383,6 +391,7 @@ def test_other_ways_to_compute_steps(tmp_path: Path, text: str, tokenizer: Token
     assert ("fp16_largest" in line) == (changes == {"precision": "fp16"})
 
 
+@pytest.mark.heavy
 def test_what_the_clock_ends_is_not_said_to_be_reproducible(
     tmp_path: Path, text: str, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -433,6 +442,7 @@ def test_durations() -> None:
         Duration(epochs=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "preset",
     [
@@ -454,6 +464,7 @@ def test_other_families(preset: str, tmp_path: Path, text: str, tokenizer: Token
     assert load(tmp_path / "run" / "student").family == made.family
 
 
+@pytest.mark.heavy
 def test_on_top_of_an_encoder(tmp_path: Path, tokenizer: Tokenizer) -> None:
     classifier = presets.new("bert_base", tokenizer=tokenizer, num_outputs=3, **SMALL)
     from tfdistill.models.load import save
@@ -493,6 +504,7 @@ def test_config_values() -> None:
         parse_config(["a"])
 
 
+@pytest.mark.heavy
 def test_debug_takes_a_few_steps(tmp_path: Path, text: str, tokenizer: Tokenizer) -> None:
     result = pretrain(small(tokenizer), text, tmp_path / "run", settings=SETTINGS, debug=True)
     assert result.steps == 3
@@ -509,6 +521,7 @@ def test_debug_takes_a_few_steps(tmp_path: Path, text: str, tokenizer: Tokenizer
         pretrain(other, text, tmp_path / "run", settings=SETTINGS, debug=True)
 
 
+@pytest.mark.heavy
 def test_a_corpus_in_shards_has_its_held_out_part(tmp_path: Path, text: str, tokenizer: Tokenizer) -> None:
     tokenizer.save(tmp_path / "vocabulary")
     work = Work(str(tmp_path / "corpus"), str(tmp_path / "vocabulary"), spans_of(text, 10**4), held_out=0.1)
@@ -533,6 +546,7 @@ def command(
     return int(stopped.value.code or 0), said.out, said.err
 
 
+@pytest.mark.heavy
 def test_the_command(
     tmp_path: Path, text: str, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -561,6 +575,7 @@ def test_the_command(
     assert load(tmp_path / "more" / "student").task == "masked_lm"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -24,6 +24,8 @@ from tfdistill.training.rows import prepare
 from tfdistill.training.runner import train
 from tfdistill.training.teacher_outputs import stage_examples, with_teacher_logits
 
+pytestmark = pytest.mark.heavy
+
 
 def test_unlabelled_rows_of_privileged_need_the_extra_columns_too(shallow):
     text = with_extra(data(unlabelled=replace(split(16, 7), labels=None, texts_extra=(["yes"] * 16,))), keep=True)
@@ -64,6 +66,7 @@ def test_privileged_columns_reach_the_teacher_and_never_the_student():
         find("privileged").recipe(teacher(), data())
 
 
+@pytest.mark.slow
 def test_an_exported_student_of_a_privileged_teacher_reads_its_own_text_alone(tmp_path):
     """Train step and exported file: what is privileged has no way into either."""
     recipe = make("privileged", data(), [])

@@ -68,6 +68,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in names() if name != "dualtrain_sharedproj"])
 def test_every_recipe_takes_every_family_or_says_why_not(name, ib_bert):
     settings = ["copies=0"] if "copies" in find(name).Settings.model_fields else []
@@ -92,6 +93,7 @@ def test_weight_decay_is_berts_unless_it_is_set(shallow):
         assert [stage.weight_decay for stage in make("tinybert", data(), settings, shallow).stages] == [decay] * 2
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=pytest.mark.slow) if name in RUN_BY_SLOW else name for name in SMALL],
@@ -111,6 +113,7 @@ def test_debug_run_then_export(name, tmp_path):
     assert result.rows >= 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "task"),
     [

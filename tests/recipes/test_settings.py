@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 import sys
 from pathlib import Path
 
@@ -14,16 +13,6 @@ from tfdistill.recipes import find
 from tfdistill.training.settings import parse_settings
 
 ROOT = Path(__file__).parents[2]
-
-
-def commands() -> list[tuple[str, list[str]]]:
-    """(recipe, settings) of every command in the repository's texts, and of its benchmarks."""
-    found = []
-    texts = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("recipes/*.py"), *ROOT.glob("benchmarks/*.py")]
-    for text in (path.read_text("utf-8").replace("\\\n", " ") for path in texts):
-        for command in re.findall(r"tfdistill train ([a-z_]+) ([^\n`]*)", text):
-            found.append((command[0], re.findall(r"--set (\S+=[^\s`]+)", command[1])))
-    return found
 
 
 @pytest.mark.parametrize(
@@ -71,13 +60,6 @@ def test_debug_reads_a_megabyte_of_plain_text():
     small = [settings(general={"teacher": "hf:X", **group}).for_debug().general.megabytes for group in groups]
     assert small == [1.0, 0.5, 1.0, None] and settings().for_debug().general is None
     assert find("soft_targets").Settings(epochs=2).for_debug().epochs == 2
-
-
-def test_the_commands_in_texts_set_what_is_read():
-    found = commands()
-    assert len(found) > 15
-    for name, settings in found:
-        parse_settings(find(name).Settings, settings)
 
 
 def test_the_benchmarks_set_what_is_read(monkeypatch):

@@ -14,6 +14,8 @@ from tfdistill.models.load import save
 from tfdistill.recipes import find
 from tfdistill.training.settings import parse_settings
 
+pytestmark = pytest.mark.heavy
+
 
 def test_soft_targets_may_come_before_hard_labels():
     recipe = make("soft_targets", data(), ["pretrain_on_soft_targets=true"])

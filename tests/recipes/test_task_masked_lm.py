@@ -18,6 +18,8 @@ from tfdistill.recipes import _task_masked_lm as task_masked_lm
 from tfdistill.recipes._task_masked_lm import DONE, masked_lm_of_task
 from tfdistill.training.word_candidates import own_masked_lm
 
+pytestmark = pytest.mark.heavy
+
 TINY = Path(__file__).parents[1] / "models" / "tiny_bert"
 SPLIT = Split([" ".join("abcdefgh"[n % 5 :]) for n in range(40)] + [f"{a} {b} c" for a in "abcd" for b in "efgh"])
 

@@ -25,6 +25,8 @@ from tfdistill.training.rows import prepare
 from tfdistill.training.runner import train
 from tfdistill.training.teacher_outputs import with_teacher_logits
 
+pytestmark = pytest.mark.heavy
+
 
 def other_vocabulary(model: TextModel) -> TextModel:
     vocabulary = list(Tokenizer.from_directory(TINY).vocabulary)
@@ -105,10 +107,11 @@ def test_several_teachers_are_averaged():
     )
     np.testing.assert_array_equal(few.teacher_logits, prepared.teacher_logits[:3])
     np.testing.assert_array_equal(few.train.encoded.token_ids, prepared.train.encoded.take(range(3)).token_ids)
-    with pytest.raises(UserError, match="teacher weights"):
+    with pytest.raises(UserError, match="--teacher-weight"):
         replace(both, teacher_weights=(1.0,))
 
 
+@pytest.mark.slow
 def test_a_teacher_with_another_vocabulary_reads_its_own_pieces(tmp_path):
     recipe = make("soft_targets", data(), [])
     train(replace(recipe, teacher=other_vocabulary(teacher())), seed=0, max_steps=1)

@@ -48,6 +48,7 @@ def test_pseudo_labels_need_classes_and_unlabelled_text(text, message, shallow):
         make("xtremedistil", text, ["joint=true", "joint.pseudo_labels=1"], shallow)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("task", "settings", "loss"),
     [
@@ -77,6 +78,7 @@ def test_xtremedistil_options(shallow):
     assert (term.loss, term.layers) == (losses.representation_kl, ((1, 2),))
 
 
+@pytest.mark.heavy
 def test_xtremedistil_stages():
     recipe = make("xtremedistil", data(), [])
     assert [stage.name for stage in recipe.stages] == [

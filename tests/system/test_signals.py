@@ -19,6 +19,7 @@ from tfdistill.system.signals import (
 )
 
 
+@pytest.mark.heavy
 def test_sigterm_ends_a_process_that_is_in_native_code():
     code = (
         "import hashlib\nfrom tfdistill.system.signals import exits_on_signals\n"

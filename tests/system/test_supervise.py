@@ -18,6 +18,7 @@ def supervised(restarts: object, *command: str) -> subprocess.Popen:
     return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("restarts", "command", "code", "starts"),
     [
@@ -47,6 +48,7 @@ def test_the_supervisor_hands_sigterm_on():
     assert process.returncode == 143 and output == "asked\n"
 
 
+@pytest.mark.heavy
 def test_the_supervisor_starts_nothing_after_sigterm():
     environment = {**os.environ, "PAUSE": "2"}
     process = subprocess.Popen(
@@ -58,6 +60,7 @@ def test_the_supervisor_starts_nothing_after_sigterm():
     assert process.returncode == 143 and errors == ""
 
 
+@pytest.mark.heavy
 def test_the_supervisor_wants_a_number():
     process = supervised("train", "exit 0")
     assert (

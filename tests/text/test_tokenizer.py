@@ -434,6 +434,7 @@ def test_refuses_other_kinds_of_tokenizer_json(tmp_path, tokenizer, change):
 # Processes
 
 
+@pytest.mark.heavy
 def test_forked_processes_tokenize_without_warning_or_deadlock():
     code = (
         "import os\nfrom tfdistill.text.tokenizer import Tokenizer\n"

@@ -114,6 +114,7 @@ def test_micro_batches_give_the_whole_batchs_result(tmp_path, call):
     assert json.loads((tmp_path / "1" / "run.json").read_text("utf-8"))["execution"] == {}
 
 
+@pytest.mark.heavy
 def test_micro_batches_belong_to_the_run(tmp_path, call):
     teach = ("finetune", f"hf:{tmp_path / 'teacher'}")
     code, told = call("--out", tmp_path / "run", "--debug", "--micro-batches", 2, verb=teach)
@@ -124,6 +125,7 @@ def test_micro_batches_belong_to_the_run(tmp_path, call):
     assert code == 2 and "--micro-batches 9" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", [(), ("finetune",)], ids=["train", "finetune"])
 def test_so_many_checkpoints_stay(tmp_path, call, monkeypatch, verb):
     """Counted when the run ends; then they go."""

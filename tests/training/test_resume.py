@@ -40,6 +40,7 @@ def ctrl_c():
     signal.signal(signal.SIGINT, former)
 
 
+@pytest.mark.heavy
 def test_ctrl_c_is_gone_on_from_even_where_the_disk_is_full(whole, half, tmp_path, capsys, monkeypatch):
     assert json.loads((half / "run.json").read_text("utf-8"))["state"] == "interrupted"
     assert load(half / "checkpoint").num_layers == 1
@@ -129,6 +130,7 @@ def test_goes_on_exactly(case, tmp_path, text_file, monkeypatch):
     assert all(same(small.student, undisturbed.cut[key].student) for key, small in result.cut.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
 @pytest.mark.parametrize("lost", [False, True], ids=["another error", "no error"])
 def test_a_signal_that_native_code_turns_into(ctrl_c, whole, lost, number, expected, tmp_path, monkeypatch):
@@ -158,6 +160,7 @@ def test_a_signal_that_native_code_turns_into(ctrl_c, whole, lost, number, expec
     assert same(again.student, whole[1].student)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stages", [STAGES, pytest.param(0, marks=pytest.mark.slow)], ids=["train", "pretrain"])
 def test_killed_at_random_moments(tmp_path, stages):
     """And at each change of the stage. `make torture` kills a run of three stages, and a pre-training, twenty times each."""

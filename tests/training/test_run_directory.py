@@ -20,6 +20,7 @@ from tfdistill.training.run_directory import run
 from tfdistill.training.settings import parse_settings
 
 
+@pytest.mark.heavy
 def test_other_devices_are_said_and_end_the_bit_for_bit(half, whole, tmp_path, capsys, monkeypatch):
     first = json.loads((whole[0] / "run.json").read_text("utf-8"))["reproducible"]
     assert (first["strategy"], first["replicas"], first["bit_for_bit"]) == ("one", 1, True) and "changed" not in first
@@ -44,6 +45,7 @@ def test_two_devices_are_noted():
     assert (now["strategy"], now["replicas"]) == ("mirrored", 2)
 
 
+@pytest.mark.heavy
 def test_a_run_that_is_done_is_not_run_again(whole, capsys, monkeypatch):
     monkeypatch.setattr(runner, "prepare", None)
     again = run(make(), whole[0], seed=1)
@@ -52,6 +54,7 @@ def test_a_run_that_is_done_is_not_run_again(whole, capsys, monkeypatch):
     assert again.curve == whole[1].curve
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("change", "options", "told"),
     [
@@ -70,6 +73,7 @@ def test_another_recipe_is_refused_with_the_difference(half, change, options, to
     assert sorted(half.rglob("*")) == before
 
 
+@pytest.mark.heavy
 def test_a_worker_with_another_command_than_the_first_ones_ends(half, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("tfdistill.training.run_directory.is_chief", lambda: False)
@@ -77,6 +81,7 @@ def test_a_worker_with_another_command_than_the_first_ones_ends(half, monkeypatc
             run(make(), half, seed=2)
 
 
+@pytest.mark.heavy
 def test_other_weights_of_teachers_or_another_config_are_another_run(tmp_path, monkeypatch):
     def soft(weights, dropout=0.1) -> Recipe:
         teacher = tiny(1)
@@ -95,6 +100,7 @@ def test_other_weights_of_teachers_or_another_config_are_another_run(tmp_path, m
         run(soft((2.0, 1.0)), tmp_path / "run")
 
 
+@pytest.mark.heavy
 def test_what_is_no_run_is_refused(tmp_path):
     recipe = make()
     with pytest.raises(UserError, match="--resume"):
@@ -113,11 +119,13 @@ def test_what_is_no_run_is_refused(tmp_path):
         run(recipe, tmp_path)
 
 
+@pytest.mark.heavy
 def test_two_processes_do_not_train_into_one_directory(half):
     with FileLock(half / ".lock"), pytest.raises(UserError, match="another process trains into"):
         run(make(), half, seed=1)
 
 
+@pytest.mark.heavy
 def test_a_run_killed_at_its_first_write_begins_again(tmp_path, monkeypatch):
     """The lock and a file that never got its name are no other run."""
     out = tmp_path / "run"
@@ -143,6 +151,7 @@ def test_what_the_clock_decides_is_noted(tmp_path, monkeypatch):
     assert said["bit_for_bit"] is False and "its masked LM was trained by the clock" in said["breaks"]
 
 
+@pytest.mark.heavy
 def test_force_starts_anew(half, tmp_path, monkeypatch):
     out = shutil.copytree(half, tmp_path / "run")
 
@@ -157,6 +166,7 @@ def test_force_starts_anew(half, tmp_path, monkeypatch):
         run(make(), out, seed=1, force=True)
 
 
+@pytest.mark.heavy
 def test_other_training_rows_are_refused(half, tmp_path):
     out = shutil.copytree(half, tmp_path / "run")
     with pytest.raises(UserError, match="training examples"):

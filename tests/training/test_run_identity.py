@@ -12,6 +12,8 @@ from tfdistill.distill.match import Match
 from tfdistill.errors import UserError
 from tfdistill.training.run_directory import run
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.mark.parametrize(
     ("terms", "other"),

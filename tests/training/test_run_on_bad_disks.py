@@ -16,6 +16,8 @@ from stopped_runs import contents, make, same
 from tfdistill.errors import UserError
 from tfdistill.training.run_directory import run
 
+pytestmark = pytest.mark.heavy
+
 READ_ONLY = """
 import os, sys
 sys.path.insert(0, sys.argv[1])

@@ -117,6 +117,7 @@ def filled(
     return store, values
 
 
+@pytest.mark.heavy
 @settings(max_examples=30)
 @given(
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=12),
@@ -196,6 +197,7 @@ def test_is_memory_mapped(tmp_path):
 # --- outputs of a teacher -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.heavy
 def test_logits_are_those_of_the_teacher_bit_for_bit(model, place, capsys):
     live = predict_logits(model, ROWS)
     np.testing.assert_array_equal(TeacherCache("off").logits(model, ROWS, "reads"), live)
@@ -214,6 +216,7 @@ def test_logits_are_those_of_the_teacher_bit_for_bit(model, place, capsys):
     assert [a == b for a, b in zip(before, after, strict=True)] == [True, True, False, True]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("format", "bits"), [("fp16", 11), pytest.param("bf16", 8, marks=pytest.mark.slow)])
 def test_features_are_those_of_the_teacher_rounded(model, place, format, bits):
     """And a subset in other batches reads the same."""
@@ -243,6 +246,7 @@ def test_features_are_those_of_the_teacher_rounded(model, place, format, bits):
     assert cache.features(model, ROWS, names, "reads") is store  # checked once
 
 
+@pytest.mark.heavy
 def test_logits_of_tokens_are_kept_without_padding(place):
     tagger = tiny_bert(layers=1, outputs=4, task="token_classification")
     store = TeacherCache().stored_logits(tagger, ROWS, "reads")
@@ -257,7 +261,7 @@ def test_logits_of_tokens_are_kept_without_padding(place):
 def test_what_does_not_fit_is_refused(tmp_path):
     column = (Column("hidden_states/2", "token", (2,)),)
     for value, dtype, why in (
-        (1e5, "float16", r"hidden_states/2 do not fit float16; .*--cache-format bf16"),
+        (1e5, "float16", r"hidden_states/2 .*--cache-format bf16"),
         (np.nan, "bfloat16", "are NaN"),
     ):
         store = RowStore(tmp_path, "k", np.array([3, 1]), column, dtype)
@@ -308,6 +312,7 @@ class Killed(BaseException):
     """Ends all at once, as SIGKILL does."""
 
 
+@pytest.mark.heavy
 def test_goes_on_with_the_shards_that_are_there(model, place, monkeypatch, capsys):
     live, real, read = predict_logits(model, ROWS), RowStore.write, []
 
@@ -341,6 +346,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(model, place,
     assert "memory" in line and "2.5 kB" in line
 
 
+@pytest.mark.heavy
 def test_a_disk_that_fills_up_keeps_the_whole_shards(model, place, monkeypatch):
     real = os.fsync
 
@@ -359,6 +365,7 @@ def test_a_disk_that_fills_up_keeps_the_whole_shards(model, place, monkeypatch):
     assert TeacherCache().stored_logits(model, ROWS, "reads").broken() == {}
 
 
+@pytest.mark.heavy
 def test_waits_for_another_process_and_takes_what_it_wrote(model, place, monkeypatch, capsys):
     first = TeacherCache().stored_logits(model, ROWS, "reads")
     content = first.path(first.parts[3]).read_bytes()
@@ -381,6 +388,7 @@ def test_waits_for_another_process_and_takes_what_it_wrote(model, place, monkeyp
     assert "another process writes" in line
 
 
+@pytest.mark.heavy
 def test_says_where_the_last_digits_may_differ(model, place, monkeypatch, capsys):
     TeacherCache().logits(model, ROWS, "reads")
     here = teacher_cache.made_on()
@@ -419,6 +427,7 @@ def recipe(base):
     return lambda terms=TERMS, **options: replace(base[0], stages=(replace(base[0].stages[0], terms=terms, **options),))
 
 
+@pytest.mark.heavy
 def test_a_run_from_the_cache_is_that_of_the_live_teacher(base, place, monkeypatch):
     (made, prepared), cache = base, TeacherCache("all")
     start = made.student.get_weights()
@@ -490,6 +499,7 @@ def test_says_why_a_stage_asks_the_teacher_in_each_step(recipe, terms, options, 
         assert re.search(why, reasons[0]) and not reasons[1]
 
 
+@pytest.mark.heavy
 def test_the_plan_decides_what_a_stage_reads(base, recipe, place):
     both = (SOFT, CLS)
     for level, features, columns in (("logits", [], []), ("cls", ["logits"], ["hidden_states/1"])):

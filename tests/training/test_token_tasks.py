@@ -21,6 +21,8 @@ from tfdistill.training.run_directory import run
 from tfdistill.training.runner import train
 from tfdistill.training.settings import parse_settings
 
+pytestmark = pytest.mark.heavy
+
 WORDS = ["anna", "bert", "lives", "works", "in", "paris", "rome", "who", "where", "##s", "?", "."]
 TOKENIZER = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])
 SENTENCES = [(a, b, c) for a in ("Anna", "Bert") for b in ("lives", "works") for c in ("Paris", "Rome")]
@@ -118,6 +120,7 @@ def test_tags_are_learned_saved_and_scored(tags, tmp_path, tfdistill):
     assert exported(tmp_path / "teacher", tags, tmp_path / "bundle") == ("f1", 1.0, 1.0)
 
 
+@pytest.mark.slow
 def test_answers_are_learned_in_windows(answers, tmp_path, tfdistill):
     data = load_any(answers)
     teacher = taught(data, 70)
@@ -147,6 +150,7 @@ def test_answers_are_learned_in_windows(answers, tmp_path, tfdistill):
     assert exported(tmp_path / "teacher", answers, tmp_path / "bundle") == ("f1", 1.0, 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "name", "settings"),
     [
@@ -183,7 +187,7 @@ def test_what_tags_and_answers_cannot_do_is_said(tags, answers, tmp_path):
     module = find("soft_targets")
     made = module.recipe(teacher, data, parse_settings(module.Settings, ["num_layers=1", "max_length=16"]))
     made.student.tokenizer = TOKENIZER
-    with pytest.raises(UserError, match="piece by piece"):
+    with pytest.raises(UserError, match="vocabulary"):
         train(made, max_steps=1)
     with pytest.raises(UserError, match="no SQuAD files"):
         load_any(f"squad:{tmp_path}")

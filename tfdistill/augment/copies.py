@@ -55,8 +55,8 @@ def make_copies(
     """Copy every text, without duplicates of the texts or of earlier copies.
 
     Args:
-        texts: the examples; texts_b is None for single texts.
-        texts_b: see `texts`.
+        texts: the first text of each example.
+        texts_b: the second text of each pair; None for single texts.
         copy: makes one copy of one text from its random numbers.
         copies: copies of each example.
         seed: the seed of all copies.

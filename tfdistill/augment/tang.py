@@ -114,8 +114,8 @@ def augment_tang(
     and of earlier copies are left out.
 
     Args:
-        texts: the examples; texts_b is None for single texts.
-        texts_b: see `texts`.
+        texts: the first text of each example.
+        texts_b: the second text of each pair; None for single texts.
         copies: copies of each example.
         seed: the seed of all copies.
         first: the number of the first example, if these are a part of many.

@@ -205,8 +205,8 @@ def augment_tinybert(
     earlier copies are left out.
 
     Args:
-        texts: the examples; texts_b is None for single texts.
-        texts_b: see `texts`.
+        texts: the first text of each example.
+        texts_b: the second text of each pair; None for single texts.
         find: finds the candidates.
         copies: copies of each example: 20 in the paper; the code has 30 for CoLA, MRPC and RTE, 10 for
             MNLI and QQP.

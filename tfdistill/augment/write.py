@@ -75,8 +75,8 @@ def tang_plan(
 
     Args:
         split: the words that replace others come from it, unless `p_pos` is 0.
-        copies: see `Plan`.
-        seed: see `copies`.
+        copies: copies of each example.
+        seed: seed of everything random.
         tagger: a model of NLTK's perceptron tagger; None fetches one.
         tokens_of: a model directory, to mask tokens instead of words.
         options: p_mask, p_pos, p_ng and ngram of `Tang`.

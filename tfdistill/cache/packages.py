@@ -35,8 +35,8 @@ def fetch_package(name: str, version: str, sha256: str, kind: Kind) -> Path:
     """Return the cached sdist (.tar.gz) or wheel of a package; download it if it is missing or damaged.
 
     Args:
-        name: of the package.
-        version: see `name`.
+        name: the name of the package.
+        version: its exact version.
         sha256: of the file, checked by pip during the download and here in each call.
         kind: "sdist" or "wheel".
 

@@ -11,7 +11,7 @@ from tfdistill.errors import UserError
 from tfdistill.system.console import say
 
 if TYPE_CHECKING:
-    from tfdistill.augment.write import Plan
+    from tfdistill.augment.write import Format, Plan
     from tfdistill.data.splits import Split
 
 
@@ -65,15 +65,12 @@ def augment(
     from tfdistill.augment.write import augment_data, tang_plan
     from tfdistill.data.text_sources import load_data
 
-    if method not in ("tang", "tinybert"):
-        raise UserError(f"`--method {method}` is unknown. Use tang or tinybert.")
+    _require_one_of("--method", method, ("tang", "tinybert"))
+    _require_one_of("--format", file_format, ("jsonl", "tsv"))
     if mlm_minutes is not None and mlm_steps is not None:
         raise UserError("`--mlm-minutes` and `--mlm-steps` exclude each other. Use one of them.")
-    if file_format not in ("jsonl", "tsv"):
-        raise UserError(f"`--format {file_format}` is unknown. Use jsonl or tsv.")
     text = load_data(data)
-    if split not in text.splits:
-        raise UserError(f"`--split {split}` is unknown. Use one of {', '.join(text.splits)}.")
+    _require_one_of("--split", split, tuple(text.splits))
     source = text.splits[split]
     if method == "tang":
         words = {"p_mask": p_mask, "p_pos": p_pos, "p_ng": p_ngram, "ngram": ngram}
@@ -81,20 +78,18 @@ def augment(
     else:
         trained = {"minutes": mlm_minutes, "steps": mlm_steps}
         plan = _tinybert_plan(source, copies, seed, mlm, teacher, trained, glove, p, k)
-    made = augment_data(
-        text,
-        plan,
-        out,
-        split=split,
-        only_copies=only_copies,
-        file_format="tsv" if file_format == "tsv" else "jsonl",
-        force=force,
-    )
+    kind: Format = "tsv" if file_format == "tsv" else "jsonl"
+    made = augment_data(text, plan, out, split=split, only_copies=only_copies, file_format=kind, force=force)
     say(
         f"{out}: {made['rows']} examples in {split}, {made['copies_made']} of them new; "
         f"{made['copies_left_out']} copies were duplicates"
     )
     say(f"next: tfdistill train RECIPE --teacher TEACHER --data {out} --out RUN --set copies=0")
+
+
+def _require_one_of(option: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"`{option} {value}` is unknown. Use one of {', '.join(choices)}.")
 
 
 def _tinybert_plan(

@@ -79,12 +79,12 @@ def export(
         path = write_bundle(request, used, latency=True)
     except AccuracyDropped as error:
         Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"tfdistill: {error}")
-        _print(*_advice(request, model, data), stderr=True)
+        _print(*quantization_advice(request, model, data), stderr=True)
         raise typer.Exit(3) from None
     manifest = json.loads((path / "manifest.json").read_text("utf-8"))
     _summarize(manifest, path)
     if manifest["judged"] and manifest["parity"]["drop"] > _LOSS_TO_TRAIN:
-        _print(*_advice(request, model, data), stderr=True)
+        _print(*quantization_advice(request, model, data), stderr=True)
     if not manifest["judged"]:
         reason = "there is no `--data`" if data is None else "`--data` has no labelled dev split"
         _print(f"not judged: {reason}, so the loss of accuracy is unknown; the manifest says so too")
@@ -137,7 +137,7 @@ def _read(request: ExportRequest, source: str, name: str, golden: bool, recipe: 
     return BundleData(dev, test, calibration, examples, recipe)
 
 
-def _advice(request: ExportRequest, model: str, data: str | None) -> list[str]:
+def quantization_advice(request: ExportRequest, model: str, data: str | None) -> list[str]:
     """Propose quantization-aware training for a static int8 file, unless its student was trained so already."""
     from tfdistill.models.quantization_aware import QuantizationAware
 

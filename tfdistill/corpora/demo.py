@@ -82,7 +82,7 @@ def _dictionary(wheel: Path) -> Iterator[list[str]]:
                 for definition in part.get("definitions", []):
                     texts += [definition.get("text", ""), *definition.get("examples", [])]
                 texts += [part.get("cs", ""), part.get("syn", "").removeprefix("Syn. --")]
-            cleaned = [sentence for sentence in map(_cleaned, texts) if sentence]
+            cleaned = [sentence for sentence in map(cleaned_definition, texts) if sentence]
             if cleaned:
                 page.append(f"{headword[:1].upper()}{headword[1:]}: {' '.join(cleaned)}")
             if len(page) == _ENTRIES_OF_A_DOCUMENT:
@@ -92,7 +92,7 @@ def _dictionary(wheel: Path) -> Iterator[list[str]]:
         yield page
 
 
-def _cleaned(text: str) -> str:
+def cleaned_definition(text: str) -> str:
     """Return a definition without source notes, and with a full stop."""
     text = re.sub(r"\[?\b[A-Za-z]*\d*1913 Webster\]?", "", text)
     text = re.sub(r"\[(?:Obs|R|Archaic|Colloq|Prov\. Eng|Scot|Poetic|Rare|PJC|WordNet 1\.5)[^\]]*\]", "", text)

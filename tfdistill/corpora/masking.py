@@ -46,8 +46,8 @@ class Masking:
 
     Args:
         share: share of the tokens of a sequence that are predicted, counting [CLS] and [SEP] as BERT does.
-        mask: of the predicted tokens, the shares that become [MASK] and any token; the rest stays.
-        random: see `mask`.
+        mask: share of the predicted tokens that become [MASK].
+        random: share that become a random token; the rest stays.
         whole_words: mask all tokens of a word or none (Cui et al. 2021). A word is a token and the ##
             tokens behind it.
         smoothing: exponent of token-frequency smoothing. The weight of a token is count^-smoothing, so
@@ -141,10 +141,10 @@ class Masker:
 
         Args:
             token_ids: (B, L) integers.
-            padding_mask: see `token_ids`.
+            padding_mask: (B, L) integers, 1 for real tokens.
             examples: (B,) the number of each sequence in the corpus.
-            seed: decide about the masks.
-            epoch: see `seed`.
+            seed: with `epoch`, decides which tokens are masked.
+            epoch: number of the pass, from 0.
             words: (B, L), for `whole_words`: the word of each token, if ## does not show it (Chinese text
                 that another program segmented).
 

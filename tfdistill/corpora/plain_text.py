@@ -73,8 +73,8 @@ class Span:
 
     Args:
         path: the file.
-        start: bytes; None is the end of the file.
-        end: see `start`.
+        start: the byte to start at.
+        end: the byte to end at; None is the end of the file.
         one_a_line: whether each line is a document.
     """
 

@@ -149,10 +149,10 @@ def read_text(
     Args:
         text: a source of `PlainText`, or "corpus:" and the directory of a corpus.
         tokenizer: the tokenizer.
-        held_out: see `PlainText`.
-        megabytes: see `held_out`.
-        segmented: see `held_out`.
-        advance: see `PlainText.prepare`.
+        held_out: share of the documents that is held out.
+        megabytes: read only this much text.
+        segmented: whether words are separated by spaces, as in segmented Chinese text.
+        advance: gets the number of bytes read.
 
     Raises:
         UserError: like `PlainText` and `ShardedCorpus`, and if `megabytes` or `segmented` is set for a

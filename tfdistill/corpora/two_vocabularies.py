@@ -67,8 +67,8 @@ class MixedSequences(SequenceBatches):
 
     Args:
         sequences: the text, tokenized by the teacher's tokenizer and without masks.
-        teacher: the tokenizers.
-        student: see `teacher`.
+        teacher: the teacher's tokenizer.
+        student: the student's tokenizer.
         length: L, tokens of a sequence.
         share: probability that a word of the teacher's input is tokenized by the student's tokenizer,
             drawn from (seed, epoch, example, word).

@@ -64,7 +64,7 @@ class CorpusWriter:
         directory: an empty directory.
         tokenizer: the tokenizer.
         advance: called with the number of bytes of text (UTF-8) that were tokenized.
-        segmented: see `PlainText`.
+        segmented: whether words are separated by spaces, as in segmented Chinese text.
     """
 
     def __init__(

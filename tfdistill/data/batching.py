@@ -79,8 +79,8 @@ def plan(lengths: np.ndarray, batch_size: int, *, seed: int, epoch: int, shuffle
     Args:
         lengths: (rows,) tokens of each row.
         batch_size: rows of a batch.
-        seed: the same pair always gives the same plan.
-        epoch: see `seed`.
+        seed: with `epoch`, decides the order of the rows.
+        epoch: number of the pass, from 0.
         shuffle: False puts the longest rows first.
     """
     if batch_size < 1:

@@ -21,8 +21,8 @@ class Windows:
         encoded: the rows.
         question: (rows,) int64, the number of the question.
         spans: (rows, 2) int64, first and last token of the answer; both 0 ([CLS]) if the window does not hold all of it.
-        starts: (total,) int32, the characters of the context that a token covers, -1 outside of the context.
-        ends: see `starts`.
+        starts: (total,) int32, the first character of each token in the context, -1 outside of the context.
+        ends: (total,) int32, the character after its last one, -1 outside of the context.
         best: (total,) bool, whether this window shows more around the token than any other.
     """
 

@@ -66,8 +66,8 @@ class Features:
         attention_scores: tuple of N tensors (B, A, L, L), before mask and softmax.
         queries: tuples of N tensors (B, L, A·size), the inputs of self-attention with the heads side by
             side: the projections of the layer's input, with their bias.
-        keys: see `queries`.
-        values: see `queries`.
+        keys: tuples of N tensors (B, L, A·size), like `queries`.
+        values: tuples of N tensors (B, L, A·size), like `queries`.
         mask: (B, L), 1 for real tokens and 0 for padding; None for models without padding.
         words: (B, L), the word of each token, below 0 for none, if student and teacher read different tokens
             (`tfdistill.text.alignment`); else None.

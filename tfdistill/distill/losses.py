@@ -286,8 +286,8 @@ def relation_kl(student: Any, teacher: Any, *, heads: int, mask: Any = None) -> 
     sum over real keys and a mean over relation heads and real queries.
 
     Args:
-        student: (B, L, H) with attention heads side by side; H may differ.
-        teacher: see `student`.
+        student: (B, L, H_s) with attention heads side by side.
+        teacher: (B, L, H_t), likewise; H_s and H_t may differ.
         heads: R, which need not be the attention heads of either model; d = H/R.
     """
     return _over_queries(_relations(student, heads, mask), _relations(teacher, heads, mask), mask)

@@ -53,8 +53,8 @@ def entity_scores(labels: Sequence[Sequence[str]], predictions: Sequence[Sequenc
     An entity is right if its kind and its words are. Scores without any entities are 0.0.
 
     Args:
-        labels: the tags of the same sentences.
-        predictions: see `labels`.
+        labels: the true tags of each sentence.
+        predictions: the predicted tags of the same sentences.
 
     Raises:
         UserError: the numbers of sentences or words differ, or there are no words.

@@ -29,8 +29,8 @@ def f1(prediction: str, answer: str, *, no_answer: bool = True) -> float:
     """Return F1 over the words, each counted as often as both texts have it.
 
     Args:
-        prediction: texts.
-        answer: see `prediction`.
+        prediction: the predicted answer.
+        answer: the true answer.
         no_answer: two texts without words score 1.0 (SQuAD 2.0), instead of 0.0 (SQuAD 1.1).
     """
     predicted, right = normalize_answer(prediction).split(), normalize_answer(answer).split()

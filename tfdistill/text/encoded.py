@@ -69,8 +69,8 @@ class Tokens:
 
     Args:
         ids: (total,) int32. Text i has the tokens offsets[i]:offsets[i + 1].
-        starts: (total,) int32; token t comes from the characters starts[t]:ends[t] of its text.
-        ends: see `starts`.
+        starts: (total,) int32, the first character of each token in its text.
+        ends: (total,) int32, the character after the last one of each token.
         words: (total,) int32, the number of the word in its text, from 0.
         offsets: (n + 1,) int64.
     """

@@ -81,8 +81,8 @@ class RowStore:
         lengths: tokens in each row, (n,).
         dtype: one of `DTYPES`.
         batch_size: rows that are predicted together.
-        shard_bytes: a shard ends with the batch that reaches one of them.
-        shard_rows: see `shard_bytes`.
+        shard_bytes: a shard ends with the batch that reaches this size.
+        shard_rows: a shard ends with the batch that reaches this number of rows.
         chosen: row numbers, where `take` took some; None for all.
     """
 

@@ -56,7 +56,7 @@ class Progress:
             evaluation: scores, and the value to maximize.
             weights: the student's weights if the stage ends with its best ones; None if it ends with its last.
             rounds: as in `Progress`.
-            entries: see `rounds`.
+            entries: lines of the log so far.
             patience: evaluations without a better one that end the stage; None never does.
         """
         value, top, own, best, scores = evaluation.value, self.top, self.own, self.best, self.scores

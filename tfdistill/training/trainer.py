@@ -48,8 +48,8 @@ class Position:
 
     Args:
         step: optimizer steps that are done.
-        optimizer: values of `Trainer.variables`.
-        metrics: see `optimizer`.
+        optimizer: values of the optimizer's variables.
+        metrics: values of the metrics' variables.
     """
 
     step: int

@@ -9,6 +9,7 @@ from tfdistill.export.bench import host
 from tfdistill.export.bench.host import Case, bench_cases, bench_file, machine, main, signature_lengths
 
 
+@pytest.mark.heavy
 def test_one_file(files):
     result = bench_file(files[0], runs=7, warmup=2)
     latency = result["latency_ms"]
@@ -26,6 +27,7 @@ def test_one_file(files):
     assert {key: result[key] for key in expected} == expected
 
 
+@pytest.mark.heavy
 def test_what_was_asked_of_a_measurement(files):
     assert bench_file(files[0], runs=7)["minimum"] == {
         "warmup": True,
@@ -37,6 +39,7 @@ def test_what_was_asked_of_a_measurement(files):
     assert found["minimum"]["runs"] and 0 < found["load_ms"] < found["first_ms"]
 
 
+@pytest.mark.heavy
 def test_several_files_by_turns(files):
     done = []
     cases = [Case(file) for file in files]
@@ -45,6 +48,7 @@ def test_several_files_by_turns(files):
     assert len(done) == 4 and all(result["repeats"] == 2 for result in results)
 
 
+@pytest.mark.heavy
 def test_pooled_repeats(files, monkeypatch):
     """Three parts of each file alternate, and all their inferences count together."""
     order = []
@@ -75,11 +79,13 @@ def test_pooled_repeats(files, monkeypatch):
     assert bench_cases([Case("a")], **options)[0]["mlperf_minimum"]
 
 
+@pytest.mark.heavy
 def test_pooled_repeats_of_a_file(files):
     (found,) = bench_cases([Case(files[0], 1, 3)], runs=5, warmup=1, repeats=2, pooled=True)
     assert (found["runs"], found["repeats"], found["tokens"]) == (6, 2, 3) and "times_ms" not in found
 
 
+@pytest.mark.heavy
 def test_the_lengths_of_signatures(files, tmp_path):
     assert [signature_lengths(path) for path in files] == [[8], [8]]
     damaged = tmp_path / "damaged.tflite"
@@ -89,6 +95,7 @@ def test_the_lengths_of_signatures(files, tmp_path):
         signature_lengths(tmp_path / "x.tflite")
 
 
+@pytest.mark.heavy
 def test_what_cannot_be_measured(files, tmp_path):
     damaged = tmp_path / "damaged.tflite"
     damaged.write_bytes(files[0].read_bytes()[:5000])
@@ -103,6 +110,7 @@ def test_what_cannot_be_measured(files, tmp_path):
         bench_cases([Case(files[0])], repeats=0)
 
 
+@pytest.mark.heavy
 def test_mlperfs_minimum_and_several_threads(files, monkeypatch):
     result = bench_file(files[0], runs=1, seconds=0.3)
     assert result["runs"] > 1 and result["seconds"] >= 0.3 and not result["mlperf_minimum"]
@@ -115,6 +123,7 @@ def test_mlperfs_minimum_and_several_threads(files, monkeypatch):
     assert measured["mlperf_minimum"] and measured["runs"] == 1024
 
 
+@pytest.mark.heavy
 def test_command(files, capfd):
     assert main([str(files[0]), "--runs", "2", "--warmup", "1"]) == 0
     assert "median" in capfd.readouterr().out

@@ -13,6 +13,8 @@ from tfdistill.export.bench.stateful import alone, has_state, without_state
 from tfdistill.export.tflite.operators import operators
 from tfdistill.export.tflite.runtime import TFLiteModel
 
+pytestmark = pytest.mark.heavy
+
 
 def test_profile(files):
     found = profile_file(files[0], runs=6, warmup=1)

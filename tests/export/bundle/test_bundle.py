@@ -22,6 +22,8 @@ from tfdistill.export.tflite.runtime import TFLiteModel
 from tfdistill.export.verify import verify_bundle
 from tfdistill.text.tokenizer import Tokenizer
 
+pytestmark = pytest.mark.heavy
+
 FILES = [
     "README.md",
     "golden.json",

@@ -11,6 +11,8 @@ from tfdistill.errors import UserError
 from tfdistill.export.bundle.golden_check import check_golden
 from tfdistill.export.tflite.runtime import TFLiteModel
 
+pytestmark = pytest.mark.heavy
+
 
 def check(bundle):
     return check_golden(bundle, TFLiteModel(bundle / "model.tflite"))

@@ -125,6 +125,7 @@ def test_invalid_manifests(bundle, content):
     refused(bundle, match="manifest.json")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("key", ["version", "files"])
 def test_deeply_nested_manifests(bundle, key):
     """The limits of Python's JSON differ for reading and writing."""
@@ -134,6 +135,7 @@ def test_deeply_nested_manifests(bundle, key):
         refused(bundle, match="manifest.json")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("bytes_more", [0, 1])
 def test_manifests_of_64_mebibytes(bundle, bytes_more):
     limit = 64 * 2**20

@@ -61,6 +61,7 @@ def model_of(family: str, task: str = "classification") -> TextModel:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "quantize"),
     [
@@ -99,12 +100,14 @@ def made(tmp_path_factory):
     return export_bundle(model_of("bert"), out, length=LENGTH, mediapipe=True)
 
 
+@pytest.mark.heavy
 def test_the_manifest_and_the_readme(made):
     manifest = read(made / "manifest.json")
     assert manifest["mediapipe"] and manifest["output"] == "probabilities"
     assert "TextClassifier.createFromFile" in (made / "README.md").read_text()
 
 
+@pytest.mark.heavy
 def test_the_files_within_have_no_date(made):
     with zipfile.ZipFile(made / "model.tflite") as files:
         assert {info.date_time for info in files.infolist()} == {(1980, 1, 1, 0, 0, 0)}
@@ -120,6 +123,7 @@ def test_a_bert_for_pairs_is_known_by_its_data(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["classification", "multilabel"])
 def test_files_for_other_clients_are_refused_by_mediapipe(task, tmp_path):
     """They hold logits, which TextClassifier would take for probabilities: it must not find a tokenizer in them."""

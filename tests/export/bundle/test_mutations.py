@@ -16,6 +16,8 @@ from tfdistill.errors import UserError
 from tfdistill.export.bundle.bundle import BundleData, export_bundle
 from tfdistill.export.verify import verify_bundle
 
+pytestmark = pytest.mark.heavy
+
 TRIED = int(os.environ.get("MUTATIONS", "300"))
 NAMES = ["../x", "/etc/passwd", "a/../../x", "..", "C:\\x", "x\0", "\u202ex", " ", "~/x", "a" * 5000 + "/x", "\ud800"]
 Random = np.random.Generator

@@ -34,6 +34,7 @@ def test_defaults_and_normalization(model, tmp_path):
     assert ExportRequest.of(model, tmp_path / "b", length=8, mediapipe=True).conversion.probabilities
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("task", "outputs", "names"),
     [

@@ -76,6 +76,7 @@ def converted(request, tmp_path_factory):
     return model, files
 
 
+@pytest.mark.heavy
 def test_gives_keras_logits(converted):
     model, files = converted
     rows, batch = corpus()
@@ -86,6 +87,7 @@ def test_gives_keras_logits(converted):
         assert np.abs(logits - expected).max() < TOLERANCE[mode], mode
 
 
+@pytest.mark.heavy
 def test_a_row_does_not_depend_on_the_one_before(converted):
     # The state of a fused LSTM outlives an inference.
     _, files = converted
@@ -102,6 +104,7 @@ def _row(rows: Rows, number: int) -> Rows:
     return Rows([rows.token_ids[span]], [rows.segment_ids[span]])
 
 
+@pytest.mark.heavy
 def test_the_description_of_a_file(converted):
     model, files = converted
     for mode, file in files.items():
@@ -151,22 +154,26 @@ def larger(tmp_path_factory):
     return model, convert_model(model, tmp_path_factory.mktemp("larger"), name="larger", length=8)
 
 
+@pytest.mark.heavy
 def test_int8_takes_a_quarter(larger):
     _, files = larger
     assert files["fp16"].bytes / files["fp32"].bytes == pytest.approx(0.5, abs=0.05)
     assert files["dynamic_int8"].bytes / files["fp32"].bytes == pytest.approx(0.26, abs=0.05)
 
 
+@pytest.mark.heavy
 def test_int8_reads_only_the_rows_of_the_embedding_in_use(larger):
     assert "DEQUANTIZE" not in larger[1]["dynamic_int8"].operators
 
 
+@pytest.mark.heavy
 def test_a_file_without_its_weights_is_refused(larger, tmp_path):
     model, files = larger
     with pytest.raises(UserError, match="weights"):
         convert.audit(files["dynamic_int8"].path, model, [8], "fp32")
 
 
+@pytest.mark.heavy
 def test_a_file_of_another_model_is_refused(larger):
     model, files = larger
     other = random_model(model.config, 2)
@@ -175,6 +182,7 @@ def test_a_file_of_another_model_is_refused(larger):
         convert.audit(files["fp32"].path, other, [8], "fp32")
 
 
+@pytest.mark.heavy
 def test_a_file_of_another_length_is_refused(larger):
     model, files = larger
     with pytest.raises(UserError, match="8 tokens; expected 9"):
@@ -201,6 +209,7 @@ def several(request, tmp_path_factory):
     return model, files, single
 
 
+@pytest.mark.slow
 def test_each_row_goes_to_the_shortest_signature_it_fits_in(several):
     model, files, single = several
     rows, batch = corpus(12)
@@ -223,6 +232,7 @@ def test_each_row_goes_to_the_shortest_signature_it_fits_in(several):
         loaded.fitting(13)
 
 
+@pytest.mark.heavy
 def test_several_lengths_hold_the_weights_once(several):
     _, files, single = several
     for mode, file in files.items():
@@ -236,6 +246,7 @@ def cheap():
     return random_model(BERT)
 
 
+@pytest.mark.slow
 def test_several_models_side_by_side(cheap, tmp_path):
     other, reported = random_model(CONFIGS["bilstm"]), []
     made = convert_models(
@@ -256,6 +267,7 @@ def test_several_models_side_by_side(cheap, tmp_path):
             assert np.abs(TFLiteModel(file.path).predict(rows) - model(batch).numpy()).max() < TOLERANCE[mode]
 
 
+@pytest.mark.heavy
 def test_one_failure_ends_all(cheap, tmp_path, monkeypatch):
     """The second model's converter fails; the first one's, which would run for a minute, is killed."""
     command = tmp_path / "python"
@@ -268,6 +280,7 @@ def test_one_failure_ends_all(cheap, tmp_path, monkeypatch):
     assert time.monotonic() - begun < 30 and not (tmp_path / "out").exists()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("code", "message"),
     [

@@ -89,6 +89,7 @@ def random_model(name: str, directory: Path) -> tuple[TextModel, dict, dict]:
     return model, json.loads((directory / "config.json").read_text()), load_file(directory / "model.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "table"),
     [(name, table) for name in MODELS for table in ("float", "int8")] + [(name, "static") for name in STATIC],
@@ -120,6 +121,7 @@ def test_gives_keras_logits(name, table, tmp_path):
 
 # Products and transpositions of a layer that computes all rows, with three products and with as few as there can be. Where
 # values are made of other rows than queries and keys, or are of another size, they keep a product of their own.
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("name", "products", "transpositions"),
     [

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfdistill.export.convert.text_graph import longest_first
+
+pytestmark = pytest.mark.heavy
 
 
 def reference_truncation(first: int, second: int, room: int) -> tuple[int, int]:

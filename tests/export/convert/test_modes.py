@@ -59,6 +59,7 @@ def test_nothing_is_left_open():
     assert set(TOLERANCE) == set(MODES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "family",
     [family if family in ("bert", "bilstm") else pytest.param(family, marks=pytest.mark.slow) for family in SUPPORT],

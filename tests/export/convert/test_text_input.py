@@ -29,6 +29,7 @@ def made(tmp_path_factory):
     return model, export_bundle(model, out, quantize="fp32", length=10, text_in=True)
 
 
+@pytest.mark.heavy
 def test_text_gives_what_its_ids_give(made):
     model, out = made
     texts = ["a b c", "", "A, b! c", "a b c d e f g h a b c d", "\u00e0 b"]
@@ -38,12 +39,14 @@ def test_text_gives_what_its_ids_give(made):
     np.testing.assert_allclose(logits, model(inputs), atol=1e-5)
 
 
+@pytest.mark.heavy
 def test_it_is_not_measured_here(made, tfdistill):
     file = made[1] / "model-text.tflite"
     code, _, err = tfdistill("bench", file)
     assert code == 2 and str(file) in err and err.count("\n") == 1
 
 
+@pytest.mark.heavy
 def test_manifest_and_readme(made):
     _, out = made
     entry = json.loads((out / "manifest.json").read_text())["text_in"]

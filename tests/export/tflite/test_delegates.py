@@ -52,6 +52,7 @@ def test_conditions(operator, accepted):
     assert {name for name, accepts in ACCEPTS.items() if accepts(operator)} == accepted
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "model", [pytest.param(tiny_bert, marks=pytest.mark.slow), tiny_bilstm], ids=["bert", "bilstm"]
 )

@@ -96,6 +96,7 @@ def of_schema(content: bytes):
     return classes, classes.ModelMetadataT.InitFromObj(classes.ModelMetadata.GetRootAs(data, 0))
 
 
+@pytest.mark.slow
 def test_the_schemas_own_classes_read_it(made):
     model, _, content = made
     task = model.task
@@ -130,6 +131,7 @@ def test_the_schemas_own_classes_read_it(made):
         assert (labels.name, labels.type) == (b"labels.txt", kinds.TENSOR_AXIS_LABELS if names else kinds.DESCRIPTIONS)
 
 
+@pytest.mark.heavy
 def test_it_runs_as_without(made, tmp_path):
     """Mapped into memory, too."""
     model, plain, content = made
@@ -151,6 +153,7 @@ def plain(files):
     return files["classes"]
 
 
+@pytest.mark.heavy
 def test_the_same_arguments_give_the_same_bytes(plain):
     card = dict.fromkeys(CARD, "é")
     first, second = (with_metadata(plain, b"a\n", b"x\n", card=card, task="classification") for _ in range(2))
@@ -171,6 +174,7 @@ def test_weights_that_lie_behind_the_flatbuffer_are_kept(tmp_path):
     np.testing.assert_array_equal(TFLiteModel(bundle / "model.tflite").row(ids), TFLiteModel(file).row(ids))
 
 
+@pytest.mark.heavy
 def test_metadata_goes_in_once(plain):
     card = dict.fromkeys(CARD, "x")
     content = with_metadata(plain, b"a\n", b"b\n", card=card, task="classification")

@@ -24,6 +24,7 @@ def file(tmp_path_factory):
     return made["fp32"].path
 
 
+@pytest.mark.slow
 def test_workers_give_the_same(file):
     rows = Rows([[2, n, 3] for n in range(41)])
     counts = []
@@ -33,20 +34,24 @@ def test_workers_give_the_same(file):
     assert counts == [32, 41]
 
 
+@pytest.mark.heavy
 def test_no_rows_give_no_logits(file):
     assert TFLiteModel(file).predict(Rows([])).shape == (0, 2)
 
 
+@pytest.mark.heavy
 def test_long_rows_are_counted(file):
     with pytest.raises(UserError, match=r"2 of 3.* 8 .*11"):
         TFLiteModel(file).predict(Rows([[1] * 9, [1] * 8, [1] * 11]))
 
 
+@pytest.mark.heavy
 def test_ids_outside_the_vocabulary(file):
     with pytest.raises(UserError, match="vocabulary"):
         TFLiteModel(file).predict(Rows([[1, 60]]))
 
 
+@pytest.mark.heavy
 def test_missing_and_damaged_files(file, tmp_path):
     with pytest.raises(UserError, match=r"x\.tflite"):
         TFLiteModel(tmp_path / "x.tflite")
@@ -60,6 +65,7 @@ def test_missing_and_damaged_files(file, tmp_path):
             TFLiteModel(damaged)
 
 
+@pytest.mark.heavy
 def test_operators(file):
     counts = operators(file.read_bytes())
     assert counts["FULLY_CONNECTED"] == 8 and counts["GATHER"] == 2

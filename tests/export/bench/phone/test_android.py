@@ -108,6 +108,7 @@ def file(tmp_path_factory):
     return convert_model(model, out, name="m", length=8, modes=["fp32"])["fp32"].path
 
 
+@pytest.mark.heavy
 def test_a_whole_measurement(phone, file):
     delegated = (
         "INFO: Explicitly applied GPU delegate, and the model graph will be completely executed by the delegate.\n"
@@ -136,6 +137,7 @@ def test_a_whole_measurement(phone, file):
     assert phone.calls()[-1][-1].startswith(f"rm -r {android.PLACE}-")
 
 
+@pytest.mark.heavy
 def test_operators_are_measured_apart(phone, file):
     table = (
         "INFO: Operator-wise Profiling Info for Regular Benchmark Runs:\n"
@@ -156,12 +158,14 @@ def test_operators_are_measured_apart(phone, file):
     assert profiled[-4:] == [False, False, False, True]
 
 
+@pytest.mark.heavy
 def test_only_the_last_repeats_count(phone, file):
     phone.set(outputs=[output(median) for median in (10000, 9000, 8000, 7000, 6000, 6000, 6000)])
     (found,) = android.bench_on_phone([file], android.find_phone())
     assert found["agree"] and found["repeats"] == 7 and found["latency_ms"]["median"] == 6.0
 
 
+@pytest.mark.slow
 def test_a_file_of_several_lengths_is_measured_at_the_longest(phone, tmp_path):
     model = TextModel(BertConfig(4, 16, 1, 2, 32, max_position_embeddings=16), 2)
     made = convert_model(model, tmp_path, name="m", length=(4, 8, 16), modes=["fp32"])["fp32"].path
@@ -171,11 +175,13 @@ def test_a_file_of_several_lengths_is_measured_at_the_longest(phone, tmp_path):
     assert "--input_layer_shape=1,16:1,16:1,16" in call
 
 
+@pytest.mark.heavy
 def test_a_delegate_that_is_not_mentioned(phone, file):
     (found,) = android.bench_on_phone([file], android.find_phone(), PhoneOptions(delegate="gpu", repeats=2))
     assert "GPU" in android.remarks(["m"], [found])[0]
 
 
+@pytest.mark.heavy
 def test_nothing_is_left_on_the_phone_after_an_error(phone, file):
     phone.set(outputs=["ERROR: Failed to load model."])
     with pytest.raises(UserError):
@@ -183,6 +189,7 @@ def test_nothing_is_left_on_the_phone_after_an_error(phone, file):
     assert phone.calls()[-1][-1].startswith(f"rm -r {android.PLACE}-")
 
 
+@pytest.mark.heavy
 def test_repeats_that_never_agree_are_said(phone, file):
     phone.set(outputs=[output(median, percentiles=False) for median in (6000, 7000) * 4])
     (found,) = android.bench_on_phone([file], android.find_phone())
@@ -194,6 +201,7 @@ def test_repeats_that_never_agree_are_said(phone, file):
     assert "Maker Phone 1, Android 15, xnnpack" in text and "6.05" in text and "5%" in text
 
 
+@pytest.mark.heavy
 def test_a_warm_phone_may_cool(phone, file, monkeypatch):
     monkeypatch.setattr(android, "_COOLING_SECONDS", 0.02)
     monkeypatch.setattr(android, "_MOST_COOLING_SECONDS", 0.04)
@@ -205,6 +213,7 @@ def test_a_warm_phone_may_cool(phone, file, monkeypatch):
     assert "40 °C" in android.remarks(["m"], [found])[0]
 
 
+@pytest.mark.heavy
 def test_the_users_own_tool_is_pushed(phone, file, tmp_path):
     (tmp_path / "benchmark_model").write_bytes(b"tool")
     android.bench_on_phone([file], android.find_phone("P1"), PhoneOptions(tmp_path / "benchmark_model", repeats=2))
@@ -212,6 +221,7 @@ def test_the_users_own_tool_is_pushed(phone, file, tmp_path):
     assert hashlib.sha256(pushed.read_bytes()).hexdigest() == hashlib.sha256(b"tool").hexdigest()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("state", "message"),
     [
@@ -232,12 +242,14 @@ def test_what_can_go_wrong(phone, file, state, message):
     assert "\n" not in str(result.exception)
 
 
+@pytest.mark.heavy
 def test_other_files_are_refused(phone, tmp_path):
     (tmp_path / "README.md").write_text("no model")
     with pytest.raises(UserError, match="README"):
         android.bench_on_phone([tmp_path / "README.md"], android.find_phone())
 
 
+@pytest.mark.heavy
 def test_an_adb_that_fails(phone):
     (phone.place / "adb").write_text("#!/bin/sh\nexit 1\n")
     with pytest.raises(UserError, match="adb devices"):
@@ -253,6 +265,7 @@ def test_options_are_checked_before_the_phone_is_used(options, value):
         PhoneOptions(**options)
 
 
+@pytest.mark.heavy
 def test_a_phone_or_a_tool_that_is_missing(phone, file, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="--serial P9"):
         android.find_phone("P9")
@@ -263,6 +276,7 @@ def test_a_phone_or_a_tool_that_is_missing(phone, file, tmp_path, monkeypatch):
         android.find_phone()
 
 
+@pytest.mark.heavy
 def test_the_command_prints_a_table_or_json(phone, file):
     result = CliRunner().invoke(app, ["bench", str(file), "--adb"])
     assert result.exit_code == 0 and "Phone 1" in result.output, result.output

@@ -132,6 +132,7 @@ def test_page_needs_nothing_else(report, tmp_path):
     assert numbers["rows"][0]["bytes"] == 90_000_000 and len(numbers["findings"]) == 3
 
 
+@pytest.mark.heavy
 def test_page_is_the_same_each_time(report, tmp_path):
     assert page_of(report, tmp_path) == page_of(report, tmp_path)
 
