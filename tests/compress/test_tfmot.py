@@ -114,6 +114,7 @@ def test_what_cannot_be_compressed_is_refused(monkeypatch, tmp_path):
         compress(bilstm(), rows, predict_logits(bilstm(), rows), Compression("cluster"))
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 def test_the_command(tmp_path, tfdistill):
     model = bilstm(2)

@@ -133,6 +133,7 @@ def test_padding_changes_nothing():
             np.testing.assert_allclose(a, b, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 @pytest.mark.parametrize("parts", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_micro_batches_give_the_whole_batchs_step(parts):

@@ -149,6 +149,7 @@ def test_shares_are_those_of_the_layers_that_export_measures(family, tmp_path):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 @pytest.mark.parametrize(
     "family", [name if name == "mobilebert" else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]

@@ -27,6 +27,7 @@ def test_distilbert_general_stage_alone(tmp_path, text_file, shallow):
     assert stage.epsilon == 1e-6  # the paper's
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kl_on", [pytest.param("all", marks=pytest.mark.slow), "masked"])
 def test_distilbert_general_stage_hands_its_encoder_on(tmp_path, text_file, kl_on):
     save(teacher(head="masked_lm"), tmp_path / "general")

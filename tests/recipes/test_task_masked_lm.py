@@ -36,6 +36,7 @@ def teacher() -> TextModel:
     return load_directory(TINY, num_outputs=2)
 
 
+@pytest.mark.slow
 def test_steps_end_it_in_seconds_and_it_is_trained_once(teacher, monkeypatch):
     out = task_masked_lm.masked_lm_for(teacher, SPLIT, steps=task_masked_lm.DEBUG_STEPS)
     said = json.loads((out.parent / "run.json").read_text("utf-8"))

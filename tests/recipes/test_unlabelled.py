@@ -82,6 +82,7 @@ def test_some_rows_are_drawn_from_all():
     assert len(some_rows(5, 100)) == len(some_rows(5, None)) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 def test_rows_without_labels_train_the_soft_term_only(tmp_path):
     more = replace(split(16, 7), labels=None)

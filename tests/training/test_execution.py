@@ -114,6 +114,7 @@ def test_micro_batches_give_the_whole_batchs_result(tmp_path, call):
     assert json.loads((tmp_path / "1" / "run.json").read_text("utf-8"))["execution"] == {}
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 def test_micro_batches_belong_to_the_run(tmp_path, call):
     teach = ("finetune", f"hf:{tmp_path / 'teacher'}")

@@ -97,6 +97,7 @@ def test_layers_below_may_go_on_slowly():
     assert moved["layer_1"] < 0.2 * moved["layer_2"]
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 def test_gradual_unfreezing_goes_from_the_head_down():
     student = tiny_bert(2)

@@ -154,6 +154,7 @@ def larger(tmp_path_factory):
     return model, convert_model(model, tmp_path_factory.mktemp("larger"), name="larger", length=8)
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 def test_int8_takes_a_quarter(larger):
     _, files = larger
