@@ -114,7 +114,7 @@ def rows_of(
         published: also return the papers' results on MRPC.
 
     Raises:
-        UserError: a source is no run or bundle, is damaged, or lacks the split or the score.
+        UserError: a source is not a run or bundle, is damaged, or lacks the split or the score.
     """
     if not sources and not published:
         raise UserError("nothing to compare. Give run directories or bundles")

@@ -172,7 +172,7 @@ class Tokenizer:
             max_length: tokens kept of an example. The end is cut; of a pair, the longer text first.
 
         Raises:
-            UserError: an example is no text or has a lone surrogate, the columns differ in length, or
+            UserError: an example is not a text or has a lone surrogate, the columns differ in length, or
                 `max_length` is too small.
         """
         least, what = (3, "texts") if texts_b is None else (5, "pairs of texts")
@@ -188,7 +188,7 @@ class Tokenizer:
         """Tokenize whole texts without [CLS] and [SEP].
 
         Raises:
-            UserError: an example is no text, or has a lone surrogate.
+            UserError: an example is not a text, or has a lone surrogate.
         """
         return self._encoded(_checked(texts), None)
 
@@ -210,7 +210,7 @@ class Tokenizer:
         character or one special token.
 
         Raises:
-            UserError: an example is no text, or has a lone surrogate.
+            UserError: an example is not a text, or has a lone surrogate.
         """
         texts = _checked(texts)
         rows, numbers = [np.zeros((0, 4), np.int32)], [0]
@@ -291,7 +291,7 @@ def _flat(rows: Sequence[Iterable[int]]) -> np.ndarray:
 
 
 def _checked(texts: Iterable[str]) -> list[str]:
-    """Return the texts as a list. Raises UserError for the first example that is no text."""
+    """Return the texts as a list. Raises UserError for the first example that is not a text."""
     if isinstance(texts, str | bytes):
         raise UserError(f"received one text, {texts[:40]!r}. Use a list of texts.")
     texts = list(texts)

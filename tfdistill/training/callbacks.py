@@ -102,7 +102,7 @@ class Bookkeeper(StageCallback):
     # --- stages
 
     def begin(self, number: int, steps: int) -> bool:
-        """Prepare for a stage of so many steps. Returns whether it is one that was stopped."""
+        """Prepare for a stage with `steps` steps. Return whether it resumes a stopped one."""
         resumed, self._resumed = self._resumed, False
         if not resumed:
             self.state.begin(number)
