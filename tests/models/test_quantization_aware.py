@@ -17,7 +17,8 @@ from tfdistill.export.convert.graphs import measure
 from tfdistill.export.tflite.runtime import TFLiteModel
 from tfdistill.models import quantization_aware as quantized
 from tfdistill.models.distilbert import DistilBertConfig
-from tfdistill.models.hf import RANGES, load_directory, save_directory, write_model
+from tfdistill.models.hf import load_directory, save_directory, write_model
+from tfdistill.models.hf_weights import RANGES
 from tfdistill.models.mobilebert import MobileBertConfig
 from tfdistill.models.quantization_aware import QuantizationAware, Range
 from tfdistill.models.text_model import TextModel
