@@ -17,6 +17,7 @@ from tfdistill.export.bundle.golden_check import check_golden
 from tfdistill.export.bundle.manifest import MODEL, Check, intact
 from tfdistill.export.tflite.operators import TEXT_MODEL, TEXT_OPERATORS, check_operators, operators, read_file
 from tfdistill.export.tflite.runtime import TFLiteModel
+from tfdistill.system.escapes import visible
 
 
 def verify_bundle(directory: str | os.PathLike) -> list[Check]:
@@ -65,9 +66,9 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         for bundle in parser.parse_args(words).bundle:
             for check in verify_bundle(bundle):
-                print(f"ok  {check}")
+                print(visible(f"ok  {check}"))
     except UserError as error:
-        print(f"tfdistill: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"tfdistill: {visible(' '.join(str(error).split()))}", file=sys.stderr)
         return error.exit_code
     except ImportError as error:
         print(f"tfdistill: {error.name} is not installed: pip install ai-edge-litert tokenizers", file=sys.stderr)

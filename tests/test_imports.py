@@ -282,3 +282,11 @@ def test_checker_finds_tensorflow(changed: Sources, expected: str) -> None:
 def test_checker_lets_typing_imports_pass() -> None:
     typing_only = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import tensorflow"
     assert tensorflow_imports(WITHOUT_TENSORFLOW, BELOW | {"tfdistill.export.verify": (typing_only, False)}) == []
+
+
+def test_only_the_console_prints():
+    """So that no name can be taken for markup: rich is used in one module."""
+    users = {
+        name for name, (source, _) in project_sources().items() if "from rich" in source or "import rich" in source
+    }
+    assert users == {"tfdistill.system.console"}

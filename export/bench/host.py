@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from tfdistill.errors import UserError
 from tfdistill.export.tflite.operators import read_file
+from tfdistill.system.escapes import visible
 
 # The least inferences and seconds of MLPerf Mobile's single stream, where the 90th percentile counts.
 MLPERF_QUERIES, MLPERF_SECONDS = 1024, 60.0
@@ -314,13 +315,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = measure(options.file, *settings)
     except (UserError, ValueError, RuntimeError) as error:
-        print(str(error).strip().split("\n")[0], file=sys.stderr)
+        print(visible(str(error).strip().split("\n")[0]), file=sys.stderr)
         return 2
     if options.json:
         print(json.dumps(result))
     else:
         latency = "  ".join(f"{key} {value:.2f}" for key, value in result.pop("latency_ms").items())
-        print(f"{options.file}\n  latency (ms)  {latency}")
+        print(f"{visible(options.file)}\n  latency (ms)  {latency}")
         for key, value in result.items():
             print(f"  {key}  {value}")
     return 0

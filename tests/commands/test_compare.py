@@ -11,7 +11,9 @@ from rich.console import Console
 
 from tfdistill.commands import app as cli
 from tfdistill.commands.compare import PUBLISHED, as_table, rows_of, write_plot
+from tfdistill.commands.compare_table import left_out
 from tfdistill.errors import UserError
+from tfdistill.system.console import show_table
 
 TEST, DEV = {"accuracy": 0.8, "expected_calibration_error": 0.1}, {"accuracy": 0.9}
 
@@ -40,10 +42,10 @@ def runs(tmp_path) -> tuple[Path, Path]:
     return teacher, run(tmp_path / "student")
 
 
-def text(rows) -> str:
-    console = Console(width=200)
+def text(rows, width: int = 200) -> str:
+    console = Console(width=width)
     with console.capture() as capture:
-        console.print(as_table(rows))
+        show_table(as_table(rows, width), console)
     return capture.get()
 
 
@@ -95,8 +97,9 @@ def test_other_data_is_not_compared(runs, tmp_path):
 
 
 def test_bundles(runs, tmp_path):
-    inside = bundle(runs[1] / "int8", 98)
-    apart = bundle(tmp_path / "bundle [x]", 98, latency={"latency_ms": {"median": 1.5}})
+    inside = bundle(runs[1] / "int8", 98, parity={"metric": "accuracy", "accuracy": 0.81, "keras_accuracy": 0.9})
+    same = {"data": {"name": "d", "fingerprint": "f"}}
+    apart = bundle(tmp_path / "bundle [x]", 98, latency={"latency_ms": {"median": 1.5}}, **same)
     bench = tmp_path / "bench.json"
     cases = [(1, 16, 1.0), (2, 64, 2.0), (1, 64, 2.5)]
     measured = [{"threads": threads, "tokens": tokens, "latency_ms": {"median": ms}} for threads, tokens, ms in cases]
@@ -116,6 +119,50 @@ def test_bundles(runs, tmp_path):
     assert (row.split, row.metric, row.score, row.latency_ms) == (None, None, None, None)
     shown = text(rows)
     assert "dynamic_int8" in shown and "2.50" in shown and "bundle [x]" in shown
+
+
+@pytest.mark.parametrize(
+    "judged",
+    [
+        {},  # an older bundle, not known to have been judged on the run's data
+        {"parity": {"metric": "accuracy", "accuracy": 0.81, "keras_accuracy": 0.5}},
+        {"data": {"name": "other", "fingerprint": "g"}},
+    ],
+)
+def test_share_of_a_bundle_judged_on_other_data_is_unknown(runs, tmp_path, judged):
+    inside, apart = bundle(runs[1] / "int8", **judged), bundle(tmp_path / "apart", **judged)
+    rows = rows_of([*runs, inside, apart], split="dev")
+    assert [(row.score, row.kept) for row in rows[2:]] == [(0.81, None)] * 2
+
+
+def test_method_of_a_bundle_is_its_recipe(runs, tmp_path):
+    made = bundle(tmp_path / "b")
+    (made / "recipe.json").write_text('{"recipe": "bilstm"}')
+    assert [row.method for row in rows_of([made, bundle(tmp_path / "c")])] == ["bilstm", "bert"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_a_narrow_table_keeps_numbers_whole(tmp_path, width):
+    """Columns are left out instead, the less important ones first."""
+    deep = tmp_path / "runs-of-the-last-week"
+    teacher = run(deep / "real_teacher", 22_714_371, {"accuracy": 1.0}, recipe="finetune")
+    student = run(deep / "real_student", 11_714_371, {"accuracy": 0.909})
+    rows = rows_of([teacher, student, bundle(student / "bundle", 11_714_371)])
+    printed = text(rows, width)
+    assert max(map(len, printed.splitlines())) <= width
+    for part in ("100.00", "90.90", "1.94×", "real_student", "accuracy"):
+        assert part in printed
+    assert ("22,714,371" in printed) == ("parameters" not in left_out(rows, width))
+    assert "1.0 " not in printed and "22,714,371" in text(rows, 300) and left_out(rows, None) == []
+
+
+def test_any_type_in_a_manifest_or_a_recipe(tmp_path):
+    """Another's bundle never ends in a traceback."""
+    keys = ("family", "parameters", "quantization", "parity", "test", "latency", "files", "data", "metric")
+    for number, value in enumerate([None, 1, -1.5, "x", [], [1], {}, {"metric": []}, {"metric": "m", "m": "x"}, True]):
+        made = bundle(tmp_path / str(number), **dict.fromkeys(keys, value))
+        (made / "recipe.json").write_text(json.dumps({"recipe": value}))
+        text(rows_of([made]))
 
 
 def test_students_cut_from_one_run(runs, tmp_path):
@@ -195,7 +242,7 @@ def test_command(runs, tmp_path, monkeypatch, capsys):
         return int(stopped.value.code or 0), captured.out, captured.err
 
     code, out, err = call(*runs, "--json", "--plot", tmp_path / "x.png")
-    assert code == 0, err
+    assert code == 0 and str(tmp_path / "x.png") in err
     assert json.loads(out)[1]["factor"] == 7.5 and (tmp_path / "x.png").is_file()
     code, out, err = call(tmp_path / "none")
     assert code == 2 and len(err.splitlines()) == 1 and "run.json" in err

@@ -7,7 +7,6 @@ import sys
 from typing import Any
 
 import typer
-from rich.console import Console
 
 from tfdistill.commands.augment import augment
 from tfdistill.commands.bench import bench
@@ -25,6 +24,7 @@ from tfdistill.commands.recipes import recipes
 from tfdistill.commands.train import train
 from tfdistill.commands.trim import trim
 from tfdistill.errors import UserError
+from tfdistill.system.console import say_error
 from tfdistill.system.signals import exits_on_signals
 
 app = typer.Typer(
@@ -54,7 +54,6 @@ def main() -> None:
 
     Every error that the user can fix is one line on stderr with exit code 2. Ctrl-C exits with 130, SIGTERM with 143.
     """
-    errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     try:
         with exits_on_signals():
             outcome = app(prog_name="tfdistill", standalone_mode=False)
@@ -65,23 +64,23 @@ def main() -> None:
         else:
             context = error.ctx
             verb = "tfdistill" if context is None else context.command_path
-            errors.print(f"tfdistill: {' '.join(error.format_message().split()).rstrip('.')}; see {verb} --help")
+            say_error(f"{error.format_message().strip().rstrip('.')}; see {verb} --help")
         code = error.exit_code
     except typer.Abort:
         code = 130
     except BrokenPipeError:
         code = 1
     except UserError as error:
-        errors.print(f"tfdistill: {' '.join(str(error).split())}")
+        say_error(str(error))
         code = error.exit_code
     except KeyboardInterrupt:
-        errors.print("tfdistill: stopped")
+        say_error("stopped")
         code = 130
     except OSError as error:
         if os.environ.get("TFDISTILL_DEBUG"):
             raise
         place = error.filename or "a file"
-        errors.print(f"tfdistill: {error.strerror or error}: {place}. Free some room or choose another place.")
+        say_error(f"{error.strerror or error}: {place}. Free some room or choose another place.")
         code = 2
     sys.exit(code)
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from tfdistill.commands.options import JsonOption
 from tfdistill.errors import UserError, optional
+from tfdistill.system.console import say, task
 
 if TYPE_CHECKING:
     from tfdistill.export.bench.report.bench_rows import Measured
@@ -96,7 +96,7 @@ def bench(
     else:
         from tfdistill.export.bench.report.terminal import show
 
-        show(measured, Console())
+        show(measured)
     if report is not None:
         _write(report, measured, baseline, data, skipped)
 
@@ -165,7 +165,7 @@ def _lengths_that_fit(files: Files, lengths: str | None) -> tuple[dict[Path, tup
         if too_long:
             skipped.append(f"{path} accepts {longest} tokens; skipped --lengths {', '.join(map(str, too_long))}")
     for line in skipped:
-        Console(stderr=True).print(line, highlight=False, soft_wrap=True)
+        say(line)
     return fitting, skipped
 
 
@@ -182,7 +182,6 @@ def _here(
 ) -> Measured:
     from tfdistill.export.bench.host import MLPERF_PARTS, MLPERF_QUERIES, MLPERF_SECONDS, Case, bench_cases
     from tfdistill.export.bench.profile import profile_file
-    from tfdistill.system.console import task
 
     options: dict[str, Any] = {"runs": runs}
     if mlperf:
@@ -205,7 +204,6 @@ def _here(
 
 def _on_android(files: Files, serial: str | None, **options: Any) -> Measured:
     from tfdistill.export.bench.phone.android import PhoneOptions, bench_on_phone, find_phone
-    from tfdistill.system.console import task
 
     chosen = PhoneOptions(**options)
     phone = find_phone(serial)
@@ -236,11 +234,7 @@ def _write_ios_params(path: Path, files: Files, threads: int, runs: int) -> None
         raise UserError(f"received {len(files)} bundles. `--ios-params` is for one")
     (file,) = files.values()
     write_params(path, file, threads=threads, runs=runs)
-    Console().print(
-        f"{path}: put it and {file} into the app's benchmark_data, build, run; then: tfdistill bench … --ios RESULT",
-        highlight=False,
-        soft_wrap=True,
-    )
+    say(f"{path}: put it and {file} into the app's benchmark_data, build, run; then: tfdistill bench … --ios RESULT")
 
 
 def _compare(baseline: Path, measured: Measured, by_tokens: bool) -> None:
@@ -286,7 +280,6 @@ def _against_keras(model: TextModel, source: str, name: str, file: Path, data: s
     from tfdistill.export.tflite.runtime import TFLiteModel
     from tfdistill.models.load import data_for
     from tfdistill.models.predict import measure
-    from tfdistill.system.console import task
 
     texts = data_for(model, source, data)
     if texts.per_token:
@@ -344,6 +337,4 @@ def _write(path: Path, measured: Measured, baseline: Path | None, data: str | No
         command=" ".join(["tfdistill", *sys.argv[1:]]),
         created=datetime.now().strftime("%Y-%m-%d %H:%M"),
     )
-    Console(stderr=True).print(
-        f"{path}: the page; its numbers are in {path.with_suffix('.json')}", highlight=False, soft_wrap=True
-    )
+    say(f"{path}: the page; its numbers are in {path.with_suffix('.json')}")

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from tfdistill.cache.folder import ABOUT, TEACHER, cache_directory
 from tfdistill.errors import UserError
-from tfdistill.system.console import readable
+from tfdistill.system.console import make_table, readable, show, show_table
 from tfdistill.system.locks import lock_beside, locked
 
 
@@ -90,18 +88,14 @@ def cache(
         ]
         print(json.dumps({"folder": str(cache_directory()), "entries": rows}))
     else:
-        table = Table("name", title=str(cache_directory()))
-        for column in ("size", "days"):
-            table.add_column(column, justify="right")
-        table.add_column("content")
-        for entry in shown:
-            table.add_row(entry.name, readable(entry.size), f"{entry.days:.1f}", entry.about)
-        Console().print(table)
+        lines = [(entry.name, readable(entry.size), f"{entry.days:.1f}", entry.about) for entry in shown]
+        headings = ("name", "size", "days", "content")
+        show_table(make_table(headings, lines, title=str(cache_directory()), left=("content",)))
 
 
 def _clear(chosen: Sequence[Entry]) -> None:
     """Remove entries, except those that another process writes. Runs that read a cache can still read their open files."""
-    console, removed = Console(highlight=False), []
+    removed = []
     for entry in chosen:
         try:
             if entry.is_teacher_cache:
@@ -111,5 +105,5 @@ def _clear(chosen: Sequence[Entry]) -> None:
                 shutil.rmtree(entry.path)
             removed.append(entry.size)
         except UserError as error:
-            console.print(f"{entry.name} stays: {error}")
-    console.print(f"removed {len(removed)} of {len(chosen)}, {readable(sum(removed))}")
+            show(f"{entry.name} stays: {error}")
+    show(f"removed {len(removed)} of {len(chosen)}, {readable(sum(removed))}")

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from tfdistill.commands.options import OutOption, ReplaceModelOption
 from tfdistill.commands.tables import show_next
 from tfdistill.errors import UserError
-from tfdistill.system.console import readable, task
+from tfdistill.system.console import make_table, readable, show, show_table, task
 from tfdistill.system.files import require_new
 from tfdistill.system.tensorflow_import import import_tensorflow
 
@@ -69,22 +67,16 @@ def compress(
 
 
 def _show(before: dict[str, Any], after: dict[str, Any]) -> None:
-    console = Console()
-    table = Table(title="matrices, before → after")
-    for heading in ("matrix", "size", "different values", "zeros"):
-        table.add_column(heading, justify="left" if heading == "matrix" else "right")
+    rows = []
     for name, now in after["matrices"].items():
         then = before["matrices"][name]
-        table.add_row(
-            name,
-            f"{now['size']:,}",
-            f"{then['values']:,} → {now['values']:,}",
-            f"{100 * then['zero']:.0f} → {100 * now['zero']:.0f} %",
-        )
-    console.print(table)
+        values = f"{then['values']:,} → {now['values']:,}"
+        rows.append((name, f"{now['size']:,}", values, f"{100 * then['zero']:.0f} → {100 * now['zero']:.0f} %"))
+    headings = ("matrix", "size", "different values", "zeros")
+    show_table(make_table(headings, rows, title="matrices, before → after"))
     share = 100 * (1 - after["zipped"] / before["zipped"])
     sizes = f"{readable(before['zipped'])} → {readable(after['zipped'])} (−{share:.0f} %)"
-    console.print(f"weights in float32, zipped: {sizes}", highlight=False)
+    show(f"weights in float32, zipped: {sizes}")
     for name, then in before["scores"].items():
         metric = next(iter(then))
-        console.print(f"{name} {metric}: {then[metric]:.4f} → {after['scores'][name][metric]:.4f}", highlight=False)
+        show(f"{name} {metric}: {then[metric]:.4f} → {after['scores'][name][metric]:.4f}")

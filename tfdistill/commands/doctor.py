@@ -5,10 +5,7 @@ from __future__ import annotations
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
+from tfdistill.system.console import make_table, show_table
 from tfdistill.system.tensorflow_import import import_tensorflow
 
 if TYPE_CHECKING:
@@ -25,17 +22,12 @@ def doctor() -> None:
 
     from tfdistill.system.reproducibility import versions
 
-    table = Table(title="tfdistill doctor")
-    table.add_column("part")
-    table.add_column("state")
-    for name, version in versions().items():
-        table.add_row(name, version)
-    for device in tf.config.list_physical_devices():
-        table.add_row(device.device_type, device.name)
+    rows = list(versions().items())
+    rows += [(device.device_type, device.name) for device in tf.config.list_physical_devices()]
     for extra, missing in missing_by_extra().items():
         advice = f"missing {', '.join(missing)}: pip install 'tfdistill[{extra}]'"
-        table.add_row(escape(f"[{extra}]"), escape(advice) if missing else "installed")
-    Console().print(table)
+        rows.append((f"[{extra}]", advice if missing else "installed"))
+    show_table(make_table(("part", "state"), rows, title="tfdistill doctor", left=("state",)))
 
 
 def missing_by_extra(package: str = "tfdistill") -> dict[str, list[str]]:

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from tfdistill.commands.options import numbers
 from tfdistill.errors import UserError
+from tfdistill.system.console import make_table, say, say_error, show, show_table
 from tfdistill.system.files import sha256
 from tfdistill.system.tensorflow_import import import_tensorflow
 
@@ -78,23 +77,22 @@ def export(
         used = BundleData(recipe=recipe) if data is None else _read(request, model, data, golden_from_data, recipe)
         path = write_bundle(request, used, latency=True)
     except AccuracyDropped as error:
-        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"tfdistill: {error}")
-        _print(*quantization_advice(request, model, data), stderr=True)
+        say_error(str(error))
+        _advise(request, model, data)
         raise typer.Exit(3) from None
     manifest = json.loads((path / "manifest.json").read_text("utf-8"))
     _summarize(manifest, path)
     if manifest["judged"] and manifest["parity"]["drop"] > _LOSS_TO_TRAIN:
-        _print(*quantization_advice(request, model, data), stderr=True)
+        _advise(request, model, data)
     if not manifest["judged"]:
         reason = "there is no `--data`" if data is None else "`--data` has no labelled dev split"
-        _print(f"not judged: {reason}, so the loss of accuracy is unknown; the manifest says so too")
-    _print(f"next: tfdistill verify {path}  ·  tfdistill bench {path}")
+        show(f"not judged: {reason}, so the loss of accuracy is unknown; the manifest says so too")
+    show(f"next: tfdistill verify {path}  ·  tfdistill bench {path}")
 
 
-def _print(*lines: str, stderr: bool = False) -> None:
-    console = Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True)
-    for line in lines:
-        console.print(line)
+def _advise(request: ExportRequest, model: str, data: str | None) -> None:
+    for line in quantization_advice(request, model, data):
+        say(line)
 
 
 def _fields(words: list[str]) -> dict[str, str]:
@@ -152,30 +150,26 @@ def _summarize(manifest: dict[str, Any], path: Path) -> None:
     """Print the size, accuracy and latency of a bundle."""
     size, zipped = (number / 1e6 for number in (manifest["files"]["model.tflite"]["bytes"], manifest["zipped_bytes"]))
     lengths = ", ".join(map(str, manifest["lengths"]))
-    _print(f"{path}: model.tflite, {size:.1f} MB ({zipped:.1f} zipped), {manifest['quantization']}, length {lengths}")
-    _print(f"manifest.json: sha256 {sha256(path / 'manifest.json')}")
+    show(f"{path}: model.tflite, {size:.1f} MB ({zipped:.1f} zipped), {manifest['quantization']}, length {lengths}")
+    show(f"manifest.json: sha256 {sha256(path / 'manifest.json')}")
     if text_in := manifest["text_in"]:
-        _print(
+        show(
             f"{text_in['file']}: {100 * text_in['same_ids']:.0f} % of the {text_in['rows']} golden texts get the same ids; needs "
             "TensorFlow Text's operators, which LiteRT's and MediaPipe's ready-made packages do not have"
         )
-    tables = [_accuracy_table(manifest), _latency_table(manifest["latency"])]
-    Console().print(*(table for table in tables if table.columns), sep="\n")
+    if manifest["parity"] or manifest["test"]:
+        show_table(_accuracy_table(manifest))
+    show_table(_latency_table(manifest["latency"]))
     allowed, rows = manifest["max_drop"], (manifest["parity"] or {}).get("rows", 0)
     if manifest["judged"] and 0 < allowed * rows < 100:
-        _print(
+        show(
             f"dev has {rows} examples, each worth {100 / rows:.1f} points; `--max-drop {allowed:g}` needs more examples"
         )
 
 
-def _accuracy_table(manifest: dict[str, Any]) -> Table:
+def _accuracy_table(manifest: dict[str, Any]) -> Any:
     """Compare the file with the Keras model, one column for each split."""
     splits = {name: manifest[key] for name, key in (("dev", "parity"), ("test", "test")) if manifest[key]}
-    table = Table(title="the file compared with Keras")
-    if not splits:
-        return table
-    for column in ("", *splits):
-        table.add_column(column, justify="left" if not column else "right")
     lines = [("examples", "rows", "{:,}")]
     metric = next((scores["metric"] for scores in splits.values() if "metric" in scores), None)
     for name in [metric, "expected_calibration_error"]:
@@ -185,21 +179,22 @@ def _accuracy_table(manifest: dict[str, Any]) -> Table:
         if name == metric and metric is not None:
             lines += [("points lost", "drop", "{:.2f}")]
     lines += [("same argmax", "argmax_agreement", "{:.1%}"), ("largest difference", "max_abs_difference", "{:.2g}")]
+    rows = []
     for title, key, form in lines:
         cells = (form.format(scores[key]).replace("%", " %") if key in scores else "–" for scores in splits.values())
-        table.add_row(title, *cells)
-    return table
+        rows.append((title, *cells))
+    return make_table(("", *splits), rows, title="the file compared with Keras")
 
 
-def _latency_table(latency: dict[str, Any]) -> Table:
+def _latency_table(latency: dict[str, Any]) -> Any:
     """Show the latency of each signature on this machine."""
     cold, memory = _number(latency["first_ms"], 1), _number(latency["memory_delta_mb"], 1)
-    table = Table(title="this machine, one thread", caption=f"cold start {cold} ms, memory {memory} MB")
-    for column in ("tokens", "median ms", "p90 ms"):
-        table.add_column(column, justify="right")
-    for tokens, times in latency["by_tokens"].items():
-        table.add_row(tokens, _number(times["median"], 2), _number(times["p90"], 2))
-    return table
+    rows = [
+        (tokens, _number(times["median"], 2), _number(times["p90"], 2))
+        for tokens, times in latency["by_tokens"].items()
+    ]
+    caption = f"cold start {cold} ms, memory {memory} MB"
+    return make_table(("tokens", "median ms", "p90 ms"), rows, title="this machine, one thread", caption=caption)
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -213,4 +208,4 @@ def verify(bundle: Annotated[Path, typer.Argument(help="a directory written by e
     """
     from tfdistill.export.verify import verify_bundle
 
-    _print(*(f"ok  {check}" for check in verify_bundle(bundle)))
+    show(*(f"ok  {check}" for check in verify_bundle(bundle)))

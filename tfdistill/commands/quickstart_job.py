@@ -173,7 +173,7 @@ def run_quickstart(out: Path, *, fast: bool = False, seed: int = 1, command: str
     with atomic_directory(out) as directory:
         report = _quickstart(directory, FAST if fast else Plan(), seed, fast, command, started)
     print_report(report)
-    say(f"\nThe page: {out / 'report.html'} · the numbers: {out / 'report.json'} · the files: {out / 'files'}")
+    say(f"The page: {out / 'report.html'} · the numbers: {out / 'report.json'} · the files: {out / 'files'}")
     say(f"took {(time.monotonic() - started) / 60:.1f} minutes")
     return report
 

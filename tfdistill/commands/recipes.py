@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
+
+from tfdistill.system.console import make_table, show_prose, show_table
 
 
 def recipes(name: Annotated[str | None, typer.Argument(help="show this recipe in full")] = None) -> None:
@@ -23,15 +23,14 @@ def recipes(name: Annotated[str | None, typer.Argument(help="show this recipe in
 def _list() -> None:
     from tfdistill.recipes import docstring, names
 
-    table = Table(title="recipes")
-    for column in ("name", "paper", "idea", "published"):
-        table.add_column(column)
+    rows = []
     for name in names():
         text = docstring(name)
         fields = {line.partition(":")[0]: line.partition(":")[2].strip() for line in text.splitlines()}
         paper = " ".join(text.split("\n\n")[0].split())
-        table.add_row(name, paper, fields.get("Idea", ""), fields.get("Published", ""))
-    Console().print(table)
+        rows.append((name, paper, fields.get("Idea", ""), fields.get("Published", "")))
+    headings = ("name", "paper", "idea", "published")
+    show_table(make_table(headings, rows, title="recipes", left=headings))
 
 
 def _show(name: str) -> None:
@@ -41,14 +40,10 @@ def _show(name: str) -> None:
     import_tensorflow()
     from tfdistill.training.settings import described
 
-    module, console = find(name), Console()
+    module = find(name)
     # Prose is wrapped to the terminal; formulas and lists of fields keep their lines.
     paragraphs = (module.__doc__ or "").strip().split("\n\n")
     prose = [part if part.startswith((" ", "Idea:")) else part.replace("\n", " ") for part in paragraphs]
-    console.print("\n\n".join(prose), highlight=False, markup=False)
-    table = Table(title="settings (--set key=value)")
-    for column in ("key", "default", "meaning"):
-        table.add_column(column)
-    for row in described(module.Settings):
-        table.add_row(*row)
-    console.print(table)
+    show_prose("\n\n".join(prose))
+    headings = ("key", "default", "meaning")
+    show_table(make_table(headings, described(module.Settings), title="settings (--set key=value)", left=headings))

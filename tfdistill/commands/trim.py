@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from tfdistill.commands.options import OutOption, ReplaceModelOption
 from tfdistill.commands.tables import show_next
+from tfdistill.system.console import make_table, show, show_table
 from tfdistill.system.files import require_new
 from tfdistill.system.tensorflow_import import import_tensorflow
 
@@ -68,35 +67,34 @@ def trim(
 
 
 def _show(report: dict[str, Any]) -> None:
-    console = Console()
     before, after = report["parameters"]
     tokens = f"{report['pieces'][1]:,} of {report['pieces'][0]:,} tokens stay"
     parameters = f"{before / 1e6:.2f} M → {after / 1e6:.2f} M parameters (−{100 * (1 - after / before):.0f} %)"
-    console.print(f"{tokens}; {parameters}", highlight=False, soft_wrap=True)
+    show(f"{tokens}; {parameters}")
     if report["embedding_loss"] is not None:
-        console.print(f"the token table lost {100 * report['embedding_loss']:.1f} % of its norm", highlight=False)
-    table = Table(title="held-out text, before → after")
-    table.add_column("split")
-    for heading in (
+        show(f"the token table lost {100 * report['embedding_loss']:.1f} % of its norm")
+    headings = (
+        "split",
         "words split differently",
         "[UNK]",
         "same tokens",
         "their logits differ by",
         "same answer",
         "score",
-    ):
-        table.add_column(heading, justify="right")
-    for name, split in report["splits"].items():
-        table.add_row(
+    )
+    rows = [
+        (
             name,
             f"{100 * split['resegmented']:.2f} %",
             f"{100 * split['unknown_before']:.3f} → {100 * split['unknown']:.3f} %",
             f"{100 * split['same_pieces']:.1f} %",
-            f"{split['max_difference']:.1e}",
+            "–" if split["max_difference"] is None else f"{split['max_difference']:.1e}",
             f"{100 * split['same_answer']:.2f} %",
             _score(split["scores"]),
         )
-    console.print(table)
+        for name, split in report["splits"].items()
+    ]
+    show_table(make_table(headings, rows, title="held-out text, before → after"))
 
 
 def _score(scores: list[dict[str, float]] | None) -> str:

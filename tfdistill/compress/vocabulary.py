@@ -55,13 +55,14 @@ class Parity:
     Args:
         rows: number of examples.
         same_pieces: share of examples with the same tokens.
-        max_difference: largest absolute difference of logits of these examples; it should be rounding only.
+        max_difference: largest absolute difference of logits of these examples, which should be rounding only; None if
+            there are none.
         same_answer: share of all examples with the same largest logit.
     """
 
     rows: int
     same_pieces: float
-    max_difference: float
+    max_difference: float | None
     same_answer: float
 
 
@@ -214,7 +215,7 @@ def compare_models(
         raise UserError("There are no texts to compare the models on. Received an empty list.")
     ids = {piece: number for number, piece in enumerate(before.tokenizer.vocabulary)}
     old_id = np.array([ids[piece] for piece in after.tokenizer.vocabulary])
-    same_pieces, same_answer, difference = 0, 0, 0.0
+    same_pieces, same_answer, difference = 0, 0, None
     for start in range(0, len(texts), batch_size):
         part = slice(start, start + batch_size)
         pair = None if texts_b is None else texts_b[part]
@@ -225,5 +226,5 @@ def compare_models(
         same_pieces += int(same.sum())
         same_answer += int((logits[0].argmax(-1) == logits[1].argmax(-1)).reshape(len(same), -1).all(axis=1).sum())
         if same.any():
-            difference = max(difference, float(np.abs(logits[0][same] - logits[1][same]).max()))
+            difference = max(difference or 0.0, float(np.abs(logits[0][same] - logits[1][same]).max()))
     return Parity(len(texts), same_pieces / len(texts), difference, same_answer / len(texts))

@@ -44,6 +44,26 @@ def require_writable(directory: Path, advice: str = CHOOSE_OUT) -> None:
         raise UserError(with_advice(f"cannot write in {directory}: it is not writable", advice))
 
 
+def require_place(path: str | os.PathLike, advice: str = CHOOSE_OUT) -> None:
+    """Check before the work that something can be written at `path`. Makes nothing.
+
+    Raises:
+        UserError: the nearest directory above `path` is not one, or is not writable; the message ends with `advice`.
+    """
+    above = next(each for each in Path(path).absolute().parents if os.path.lexists(each))
+    if not above.is_dir():
+        raise UserError(with_advice(f"cannot write {path}: {above} is not a directory", advice))
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(with_advice(f"cannot write {path}: {above} is not writable", advice))
+
+
+def require_file_place(path: str | os.PathLike, advice: str = CHOOSE_OUT) -> None:
+    """Check before the work that a file can be written at `path`; raises like `require_place`."""
+    if Path(path).is_dir():
+        raise UserError(with_advice(f"{path} is a directory; expected the name of a file", advice))
+    require_place(path, advice)
+
+
 def is_free(out: Path, is_left_over: Callable[[str], bool] | None = None) -> bool:
     """Return whether `out` does not exist, or is a directory with nothing in it but a lock and left-over files.
 
@@ -69,6 +89,7 @@ def require_new(out: Path, former: str | None = None, advice: str = CHOOSE_OUT) 
     """
     if not is_free(out) and not (former is not None and (out / former).is_file()):
         raise UserError(with_advice(f"{out} exists and is not empty", advice))
+    require_place(out)
 
 
 def read_json(path: str | os.PathLike, advice: str) -> dict[str, Any]:

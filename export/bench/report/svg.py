@@ -23,18 +23,27 @@ INK, FAINT = "#0a0b0c", "#0d0e0f"  # placeholders for the page's own colours
 
 
 def percent(axes: Any) -> None:
-    """Label the y axis in percent."""
+    """Label the y axis in percent: no share above 100 % or below 0, and no two ticks with the same label."""
     ticker = optional("matplotlib.ticker", "quickstart")
     low, high = axes.get_ylim()
-    axes.yaxis.set_major_formatter(ticker.PercentFormatter(1.0, decimals=0 if high - low > 0.04 else 1))
+    values = ticker.MaxNLocator(7, steps=(1, 2, 2.5, 5, 10)).tick_values(low, high)
+    shown = [float(value) for value in values if max(low, 0.0) <= value <= min(high, 1.0) + 1e-9]
+    step = 100 * (values[1] - values[0])
+    digits = next((digits for digits in range(4) if abs(step - round(step, digits)) < 1e-6), 4)
+    axes.set_yticks(shown, [f"{100 * value:.{digits}f}%" for value in shown])
+    # A little room for markers at the limits themselves.
+    room = 0.04 * (high - low)
+    axes.set_ylim(max(low, -room), min(high, 1.0 + room))
 
 
 def plain_ticks(axes: Any) -> None:
-    """Label the x axis 1, 2, 5, 10, … instead of powers of ten."""
+    """Label a logarithmic x axis 1, 2, 5, 10, … instead of powers of ten, and a short one as if it were linear."""
     ticker = optional("matplotlib.ticker", "quickstart")
     low, high = axes.get_xlim()
-    steps = (1.0, 2.0, 5.0) if high / low < 200 else (1.0,)
-    axes.xaxis.set_major_locator(ticker.LogLocator(subs=steps))
+    locator = ticker.LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 200 else (1.0,))
+    if sum(low <= value <= high for value in locator.tick_values(low, high)) < 3:
+        locator = ticker.MaxNLocator(5, steps=(1, 2, 2.5, 5, 10))
+    axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(ticker.NullLocator())
 

@@ -5,11 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from tfdistill.export.bench import profile as profiles
 from tfdistill.export.bench.host import typical_ms
 from tfdistill.export.bench.phone import android
@@ -17,6 +12,8 @@ from tfdistill.export.bench.report.bench_rows import Measured, names_of
 from tfdistill.export.bench.report.findings import main_findings
 from tfdistill.export.bench.report.page import DASH, Column, filled, number
 from tfdistill.export.bench.report.rows import Report, columns_of, narrow
+from tfdistill.system.console import Console, make_table, show_prose, show_table
+from tfdistill.system.console import show as show_lines
 
 _LEFT = ("Model", "Training", "Format", "file", "kind", "by")  # columns of text
 
@@ -25,20 +22,21 @@ def print_report(report: Report, console: Console | None = None) -> None:
     """Print one line for each row of the quickstart's report, and its findings."""
     console = console or Console()
     columns = columns_of(report) if console.width >= 140 else narrow(columns_of(report))
-    console.print(_table(report.title, columns, report.rows, bold=report.base))
+    show_table(_table(report.title, columns, report.rows, bold=report.base), console)
     for line in main_findings(report):
-        console.print(f"• {escape(line)}")
+        show_prose(f"• {line}", console)
 
 
-def show(measured: Measured, console: Console) -> None:
-    """Print what `tfdistill bench` measured, on `console`."""
+def show(measured: Measured, console: Console | None = None) -> None:
+    """Print what `tfdistill bench` measured."""
+    console = console or Console()
     names = names_of(list(measured))
     results = [(names[path], result) for path, results in measured.items() for result in results]
-    console.print(_results(results))
+    show_table(_results(results), console)
     lines = android.remarks(*zip(*results, strict=True)) if "phone" in results[0][1] else []
     for name, result in results:
         if "profile" in result:
-            console.print(_operators(name, result["profile"]))
+            show_table(_operators(name, result["profile"]), console)
             lines += profiles.remarks(name, result["profile"])
         if "disagreements" in result:
             apart = result["disagreements"]
@@ -46,20 +44,17 @@ def show(measured: Measured, console: Console) -> None:
                 f"{name} against Keras: {apart['differing']} of {apart['rows']} texts of {apart['split']} get another "
                 f"answer, largest difference {apart['max_difference']:.4f}"
             )
-    for line in lines:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    show_lines(*lines, on=console)
 
 
-def _table(title: str, columns: Sequence[Column], rows: Sequence[Any], bold: Any = None) -> Table:
-    table = Table(title=escape(title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
-    for name, _ in columns:
-        table.add_column(escape(name), justify="left" if name in _LEFT else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(cell(row)) for _, cell in columns), style="bold" if row is bold else None)
-    return table
+def _table(title: str, columns: Sequence[Column], rows: Sequence[Any], bold: Any = None) -> Any:
+    cells = [[cell(row) for _, cell in columns] for row in rows]
+    marked = next((number for number, row in enumerate(rows) if row is bold), None)
+    headings = [name for name, _ in columns]
+    return make_table(headings, cells, title=title, left=_LEFT, light=True, bold=marked)
 
 
-def _results(results: Sequence[tuple[str, dict[str, Any]]]) -> Table:
+def _results(results: Sequence[tuple[str, dict[str, Any]]]) -> Any:
     """Show one line for each measurement, on this machine or on a phone."""
     first = results[0][1]
     title = f"{min(result['runs'] for _, result in results)} runs of one text at a time"
@@ -93,7 +88,7 @@ def _results(results: Sequence[tuple[str, dict[str, Any]]]) -> Table:
     return _table(title, filled(columns, results), results)
 
 
-def _operators(name: str, profile: dict[str, Any], most: int = 10) -> Table:
+def _operators(name: str, profile: dict[str, Any], most: int = 10) -> Any:
     columns: list[Column] = [
         ("kind", lambda kind: kind["kind"]),
         ("by", lambda kind: kind["runtime"]),
