@@ -131,7 +131,7 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _data(source: Mapping[str, Any]) -> dict[str, str | None]:
+def _data(source: Mapping[str, Any]) -> dict[str, Any]:
     """Return name and fingerprint of the data in run.json, or of those that a bundle was judged on."""
     data = _mapping(source.get("data"))
     return {"data": _text(data.get("name")), "fingerprint": _text(data.get("fingerprint"))}
@@ -194,7 +194,7 @@ def _bundle(path: Path, latencies: Mapping[Path, float], split: str, of: Row | N
     metric = _text(measured.get("metric"))
     score = _number(measured.get(metric)) if metric else None
     own = _mapping(_mapping(manifest.get("latency")).get("latency_ms")).get("median")
-    data = _data(manifest)
+    data: dict[str, Any] = _data(manifest)
     if of is not None and "data" not in manifest and _same_score(measured, metric, of, split):
         data = {"data": of.data, "fingerprint": of.fingerprint}  # bundles of older versions do not name their data
     return Row(
