@@ -49,6 +49,7 @@ WITHOUT_TENSORFLOW = (
     "tfdistill",
     "tfdistill.errors",
     "tfdistill.system.files",
+    "tfdistill.models.weight_files.choose",
     "tfdistill.text.alignment",
     "tfdistill.text.tokenizer",
     "tfdistill.commands.cache",

@@ -1,6 +1,6 @@
 """Read and write model directories as Hugging Face lays them out, with a labels.txt added.
 
-A directory holds config.json, model.safetensors and vocab.txt. No pickle is ever read.
+A directory holds config.json, weights in one of the forms of `tfdistill.models.weight_files`, and vocab.txt.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from tfdistill.models.heads import HEADS
 from tfdistill.models.hf_config import CONFIG, config_json, config_of
 from tfdistill.models.hf_labels import LABELS, label_names_in
 from tfdistill.models.hf_names import PREFIXES, encoder_names, head_names, pooler_names
-from tfdistill.models.hf_weights import RANGES, WEIGHTS, fill, find, head_size, read_ranges, read_weights, write_ranges
+from tfdistill.models.hf_weights import RANGES, fill, find, head_size, read_ranges, write_ranges
 from tfdistill.models.text_model import TextModel
+from tfdistill.models.weight_files.choose import WEIGHTS, open_weights
+from tfdistill.models.weight_files.tensors import Tensors
 from tfdistill.system.files import atomic_directory, atomic_write, read_json
 from tfdistill.text.tokenizer import Tokenizer
 
@@ -57,7 +59,7 @@ def load_directory(
         raise UserError(f"{directory} is not a directory. Use one with {CONFIG}, {WEIGHTS} and vocab.txt.")
     raw = read_json(directory / CONFIG, f"use a Hugging Face directory with {CONFIG}, {WEIGHTS} and vocab.txt")
     config = config_of(raw, directory)
-    tensors = read_weights(directory / WEIGHTS)
+    tensors = open_weights(directory)
     tokenizer = Tokenizer.from_directory(directory, lower_case=lower_case)
     if len(tokenizer.vocabulary) > config.vocab_size:
         raise UserError(
@@ -79,13 +81,13 @@ def load_directory(
         if same_head and raw.get("tie_word_embeddings") is False and HEADS[task].over_vocabulary:
             raise UserError(f"{directory}/{CONFIG}: `tie_word_embeddings` is false. Only tied heads can be read.")
     prefix = PREFIXES[model.family]
-    fill(encoder_names(model), tensors, directory, prefix)
+    fill(encoder_names(model), tensors, prefix)
     # A base or token-level checkpoint has no pooler. It starts with random weights, as the head does.
     poolers = list(pooler_names(model))
     if all(find(tensors, name, prefix) is not None for name, _, _ in poolers):
-        fill(iter(poolers), tensors, directory, prefix)
+        fill(iter(poolers), tensors, prefix)
     if same_head:
-        fill(head_names(model), tensors, directory, prefix)
+        fill(head_names(model), tensors, prefix)
     model.tokenizer, model.loaded_from = tokenizer, str(directory)
     if (directory / RANGES).is_file():
         model.learned_ranges = read_ranges(directory / RANGES)
@@ -125,7 +127,7 @@ def write_model(model: TextModel, directory: Path, recipe: dict[str, Any] | None
         atomic_write(directory / "recipe.json", json.dumps(recipe, indent=2, default=str) + "\n")
 
 
-def _task(raw: dict[str, Any], tensors: dict[str, np.ndarray]) -> str | None:
+def _task(raw: dict[str, Any], tensors: Tensors) -> str | None:
     """Return the task that the directory was saved for; None for an encoder without a head."""
     architecture = str((raw.get("architectures") or [""])[0])
     for name, head in HEADS.items():

@@ -6,31 +6,17 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 
 from tfdistill.errors import UserError
 from tfdistill.models.hf_config import CONFIG
 from tfdistill.models.hf_names import Named
 from tfdistill.models.text_model import TextModel
+from tfdistill.models.weight_files.tensors import Tensors
 from tfdistill.system.files import atomic_write
 
-WEIGHTS = "model.safetensors"
 # Activation ranges of quantization-aware training. The metadata hold the SHA-256 of the weights they belong to.
 RANGES = "quantization.safetensors"
-
-
-def read_weights(path: Path) -> dict[str, np.ndarray]:
-    """Return all tensors of a safetensors file by name."""
-    if not path.is_file():
-        other = path.parent / "pytorch_model.bin"
-        hint = (
-            " pytorch_model.bin is a pickle, which is never read: convert it to safetensors." if other.is_file() else ""
-        )
-        raise UserError(f"{path} is missing.{hint}")
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is damaged or not a safetensors file ({error}). Download it again.") from error
 
 
 def read_ranges(path: Path) -> tuple[str, dict[str, np.ndarray]]:
@@ -52,14 +38,14 @@ def write_ranges(model: TextModel, path: Path, weights: str) -> None:
     atomic_write(path, save(dict(ranges), metadata={"weights": weights}))
 
 
-def head_size(tensors: dict[str, np.ndarray]) -> int | None:
+def head_size(tensors: Tensors) -> int | None:
     """Return the number of classes of the head in the file; None if there is no such head."""
     if "classifier.weight" in tensors:
-        return int(tensors["classifier.weight"].shape[0])
-    return int(tensors["head.kernel"].shape[1]) if "head.kernel" in tensors else None
+        return tensors.shape("classifier.weight")[0]
+    return tensors.shape("head.kernel")[1] if "head.kernel" in tensors else None
 
 
-def find(tensors: dict[str, np.ndarray], name: str, prefix: str) -> np.ndarray | None:
+def find(tensors: Tensors, name: str, prefix: str) -> np.ndarray | None:
     """Return a tensor by its name, by that in a base checkpoint, or by that in conversions from TensorFlow."""
     legacy = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
     for each in (name, name.removeprefix(prefix), legacy, legacy.removeprefix(prefix)):
@@ -68,16 +54,16 @@ def find(tensors: dict[str, np.ndarray], name: str, prefix: str) -> np.ndarray |
     return None
 
 
-def fill(named: Named, tensors: dict[str, np.ndarray], directory: Path, prefix: str) -> None:
+def fill(named: Named, tensors: Tensors, prefix: str) -> None:
     """Assign the tensors of a file to variables."""
     for name, variable, transpose in named:
         value = find(tensors, name, prefix)
         if value is None:
-            raise UserError(f"{directory}/{WEIGHTS} has no tensor '{name}'. Use the {CONFIG} of this model.")
+            raise UserError(f"{tensors.path} has no tensor '{name}'. Use the {CONFIG} of this model.")
         value = value.T if transpose else value
         if value.shape != tuple(variable.shape):
             raise UserError(
-                f"{directory}/{WEIGHTS}: '{name}' has shape {value.shape}, expected {tuple(variable.shape)}. "
+                f"{tensors.path}: '{name}' has shape {value.shape}, expected {tuple(variable.shape)}. "
                 f"Use the {CONFIG} of this model."
             )
         variable.assign(value.astype("float32"))
