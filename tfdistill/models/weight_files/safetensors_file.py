@@ -12,7 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from tfdistill.errors import UserError
-from tfdistill.models.weight_files.tensors import Stored, Tensors
+from tfdistill.models.weight_files.tensors import Stored, Tensors, view
 
 _DTYPES = {
     "F64": np.dtype("<f8"),
@@ -55,4 +55,4 @@ def _stored(path: Path, content: mmap.mmap, begin: int, name: str, entry: dict) 
             "Save the model in one of these."
         )
     shape = tuple(entry["shape"])
-    return Stored(shape, dtype, partial(np.ndarray, shape, dtype, content, begin + entry["data_offsets"][0]))
+    return Stored(shape, dtype, partial(view, content, begin + entry["data_offsets"][0], shape, dtype))

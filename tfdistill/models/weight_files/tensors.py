@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,3 +64,10 @@ class Tensors(Mapping[str, np.ndarray]):
     def stored(self, name: str) -> Stored:
         """Return the description of a tensor, for a `Tensors` that is made of others."""
         return self._stored[name]
+
+
+def view(
+    content: mmap.mmap, start: int, shape: tuple[int, ...], dtype: np.dtype, strides: tuple[int, ...] | None = None
+) -> np.ndarray:
+    """Return a read-only array over the bytes of a file, from byte `start`; strides are in bytes."""
+    return np.ndarray(shape, dtype, content, start, strides)
