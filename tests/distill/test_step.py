@@ -82,5 +82,8 @@ def test_options_that_are_objects_are_recorded_by_their_fields():
     class Scale:
         factor: float
 
-    data = [Match(losses.soft_kl, options={"scale": Scale(factor)}).as_data()["options"] for factor in (1.0, 2.0)]
+    def scaled(student, teacher, *, scale):
+        return scale.factor * losses.logits_mse(student, teacher)
+
+    data = [Match(scaled, options={"scale": Scale(factor)}).as_data()["options"] for factor in (1.0, 2.0)]
     assert [each["scale"]["factor"] for each in data] == [1.0, 2.0]

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import tensorflow as tf
 
-from tfdistill.distill import losses
+from tfdistill.distill import keras_losses, losses
 from tfdistill.distill.features import Features
 from tfdistill.distill.losses import Mean, Value
 from tfdistill.distill.step import Step, Term
@@ -32,7 +31,7 @@ def token_labels(labels: Any) -> tf.Tensor:
 
 
 def _classification(student: Features, labels: Any, smoothing: float) -> Value:
-    return Mean(losses.sparse_cross_entropy(student.logits, labels, smoothing=smoothing), losses.known(labels))
+    return Mean(losses.cross_entropy(student.logits, labels, smoothing=smoothing), losses.known(labels))
 
 
 def _multilabel(student: Features, labels: Any, smoothing: float) -> Value:
@@ -78,13 +77,15 @@ class HardLabels(Term):
     """Supervised loss on labels. Examples and tokens without a label do not count.
 
     Args:
-        task: a key of `TASK_LOSSES`: "classification" (class numbers, below 0 for none), "multilabel", "regression",
-            "token_classification", "question_answering", "masked_lm", "next_sentence" (of a "pretraining" model).
-        loss: a `keras.losses.Loss` or a function of (labels, logits) that replaces the task's loss.
+        task: a key of `TASK_LOSSES`: "classification" (class numbers, below 0 for none; or probabilities (B, C) such as
+            one-hot rows, below 0 or NaN for none), "multilabel", "regression", "token_classification",
+            "question_answering", "masked_lm", "next_sentence" (of a "pretraining" model).
+        loss: replaces the task's loss: a name, class or object of `keras.losses`, or a function of (labels, logits). A
+            loss with `from_logits` reads logits; it is set to True.
         smoothing: label smoothing ε, for classes and masked tokens.
 
     Raises:
-        UserError: unknown task.
+        UserError: unknown task, or a loss that cannot read logits.
     """
 
     task: str = "classification"
@@ -98,16 +99,19 @@ class HardLabels(Term):
             raise UserError(f"HardLabels(task='{self.task}'): expected one of {', '.join(TASK_LOSSES)}")
         feature = "nsp_logits" if self.task == "next_sentence" else "logits"
         object.__setattr__(self, "student_features", frozenset({feature}))
+        if not 0 <= self.smoothing < 1:
+            raise UserError(f"HardLabels(smoothing={self.smoothing!r}): expected 0 or more, and less than 1")
+        if self.loss is not None:
+            object.__setattr__(self, "loss", keras_losses.resolve(self.loss))
+            keras_losses.on_logits(self.loss)
 
     def __call__(self, step: Step) -> Value:
         if step.labels is None:
             raise UserError(f"the term '{self.name}' needs labels. Give fit (inputs, labels), or remove the term")
         if self.loss is None:
             return TASK_LOSSES[self.task](step.student, step.labels, self.smoothing)
-        # `call` of a Keras loss is per example; its own reduction would divide by the local batch.
-        per_example = self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss
-        value = tf.cast(per_example(step.labels, tf.cast(step.student.logits, tf.float32)), tf.float32)
-        return tf.reduce_mean(tf.reshape(value, [tf.shape(value)[0], -1]), axis=-1)
+        loss, _ = keras_losses.on_logits(self.loss)
+        return keras_losses.per_example(loss, step.labels, step.student.logits)
 
 
 @dataclass(frozen=True)

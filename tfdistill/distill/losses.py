@@ -13,9 +13,44 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 import tensorflow as tf
 
 from tfdistill.errors import UserError
+
+__all__ = [
+    "FIRST_ONLY",
+    "Mean",
+    "Value",
+    "attention_cross_entropy",
+    "attention_kl",
+    "attention_mse",
+    "binary_cross_entropy",
+    "cosine",
+    "cross_entropy",
+    "feature_map",
+    "half_squared_distance",
+    "half_squared_log_odds",
+    "hidden_mse",
+    "known",
+    "logits_mse",
+    "patient",
+    "pseudo_labels",
+    "relation_kl",
+    "representation_kl",
+    "representation_mse",
+    "soft_binary_cross_entropy",
+    "soft_cross_entropy",
+    "soft_kl",
+    "span_cross_entropy",
+    "span_kl",
+    "sparse_cross_entropy",
+    "squared_error",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 class Mean(NamedTuple):
@@ -39,6 +74,12 @@ def _shape(tensor: tf.Tensor) -> list[Any]:
     """Sizes as integers where they are known, else as tensors."""
     dynamic = tf.shape(tensor)
     return [dynamic[n] if size is None else size for n, size in enumerate(tensor.shape)]
+
+
+def check_temperature(name: str, temperature: Any) -> None:
+    """Raise UserError if a temperature is a number, but not a positive one."""
+    if isinstance(temperature, bool | int | float | np.number) and not 0 < float(temperature) < float("inf"):
+        raise UserError(f"{name} is {temperature}; expected a number above 0. Use 1 for no temperature")
 
 
 def _check_widths(student: Any, teacher: Any, what: str, advice: str) -> None:
@@ -73,15 +114,25 @@ def _kl(student: tf.Tensor, teacher: tf.Tensor) -> tf.Tensor:
 # --- predictions of the teacher -------------------------------------------------------------------------------------
 
 
-def _logits(student: Any, teacher: Any, mask: Any = None) -> list[tf.Tensor]:
+def _logits(
+    student: Any, teacher: Any, mask: Any = None, *, classes: str = "", temperatures: tuple[Any, ...] = ()
+) -> list[tf.Tensor]:
+    """Both logits in float32. `classes` names a loss over classes, which is constant if there is only one."""
+    for temperature in temperatures:
+        check_temperature("temperature", temperature)
     _check_widths(student, teacher, "logits", "Both need the same number of classes")
+    if classes and student.shape[-1] == 1:
+        raise UserError(
+            f"{classes} of one output does not depend on it. "
+            "Use losses.soft_binary_cross_entropy for one logit of two classes, losses.logits_mse for regression"
+        )
     both = _float(student, teacher)
     return both if len(student.shape) == 2 else [_real(logits, mask) for logits in both]
 
 
 def soft_kl(student: Any, teacher: Any, *, temperature: float = 1.0, mask: Any = None) -> Value:
     """Return T²·KL(σ(z_t/T) ‖ σ(z_s/T)) of logits. Hinton et al. 2015, section 2."""
-    z_s, z_t = _logits(student, teacher, mask)
+    z_s, z_t = _logits(student, teacher, mask, classes="soft_kl", temperatures=(temperature,))
     return _per_example(temperature**2 * _kl(z_s / temperature, z_t / temperature), mask)
 
 
@@ -94,8 +145,9 @@ def soft_cross_entropy(
         student_temperature: 1 leaves the student untempered, as in generalized distillation (Lopez-Paz et al. 2016,
             section 4); None takes T. Neither paper has a factor T².
     """
-    z_s, z_t = _logits(student, teacher, mask)
-    z_s = z_s / (temperature if student_temperature is None else student_temperature)
+    own = temperature if student_temperature is None else student_temperature
+    z_s, z_t = _logits(student, teacher, mask, classes="soft_cross_entropy", temperatures=(temperature, own))
+    z_s = z_s / own
     return _per_example(tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(z_t / temperature), z_s), mask)
 
 
@@ -107,8 +159,8 @@ def soft_binary_cross_entropy(
     Args:
         student_temperature: as in `soft_cross_entropy`; there is no factor T² with it.
     """
-    z_s, z_t = _logits(student, teacher, mask)
     own = temperature if student_temperature is None else student_temperature
+    z_s, z_t = _logits(student, teacher, mask, temperatures=(temperature, own))
     per_label = tf.nn.sigmoid_cross_entropy_with_logits(tf.sigmoid(z_t / temperature), z_s / own)
     scale = temperature**2 if student_temperature is None else 1.0
     return _per_example(scale * tf.reduce_mean(per_label, axis=-1), mask)
@@ -116,7 +168,7 @@ def soft_binary_cross_entropy(
 
 def pseudo_labels(student: Any, teacher: Any) -> Value:
     """Return CE(argmax z_t, σ(z_s)) of logits (B, C): the teacher's most probable class as a label."""
-    z_s, z_t = _logits(student, teacher)
+    z_s, z_t = _logits(student, teacher, classes="pseudo_labels")
     return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.argmax(z_t, axis=-1), z_s)
 
 
@@ -138,7 +190,7 @@ def half_squared_log_odds(student: Any, teacher: Any) -> Value:
     This is XtremeDistil's logit loss as its paper writes it, with logit(p) = log(p/(1 - p)). For class c that is
     z_c - log Σ_{k≠c} exp(z_k), which is finite even if p rounds to 0 or 1.
     """
-    z_s, z_t = _logits(student, teacher)
+    z_s, z_t = _logits(student, teacher, classes="half_squared_log_odds")
     return 0.5 * tf.reduce_sum(tf.square(z_s - _log_odds(z_t)), axis=-1)
 
 
@@ -329,7 +381,46 @@ def known(labels: Any, task: str = "classification") -> tf.Tensor:
         return tf.cast(tf.math.is_finite(tf.reshape(tf.cast(labels, tf.float32), [-1])), tf.float32)
     if task == "multilabel":
         return tf.cast(tf.reduce_all(labels >= tf.zeros((), labels.dtype), axis=-1), tf.float32)  # NaN is not >= 0
+    if _are_probabilities(labels):
+        labels = tf.reduce_min(labels, axis=-1)  # NaN stays NaN
     return tf.cast(tf.reshape(labels, [-1]) >= tf.zeros((), labels.dtype), tf.float32)
+
+
+def _are_probabilities(labels: tf.Tensor) -> bool:
+    """Whether labels are rows of probabilities (B, C), rather than class numbers (B,) or (B, 1)."""
+    return labels.shape.rank == 2 and labels.shape[-1] != 1
+
+
+def cross_entropy(student: Any, labels: Any, *, smoothing: float = 0.0) -> Value:
+    """Return CE(y, σ(z_s)) of logits (B, C) with class numbers or with probabilities.
+
+    Args:
+        student: logits (B, C).
+        labels: class numbers (B,) or (B, 1), below 0 for none; or rows of probabilities (B, C), such as one-hot rows,
+            below 0 or NaN for none.
+        smoothing: ε, the share of the target that is spread evenly over all classes.
+    """
+    labels = tf.convert_to_tensor(labels)
+    if len(student.shape) != 2 or not _are_probabilities(labels):
+        return sparse_cross_entropy(student, labels, smoothing=smoothing)
+    _check_classes(student)
+    _check_widths(student, labels, "labels", "Give class numbers (B,), or one probability for each class")
+    logits, targets = _float(student, labels)
+    is_known = tf.cast(known(targets), tf.bool)
+    targets = tf.where(is_known[:, None], targets, 0.0)
+    log_p = tf.nn.log_softmax(tf.where(is_known[:, None], logits, 0.0))
+    value = -tf.reduce_sum(targets * log_p, axis=-1)
+    if smoothing:
+        value = (1 - smoothing) * value - smoothing * tf.reduce_mean(log_p, axis=-1)
+    return tf.where(is_known, value, 0.0)
+
+
+def _check_classes(logits: Any) -> None:
+    if logits.shape[-1] == 1:
+        raise UserError(
+            "cross entropy of one output is always 0. "
+            "Use HardLabels(task='multilabel') for one logit of two classes, task='regression' for numbers"
+        )
 
 
 def sparse_cross_entropy(student: Any, labels: Any, *, smoothing: float = 0.0) -> Value:
@@ -341,6 +432,7 @@ def sparse_cross_entropy(student: Any, labels: Any, *, smoothing: float = 0.0) -
         smoothing: ε, the share of the target that is spread evenly over all classes.
     """
     (logits,) = _float(student)
+    _check_classes(logits)
     labels = tf.cast(tf.reshape(labels, _shape(logits)[:-1]), tf.int32)
     is_known = labels >= 0
     logits = tf.where(is_known[..., None], logits, 0.0)
@@ -374,6 +466,7 @@ def span_cross_entropy(student: Any, labels: Any, *, mask: Any = None) -> Value:
 
 def span_kl(student: Any, teacher: Any, *, temperature: float = 1.0, mask: Any = None) -> Value:
     """Return the mean over start and end of T²·KL over the positions, from logits (B, L, 2)."""
+    check_temperature("temperature", temperature)
     _check_widths(student, teacher, "logits", "Both need scores of start and end")
     z_s, z_t = (_over_positions(logits, mask) / temperature for logits in (student, teacher))
     return temperature**2 * tf.reduce_mean(_kl(z_s, z_t), axis=-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from tfdistill.distill.losses import Mean, Value
 from tfdistill.distill.mapping import Pairs
 from tfdistill.distill.step import Projections, Step, Term
 from tfdistill.distill.word_pooling import Words
-from tfdistill.errors import UserError
+from tfdistill.errors import UserError, nearest
 
 PROJECTIONS = (None, "fit", "shared", "gelu")
 
@@ -27,7 +28,7 @@ class Match(Term):
     """One loss between a feature of the student and a feature of the teacher.
 
     Args:
-        loss: function of (student, teacher[, mask]) as in `tfdistill.losses`.
+        loss: function of (student, teacher[, mask]) as in `tfdistill.losses`, or the name of one, such as "soft_kl".
         on: a key of `tfdistill.distill.features.FEATURES`, such as "logits" or "hidden_states".
         layers: pairs (student layer, teacher layer) from `tfdistill.mapping`, for features with layers. The losses of
             the pairs are summed, as in TinyBERT's equation 11.
@@ -41,13 +42,13 @@ class Match(Term):
             labels (B, L), such as the masked tokens of a language model).
 
     Raises:
-        UserError: unknown feature or option; layers missing, or given for features without layers.
+        UserError: unknown loss, feature or option; layers missing, or given for features without layers.
 
     Example:
         Match(losses.hidden_mse, on="hidden_states", layers=mapping.uniform(4, 12), project="fit")
     """
 
-    loss: Callable[..., Value]
+    loss: Callable[..., Value] | str
     on: str = "logits"
     layers: Pairs = ()
     project: str | None = None
@@ -72,14 +73,17 @@ class Match(Term):
             raise UserError(f"Match(project={self.project!r}): expected 'fit', 'shared', 'gelu' or None")
         if self.where not in ("real", "labelled"):
             raise UserError(f"Match(where={self.where!r}): expected 'real' or 'labelled'")
-        loss = getattr(self.loss, "__name__", "loss")  # a callable object has no name
-        takes_mask = "mask" in inspect.signature(self.loss).parameters
+        function = _loss(self.loss)
+        loss = getattr(function, "__name__", "loss")  # a callable object has no name
+        takes_mask = "mask" in inspect.signature(function).parameters
+        _check_options(loss, function, self.options)
         derived = {
+            "loss": function,
             "teacher_on": teacher_on,
             "name": self.name or (loss if self.on == "logits" else f"{self.on}_{loss}"),
             "student_features": _needed(self.on, [pair[0] for pair in self.layers]),
             "teacher_features": _needed(teacher_on, [pair[1] for pair in self.layers]),
-            "first_only": self.loss in losses.FIRST_ONLY,
+            "first_only": function in losses.FIRST_ONLY,
             "by_token": takes_mask and any(feature.per_token for feature in features),
             "takes_mask": takes_mask,
         }
@@ -134,6 +138,7 @@ class Match(Term):
             key = self.projection_key(student_layer, teacher_layer)
             if key in step.projections:
                 student = step.projections[key](student)
+            assert not isinstance(self.loss, str)
             values.append(self.loss(student, teacher, **options))
         if isinstance(values[0], tuple):  # all pairs count the same tokens
             return Mean(tf.add_n([sums for sums, _ in values]), values[0][1])
@@ -155,3 +160,45 @@ class Match(Term):
 def _needed(feature: str, layers: list[int]) -> frozenset[str]:
     """The feature, and the embeddings if they are read as layer 0 of the hidden states."""
     return frozenset({feature} | ({"embeddings"} if feature == "hidden_states" and 0 in layers else set()))
+
+
+# Losses of a student and a teacher, by name.
+NAMES = tuple(
+    name
+    for name in losses.__all__
+    if callable(value := getattr(losses, name)) and [*inspect.signature(value).parameters][:2] == ["student", "teacher"]
+)
+
+
+def _loss(loss: Any) -> Callable[..., Value]:
+    """The function of a loss, also of one that is given by name."""
+    if isinstance(loss, str):
+        if loss not in NAMES:
+            raise UserError(f"Match(loss='{loss}'): unknown loss{nearest(loss, NAMES)}. Use one of {', '.join(NAMES)}")
+        return getattr(losses, loss)
+    function = loss
+    while isinstance(function, functools.partial):
+        function = function.func
+    of_keras = function if inspect.isfunction(function) or inspect.isclass(function) else type(function)
+    if isinstance(function, keras.losses.Loss) or of_keras.__module__.startswith("keras."):
+        raise UserError(
+            f"Match(loss={of_keras.__name__}): a loss of Keras compares labels with predictions of a batch. "
+            f"Use a loss of tfdistill.losses: {', '.join(NAMES)}"
+        )
+    if not callable(loss) or inspect.isclass(loss):
+        raise UserError(f"Match(loss={loss!r}): expected a function of (student, teacher), such as losses.soft_kl")
+    return loss
+
+
+def _check_options(name: str, function: Callable[..., Value], options: Mapping[str, Any]) -> None:
+    parameters = inspect.signature(function).parameters
+    takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    for option, value in options.items():
+        if option not in parameters and not takes_all:
+            known = [each for each in [*parameters][2:] if each != "mask"]
+            raise UserError(
+                f"Match: the loss {name} has no option '{option}'{nearest(option, known)}. "
+                f"Use {', '.join(known) or 'none'}"
+            )
+        if "temperature" in option and value is not None:
+            losses.check_temperature(option, value)
