@@ -14,6 +14,7 @@ import keras
 from keras import ops
 
 from tfdistill.errors import UserError
+from tfdistill.models.config_fields import check_fields, shown
 from tfdistill.models.encoder import Encoder
 from tfdistill.models.heads import HEADS
 from tfdistill.models.layers import (
@@ -112,15 +113,16 @@ class BertConfig:
     embedding_size: int | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in PER_LAYER:
             sizes = getattr(self, name)
             if sizes is None:
                 continue
             object.__setattr__(self, name, tuple(sizes))  # JSON gives a list
-            if len(sizes) != self.num_hidden_layers or min(sizes) < 1:
-                raise UserError(f"`{name}` is {list(sizes)}. Use {self.num_hidden_layers} numbers of at least 1.")
-        if not 0 <= self.layerdrop < 1:
-            raise UserError(f"`layerdrop` is {self.layerdrop}. Use a probability below 1.")
+            if len(sizes) != self.num_hidden_layers:
+                raise UserError(
+                    f"`{name}` is {shown(sizes)}. Use {self.num_hidden_layers} numbers, one for each layer."
+                )
         if self.pooler_act not in ("tanh", "relu"):
             raise UserError(f"`pooler_act` '{self.pooler_act}' is unknown. Use tanh or relu.")
         heads = self.num_attention_heads if self.attention_head_size is None else 1
@@ -165,12 +167,20 @@ NOT_IN_BERT = {
 }
 
 
-def check_transformer(name: str, width: int, heads: int, activation: str) -> None:
-    """Raise UserError if the heads do not divide the width of attention, or the activation is unknown."""
+def check_transformer(name: str, width: int, heads: int, activation: str, field: str = "hidden_act") -> None:
+    """Raise UserError if the heads do not divide the width of attention, or the activation is unknown.
+
+    Args:
+        name: the field of the width.
+        width: the width of attention.
+        heads: the number of heads.
+        activation: the activation.
+        field: the field of the activation.
+    """
     if width % heads:
         raise UserError(f"`{name}` {width} is not a multiple of the {heads} attention heads. Change one of them.")
     if activation not in ACTIVATIONS:
-        raise UserError(f"`hidden_act` '{activation}' is unknown. Use one of {', '.join(ACTIVATIONS)}.")
+        raise UserError(f"`{field}` is {shown(activation)}. Use one of {', '.join(ACTIVATIONS)}.")
 
 
 def dropout_of_classifiers(task: str, rate: float | None, default: float) -> float:

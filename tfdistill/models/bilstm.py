@@ -10,11 +10,13 @@ import keras
 from keras import ops
 
 from tfdistill.errors import UserError
+from tfdistill.models.config_fields import check_fields, shown
 from tfdistill.models.encoder import Encoder
 from tfdistill.models.layers import Dropout, Embedding
 from tfdistill.models.lstm import LSTM
 
 POOLINGS = ("last", "max")
+ACTIVATIONS = ("relu", "tanh", "gelu", "sigmoid", "linear")
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class BiLSTMConfig:
         pooling: "last" takes the last state of each direction, "max" the maximum over the tokens.
 
     Raises:
-        UserError: an unknown pooling.
+        UserError: a size out of its range, or an unknown activation or pooling.
     """
 
     vocab_size: int = 30522
@@ -50,6 +52,9 @@ class BiLSTMConfig:
     family: ClassVar[str] = "bilstm"
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        if self.dense_act not in ACTIVATIONS:
+            raise UserError(f"`dense_act` is {shown(self.dense_act)}. Use one of {', '.join(ACTIVATIONS)}.")
         if self.pooling not in POOLINGS:
             raise UserError(f"`pooling` '{self.pooling}' is unknown. Use one of {', '.join(POOLINGS)}.")
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from tfdistill.models.bert import BertConfig, BertEncoder, check_transformer
+from tfdistill.models.config_fields import check_fields
 
-_NAMES_IN_BERT = {
+# DistilBERT's name of each size, and BERT's.
+NAMES_IN_BERT = {
     "vocab_size": "vocab_size",
     "dim": "hidden_size",
     "n_layers": "num_hidden_layers",
@@ -58,9 +60,12 @@ class DistilBertConfig:
 
     family: ClassVar[str] = "distilbert"
     layer_norm_eps: ClassVar[float] = 1e-12
+    pooler_act: ClassVar[str] = "relu"
+    pooler_size: ClassVar[None] = None
 
     def __post_init__(self) -> None:
-        check_transformer("dim", self.dim, self.n_heads, self.activation)
+        check_fields(self)
+        check_transformer("dim", self.dim, self.n_heads, self.activation, "activation")
 
     @property
     def hidden_size(self) -> int:
@@ -80,13 +85,13 @@ class DistilBertConfig:
 
     def as_bert(self) -> BertConfig:
         """Return the encoder's sizes in BERT's names: no token types, and ReLU in the pooler."""
-        sizes: dict[str, Any] = {bert: getattr(self, name) for name, bert in _NAMES_IN_BERT.items()}
-        return BertConfig(**sizes, type_vocab_size=0, layer_norm_eps=self.layer_norm_eps, pooler_act="relu")
+        sizes: dict[str, Any] = {bert: getattr(self, name) for name, bert in NAMES_IN_BERT.items()}
+        return BertConfig(**sizes, type_vocab_size=0, layer_norm_eps=self.layer_norm_eps, pooler_act=self.pooler_act)
 
     @classmethod
     def of_bert(cls, config: BertConfig) -> DistilBertConfig:
         """Return the config of a DistilBERT with the sizes of a BERT."""
-        return cls(**{name: getattr(config, bert) for name, bert in _NAMES_IN_BERT.items()})
+        return cls(**{name: getattr(config, bert) for name, bert in NAMES_IN_BERT.items()})
 
     def with_layers(self, layers: Sequence[int]) -> DistilBertConfig:
         """Return the config of a model with only these of the layers 1..n_layers."""

@@ -17,14 +17,15 @@ from safetensors.numpy import save
 
 from tfdistill.errors import UserError
 from tfdistill.models.heads import HEADS
-from tfdistill.models.hf_config import CONFIG, config_json, config_of
+from tfdistill.models.hf_check import check_shapes
+from tfdistill.models.hf_config import CONFIG, config_json, config_of, read_config
 from tfdistill.models.hf_labels import LABELS, label_names_in
 from tfdistill.models.hf_names import PREFIXES, encoder_names, head_names, pooler_names
 from tfdistill.models.hf_weights import RANGES, fill, find, head_size, read_ranges, write_ranges
 from tfdistill.models.text_model import TextModel
 from tfdistill.models.weight_files.choose import WEIGHTS, open_weights
 from tfdistill.models.weight_files.tensors import Tensors
-from tfdistill.system.files import atomic_directory, atomic_write, read_json
+from tfdistill.system.files import atomic_directory, atomic_write
 from tfdistill.text.tokenizer import Tokenizer
 
 
@@ -57,9 +58,10 @@ def load_directory(
     directory = Path(directory)
     if not directory.is_dir():
         raise UserError(f"{directory} is not a directory. Use one with {CONFIG}, {WEIGHTS} and vocab.txt.")
-    raw = read_json(directory / CONFIG, f"use a Hugging Face directory with {CONFIG}, {WEIGHTS} and vocab.txt")
-    config = config_of(raw, directory)
+    raw = read_config(directory)
     tensors = open_weights(directory)
+    config = config_of(raw, directory, tensors)
+    check_shapes(config, tensors, directory)
     tokenizer = Tokenizer.from_directory(directory, lower_case=lower_case)
     if len(tokenizer.vocabulary) > config.vocab_size:
         raise UserError(
@@ -89,7 +91,7 @@ def load_directory(
     if same_head:
         fill(head_names(model), tensors, prefix)
     model.tokenizer, model.loaded_from = tokenizer, str(directory)
-    if (directory / RANGES).is_file():
+    if (directory / RANGES).exists():
         model.learned_ranges = read_ranges(directory / RANGES)
     return model
 

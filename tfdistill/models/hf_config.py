@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ from typing import Any
 from tfdistill.errors import UserError
 from tfdistill.models.bert import NOT_IN_BERT, BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
+from tfdistill.models.config_fields import shown
 from tfdistill.models.distilbert import DistilBertConfig
 from tfdistill.models.heads import HEADS
 from tfdistill.models.mobilebert import MobileBertConfig
 from tfdistill.models.text_model import TextModel
+from tfdistill.system.console import say
+from tfdistill.system.files import read_json
 
 CONFIG = "config.json"
 BILSTM_TYPE = "tfdistill_bilstm"
@@ -29,6 +33,13 @@ _CONFIGS: dict[Any, type] = {
     IB_BERT_TYPE: MobileBertConfig,
     PRUNED_BERT_TYPE: BertConfig,
 }
+# Parts of the names of tensors, and the family that has them.
+_PARTS = {
+    "transformer.layer.": "distilbert",
+    ".bottleneck.": "mobilebert",
+    "embedding_transformation": "mobilebert",
+    "encoder.layer.": "bert",
+}
 _CLASSES = {
     "bert": "Bert",
     "distilbert": "DistilBert",
@@ -38,19 +49,93 @@ _CLASSES = {
 }
 
 
-def config_of(raw: dict[str, Any], directory: Path) -> Any:
-    """Return the config of the encoder that a parsed config.json of `directory` describes."""
-    kind = raw.get("model_type")
+# Other names of the fields of DistilBERT, which transformers takes as well.
+_OTHER_NAMES = {"distilbert": {"hidden_size": "dim", "num_attention_heads": "n_heads", "num_hidden_layers": "n_layers"}}
+# What no encoder of this library computes, with the value that is computed.
+_UNSUPPORTED = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False}
+# Fields that decide about training alone: outputs do not change if they are missing.
+_OF_TRAINING = ("dropout", "initializer_range", "layerdrop")
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """Read config.json of a model directory.
+
+    Raises:
+        UserError: the file is missing or damaged, or a field that all models have is of another type.
+    """
+    path = directory / CONFIG
+    advice = f"use a Hugging Face directory with {CONFIG}, model.safetensors and vocab.txt"
+    raw = read_json(path, advice, strict=True, limit=1 << 26)
+    classes = raw.get("architectures")
+    if classes is not None and not (isinstance(classes, list) and all(isinstance(each, str) for each in classes)):
+        raise UserError(f"{path}: `architectures` is {shown(classes)}. Use a list of names, or remove it.")
+    for name in ("model_type", "problem_type"):
+        if not isinstance(raw.get(name), str | None):
+            raise UserError(f"{path}: `{name}` is {shown(raw[name])}. Use a text, or remove it.")
+    return raw
+
+
+def config_of(raw: dict[str, Any], directory: Path, names: Collection[str]) -> Any:
+    """Return the config of the encoder that a parsed config.json describes.
+
+    Args:
+        raw: the content of config.json.
+        directory: the model's directory, for messages.
+        names: of the tensors, which show the family if the file does not name it.
+
+    Raises:
+        UserError: an architecture that is not supported, or a field of another type or out of its range.
+    """
+    path = directory / CONFIG
+    kind = raw.get("model_type") or _family_of(raw, path, names)
     if kind not in _CONFIGS:
-        raise UserError(f"{directory}/{CONFIG}: `model_type` is '{kind}'; expected one of {', '.join(_CONFIGS)}.")
-    if raw.get("position_embedding_type", "absolute") != "absolute":
-        raise UserError(f"{directory}/{CONFIG}: `position_embedding_type` is not 'absolute', the only supported one.")
-    cls = _CONFIGS[kind]
+        raise UserError(f"{path}: `model_type` is {shown(kind)}; expected one of {', '.join(_CONFIGS)}.")
+    for name, value in _UNSUPPORTED.items():
+        if raw.get(name, value) != value:
+            raise UserError(f"{path}: `{name}` is {shown(raw[name])}. Only {shown(value)} is supported.")
+    cls, other = _CONFIGS[kind], _OTHER_NAMES.get(kind, {})
+    given = {other.get(name, name): value for name, value in raw.items() if other.get(name) not in raw}
     known = {field.name for field in fields(cls)} - (NOT_IN_BERT.keys() if kind == "bert" else set())
     try:
-        return cls(**{name: raw[name] for name in known if name in raw})
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{directory}/{CONFIG}: {error}") from error
+        config = cls(**{name: given[name] for name in known if name in given})
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    if kind == "bert":
+        if config.type_vocab_size < 1:
+            raise UserError(f"{path}: `type_vocab_size` is 0. Use an integer of at least 1.")
+        unread = [name for name, plain in NOT_IN_BERT.items() if raw.get(name, plain) not in (plain, None)]
+        if unread:
+            say(f"{path}: a model of type 'bert' has no {', '.join(unread)}, which {_is_are(unread)} not read.")
+    _say_missing(config, given, path)
+    return config
+
+
+def _family_of(raw: dict[str, Any], path: Path, names: Collection[str]) -> str:
+    """Return the family that the names of the tensors show; as in transformers' oldest directories, it is not named."""
+    family = next((family for part, family in _PARTS.items() if any(part in name for name in names)), None)
+    if family is None or any(raw.get(name) is not None for name in NOT_IN_BERT if name != "embedding_size"):
+        raise UserError(f"{path}: `model_type` is missing; expected one of {', '.join(_CONFIGS)}.")
+    say(f"{path} has no `model_type`: taken as '{family}', whose tensors the weights have.")
+    return family
+
+
+def _say_missing(config: Any, given: Collection[str], path: Path) -> None:
+    """Print a line about fields that decide about the outputs and are not in the file."""
+    missing = {
+        field.name: getattr(config, field.name)
+        for field in fields(config)
+        if field.name not in given
+        and not str(field.type).endswith("None")
+        and not any(part in field.name for part in _OF_TRAINING)
+        and field.name not in NOT_IN_BERT
+    }
+    if missing:
+        values = ", ".join(f"{name} {shown(value)}" for name, value in missing.items())
+        say(f"{path} does not have all fields of the model. Defaults are used: {values}.")
+
+
+def _is_are(names: Collection[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def config_json(model: TextModel) -> dict[str, Any]:
@@ -63,7 +148,7 @@ def config_json(model: TextModel) -> dict[str, Any]:
         "architectures": [_CLASSES[model.family] + head.architecture],
         "model_type": kind,
         **{name: size for name, size in asdict(model.config).items() if kind != "bert" or name not in NOT_IN_BERT},
-        "pad_token_id": 0,
+        "pad_token_id": 0 if model.tokenizer is None else model.tokenizer.pad_id,
     }
     if head.labelled:
         names = model.label_names or tuple(f"LABEL_{n}" for n in range(model.num_outputs))

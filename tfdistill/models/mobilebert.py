@@ -11,6 +11,7 @@ from keras import ops
 
 from tfdistill.errors import UserError
 from tfdistill.models.bert import BertEncoder, LayerOutput, check_transformer, dropout_of_classifiers
+from tfdistill.models.config_fields import check_fields
 from tfdistill.models.layers import ACTIVATIONS, Composite, Dropout, Embedding, Linear, NoNorm, attend, initializer
 
 NORMALIZATIONS = ("no_norm", "layer_norm")
@@ -72,17 +73,15 @@ class MobileBertConfig:
     pooler_size: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         name = "intra_bottleneck_size" if self.use_bottleneck else "hidden_size"
         check_transformer(name, self.width, self.num_attention_heads, self.hidden_act)
         if self.normalization_type not in NORMALIZATIONS:
             raise UserError(
                 f"`normalization_type` '{self.normalization_type}' is unknown. Use one of {', '.join(NORMALIZATIONS)}."
             )
-        if self.num_feedforward_networks < 1 or not 1 <= self.embedding_size <= self.hidden_size:
-            raise UserError(
-                f"`num_feedforward_networks` is {self.num_feedforward_networks} and `embedding_size` {self.embedding_size}; "
-                f"expected at least 1, and 1..{self.hidden_size} (hidden_size)."
-            )
+        if self.embedding_size > self.hidden_size:
+            raise UserError(f"`embedding_size` is {self.embedding_size}. Use at most `hidden_size` {self.hidden_size}.")
 
     @property
     def width(self) -> int:

@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +18,15 @@ from tfdistill.errors import UserError, with_advice
 
 LOCK = ".lock"  # name of the lock inside a directory that one process at a time writes
 CHOOSE_OUT = "choose another `--out`"
+LARGEST_JSON = 1 << 28  # bytes; larger ones would not fit in memory when they are parsed
+_DEEPEST = 100  # brackets inside each other, so that nothing that walks through the values recurses too deep
+_KINDS = {
+    stat.S_IFDIR: "directory",
+    stat.S_IFIFO: "named pipe",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
 
 
 def sha256(path: str | os.PathLike) -> str:
@@ -92,35 +103,119 @@ def require_new(out: Path, former: str | None = None, advice: str = CHOOSE_OUT) 
     require_place(out)
 
 
-def read_json(path: str | os.PathLike, advice: str) -> dict[str, Any]:
+def require_regular(path: str | os.PathLike, advice: str, limit: int | None = None) -> int:
+    """Check that `path` is a regular file, which a reader cannot wait for without end.
+
+    Args:
+        path: the file, or a link to it.
+        advice: what to do otherwise, the last sentence of the message.
+        limit: the largest number of bytes; `None` allows any size.
+
+    Returns:
+        The number of bytes.
+
+    Raises:
+        UserError: the file is missing, cannot be looked at, is a directory, a device, a pipe or a
+            socket, or is too large.
+    """
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(with_advice(f"{path} is missing", advice)) from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UserError(with_advice(f"cannot read {path}: {why}", advice)) from error
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "special file")
+        raise UserError(with_advice(f"{path} is a {kind}, not a file", advice))
+    if limit is not None and status.st_size > limit:
+        size = f"{status.st_size} bytes; expected at most {limit}"
+        raise UserError(with_advice(f"{path} has {size}", advice))
+    return status.st_size
+
+
+def read_regular(path: str | os.PathLike, advice: str, limit: int | None = None) -> bytes:
+    """Return the content of a regular file; arguments and errors as in `require_regular`."""
+    require_regular(path, advice, limit)
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(with_advice(f"cannot read {path}: {error.strerror}", advice)) from error
+
+
+def read_utf8(path: str | os.PathLike, advice: str, limit: int | None = None) -> str:
+    """Return the text of a regular file in UTF-8, with `\\n` at the end of lines.
+
+    Only `\\n`, `\\r\\n` and `\\r` are line ends: split the text with `split("\\n")`, since
+    `str.splitlines` also splits at characters that may be part of a name.
+
+    Raises:
+        UserError: as in `require_regular`, or the file is not UTF-8.
+    """
+    content = read_regular(path, advice, limit)
+    try:
+        return content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise UserError(with_advice(f"{path} is not UTF-8 (line {line}, byte {error.start})", advice)) from error
+
+
+def read_json(
+    path: str | os.PathLike, advice: str, *, strict: bool = False, limit: int = LARGEST_JSON
+) -> dict[str, Any]:
     """Read a JSON object from a file in UTF-8.
 
     Args:
         path: the file.
         advice: what to do about a file that cannot be read, the last sentence of the message.
+        strict: refuse NaN and Infinity, which JSON does not have, and keys that occur twice.
+        limit: the largest number of bytes.
 
     Raises:
         UserError: the file is missing, cannot be read, or does not hold a JSON object.
     """
-    try:
-        content = Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise UserError(with_advice(f"{path} is missing", advice)) from error
-    except OSError as error:
-        raise UserError(with_advice(f"cannot read {path}: {error.strerror}", advice)) from error
-    return parse_json(content, path, advice)
+    return parse_json(read_regular(path, advice, limit), path, advice, strict=strict)
 
 
-def parse_json(content: bytes | str, name: object, advice: str) -> dict[str, Any]:
-    """Parse a JSON object that was read from `name`; raises like `read_json`."""
+def parse_json(content: bytes | str, name: object, advice: str, *, strict: bool = False) -> dict[str, Any]:
+    """Parse a JSON object that was read from `name`; arguments and errors as in `read_json`."""
     try:
-        value = json.loads(content if isinstance(content, str) else content.decode("utf-8"))
+        text = content if isinstance(content, str) else content.decode("utf-8")
+        hooks: dict[str, Any] = {"object_pairs_hook": _unique, "parse_constant": _no_constant} if strict else {}
+        value = json.loads(text, **hooks)
+        if not _is_within(value, _DEEPEST):
+            raise ValueError(f"more than {_DEEPEST} brackets inside each other")
     except (ValueError, RecursionError) as error:
         why = str(error).splitlines()[0]
         raise UserError(with_advice(f"{name} is not valid JSON ({why})", advice)) from error
     if not isinstance(value, dict):
         raise UserError(with_advice(f"{name} holds a JSON {type(value).__name__}; expected a JSON object", advice))
     return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise ValueError(f"the key {key[:40]!r} occurs twice")
+    return content
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _is_within(value: Any, depth: int) -> bool:
+    """Return whether lists and objects are inside each other at most `depth` times."""
+    level = [value]
+    for _ in range(depth):
+        level = [
+            child
+            for each in level
+            if isinstance(each, dict | list)
+            for child in (each.values() if isinstance(each, dict) else each)
+        ]
+    return not any(isinstance(each, dict | list) for each in level)
 
 
 @contextmanager

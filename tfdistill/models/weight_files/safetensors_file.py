@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from tfdistill.errors import UserError
 from tfdistill.models.weight_files.tensors import Stored, Tensors, view
+from tfdistill.system.files import require_regular
 
 _DTYPES = {
     "F64": np.dtype("<f8"),
@@ -34,15 +35,17 @@ def open_safetensors(path: Path) -> Tensors:
     Raises:
         UserError: the file is damaged, or holds a dtype that no model here has.
     """
+    require_regular(path, "Use a directory with the weights of a model.")
     try:
         with safe_open(path, "np"):  # checks the header: offsets, sizes and that nothing overlaps
             pass
         with open(path, "rb") as file:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged or not a safetensors file ({error}). Download it again.") from error
-    begin = 8 + int.from_bytes(content[:8], "little")
-    header = json.loads(content[8:begin])
+        begin = 8 + int.from_bytes(content[:8], "little")
+        header = json.loads(content[8:begin])
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        why = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise UserError(f"{path} is damaged or not a safetensors file ({why}). Download it again.") from error
     header.pop("__metadata__", None)
     return Tensors(path, {name: _stored(path, content, begin, name, entry) for name, entry in header.items()})
 
