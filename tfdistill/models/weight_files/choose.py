@@ -26,6 +26,6 @@ def open_weights(directory: Path) -> Tensors:
         UserError: there are none, or they are damaged.
     """
     for name, open_form in _FORMS.items():
-        if (directory / name).is_file():
+        if (directory / name).exists():
             return open_form(directory / name)
     raise UserError(f"{directory / WEIGHTS} is missing. Use a directory with one of {', '.join(_FORMS)}.")
