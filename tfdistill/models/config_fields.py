@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import fields
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
+
+import numpy as np
 
 from tfdistill.errors import UserError
 
@@ -54,7 +56,11 @@ def _expected(name: str, kind: str, value: Any) -> str:
     if kind == "str":
         return "" if isinstance(value, str) else "a text"
     number = (
-        float(value) if isinstance(value, Real) and not isinstance(value, bool) and abs(value) < 2**31 else math.nan
+        float(value)
+        if isinstance(value, int | float | np.floating | np.integer)
+        and not isinstance(value, bool)
+        and -(2**31) < value < 2**31
+        else math.nan
     )
     if name == "layer_norm_eps":
         return "" if 0 < number <= 0.1 else "a number above 0 and at most 0.1"
