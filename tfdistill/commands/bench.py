@@ -287,7 +287,7 @@ def _against_keras(model: TextModel, source: str, name: str, file: Path, data: s
     if "dev" not in texts.splits:
         raise UserError(f"--data {data} has no dev split, but {', '.join(texts.splits)}. Add one")
     split, tflite = texts.splits["dev"], TFLiteModel(file)
-    encoded, logits, scores = measure(model, texts, "dev", max_length=tflite.length)
+    encoded, logits, scores = measure(model, texts, "dev", max_length=tflite.length, cut_option="")
     with task(f"{name}: dev", None):
         outputs = tflite.predict(encoded)
     expected, names = tflite.expected(logits), model.label_names

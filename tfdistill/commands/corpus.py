@@ -27,7 +27,10 @@ def corpus(
         int, typer.Option(min=0, help="with `--rows`: augmented copies of each example (masks, n-grams)")
     ] = 0,
     max_length: Annotated[
-        int | None, typer.Option(min=4, help="with `--rows`: tokens of an example; 64 by default")
+        int | None,
+        typer.Option(
+            min=4, help="with `--rows`: tokens of an example; by default as many as its teacher was trained with, or 64"
+        ),
     ] = None,
     held_out: Annotated[float, typer.Option(min=0, max=0.99, help="share of the documents kept from training")] = 0.02,
     least_characters: Annotated[int, typer.Option(min=0, help="leaves out shorter documents")] = 20,
@@ -55,6 +58,7 @@ def corpus(
     import_tensorflow()
     from tfdistill.corpora.work import Work, spans_of
     from tfdistill.corpora.workers import RUNNERS, make_corpus
+    from tfdistill.models.load import max_length_of
 
     if runner != "local" and runner not in RUNNERS:
         raise UserError(f"`--runner {runner}` is unknown. Use local, {', '.join(RUNNERS)}.")
@@ -67,7 +71,7 @@ def corpus(
         held_out=held_out,
         seed=seed,
         rows=rows,
-        max_length=64 if max_length is None else max_length,
+        max_length=max_length or max_length_of(teacher or "", 64),
         copies=copies,
         teacher=None if teacher is None else _directory(teacher),
         least_characters=least_characters,
@@ -79,6 +83,11 @@ def corpus(
         f"{totals['repeated_sentences']:,} repeated {'examples' if work.rows else 'sentences'} left out, "
         f"{totals['train_tokens']:,} tokens to train on, {totals['held_out_tokens']:,} held out"
     )
+    if totals.get("cut_examples"):
+        say(
+            f"{100 * totals['cut_examples'] / totals['examples']:.1f} % of the examples ({totals['cut_examples']:,} of "
+            f"{totals['examples']:,}) are longer than {work.max_length} tokens and are cut; `--max-length` keeps more"
+        )
 
 
 def _directory(name: str) -> str:

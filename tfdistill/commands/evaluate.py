@@ -39,7 +39,7 @@ def evaluate(
     """
     import_tensorflow()
     from tfdistill.models.load import data_for, load, max_length_of
-    from tfdistill.models.predict import predict_logits
+    from tfdistill.models.predict import predict_logits, say_cut
 
     loaded = load(model)
     dataset = data_for(loaded, model, data)
@@ -52,7 +52,9 @@ def evaluate(
         raise UserError(
             f"--split {split}: {dataset.name} has no labels there. Choose another split, or add --predictions."
         )
-    rows = dataset.encode(dataset.splits[split], loaded.tokenizer, max_length or max_length_of(model, 128))
+    length = max_length or max_length_of(model, 128)
+    rows = dataset.encode(dataset.splits[split], loaded.tokenizer, length)
+    say_cut(rows, loaded, length, option="--length", split=split)
     with task(f"{split}, examples", len(rows.encoded)) as advance:
         logits = predict_logits(loaded, rows.encoded, advance=advance)
     scores = rows.score(logits) if labelled else {}

@@ -114,7 +114,7 @@ def _read(request: ExportRequest, source: str, name: str, golden: bool, recipe: 
     from tfdistill.export.bundle.bundle import BundleData
     from tfdistill.export.convert.convert import CALIBRATION_ROWS
     from tfdistill.models.load import data_for
-    from tfdistill.models.predict import measure
+    from tfdistill.models.predict import measure, say_cut
 
     model, longest, calibrated = request.model, request.conversion.longest, bool(request.conversion.calibrated)
     data = data_for(model, source, name)
@@ -127,10 +127,12 @@ def _read(request: ExportRequest, source: str, name: str, golden: bool, recipe: 
         raise UserError(f"{data.name} has neither texts nor pairs; remove `--golden-from-data`")
     calibration = None
     if calibrated:
-        rows = data.encode(data.splits["train"], model.tokenizer, longest).encoded
-        calibration = rows.take(some_rows(len(rows), CALIBRATION_ROWS))
+        rows = data.encode(data.splits["train"], model.tokenizer, longest)
+        say_cut(rows, model, longest, option="--length", split="train")
+        calibration = rows.encoded.take(some_rows(len(rows.encoded), CALIBRATION_ROWS))
     dev, test = (
-        measure(model, data, split, max_length=longest) if split in data.splits else None for split in ("dev", "test")
+        measure(model, data, split, max_length=longest, cut_option="--length") if split in data.splits else None
+        for split in ("dev", "test")
     )
     return BundleData(dev, test, calibration, examples, recipe)
 

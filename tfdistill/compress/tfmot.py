@@ -118,14 +118,15 @@ def compress_student(
     texts = concatenate([data.splits[name] for name in ("train", "unlabelled") if name in data.splits])
     rows = encode(student, texts, max_length)
 
-    def measurements() -> dict[str, Any]:
+    def measurements(first: bool) -> dict[str, Any]:
         names = [name for name in ("dev", "test") if name in data.splits]
-        scores = {name: evaluate(student, data, name, max_length=max_length) for name in names}
+        option = "" if first else None
+        scores = {name: evaluate(student, data, name, max_length=max_length, cut_option=option) for name in names}
         return {"zipped": zipped(student), "scores": scores, "matrices": content(student)}
 
-    before = measurements()
+    before = measurements(first=True)
     compress(student, rows, predict_logits(student, rows), compression, advance)
-    return before, measurements()
+    return before, measurements(first=False)
 
 
 def require_known(model: TextModel) -> None:

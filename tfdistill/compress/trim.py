@@ -64,6 +64,10 @@ def trim_model(
         parity = compare_models(model, small, split.texts, split.texts_b, max_length=max_length)
         scores = None
         if split.labels is not None:
-            scores = [evaluate(each, data, name, max_length=max_length) for each in (model, small)]
+            # The comparison reads the same texts, so that one line about cut texts is enough.
+            options = {"": model, None: small}
+            scores = [
+                evaluate(each, data, name, max_length=max_length, cut_option=option) for option, each in options.items()
+            ]
         report["splits"][name] = {**asdict(segmentation), **asdict(parity), "scores": scores}
     return small, report

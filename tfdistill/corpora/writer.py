@@ -119,6 +119,8 @@ class CorpusWriter:
     def add_texts(self, part: Part, texts: list[str], max_length: int) -> None:
         """Write each text as a document of one sentence, cut to `max_length` with [CLS] and [SEP]."""
         encoded = self._tokenizer.encode(texts, max_length=max_length)
+        for name, count in (("examples", len(encoded)), ("cut_examples", int(encoded.cut.sum()))):
+            self.totals[name] = self.totals.get(name, 0) + count
         self._counts += np.bincount(encoded.token_ids, minlength=len(self._counts))
         for begin, end in zip(encoded.offsets[:-1], encoded.offsets[1:], strict=True):
             self.parts[part].add([encoded.token_ids[begin + 1 : end - 1]])

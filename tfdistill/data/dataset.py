@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 import numpy as np
 
 from tfdistill.data.batching import Examples
+from tfdistill.data.cut_texts import cut_line
 from tfdistill.data.splits import labelled_rows
 from tfdistill.errors import UserError
 from tfdistill.text.encoded import Encoded
@@ -47,6 +48,10 @@ class Rows(ABC):
         if self.token_labels is not None:
             return np.ones(len(self.encoded), bool)
         return labelled_rows(self.labels, len(self.encoded))
+
+    def cut_line(self, max_length: int, *, option: str = "", longest: int | None = None) -> str | None:
+        """Return a line about rows that were cut to `max_length`, as `tfdistill.data.cut_texts.cut_line` does."""
+        return cut_line(self.encoded, max_length, option=option, longest=longest)
 
     @abstractmethod
     def score(self, logits: np.ndarray) -> dict[str, float]:

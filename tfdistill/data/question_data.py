@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -83,9 +83,16 @@ class QuestionData(Dataset[QuestionSplit]):
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def encode(self, split: QuestionSplit, tokenizer: Tokenizer, max_length: int) -> QuestionRows:
-        """Cut the contexts into windows; raises UserError if `max_length` is too short for a question with its context."""
-        cut = windows(tokenizer, split.questions, **self.reading.sizes(max_length))
-        return QuestionRows(cut.encoded, cut.spans, None, split, self.reading, cut)
+        """Cut the contexts into windows; raises UserError if `max_length` is too short for a question with its context.
+
+        Nothing of a context is lost. `uncut` counts the tokens of long questions, which are.
+        """
+        sizes = self.reading.sizes(max_length)
+        cut = windows(tokenizer, split.questions, **sizes)
+        whole = tokenizer.token_ids([question.question for question in split.questions]).lengths
+        lost = np.maximum(whole - sizes["max_question_length"], 0)
+        encoded = replace(cut.encoded, uncut=cut.encoded.lengths + lost[cut.question])
+        return QuestionRows(encoded, cut.spans, None, split, self.reading, cut)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +107,17 @@ class QuestionRows(Rows):
         """Return the predicted answers by question id."""
         chosen = self.reading.model_dump(include={"n_best", "max_answer_length", "threshold"})
         return predict_answers(self.split.questions, self.windows, logits, **chosen)
+
+    def cut_line(self, max_length: int, *, option: str = "", longest: int | None = None) -> str | None:
+        """Return a line about questions that were cut. Contexts become several windows instead."""
+        cut, asked = len(set(self.windows.question[self.encoded.cut].tolist())), len(self.split)
+        if not cut:
+            return None
+        kept = self.reading.sizes(max_length)["max_question_length"]
+        return (
+            f"{100 * cut / asked:.1f} % of the questions ({cut:,} of {asked:,}) are longer than {kept} tokens and are cut; "
+            "squad:DIR?max_question_length=... keeps more"
+        )
 
     def score(self, logits: np.ndarray) -> dict[str, float]:
         return scores_of(self.split.questions, self.answers(logits))

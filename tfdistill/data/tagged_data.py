@@ -64,7 +64,7 @@ class TaggedData(Dataset[TaggedSplit]):
         numbers = {name: number for number, name in enumerate(self.label_names)}
         token_ids = token_ids_of((word for row in split.words for word in row), tokenizer)
         tokens: list[tuple[int, int, int]] = []  # the id, the label and the word of each token
-        offsets = [0]
+        offsets, uncut = [0], []
         for row, tags in zip(split.words, split.tags, strict=True):
             body = [
                 (int(token), numbers[tag] if first == 0 else NO_LABEL, place if first == 0 else -1)
@@ -73,8 +73,9 @@ class TaggedData(Dataset[TaggedSplit]):
             ]
             tokens += [(tokenizer.cls_id, NO_LABEL, -1), *body[: max_length - 2], (tokenizer.sep_id, NO_LABEL, -1)]
             offsets.append(len(tokens))
+            uncut.append(len(body) + 2)
         ids, labels, words = np.array(tokens, np.int32).reshape(-1, 3).T.copy()
-        encoded = Encoded(ids, np.zeros_like(ids), np.array(offsets, np.int64))
+        encoded = Encoded(ids, np.zeros_like(ids), np.array(offsets, np.int64), uncut=np.array(uncut, np.int64))
         return TaggedRows(encoded, None, labels, split, self.label_names, words)
 
 

@@ -13,7 +13,7 @@ from tfdistill.errors import UserError
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.models.hub import load_preset
 from tfdistill.models.text_model import TextModel
-from tfdistill.system.files import read_json
+from tfdistill.system.files import read_json, student_directory
 
 
 def load(
@@ -67,17 +67,28 @@ def save(model: TextModel, directory: str | os.PathLike) -> Path:
 
 
 def recipe_of(source: str) -> dict[str, Any]:
-    """Return recipe.json of a student directory; empty if it is missing or damaged."""
+    """Return recipe.json of a student directory or of the student of a run; empty if it is missing or damaged."""
+    if not source:
+        return {}
     try:
-        return read_json(Path(source.removeprefix("hf:"), "recipe.json"), "remove it")
+        return read_json(student_directory(source) / "recipe.json", "remove it")
     except UserError:
         return {}
 
 
 def max_length_of(source: str, default: int) -> int:
-    """Return the number of tokens that a student was trained with."""
-    length = recipe_of(source).get("max_length")
-    return length if isinstance(length, int) else default
+    """Return the number of tokens that a student was trained with; `default` if its directory does not say so."""
+    return _length_in(recipe_of(source)) or default
+
+
+def trained_length(model: TextModel) -> int | None:
+    """Return the number of tokens that a model was trained with; None if that is not known."""
+    return model.trained_length or _length_in(recipe_of(model.loaded_from or ""))
+
+
+def _length_in(recipe: dict[str, Any]) -> int | None:
+    length = recipe.get("max_length")
+    return length if type(length) is int and length >= 3 else None
 
 
 def data_for(model: TextModel, source: str, data: str) -> Data:

@@ -11,10 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfdistill.data.batching import Examples, dataset, plan
-from tfdistill.data.dataset import Data
+from tfdistill.data.dataset import Data, Rows
 from tfdistill.data.splits import Split
 from tfdistill.models.heads import HEADS
 from tfdistill.models.text_model import TextModel
+from tfdistill.system.console import say
 from tfdistill.text.encoded import Encoded
 
 # One compiled forward pass for each living model: tracing it again for each evaluation costs more than a small evaluation.
@@ -69,22 +70,42 @@ def encode(model: TextModel, split: Split, max_length: int) -> Encoded:
     return model.tokenizer.encode(split.texts, split.texts_b, max_length=max_length)
 
 
+def say_cut(rows: Rows, model: TextModel, max_length: int, *, option: str, split: str) -> None:
+    """Print a line if examples of a split were cut; it proposes another value of `option`, unless that is ""."""
+    line = rows.cut_line(max_length, option=option, longest=getattr(model.config, "max_position_embeddings", None))
+    if line is not None:
+        say(f"{split}: {line}")
+
+
 def measure(
-    model: TextModel, data: Data, name: str, *, max_length: int, batch_size: int = 64
+    model: TextModel, data: Data, name: str, *, max_length: int, batch_size: int = 64, cut_option: str | None = None
 ) -> tuple[Encoded, np.ndarray, Callable[[np.ndarray], dict[str, float]] | None]:
     """Run a model on the split `name`.
+
+    Args:
+        model: the model.
+        data: the data of the split.
+        name: name of the split.
+        max_length: tokens of an example that the model reads.
+        batch_size: examples in a batch.
+        cut_option: if examples are cut, print a line that proposes another value of this option; "" proposes none, and
+            None prints nothing.
 
     Returns:
         The tokenized examples, their logits as `predict_logits` gives them, and a function from
         such logits to scores; None if the split has no labels.
     """
     rows = data.encode(data.splits[name], model.tokenizer, max_length)
+    if cut_option is not None:
+        say_cut(rows, model, max_length, option=cut_option, split=name)
     logits = predict_logits(model, rows.encoded, batch_size=batch_size)
     return rows.encoded, logits, rows.score if data.has_labels(name) else None
 
 
-def evaluate(model: TextModel, data: Data, name: str, *, max_length: int, batch_size: int = 64) -> dict[str, float]:
-    """Return the scores of a model on the labelled split `name`, the most important one first."""
-    _, logits, scores = measure(model, data, name, max_length=max_length, batch_size=batch_size)
+def evaluate(
+    model: TextModel, data: Data, name: str, *, max_length: int, batch_size: int = 64, cut_option: str | None = None
+) -> dict[str, float]:
+    """Return the scores of a model on the labelled split `name`, the most important one first. Arguments as for `measure`."""
+    _, logits, scores = measure(model, data, name, max_length=max_length, batch_size=batch_size, cut_option=cut_option)
     assert scores is not None, f"{name} has no labels"
     return scores(logits)

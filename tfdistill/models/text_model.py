@@ -58,6 +58,7 @@ class TextModel(keras.Model):
 
     tokenizer: Any = None  # the `Tokenizer` of this vocabulary, set by whoever makes or loads the model
     loaded_from: str | None = None  # the directory that the model was read from
+    trained_length: int | None = None  # tokens of an example in training, if this process trained the model
     # Activation ranges of quantization-aware training: of this model, and as read from a directory with the
     # SHA-256 of the weights they belong to.
     activation_ranges: dict[str, np.ndarray] | None = None

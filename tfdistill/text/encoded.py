@@ -17,12 +17,14 @@ class Encoded:
         segment_ids: (total,) int32.
         offsets: (n + 1,) int64.
         words: (total,) int32, the word of each token, from `tfdistill.text.alignment`; or None.
+        uncut: (n,) int64, the number of tokens of each example before it was cut; None if that is not known.
     """
 
     token_ids: np.ndarray
     segment_ids: np.ndarray
     offsets: np.ndarray
     words: np.ndarray | None = None
+    uncut: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -31,6 +33,11 @@ class Encoded:
     def lengths(self) -> np.ndarray:
         """The number of tokens of each example, (n,) int64."""
         return np.diff(self.offsets)
+
+    @property
+    def cut(self) -> np.ndarray:
+        """Whether the end of each example was cut, (n,) bool."""
+        return np.zeros(len(self), bool) if self.uncut is None else self.uncut > self.lengths
 
     def rows(self, indices: Sequence[int] | np.ndarray) -> list[np.ndarray]:
         """Return the token ids of the examples `indices`, one array each."""
@@ -43,11 +50,12 @@ class Encoded:
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         source = np.repeat(self.offsets[positions] - offsets[:-1], lengths) + np.arange(offsets[-1])
         words = None if self.words is None else self.words[source]
-        return Encoded(self.token_ids[source], self.segment_ids[source], offsets, words)
+        uncut = None if self.uncut is None else self.uncut[positions]
+        return Encoded(self.token_ids[source], self.segment_ids[source], offsets, words, uncut)
 
     @classmethod
     def concatenate(cls, others: Sequence[Encoded]) -> Encoded:
-        """Return the examples of all `others`, one after the other, without `words`."""
+        """Return the examples of all `others`, one after the other, without `words` and `uncut`."""
         lengths = np.concatenate([np.zeros(0, np.int64), *(other.lengths for other in others)])
         return cls(
             np.concatenate([np.zeros(0, np.int32), *(other.token_ids for other in others)]),

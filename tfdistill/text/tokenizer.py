@@ -193,15 +193,27 @@ class Tokenizer:
         return self._encoded(_checked(texts), None)
 
     def _encoded(self, texts: Sequence, max_length: int | None) -> Encoded:
-        ids, segments, lengths = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)], [0]
+        ids, segments, lengths, uncut = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)], [0], [np.zeros(0, np.int64)]
         for start in range(0, len(texts), BATCH):
-            encodings = self._encodings(texts[start : start + BATCH], max_length)
+            batch = texts[start : start + BATCH]
+            encodings = self._encodings(batch, max_length)
             rows = [encoding.ids for encoding in encodings]
             lengths += map(len, rows)
+            uncut.append(self._uncut(batch, [len(row) for row in rows], max_length))
             ids.append(_flat(rows))
             is_pair = isinstance(texts[0], tuple)
             segments.append(_flat([e.type_ids for e in encodings]) if is_pair else np.zeros_like(ids[-1]))
-        return Encoded(np.concatenate(ids), np.concatenate(segments), np.cumsum(lengths, dtype=np.int64))
+        offsets = np.cumsum(lengths, dtype=np.int64)
+        return Encoded(np.concatenate(ids), np.concatenate(segments), offsets, uncut=np.concatenate(uncut))
+
+    def _uncut(self, batch: Sequence, lengths: Sequence[int], max_length: int | None) -> np.ndarray:
+        """Return the lengths (n,) that examples have without cutting. Only full ones can have been cut."""
+        uncut = np.array(lengths, np.int64)
+        full = np.flatnonzero(uncut == max_length) if max_length is not None else []
+        if len(full):
+            special = 3 if isinstance(batch[0], tuple) else 2
+            uncut[full] = [len(each) + special for each in self._encodings([batch[i] for i in full], None)]
+        return uncut
 
     def tokens(self, texts: Iterable[str]) -> Tokens:
         """Tokenize whole texts without [CLS] and [SEP], with the characters and the word of each token.
