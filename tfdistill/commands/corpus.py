@@ -28,9 +28,7 @@ def corpus(
     ] = 0,
     max_length: Annotated[
         int | None,
-        typer.Option(
-            min=4, help="with `--rows`: tokens of an example; by default as many as its teacher was trained with, or 64"
-        ),
+        typer.Option(min=4, help="with `--rows`: tokens of an example; by default the teacher's, or 64"),
     ] = None,
     held_out: Annotated[float, typer.Option(min=0, max=0.99, help="share of the documents kept from training")] = 0.02,
     least_characters: Annotated[int, typer.Option(min=0, help="leaves out shorter documents")] = 20,

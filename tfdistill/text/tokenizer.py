@@ -209,8 +209,8 @@ class Tokenizer:
     def _uncut(self, batch: Sequence, lengths: Sequence[int], max_length: int | None) -> np.ndarray:
         """Return the lengths (n,) that examples have without cutting. Only full ones can have been cut."""
         uncut = np.array(lengths, np.int64)
-        full = np.flatnonzero(uncut == max_length) if max_length is not None else []
-        if len(full):
+        full = [number for number, length in enumerate(lengths) if length == max_length]
+        if full:
             special = 3 if isinstance(batch[0], tuple) else 2
             uncut[full] = [len(each) + special for each in self._encodings([batch[i] for i in full], None)]
         return uncut
