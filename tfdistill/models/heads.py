@@ -98,6 +98,8 @@ def outputs_of(task: str, requested: int | None, vocab_size: int) -> int:
         UserError: the task allows one size only, and another one was requested.
     """
     head = HEADS[task]
+    if task == "classification" and requested == 1:
+        raise UserError("A classification has at least 2 classes, received 1. Use task 'regression' for one output.")
     size = vocab_size if head.default_outputs is None else head.default_outputs
     if requested is None or requested == size or (not head.fixed and requested >= 1):
         return size if requested is None else requested

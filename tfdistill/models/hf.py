@@ -21,11 +21,11 @@ from tfdistill.models.hf_check import check_shapes
 from tfdistill.models.hf_config import CONFIG, config_json, config_of, read_config
 from tfdistill.models.hf_labels import LABELS, label_names_in
 from tfdistill.models.hf_names import PREFIXES, encoder_names, head_names, pooler_names
-from tfdistill.models.hf_weights import RANGES, fill, find, head_size, read_ranges, write_ranges
+from tfdistill.models.hf_weights import RANGES, fill, head_size, read_ranges, write_ranges
+from tfdistill.models.stored_head import fill_head, require_promised, stored_head
 from tfdistill.models.text_model import TextModel
 from tfdistill.models.weight_files.choose import WEIGHTS, open_weights
-from tfdistill.models.weight_files.tensors import Tensors
-from tfdistill.system.files import atomic_directory, atomic_write
+from tfdistill.system.files import atomic_directory, atomic_write, sha256
 from tfdistill.text.tokenizer import Tokenizer
 
 
@@ -36,24 +36,27 @@ def load_directory(
     task: str | None = None,
     label_names: Sequence[str] | None = None,
     lower_case: bool | None = None,
+    new_head: bool | None = None,
+    name: str | None = None,
 ) -> TextModel:
     """Read a Hugging Face directory of a BERT, DistilBERT or MobileBERT model, or a student directory.
 
-    The head is the one in the directory. If the directory has none, or one for another task or
-    number of outputs than requested, the model gets a new head with random weights.
-
     Args:
         directory: holds config.json, model.safetensors and vocab.txt.
-        num_outputs: the size of the logits' last axis.
+        num_outputs: the size of the logits' last axis; by default that of the stored head.
         task: one of `tfdistill.models.heads.HEADS`; by default the one in the directory, or classification.
-        label_names: class names, in the order of the logits.
+        label_names: class names, in the order to have the logits in.
         lower_case: overrides tokenizer_config.json.
+        new_head: whether the head may have new random weights, as for `tfdistill.models.load.load`.
+        name: the model, for messages; the directory by default.
 
     Returns:
         The model, with its tokenizer in `tokenizer` and the directory in `loaded_from`.
 
     Raises:
-        UserError: a file is missing or damaged, the architecture is not supported, or shapes do not fit.
+        UserError: a file is missing or damaged, the architecture is not supported, shapes do not fit, a head is missing
+            that config.json promises, or the head has other classes than `label_names`.
+        MissingHead: there is no head for this task and size, and `new_head` is False.
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -68,32 +71,35 @@ def load_directory(
             f"{directory}: the vocabulary has {len(tokenizer.vocabulary)} entries, the embedding {config.vocab_size}. "
             "Use the vocabulary of this model."
         )
-    stored = _task(raw, tensors)
-    task = task or stored or "classification"
-    size, same_head = None, False
+    stored = stored_head(raw, head_size(tensors), label_names_in(directory, raw), directory / CONFIG)
+    require_promised(stored, tensors)
+    task, names, problem = task or stored.task or "classification", label_names, ""
     if task in HEADS and HEADS[task].labelled:
-        if stored is not None and HEADS[stored].architecture == HEADS[task].architecture:
-            size = head_size(tensors)
-        same_head = size is not None and num_outputs in (None, size)
-        if same_head:
-            num_outputs, label_names = size, label_names or label_names_in(directory, raw)
-    model = TextModel(config, num_outputs, task, label_names)
-    if not HEADS[task].labelled:
-        same_head = all(find(tensors, name, "") is not None for name, _, _ in head_names(model))
-        if same_head and raw.get("tie_word_embeddings") is False and HEADS[task].over_vocabulary:
-            raise UserError(f"{directory}/{CONFIG}: `tie_word_embeddings` is false. Only tied heads can be read.")
-    prefix = PREFIXES[model.family]
-    fill(encoder_names(model), tensors, prefix)
-    # A base or token-level checkpoint has no pooler. It starts with random weights, as the head does.
-    poolers = list(pooler_names(model))
-    if all(find(tensors, name, prefix) is not None for name, _, _ in poolers):
-        fill(iter(poolers), tensors, prefix)
-    if same_head:
-        fill(head_names(model), tensors, prefix)
-    model.tokenizer, model.loaded_from = tokenizer, str(directory)
+        problem = stored.misfit(task, num_outputs, label_names if new_head else None)
+        if not problem:
+            num_outputs, names = stored.size, stored.label_names
+        elif new_head and label_names is not None:
+            num_outputs = num_outputs or len(label_names)
+    model = TextModel(config, num_outputs, task, names)
+    model.tokenizer, model.loaded_from = tokenizer, name or str(directory)
+    fill(encoder_names(model), tensors, PREFIXES[model.family])
+    new = fill_head(model, stored, tensors, problem, new_head)
+    if "head" not in new and HEADS[task].over_vocabulary and raw.get("tie_word_embeddings") is False:
+        raise UserError(f"{directory}/{CONFIG}: `tie_word_embeddings` is false. Only tied heads can be read.")
     if (directory / RANGES).exists():
         model.learned_ranges = read_ranges(directory / RANGES)
+    if "head" not in new and label_names is not None:
+        _order(model, label_names, directory)
+    model.loaded_from = str(directory)
     return model
+
+
+def _order(model: TextModel, label_names: Sequence[str], directory: Path) -> None:
+    """Put the outputs in the order of `label_names`. Learned activation ranges, which have no classes, stay valid."""
+    belong = (directory / RANGES).is_file() and model.learned_ranges[0] == sha256(directory / WEIGHTS)
+    model.order_outputs(label_names, "label_names")
+    if belong:
+        model.learned_ranges = hashlib.sha256(_weights(model)).hexdigest(), model.learned_ranges[1]
 
 
 def save_directory(model: TextModel, directory: str | Path, *, recipe: dict[str, Any] | None = None) -> Path:
@@ -113,11 +119,7 @@ def save_directory(model: TextModel, directory: str | Path, *, recipe: dict[str,
 
 def write_model(model: TextModel, directory: Path, recipe: dict[str, Any] | None = None) -> None:
     """Write the files of a student directory into an existing directory; arguments as for `save_directory`."""
-    tensors = {}
-    for name, variable, transpose in chain(encoder_names(model), pooler_names(model), head_names(model)):
-        value = np.asarray(variable.numpy(), "float32")
-        tensors[name] = np.ascontiguousarray(value.T if transpose else value)
-    content = save(tensors, metadata={"format": "pt"})
+    content = _weights(model)
     atomic_write(directory / WEIGHTS, content)
     write_ranges(model, directory / RANGES, hashlib.sha256(content).hexdigest())
     atomic_write(directory / CONFIG, json.dumps(config_json(model), indent=2) + "\n")
@@ -129,13 +131,10 @@ def write_model(model: TextModel, directory: Path, recipe: dict[str, Any] | None
         atomic_write(directory / "recipe.json", json.dumps(recipe, indent=2, default=str) + "\n")
 
 
-def _task(raw: dict[str, Any], tensors: Tensors) -> str | None:
-    """Return the task that the directory was saved for; None for an encoder without a head."""
-    architecture = str((raw.get("architectures") or [""])[0])
-    for name, head in HEADS.items():
-        if architecture.endswith(head.architecture) and head.problem_type is None:
-            return name
-    if head_size(tensors) is None:
-        return None
-    problems = {head.problem_type: name for name, head in HEADS.items()}
-    return problems.get(raw.get("problem_type") or "", "classification")
+def _weights(model: TextModel) -> bytes:
+    """Return the content of model.safetensors."""
+    tensors = {}
+    for name, variable, transpose in chain(encoder_names(model), pooler_names(model), head_names(model)):
+        value = np.asarray(variable.numpy(), "float32")
+        tensors[name] = np.ascontiguousarray(value.T if transpose else value)
+    return save(tensors, metadata={"format": "pt"})

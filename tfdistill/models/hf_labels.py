@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tfdistill.errors import UserError
+from tfdistill.models.class_order import is_unnamed
 from tfdistill.models.config_fields import shown
 from tfdistill.models.hf_config import CONFIG
 from tfdistill.system.files import read_utf8
@@ -21,12 +22,21 @@ def label_names_in(directory: Path, raw: dict[str, Any]) -> tuple[str, ...] | No
         UserError: labels.txt or `id2label` of config.json is damaged, or names a class twice.
     """
     path = directory / LABELS
-    if path.exists() or path.is_symlink():
-        advice = "save the class names in UTF-8, one on each line"
-        lines = read_utf8(path, advice, _LARGEST).split("\n")
-        return _different(tuple(lines[:-1] if lines[-1] == "" else lines), str(path))
     names = _id2label(raw.get("id2label"), f"{directory / CONFIG}: `id2label`")
-    return names if names and not names[0].startswith("LABEL_") else None
+    names = None if is_unnamed(names) else names
+    if not (path.exists() or path.is_symlink()):
+        return names
+    advice = "save the class names in UTF-8, one on each line"
+    lines = read_utf8(path, advice, _LARGEST).split("\n")
+    listed = _different(tuple(lines[:-1] if lines[-1] == "" else lines), str(path))
+    if names is not None and names != listed:
+        number = next((n for n, (name, other) in enumerate(zip(names, listed, strict=False)) if name != other), -1)
+        one, other = (each[number] for each in (listed, names))
+        raise UserError(
+            f"{path} and `id2label` of {CONFIG} name the classes differently, such as {shown(one)} and {shown(other)}. "
+            "Correct one of them."
+        )
+    return None if is_unnamed(listed) else listed
 
 
 def _id2label(named: Any, origin: str) -> tuple[str, ...]:

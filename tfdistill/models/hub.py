@@ -9,6 +9,7 @@ import numpy as np
 
 from tfdistill.errors import UserError, optional
 from tfdistill.models.bert import BertConfig
+from tfdistill.models.stored_head import say_or_refuse
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.tokenizer import Tokenizer
 
@@ -19,6 +20,7 @@ def load_preset(
     num_outputs: int | None = None,
     task: str = "classification",
     label_names: Sequence[str] | None = None,
+    new_head: bool | None = None,
 ) -> TextModel:
     """Load a KerasHub BERT preset with a new head.
 
@@ -27,11 +29,13 @@ def load_preset(
         num_outputs: the size of the logits' last axis; None means the task's default.
         task: one of `tfdistill.models.heads.HEADS`.
         label_names: class names, in the order of the logits.
+        new_head: False raises MissingHead: a preset has no head.
 
     Raises:
         MissingExtra: keras-hub is not installed.
         UserError: the preset cannot be loaded, or is not a BERT.
     """
+    say_or_refuse(f"hub:{preset}", f"no head for {task}", task, new_head, ["head"])
     hub = optional("keras_hub", "hub")
     try:
         backbone = hub.models.Backbone.from_preset(preset)

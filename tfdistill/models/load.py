@@ -22,6 +22,7 @@ def load(
     num_outputs: int | None = None,
     task: str | None = None,
     label_names: Sequence[str] | None = None,
+    new_head: bool | None = None,
 ) -> TextModel:
     """Load a model, with its tokenizer in `model.tokenizer`.
 
@@ -32,19 +33,21 @@ def load(
         num_outputs: the size of the logits' last axis; by default that of the stored head.
         task: one of `tfdistill.models.heads.HEADS`; by default the task that the directory was saved
             for, or classification if it has no head.
-        label_names: class names, in the order of the logits.
-
-    Returns:
-        The model. If the source has no head for this task and size, the head has random weights.
+        label_names: class names, in the order to have the logits in. A stored head with these classes in another order
+            is put in this one; one without names gets them.
+        new_head: what to do if the source has no head for this task, size and classes. True makes a new head with
+            random weights, as for a model to train; False raises MissingHead, as for a model to use. By default there is
+            a new head as well, but not for other classes than `label_names`. A line says that a head is new.
 
     Raises:
-        UserError: nothing at this place, damaged files, or an architecture that is not supported.
+        UserError: nothing at this place, damaged files, an architecture that is not supported, a head with other classes
+            than `label_names`, or without the tensors of the head that config.json promises.
 
     Example:
         teacher = tfdistill.load("my-bert", task="regression")
     """
     name = os.fspath(source)
-    head: dict[str, Any] = {"num_outputs": num_outputs, "task": task, "label_names": label_names}
+    head: dict[str, Any] = {"num_outputs": num_outputs, "task": task, "label_names": label_names, "new_head": new_head}
     if name.startswith("hub:"):
         return load_preset(
             name.removeprefix("hub:"), **{key: value for key, value in head.items() if value is not None}
@@ -52,7 +55,7 @@ def load(
     if name == "demo:minilm":
         from tfdistill.data.demo import minilm_directory
 
-        return load_directory(minilm_directory(), **head)
+        return load_directory(minilm_directory(), name=name, **head)
     return load_directory(Path(name.removeprefix("hf:")), **head)
 
 
@@ -92,7 +95,7 @@ def _length_in(recipe: dict[str, Any]) -> int | None:
 
 
 def data_for(model: TextModel, source: str, data: str) -> Data:
-    """Load data, as `tfdistill.load_data` does, for a model that was loaded from `source`.
+    """Load data, as `tfdistill.load_data` does, with its classes in the order of a model that was loaded from `source`.
 
     Raises:
         UserError: data of another task or number of classes, or that cannot be read.
@@ -103,4 +106,5 @@ def data_for(model: TextModel, source: str, data: str) -> Data:
             f"{source} is a {model.task} model with {model.num_outputs} outputs, {loaded.name} is {loaded.task} with "
             f"{loaded.num_outputs}. Use the data it was trained on."
         )
+    model.order_outputs(loaded.label_names, loaded.name)
     return loaded

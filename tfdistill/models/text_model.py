@@ -11,14 +11,16 @@ import numpy as np
 from keras import ops
 
 from tfdistill.distill.features import Features, feature
-from tfdistill.errors import UserError
+from tfdistill.errors import UserError, listing
 from tfdistill.models.bert import BertConfig, BertEncoder
 from tfdistill.models.bilstm import BiLSTMConfig, BiLSTMEncoder
+from tfdistill.models.class_order import checked_names, column_order, generic_names, is_unnamed
 from tfdistill.models.distilbert import DistilBertConfig, DistilBertEncoder
 from tfdistill.models.encoder import Encoder
 from tfdistill.models.heads import LinearHead, MaskedLMHead, outputs_of, task_of
 from tfdistill.models.layers import Dropout, initializer
 from tfdistill.models.mobilebert import MobileBertConfig, MobileBertEncoder
+from tfdistill.system.console import say
 
 # By the name of the family: the class of the config and that of the encoder.
 ENCODERS: dict[str, tuple[type, type[Encoder]]] = {
@@ -59,6 +61,7 @@ class TextModel(keras.Model):
     tokenizer: Any = None  # the `Tokenizer` of this vocabulary, set by whoever makes or loads the model
     loaded_from: str | None = None  # the directory that the model was read from
     trained_length: int | None = None  # tokens of an example in training, if this process trained the model
+    order_is_assumed = False  # whether the outputs had no names, so that those of the data were taken for them
     # Activation ranges of quantization-aware training: of this model, and as read from a directory with the
     # SHA-256 of the weights they belong to.
     activation_ranges: dict[str, np.ndarray] | None = None
@@ -79,11 +82,7 @@ class TextModel(keras.Model):
         self.family: str = config.family
         self.config, self.task, self._task = config, task, task_of(task, self.family)
         self.num_outputs = outputs_of(task, num_outputs, config.vocab_size)
-        self.label_names = None if label_names is None else tuple(label_names)
-        if self.label_names is not None and len(self.label_names) != self.num_outputs:
-            raise UserError(
-                f"Received {len(self.label_names)} label names for {self.num_outputs} outputs. Use one for each."
-            )
+        self.label_names = checked_names(label_names, self.num_outputs)
         self.encoder = ENCODERS[self.family][1](
             config, pooler=self._task.pooled, dtype=self.dtype_policy, name="encoder"
         )
@@ -112,6 +111,33 @@ class TextModel(keras.Model):
     def offers(self) -> tuple[str, ...]:
         """Names of the features that `features` can return."""
         return ("logits", *(("nsp_logits",) if self.nsp_head is not None else ()), *self.encoder.offers)
+
+    def order_outputs(self, names: Iterable[str] | None, where: str) -> None:
+        """Put the outputs of the head in the order of `names`, in place, with a line that says what was done.
+
+        Outputs without names (or with transformers' LABEL_0, LABEL_1, …) get `names` in their order.
+
+        Args:
+            names: the class names of data or of another model; None, if there are none, changes nothing.
+            where: what has the classes in this order, for messages.
+
+        Raises:
+            UserError: the outputs have other classes.
+        """
+        if names is None or not self._task.labelled or self.task == "regression":
+            return
+        names, who = tuple(names), self.loaded_from or f"the {self.family} model"
+        own = self.label_names or generic_names(self.num_outputs)
+        if is_unnamed(own) and set(own) != set(names):
+            self.label_names, self.order_is_assumed = checked_names(names, self.num_outputs, where), True
+            say(f"{who} has no class names: its outputs are taken in the order of {where}: {listing(names)}")
+            return
+        order = column_order(own, names, who, where)
+        if names != own:
+            self.head.kernel.assign(self.head.kernel.numpy()[:, order])
+            self.head.bias.assign(self.head.bias.numpy()[order])
+            say(f"{who} has its classes in another order: its outputs are put in that of {where}: {listing(names)}")
+        self.label_names = names
 
     def width(self, feature: str) -> int | None:
         """Return the size of a feature's last axis; None if it varies, or if the model does not have the feature."""

@@ -111,6 +111,17 @@ class Recipe:
                     f"The {role} is a {model.task} model with {model.num_outputs} outputs, {data.name} is for {data.task} with "
                     f"{data.num_outputs}. Use a teacher that was fine-tuned on this data (tfdistill finetune)."
                 )
+        self._order_outputs(data)
+
+    def _order_outputs(self, data: Data) -> None:
+        """Put the outputs of all models whose logits are for the classes of the data in the order of these classes."""
+        models = [self.student, *self.teachers]
+        for stage in self.stages:
+            models += [stage.student] if stage.student is not None else []
+            models += [stage.teacher] if stage.teacher is not None and "logits" in stage.reads_teacher else []
+        for model in models:
+            if model.task == data.task and model.num_outputs == data.num_outputs:
+                model.order_outputs(data.label_names, data.name)
 
 
 def small(recipe: Recipe) -> Recipe:
