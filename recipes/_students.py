@@ -66,7 +66,13 @@ def make_student(
             raise UserError(
                 f"dropout={dropout:g} cannot be set for student={choice}: its config.json has it. Remove dropout."
             )
-        return load(choice, num_outputs=teacher.num_outputs, task=teacher.task, label_names=teacher.label_names)
+        return load(
+            choice,
+            num_outputs=teacher.num_outputs,
+            task=teacher.task,
+            label_names=teacher.label_names,
+            new_head=True,
+        )
     return presets.student(choice, like=teacher, dropout=dropout, **sizes)
 
 

@@ -261,7 +261,7 @@ def _disagreements(files: Files, data: str, sources: Sequence[str]) -> dict[Path
     import_tensorflow()
     from tfdistill.models.load import load
 
-    models = [(source, load(source)) for source in sources]
+    models = [(source, load(source, new_head=False)) for source in sources]
     apart = {}
     for path, file in files.items():
         source, model = next(((source, model) for source, model in models if _made_from(model, path)), (None, None))

@@ -51,7 +51,7 @@ def compress(
     if clusters is not None:
         method = {"method": "cluster", "clusters": clusters}
     compression = Compression(**method, steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
-    student = load(model)
+    student = load(model, new_head=False)
     require_known(student)
     dataset, length = data_for(student, model, data), max_length_of(model, 64)
     with task(compression.method, compression.steps) as advance:

@@ -41,7 +41,7 @@ def evaluate(
     from tfdistill.models.load import data_for, load, max_length_of
     from tfdistill.models.predict import predict_logits, say_cut
 
-    loaded = load(model)
+    loaded = load(model, new_head=False)
     dataset = data_for(loaded, model, data)
     if split not in dataset.splits:
         raise UserError(

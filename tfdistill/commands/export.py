@@ -63,7 +63,7 @@ def export(
     fields = _fields(card or [])
     sizes = (length or max_length_of(model, 64),) if lengths is None else numbers("--lengths", lengths)
     request = ExportRequest.of(
-        load(model),
+        load(model, new_head=False),
         out,
         quantize=quantize,
         length=sizes,

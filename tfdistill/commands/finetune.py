@@ -44,7 +44,13 @@ def finetune(
     def make() -> Recipe:
         dataset = load_any(source)
         keras.utils.set_random_seed(options.seed)
-        loaded = load(model, num_outputs=dataset.num_outputs, task=dataset.task, label_names=dataset.label_names)
+        loaded = load(
+            model,
+            num_outputs=dataset.num_outputs,
+            task=dataset.task,
+            label_names=dataset.label_names,
+            new_head=True,
+        )
         recipe = module.recipe(loaded, dataset, chosen)
         return replace(recipe, settings={**recipe.settings, "model": model})
 

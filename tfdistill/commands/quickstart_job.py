@@ -218,7 +218,9 @@ def train_all(plan: Plan, seed: int) -> tuple[TextData, Row, list[Trained], int]
 
 def _teacher(base: Path, data: TextData, plan: Plan, seed: int) -> Trained:
     keras.utils.set_random_seed(seed)
-    teacher = load_directory(base, num_outputs=data.num_outputs, task=data.task, label_names=data.label_names)
+    teacher = load_directory(
+        base, num_outputs=data.num_outputs, task=data.task, label_names=data.label_names, new_head=True
+    )
     settings = finetune.Settings(
         epochs=plan.teacher_epochs,
         learning_rate=plan.teacher_rate,

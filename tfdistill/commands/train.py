@@ -73,8 +73,9 @@ def train(
     chosen = parse_settings(module.Settings, assignments)
 
     def make() -> Recipe:
-        teacher, *others = [load(student_of(each)) for each in teachers]
-        names = None if teacher.task == "regression" else teacher.label_names
+        teacher, *others = [load(student_of(each), new_head=False) for each in teachers]
+        named = (each.label_names for each in (teacher, *others) if each.task != "regression")
+        names = next((names for names in named if names is not None), None)
         dataset = load_any(source, label_names=names, separate_unlabelled=True)
         keras.utils.set_random_seed(options.seed)
         made = module.recipe(teacher, dataset, chosen.for_debug() if options.debug else chosen)

@@ -51,7 +51,7 @@ def trim(
     from tfdistill.models.load import data_for, load, max_length_of, recipe_of
 
     require_new(out, "config.json" if force else None, "Choose a new name, or use --force to replace a model.")
-    loaded = load(model)
+    loaded = load(model, new_head=False)
     small, report = trim_model(
         loaded,
         data_for(loaded, model, data),

@@ -118,7 +118,7 @@ def tokenizer_of(directory: str) -> Tokenizer:
 def teacher_of(directory: str) -> TextModel:
     """Load the teacher. Raises UserError if it does not classify or score texts."""
     with storage.here(directory) as path:
-        teacher = load(path)
+        teacher = load(path, new_head=False)
     if teacher.task not in ("classification", "regression", "multilabel"):
         raise UserError(f"{directory} is a {teacher.task} model. Use a teacher that classifies or scores texts.")
     return teacher

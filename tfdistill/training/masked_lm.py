@@ -49,10 +49,10 @@ def make_model(
             what = "--from" if encoder is not None else "--config"
             known = ", ".join(presets.PRESETS)
             raise UserError(f"`{what}` needs a preset, and '{source}' is not one. Remove it, or use one of {known}.")
-        return load(source, task=head), True
+        return load(source, task=head, new_head=True), True
     if encoder is None:
         return presets.new(source, tokenizer=_tokenizer(tokenizer), task=head, **(changes or {})), False
-    model = load(encoder, task=head)
+    model = load(encoder, task=head, new_head=True)
     preset = presets.config(source, **{"vocab_size": model.config.vocab_size, **(changes or {})})
     other = [model.family] if type(preset) is not type(model.config) else []
     for name, size in asdict(preset).items() if not other else ():

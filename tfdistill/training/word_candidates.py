@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from safetensors import safe_open
 
 from tfdistill.augment.glove import GloVe
 from tfdistill.augment.tinybert import Finder, MaskedLM
 from tfdistill.errors import UserError
-from tfdistill.models.hf_names import head_names
 from tfdistill.models.load import load, recipe_of
+from tfdistill.models.stored_head import MissingHead
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.files import student_directory
 
@@ -54,14 +53,13 @@ def load_masked_lm(source: str | os.PathLike) -> TextModel:
 
     Raises UserError if there is none: a random head would predict noise.
     """
-    model = load(student_directory(source), task="masked_lm")
-    missing = _missing(model, student_directory(source))
-    if missing:
+    try:
+        return load(student_directory(source), task="masked_lm", new_head=False)
+    except MissingHead as error:
         raise UserError(
-            f"{source} has no masked-language-model head (no '{missing[0]}'). Use `--mlm DIR` with a pre-trained directory that "
+            f"{source} has no masked-language-model head. Use `--mlm DIR` with a pre-trained directory that "
             "has one, or train one on top of this encoder (tfdistill pretrain)."
-        )
-    return model
+        ) from error
 
 
 def has_masked_lm(source: str | os.PathLike) -> bool:
@@ -70,7 +68,10 @@ def has_masked_lm(source: str | os.PathLike) -> bool:
     Raises UserError for a directory that cannot be loaded, or whose family has no such head.
     """
     directory = student_directory(source)
-    return directory.is_dir() and not _missing(load(directory, task="masked_lm"), directory)
+    try:
+        return directory.is_dir() and load(directory, task="masked_lm", new_head=False) is not None
+    except MissingHead:
+        return False
 
 
 def own_masked_lm(teacher: TextModel) -> Path | None:
@@ -93,10 +94,3 @@ def _is_there(source: str) -> bool:
     return all(
         (student_directory(source) / name).is_file() for name in ("config.json", "model.safetensors", "vocab.txt")
     )
-
-
-def _missing(model: TextModel, directory: Path) -> list[str]:
-    """Return the tensors of the head that the file lacks."""
-    with safe_open(directory / "model.safetensors", "numpy") as file:
-        there = {name.replace(".gamma", ".weight").replace(".beta", ".bias") for name in file.keys()}  # noqa: SIM118
-    return [name for name, _, _ in head_names(model) if name not in there]
