@@ -30,11 +30,9 @@ def label_names_in(directory: Path, raw: dict[str, Any]) -> tuple[str, ...] | No
     lines = read_utf8(path, advice, _LARGEST).split("\n")
     listed = _different(tuple(lines[:-1] if lines[-1] == "" else lines), str(path))
     if names is not None and names != listed:
-        number = next((n for n, (name, other) in enumerate(zip(names, listed, strict=False)) if name != other), -1)
-        one, other = (each[number] for each in (listed, names))
+        one, other = (", ".join(shown(name) for name in each[:5]) for each in (listed, names))
         raise UserError(
-            f"{path} and `id2label` of {CONFIG} name the classes differently, such as {shown(one)} and {shown(other)}. "
-            "Correct one of them."
+            f"{path} and `id2label` of {CONFIG} name the classes differently: {one} and {other}. Correct one of them."
         )
     return None if is_unnamed(listed) else listed
 
