@@ -22,8 +22,8 @@ def label_names_in(directory: Path, raw: dict[str, Any]) -> tuple[str, ...] | No
         UserError: labels.txt or `id2label` of config.json is damaged, or names a class twice.
     """
     path = directory / LABELS
-    names = _id2label(raw.get("id2label"), f"{directory / CONFIG}: `id2label`")
-    names = None if is_unnamed(names) else names
+    stated = _id2label(raw.get("id2label"), f"{directory / CONFIG}: `id2label`")
+    names = None if is_unnamed(stated) else stated
     if not (path.exists() or path.is_symlink()):
         return names
     advice = "save the class names in UTF-8, one on each line"
