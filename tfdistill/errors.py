@@ -11,6 +11,8 @@ import importlib
 from collections.abc import Iterable
 from types import ModuleType
 
+LONGEST_NAME = 100  # characters of a name that a message shows
+
 
 class UserError(Exception):
     """An error that the user can fix. The message says what is wrong and what to do."""
@@ -54,14 +56,26 @@ def with_advice(problem: str, advice: str) -> str:
     return f"{problem}. {advice[:1].upper()}{advice[1:]}{'' if advice.endswith('.') else '.'}" if advice else problem
 
 
+def short(text: object, limit: int = 60) -> str:
+    """Return a text for a message: on one line, without control characters, and cut after `limit` characters."""
+    whole = str(text)
+    line = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in whole[: limit + 1]
+    )
+    return line if len(line) <= limit else f"{line[:limit]}…"
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Return " (did you mean 'x'?)" for the closest of `choices`, or "" if none is close, for a message."""
-    by_lower = {choice.lower(): choice for choice in choices}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    return f" (did you mean '{by_lower[close[0]]}'?)" if close else ""
+    # Finding close matches of long texts takes hours.
+    by_lower = {choice.lower(): choice for choice in choices if len(choice) <= LONGEST_NAME}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1) if len(name) <= LONGEST_NAME else []
+    return f" (did you mean '{short(by_lower[close[0]], LONGEST_NAME)}'?)" if close else ""
 
 
 def listing(names: Iterable[str], limit: int = 10) -> str:
     """Return at most `limit` names, separated by commas, for a message."""
     names = list(names)
-    return ", ".join(names[:limit]) + (f", and {len(names) - limit} more" if len(names) > limit else "")
+    shown = ", ".join(short(name, LONGEST_NAME) for name in names[:limit])
+    return shown + (f", and {len(names) - limit} more" if len(names) > limit else "")

@@ -119,7 +119,7 @@ def test_any_bytes_give_a_table_or_one_line(content, suffix):
         ),
         ("train.tsv", "Text\tlabel\na\tb\n", ["'Text'"]),
         ("train.tsv", "text,label\na,b\n", ["'text'"]),
-        ("train.csv", "text\tlabel\na\tb\n", ["'text'"]),
+        ("train.csv", "text|label\na|b\n", ["line 1", "'text'"]),
         ("train.jsonl", jsonl({"sentence": "a"}), ["line 1", "'text'"]),
         ("train.jsonl", "{}\n", ["'text'"]),
         ("train.tsv", "text\ttext\tlabel\na\tb\tc\n", ["'text'"]),

@@ -113,10 +113,12 @@ def test_label_names(mnli):
         load_data("tfds:glue/mnli", label_names=["entailment", "neutral"])
 
 
-def test_some_labels_missing(mnli):
+def test_rows_without_a_label(mnli, capsys):
     mnli.rows["train"] = [nli(0), nli(-1)]
-    with pytest.raises(UserError, match="train split"):
-        load_data("tfds:glue/mnli")
+    data = load_data("tfds:glue/mnli")
+    assert data.splits["train"].labels.tolist() == [0]
+    assert len(data.splits["unlabelled"]) == 1 and data.splits["unlabelled"].labels is None
+    assert "1 rows of train" in capsys.readouterr().err
 
 
 def test_stsb_test_has_no_labels(monkeypatch):

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tfdistill.data.records import decoded, lines_of, read_bytes
+from tfdistill.data.delimited import lines_of
+from tfdistill.data.records import decoded, read_bytes
 from tfdistill.data.splits import Split
 from tfdistill.data.text_data import TextData
-from tfdistill.errors import UserError, listing, nearest
+from tfdistill.errors import UserError, listing, nearest, short
 
 _ENTAILS = ("entailment", "not_entailment")
 _FILES = (("train", "train.tsv"), ("dev", "dev.tsv"), ("test", "test.tsv"))
@@ -154,7 +155,11 @@ def _label(path: Path, line: int, task: Task, text: str) -> float:
             value = float("nan")
         if 0 <= value <= 5:
             return value
-        raise UserError(f"{path}, line {line}: {task.label} is '{text}'; expected a number from 0 to 5")
+        if value == -1:  # no label
+            return float("nan")
+        raise UserError(f"{path}, line {line}: {task.label} is '{short(text)}'; expected a number from 0 to 5")
+    if text == "-1":  # no label
+        return -1
     if text not in task.labels:
-        raise UserError(f"{path}, line {line}: {task.label} is '{text}'; expected one of {listing(task.labels)}")
+        raise UserError(f"{path}, line {line}: {task.label} is '{short(text)}'; expected one of {listing(task.labels)}")
     return list(task.labels).index(text)

@@ -10,7 +10,13 @@ from tfdistill.data.question_data import load_squad_directory
 from tfdistill.data.text_sources import load_data
 
 
-def load_any(spec: str, *, label_names: Sequence[str] | None = None, separate_unlabelled: bool = False) -> Data:
+def load_any(
+    spec: str,
+    *,
+    label_names: Sequence[str] | None = None,
+    task: str | None = None,
+    separate_unlabelled: bool = False,
+) -> Data:
     """Load `conll:DIR` (see `load_conll`), `squad:DIR` (see `load_squad_directory`), or any name that `load_data` accepts.
 
     The arguments and errors are those of `load_data`.
@@ -20,4 +26,4 @@ def load_any(spec: str, *, label_names: Sequence[str] | None = None, separate_un
         return load_conll(name, label_names=label_names)
     if kind == "squad":
         return load_squad_directory(name)
-    return load_data(spec, label_names=label_names, separate_unlabelled=separate_unlabelled)
+    return load_data(spec, label_names=label_names, task=task, separate_unlabelled=separate_unlabelled)

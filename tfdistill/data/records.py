@@ -1,37 +1,24 @@
 """Read .tsv, .csv and .jsonl files as records. Each error names the file and the line.
 
-TSV has one header line, plain tabs and no quoting: quotes are part of the text. CSV follows RFC 4180, with a header. JSONL has
-one object a line. All are UTF-8, with or without a byte order mark.
+TSV and CSV have a header (see `delimited`). JSONL has one object a line. All are UTF-8, with or without a byte order mark.
 """
 
 from __future__ import annotations
 
 import codecs
-import csv
-import io
 import json
 import re
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tfdistill.errors import UserError, listing, nearest
+from tfdistill.data.delimited import at_line, csv_lines, hint, lines_of, tsv_lines
+from tfdistill.errors import UserError, listing, nearest, short
 
 COLUMNS = ("text", "text_b", "label")
 EXTRA = re.compile(r"text_extra(?:_(?:([0-9]{1,4})|\w+))?")
 
 Record = tuple[int, dict[str, Any]]  # the line on which it begins, from 1, and its cells by column
-
-
-@contextmanager
-def at_line(path: Path, line: int) -> Iterator[None]:
-    """Turn a ValueError inside the block into a UserError that names the file and the line."""
-    try:
-        yield
-    except ValueError as error:
-        raise UserError(f"{path}, line {line}: {error}") from error
 
 
 def read_bytes(path: Path) -> bytes:
@@ -48,6 +35,10 @@ def decoded(path: Path, content: bytes) -> str:
     Raises:
         UserError: the file is empty, not UTF-8, or has a NUL.
     """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(
+            f"{path}, line 1: byte 0 (0x{content[0]:02x}) begins UTF-16; expected UTF-8. Save the file as UTF-8."
+        )
     start = len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0
     if not content[start:].strip():
         raise UserError(f"{path} is empty; expected a header line and examples (JSONL: one object a line)")
@@ -70,11 +61,13 @@ def split_files(directory: Path, split_of: Callable[[Path], str | None]) -> dict
         split_of: returns the split of a file, or None for other files.
 
     Raises:
-        UserError: two files are for the same split.
+        UserError: two files are for the same split, or something of that name is not a regular file.
     """
     files: dict[str, Path] = {}
     for file in sorted(directory.iterdir()):
-        split = split_of(file) if file.is_file() else None
+        split = None if file.is_dir() and not file.suffix else split_of(file)
+        if split is not None and not file.is_file():
+            raise UserError(f"{file} is not a regular file. Replace it by one, or give it another name.")
         if split in files:
             raise UserError(f"{directory} has {files[split].name} and {file.name} for the {split} split. Remove one.")
         if split is not None:
@@ -87,14 +80,6 @@ def names_in(directory: Path) -> str:
     return listing(sorted(file.name for file in directory.iterdir())) or "nothing"
 
 
-def lines_of(content: str) -> list[str]:
-    """Return lines without their ends (\\n or \\r\\n), less the empty ones at the end of the file."""
-    lines = [line.removesuffix("\r") for line in content.split("\n")]
-    while lines and not lines[-1]:
-        lines.pop()
-    return lines
-
-
 def read_records(path: Path) -> list[Record]:
     """Return the records of a .tsv, .csv or .jsonl file; each has a column "text".
 
@@ -103,46 +88,27 @@ def read_records(path: Path) -> list[Record]:
     """
     read = _FORMATS.get(path.suffix.lower())
     if read is None:
-        raise UserError(f"{path} ends in '{path.suffix}'; expected .tsv, .csv or .jsonl. Convert or rename it.")
+        raise UserError(f"{path} ends in '{short(path.suffix)}'; expected .tsv, .csv or .jsonl. Convert or rename it.")
     return list(read(path, decoded(path, read_bytes(path))))
 
 
 def _tsv(path: Path, content: str) -> Iterator[Record]:
-    cells = ((number, line.split("\t")) for number, line in enumerate(lines_of(content), start=1))
-    return _with_header(path, cells, "TSV has no quoting: replace tabs and line ends inside texts.")
+    return _with_header(path, tsv_lines(path, content), "TSV has no quoting: replace tabs and line ends inside texts.")
 
 
 def _csv(path: Path, content: str) -> Iterator[Record]:
-    limit = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the module's own limit is 128 KiB a field
-    try:
-        yield from _with_header(path, _csv_cells(path, content), "Quote texts that hold commas.")
-    finally:
-        csv.field_size_limit(limit)
+    return _with_header(path, csv_lines(path, content), "Quote texts that hold the separator.")
 
 
-def _csv_cells(path: Path, content: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(content.rstrip("\r\n"), newline=""), strict=True)
-    first = 1  # the line on which the present record begins
-    try:
-        for cells in reader:
-            yield first, cells
-            first = reader.line_num + 1
-    except csv.Error as error:
-        with at_line(path, first):
-            raise ValueError(f"{error}. Double each quote inside a quoted cell and close every quote.") from error
-
-
-def _with_header(path: Path, rows: Iterator[tuple[int, list[str]]], advice: str) -> Iterator[Record]:
+def _with_header(path: Path, rows: Iterable[tuple[int, list[str]]], advice: str) -> Iterator[Record]:
+    rows = iter(rows)
     _, header = next(rows)
     with at_line(path, 1):
-        if "text" not in header:
-            raise ValueError(
-                f"no column 'text'; found {listing(header) or 'none'}{nearest('text', header)}. "
-                "Name the columns text, text_b, label."
-            )
+        _check_names(header, hint(path.suffix.lower(), header))
+        header = [name.strip() for name in header]
         for name in (*COLUMNS, *filter(EXTRA.fullmatch, dict.fromkeys(header))):
             if header.count(name) > 1:
-                raise ValueError(f"column '{name}' occurs {header.count(name)} times; expected once")
+                raise ValueError(f"column '{short(name)}' occurs {header.count(name)} times; expected once")
     for line, cells in rows:
         if len(cells) != len(header):
             raise UserError(
@@ -151,23 +117,49 @@ def _with_header(path: Path, rows: Iterator[tuple[int, list[str]]], advice: str)
         yield line, dict(zip(header, cells, strict=True))
 
 
+def _check_names(names: Iterable[str], advice: str = "") -> None:
+    """Check that a header, or the keys of a row, have "text"; raises ValueError with advice otherwise."""
+    names = [name.strip() for name in names]
+    if "text" not in names:
+        raise ValueError(
+            f"no column 'text'; found {listing(names) or 'none'}{meant('text', names)}. "
+            f"{advice or 'Name the columns text, text_b, label.'}"
+        )
+
+
+def meant(column: str, names: Iterable[str]) -> str:
+    """Return " (did you mean 'x'?)" for the name that probably is the column "text" or "label", or ""."""
+    usual = {name.lower(): name for name in names}
+    for name in _USUAL[column]:
+        if name in usual:
+            return f" (did you mean '{usual[name]}'?)"
+    # "intent" has the letters of "text", and is the label.
+    others = {name for key, usual_names in _USUAL.items() if key != column for name in (key, *usual_names)}
+    return nearest(column, [name for key, name in usual.items() if key not in others])
+
+
+# Usual names of the columns in data sets, the likeliest first.
+_USUAL = {
+    "text": ("sentence", "utterance", "sentence1", "review", "content", "tweet", "comment", "comment_text", "body",
+             "question", "premise", "query", "message", "document"),
+    "label": ("labels", "intent", "class", "category", "target", "sentiment", "topic", "emotion", "rating", "score"),
+}  # fmt: skip
+
+
 def _jsonl(path: Path, content: str) -> Iterator[Record]:
     for number, line in enumerate(lines_of(content), start=1):
         with at_line(path, number):
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
-                why = f"not JSON ({error})" if line.strip() else "the line is blank"
+                why = f"not JSON ({short(error, 200)})" if line.strip() else "the line is blank"
                 raise ValueError(f"{why}; expected one JSON object a line") from error
             if not isinstance(row, dict):
                 raise ValueError(
                     f'got {kind_of(row)}; expected a JSON object such as {{"text": "...", "label": "..."}}'
                 )
             if "text" not in row:
-                raise ValueError(
-                    f"no key 'text'; found {listing(row) or 'none'}{nearest('text', row)}. "
-                    "Name the keys text, text_b, label."
-                )
+                _check_names(row)
         yield number, row
 
 

@@ -1,14 +1,13 @@
 """Read one data file as checked texts and labels. Each error names the file and the line.
 
 Columns: `text`, `text_b`, `label`, `text_extra`, `text_extra_2` and `text_extra_NAME`; all but `text` are optional, and other
-columns are ignored. Plain text (`read_plain`) has one text a line and no header.
+columns are ignored. Without `label`, two or more columns of 0 and 1 are one class each. Plain text (`read_plain`) has one text a
+line and no header.
 """
 
 from __future__ import annotations
 
 import gzip
-import json
-import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,31 +16,18 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from tfdistill.data.records import EXTRA, Record, at_line, decoded, kind_of, lines_of, read_bytes, read_records
+from tfdistill.data.cell_labels import Label, columns_of_classes, label_of, label_of_columns, valid
+from tfdistill.data.delimited import at_line, lines_of
+from tfdistill.data.records import COLUMNS, EXTRA, Record, decoded, kind_of, meant, read_bytes, read_records
 from tfdistill.data.splits import Split
-from tfdistill.errors import UserError, listing, nearest
+from tfdistill.errors import UserError, listing
 
 PLAIN_SUFFIXES = (".txt", ".txt.gz")
 Labels = Literal["needed", "optional", "separate", "ignored"]
-# A number written with a point or an exponent is not an integer: 1.0 is a float.
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
-_FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
-_LARGEST = float(np.finfo(np.float32).max)
-_NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
+_ADD_LABEL = "Add it, with a|b for several classes, or one column of 0 and 1 for each class."
 _UNLABELLED_ROWS = (
     "Only a test file may have no labels, and then in no row; rows for distillation alone belong in unlabelled.tsv."
 )
-
-
-class Label(NamedTuple):
-    """A label as written, of the kind "name", "integer", "float" or "set".
-
-    `names` are the classes of a set; also the parts of a name with "|" in it, which may be a set or a name.
-    """
-
-    text: str
-    kind: str
-    names: tuple[str, ...] = ()
 
 
 class Row(NamedTuple):
@@ -56,11 +42,22 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of one file, the names of its columns text_extra, and its rows without a label if requested separately."""
+    """The rows of one file.
+
+    Args:
+        path: the file.
+        rows: its rows; either all have a second text, or none, and the same for labels.
+        extra: the names of its columns text_extra.
+        classes: the names of its columns of 0 and 1, if these are the labels.
+        ignored: the names of the columns that are not read.
+        unlabelled: its rows without a label, if they were requested separately.
+    """
 
     path: Path
-    rows: list[Row]  # either all rows have a second text, or none; the same for labels
+    rows: list[Row]
     extra: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
     unlabelled: Table | None = None
 
     @property
@@ -82,6 +79,10 @@ class Table:
         extra = tuple([row.extra[place] for row in self.rows] for place in range(len(self.extra)))
         return Split(self.texts, self.texts_b, labels, extra)
 
+    def without_labels(self) -> Table:
+        """Return the table without its labels."""
+        return replace(self, rows=[row._replace(label=None) for row in self.rows], classes=())
+
     def error(self, row: int, message: str) -> UserError:
         """Return an error about the row with this number, from 0."""
         return UserError(f"{self.path}, line {self.rows[row].line}: {message}")
@@ -102,12 +103,15 @@ def read_table(path: Path, *, labels: Labels = "needed") -> Table:
     if not records:
         what = "no objects" if path.suffix.lower() == ".jsonl" else "a header and no rows"
         raise UserError(f"{path} has {what}; expected at least one example. Add some or remove the file.")
-    columns = list(records[0][1])
-    if labels in ("needed", "separate") and not any("label" in cells for _, cells in records):
-        raise UserError(f"{path} has no column 'label'; found {listing(columns)}{nearest('label', columns)}. Add it.")
-    extra = _extra_columns(records)
-    rows = [_row(path, line, cells, extra, labels != "ignored") for line, cells in records]
-    table = Table(path, rows, extra)
+    names = tuple(dict.fromkeys(name for _, cells in records for name in cells))
+    extra, classes = _extra_columns(records), ()
+    with at_line(path, 1):
+        if labels != "ignored" and "label" not in names:
+            classes = columns_of_classes([cells for _, cells in records], (*COLUMNS, *extra))
+        if labels in ("needed", "separate") and "label" not in names and not classes:
+            raise ValueError(f"no column 'label'; found {listing(names)}{meant('label', names)}. {_ADD_LABEL}")
+    rows = [_row(path, line, cells, extra, classes, labels != "ignored") for line, cells in records]
+    table = Table(path, rows, extra, classes, tuple(name for name in names if name not in (*COLUMNS, *extra, *classes)))
     _all_or_none(table, "text_b", [row.text_b is not None for row in rows])
     labelled = [row.label is not None for row in rows]
     if labels == "separate" and any(labelled) and not all(labelled):
@@ -141,10 +145,15 @@ def _extra_columns(records: Sequence[Record]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (numbers[name] is None, int(numbers[name] or 0), name)))
 
 
-def _row(path: Path, line: int, cells: dict[str, Any], extra: Sequence[str], labelled: bool) -> Row:
+def _row(
+    path: Path, line: int, cells: dict[str, Any], extra: Sequence[str], classes: Sequence[str], labelled: bool
+) -> Row:
     with at_line(path, line):
         text_b = None if cells.get("text_b") is None else _text("text_b", cells["text_b"])
-        label = _label(cells.get("label"), path.suffix.lower() == ".jsonl") if labelled else None
+        label = None
+        if labelled:
+            is_json = path.suffix.lower() == ".jsonl"
+            label = label_of_columns(cells, classes) if classes else label_of(cells.get("label"), is_json)
         more = tuple("" if cells.get(name) is None else _text(name, cells[name], True) for name in extra)
         return Row(line, _text("text", cells["text"]), text_b, label, more)
 
@@ -163,60 +172,4 @@ def _text(column: str, text: Any, may_be_empty: bool = False) -> str:
     if not text.strip() and not may_be_empty:
         what = "only white space" if text else "empty"
         raise ValueError(f"'{column}' is {what}; expected a text. Fill it or remove the line.")
-    return _valid(f"'{column}'", text)
-
-
-def _valid(what: str, text: str) -> str:
-    if "\0" in text:
-        raise ValueError(f"{what} has a NUL character. Remove it.")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        code = f"\\u{ord(text[error.start]):04x}"
-        raise ValueError(f"{what} has half of a surrogate pair ({code}); expected valid Unicode") from error
-    return text
-
-
-def _label(value: Any, is_json: bool) -> Label | None:
-    """Parse the label of one row; None if it is empty."""
-    if value is None:
-        return None
-    if isinstance(value, list):
-        return _listed(value, is_json)
-    if isinstance(value, str):
-        text = _valid("the label", value.strip())
-        if "\n" in text or "\r" in text:
-            raise ValueError("the label has a line end in it; expected a name on one line")
-        if is_json or not text:  # JSON itself says what is a string
-            return Label(text, "name") if text else None
-        if _INTEGER.fullmatch(text):
-            return Label(text, "integer")
-        if "|" in text:
-            return _set(text)
-        if not _FLOAT.fullmatch(text) and not _NOT_FINITE.fullmatch(text):
-            return Label(text, "name")
-        value = float(text)
-    elif isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"the label is {kind_of(value)}; expected a string or a number")
-    else:
-        text = repr(value)
-    if not abs(value) <= _LARGEST:  # also true for NaN
-        raise ValueError(f"label '{text}' is not finite; expected a class name, a class number or a finite number")
-    return Label(text, "integer" if isinstance(value, int) else "float")
-
-
-def _set(text: str) -> Label:
-    """Parse class names with "|" between them; "|" alone is the empty set."""
-    names = tuple(name.strip() for name in text.split("|"))
-    return Label(text, "set") if text == "|" else Label(text, "name", names if all(names) else ())
-
-
-def _listed(value: list[Any], is_json: bool) -> Label:
-    """Parse a JSON list of class names or numbers."""
-    names = []
-    for name in value:
-        label = None if isinstance(name, list) else _label(name, is_json)
-        if label is None or label.kind == "float":
-            raise ValueError(f"the label list has {json.dumps(name)[:40]} in it; expected class names or class numbers")
-        names.append(label.text)
-    return Label("|".join(names), "set", tuple(names))
+    return valid(f"'{column}'", text)

@@ -12,8 +12,9 @@ import numpy as np
 
 from tfdistill.data.dataset import Dataset, Rows
 from tfdistill.data.splits import Split, concatenate
-from tfdistill.errors import UserError, listing, nearest
+from tfdistill.errors import UserError, listing, nearest, short
 from tfdistill.metrics.scores import score, softmax
+from tfdistill.system.console import say
 from tfdistill.text.encoded import Encoded
 from tfdistill.text.tokenizer import Tokenizer
 
@@ -150,17 +151,17 @@ def with_label_names(data: TextData, label_names: Sequence[str]) -> TextData:
     Raises:
         UserError: the data have a class that is not in `label_names`, or no classes.
     """
-    names = tuple(label_names)
+    names, places = tuple(label_names), {name: place for place, name in enumerate(label_names)}
     if data.label_names is None:
         raise UserError(f"{data.name} has numbers as labels (regression); expected the classes {listing(names)}")
     for name in data.label_names:
-        if name not in names:
+        if name not in places:
             raise UserError(
-                f"{data.name} has the class '{name}'; expected one of {listing(names)}{nearest(name, names)}"
+                f"{data.name} has the class '{short(name)}'; expected one of {listing(names)}{nearest(name, names)}"
             )
     if names == data.label_names:
         return data
-    number = np.array([names.index(name) for name in data.label_names], dtype=np.int64)
+    number = np.array([places[name] for name in data.label_names], dtype=np.int64)
 
     def renumbered(labels: np.ndarray) -> np.ndarray:
         if not data.multilabel:
@@ -175,3 +176,31 @@ def with_label_names(data: TextData, label_names: Sequence[str]) -> TextData:
         for key, split in data.splits.items()
     }
     return replace(data, splits=splits, label_names=names)
+
+
+def without_missing_labels(data: TextData) -> TextData:
+    """Return the data with labels in every row of the splits that have labels.
+
+    Rows whose label is missing (class -1, the number NaN) move from train to "unlabelled", and are dropped from other splits. A
+    split without any label has None; so has a test split for regression in which every label is -1. Lines say so.
+    """
+    splits, moved = dict(data.splits), []
+    for name, split in data.splits.items():
+        if split.labels is None:
+            continue
+        known = split.labelled
+        if data.label_names is None and name.startswith("test") and (split.labels == -1).all():
+            known = np.zeros(len(split), bool)
+        missing = int((~known).sum())
+        if not missing:
+            continue
+        if missing == len(split):
+            splits[name], done = replace(split, labels=None), "the split has no labels"
+        else:
+            splits[name], done = split.take(np.flatnonzero(known)), "they are not read"
+            if name == "train":
+                moved, done = [replace(split.take(np.flatnonzero(~known)), labels=None)], "they move to unlabelled"
+        say(f"{data.name}: {missing} rows of {name} have the label -1, which means no label; {done}")
+    if moved:
+        splits["unlabelled"] = concatenate([*(data.splits[name] for name in ("unlabelled",) if name in splits), *moved])
+    return replace(data, splits=splits)

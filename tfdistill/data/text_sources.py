@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from tfdistill.data import demo, glue
 from tfdistill.data import tfds as tfds_source
 from tfdistill.data.class_labels import Classes, check_rare, check_unseen, checked_names, classes_of, split_of
+from tfdistill.data.delimited import lines_of
+from tfdistill.data.doubtful_texts import check_spread, say_about_texts
 from tfdistill.data.records import SUFFIXES, names_in, split_files
-from tfdistill.data.splits import random_split
+from tfdistill.data.splits import concatenate, random_split
 from tfdistill.data.table_files import PLAIN_SUFFIXES, Labels, Table, read_plain, read_table
-from tfdistill.data.text_data import TEXT_TASKS, TextData, with_label_names
-from tfdistill.errors import UserError, listing, nearest
+from tfdistill.data.text_data import TEXT_TASKS, TextData, with_label_names, without_missing_labels
+from tfdistill.errors import UserError, listing, nearest, short
+from tfdistill.system.console import say
 
 _DEMOS = {"movie-snippets": demo.movie_snippets, "movie-snippets-rating": demo.movie_snippets_rating}
 _SPLITS = {
@@ -37,8 +43,9 @@ def load_data(
 
     Labels are decided by the training file. Numbers with a float among them (written with a point or an exponent) are
     regression targets. Integers are class numbers into labels.txt or `label_names`, or without these class names, in numerical
-    order. Anything else is a class name; without a list, names are sorted. Several classes in one cell ("a|b"; in JSONL a list)
-    make the data multi-label; "|" alone and [] mean none of the classes.
+    order. Anything else is a class name; without a list, names are sorted. Several classes in one cell ("a|b", or a list in JSON
+    or Python), or one column of 0 and 1 for each class, make the data multi-label; "|" alone and [] mean none of the classes.
+    The label -1 means "no label", unless it is one of the classes. What was guessed is printed.
 
     Args:
         spec: one of
@@ -49,6 +56,7 @@ def load_data(
             labels.txt with one class name a line, and a file "unlabelled" of texts without labels (also .txt or .txt.gz, one
             text a line). Only test may have no labels.
             one such file: split 80/10/10, see `random_split`.
+            Files may be followed by a task, as in "DIR?task=classification".
         seed: of the random split.
         label_names: the classes in the order to number them, such as a teacher's. By default labels.txt, else the labels of train.
         splits: the splits to return; None for all.
@@ -77,9 +85,9 @@ def load_data(
             f"got {spec}; expected texts with labels. Tags and answers work in finetune, train and evaluate."
         )
     else:
-        if task not in (None, *TEXT_TASKS):
-            raise UserError(f"got the task '{task}'; expected {listing(TEXT_TASKS)}{nearest(str(task), TEXT_TASKS)}")
-        data = _from_files(spec, seed, label_names, task, separate_unlabelled)
+        path, task = _path_and_task(spec, task)
+        data = _from_files(spec, path, seed, label_names, task, separate_unlabelled)
+    data = without_missing_labels(data)
     if splits is None:
         return data
     for split in splits:
@@ -92,26 +100,56 @@ def _named(data: TextData, label_names: Sequence[str] | None) -> TextData:
     return data if label_names is None else with_label_names(data, label_names)
 
 
+def _path_and_task(spec: str, task: str | None) -> tuple[Path, str | None]:
+    """Return the path and the task of "PATH?task=TASK"."""
+    name, mark, query = spec.rpartition("?task=")
+    if mark and not Path(spec).expanduser().exists():
+        if task not in (None, query):
+            raise UserError(f"{spec} is for the task {query}; expected {task}, the task of the model")
+        spec, task = name, query
+    if task not in (None, *TEXT_TASKS):
+        raise UserError(f"got the task '{short(task)}'; expected {listing(TEXT_TASKS)}{nearest(task, TEXT_TASKS)}")
+    return Path(spec).expanduser(), task
+
+
 def _from_files(
-    spec: str, seed: int, label_names: tuple[str, ...] | None, task: str | None, separate: bool
+    spec: str, path: Path, seed: int, label_names: tuple[str, ...] | None, task: str | None, separate: bool
 ) -> TextData:
-    path = Path(spec).expanduser()
     if path.is_dir():
         return _from_directory(spec, path, label_names, task, separate)
     if path.is_file():
-        table = read_table(path, labels="separate" if separate else "needed")
-        classes = classes_of(table, label_names, task)
-        whole = split_of(table, classes)
-        splits = random_split(whole, seed)
-        if classes.names is not None and not classes.multilabel and label_names is None:
-            check_rare(table, whole, splits["train"], classes.names)
-        if table.unlabelled is not None:
-            splits["unlabelled"] = table.unlabelled.split(None)
-        return TextData(spec, splits, classes.names, classes.multilabel)
+        return _from_file(spec, path, seed, label_names, task, separate)
+    if os.path.lexists(path):
+        raise UserError(f"{path} is not a regular file or a directory. Give a .tsv, .csv or .jsonl file.")
     siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, siblings, n=1)
     hint = f"; did you mean {path.parent / close[0]}?" if close else ""
     raise UserError(f"no data at '{spec}'; expected a directory, a file, demo:NAME or tfds:NAME{hint}")
+
+
+def _from_file(
+    spec: str, path: Path, seed: int, label_names: tuple[str, ...] | None, task: str | None, separate: bool
+) -> TextData:
+    table = read_table(path, labels="separate" if separate else "needed")
+    classes = classes_of(table, label_names, task)
+    whole = split_of(table, classes)
+    labelled = whole.take(np.flatnonzero(whole.labelled))
+    splits = random_split(labelled, seed)
+    if classes.names is not None and not classes.multilabel and label_names is None:
+        check_rare(table, whole, splits["train"], classes.names)
+    if classes.names is None:
+        for name, split in splits.items():
+            check_spread(path, name, split)
+    say_about_texts({"train": table}, splits)
+    without = [] if table.unlabelled is None else [table.unlabelled.split(None)]
+    if len(labelled) < len(whole):
+        say(
+            f"{path}: {len(whole) - len(labelled)} rows have the label -1, which means no label; they become unlabelled"
+        )
+        without.append(replace(whole.take(np.flatnonzero(~whole.labelled)), labels=None))
+    if without:
+        splits["unlabelled"] = concatenate(without)
+    return TextData(spec, splits, classes.names, classes.multilabel)
 
 
 def _from_directory(
@@ -124,6 +162,12 @@ def _from_directory(
         )
     kinds: dict[str, Labels] = {"train": "separate" if separate else "needed", "dev": "needed", "test": "optional"}
     tables = {split: read_table(files[split], labels=kind) for split, kind in kinds.items() if split in files}
+    train = tables.get("train")
+    # Without a column "label", columns of 0 and 1 are classes only if train has such.
+    tables = {
+        name: table if train is None or train.classes or not table.classes else table.without_labels()
+        for name, table in tables.items()
+    }
     reference = next((table for table in tables.values() if table.labels is not None), None)
     listed = _labels_file(path / "labels.txt")
     known = listed or label_names
@@ -139,6 +183,10 @@ def _from_directory(
     # `label_names` come from a model, which knows classes that train may lack.
     if classes.names is not None and "train" in tables and not classes.multilabel and label_names is None:
         check_unseen(tables, splits, classes.names)
+    if classes.names is None:
+        for name, split in splits.items():
+            check_spread(tables[name].path, name, split)
+    say_about_texts(tables, splits)
     if unlabelled is not None:
         splits["unlabelled"] = unlabelled.split(None)
     data = TextData(spec, splits, classes.names, classes.multilabel)
@@ -167,10 +215,12 @@ def _unlabelled(path: Path, tables: dict[str, Table], file: Path | None) -> Tabl
 
 
 def _labels_file(path: Path) -> tuple[str, ...] | None:
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
+    if not path.is_file():
+        raise UserError(f"{path} is not a regular file. Replace it by a file with one class name a line, or remove it.")
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        lines = lines_of(path.read_bytes().decode("utf-8-sig"))
     except (UnicodeDecodeError, OSError) as error:
         raise UserError(f"cannot read {path}: {error}; expected UTF-8 text with one class name a line") from error
     while lines and not lines[-1].strip():

@@ -40,7 +40,8 @@ def load(name: str, splits: Sequence[str] | None = None) -> TextData:
     """Load the data set `name`, such as "glue/sst2", which TFDS downloads into its own folder if needed.
 
     The features must have one or two texts, and a class label or a float `label`. The split "validation" is called dev; the dev
-    and test of MNLI are the matched ones. A split whose labels are all -1, as in GLUE's tests, has none.
+    and test of MNLI are the matched ones. A split whose labels are all -1, as in GLUE's tests, has none; a single row with -1 has
+    none either.
 
     Args:
         name: of the data set.
@@ -68,9 +69,6 @@ def load(name: str, splits: Sequence[str] | None = None) -> TextData:
             loaded[split] = _read(tfds, builder, available[split], columns, label_column, label_names is None)
         except Exception as error:
             raise _unreachable(name, error) from error
-    for split, part in loaded.items():
-        if label_names is not None and part.labels is not None and part.labels.min(initial=0) < 0:
-            raise UserError(f"tfds:{name} has examples without a label in its {split} split; expected all or none")
     task = name.partition("/")[2].partition(":")[0] if name.startswith("glue/") else ""
     return TextData(f"tfds:{name}", loaded, label_names, metrics=glue.metrics(task))
 
