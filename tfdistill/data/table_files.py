@@ -104,7 +104,8 @@ def read_table(path: Path, *, labels: Labels = "needed") -> Table:
         what = "no objects" if path.suffix.lower() == ".jsonl" else "a header and no rows"
         raise UserError(f"{path} has {what}; expected at least one example. Add some or remove the file.")
     names = tuple(dict.fromkeys(name for _, cells in records for name in cells))
-    extra, classes = _extra_columns(records), ()
+    extra = _extra_columns(records)
+    classes: tuple[str, ...] = ()
     with at_line(path, 1):
         if labels != "ignored" and "label" not in names:
             classes = columns_of_classes([cells for _, cells in records], (*COLUMNS, *extra))

@@ -107,7 +107,7 @@ def _path_and_task(spec: str, task: str | None) -> tuple[Path, str | None]:
         if task not in (None, query):
             raise UserError(f"{spec} is for the task {query}; expected {task}, the task of the model")
         spec, task = name, query
-    if task not in (None, *TEXT_TASKS):
+    if task is not None and task not in TEXT_TASKS:
         raise UserError(f"got the task '{short(task)}'; expected {listing(TEXT_TASKS)}{nearest(task, TEXT_TASKS)}")
     return Path(spec).expanduser(), task
 
