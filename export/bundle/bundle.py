@@ -141,7 +141,9 @@ def write_bundle(request: ExportRequest, data: BundleData, *, latency: bool = Fa
             "versions": _versions(request),
         }
         tokenizer = request.model.tokenizer
-        text = readme(manifest, pair=reads_pairs(request.model), lower_case=tokenizer.lower_case)
+        text = readme(
+            manifest, pair=reads_pairs(request.model), lower_case=tokenizer.lower_case, added=bool(tokenizer.added)
+        )
         atomic_write(directory / README, text)
         listed = sorted(directory.iterdir())
         manifest["files"] = {path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in listed}

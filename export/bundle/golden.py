@@ -21,6 +21,7 @@ from tfdistill.models.text_model import TextModel
 _LINES = resources.files(__package__).joinpath("golden_texts.txt").read_text("utf-8").split("\n")
 TEXTS: tuple[str, ...] = tuple(json.loads(line) for line in _LINES if line.startswith('"'))
 MOST_FROM_DATA = 200
+_MOST_ADDED = 20
 _SOFTMAX_TASKS = ("classification", "next_sentence", "token_classification")
 
 
@@ -29,12 +30,14 @@ def golden_vectors(model: TextModel, file: TFLiteModel, quantization: str, data:
 
     Args:
         model: the model, for its tokenizer and task. A model of pairs gets each of our texts with
-            its neighbour.
+            its neighbour. Some texts hold the tokens that were added to its vocabulary.
         file: model.tflite.
         quantization: its mode, which determines the tolerance.
         data: examples to add to our texts, at most 200.
     """
-    texts, seconds = list(TEXTS), [*TEXTS[1:], TEXTS[0]] if reads_pairs(model) else None
+    added = [f"before {token.content} after{token.content}." for token in model.tokenizer.added[:_MOST_ADDED]]
+    texts = [*TEXTS, *added]
+    seconds = [*texts[1:], texts[0]] if reads_pairs(model) else None
     if data is not None:
         columns = [data.texts] if data.texts_b is None else [data.texts, data.texts_b]
         fitting = (row for row in range(len(data)) if all(len(each[row]) <= MOST_CHARACTERS for each in columns))

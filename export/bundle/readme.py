@@ -12,13 +12,14 @@ from tfdistill.export.tflite.metadata import MEANING
 from tfdistill.export.tflite.runtime import signature_name
 
 
-def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool) -> str:
+def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool, added: bool = False) -> str:
     """Return the README of a bundle with this manifest.
 
     Args:
         manifest: the manifest, without its files and seal.
         pair: whether the model always reads two texts.
         lower_case: whether its tokenizer lower-cases.
+        added: whether its tokenizer has added tokens.
     """
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
@@ -31,6 +32,7 @@ def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool) -> str:
         dev=manifest["parity"],
         pair=pair,
         lower_case=lower_case,
+        added=added,
         count=len(manifest["label_names"]),
         per_token=manifest["task"] in PER_TOKEN,
         meaning="They add up to 1." if manifest["mediapipe"] else MEANING[manifest["task"]],

@@ -110,7 +110,12 @@ def _check_mediapipe(model: TextModel, lengths: Sequence[int], quantize: str) ->
         refuse_for_mediapipe("pairs")
     if len(lengths) > 1:
         raise UserError(f"MediaPipe takes files of one length, received {len(lengths)}; give one `--length`")
-    if not model.tokenizer.lower_case:
+    tokenizer = model.tokenizer
+    if tokenizer.added:
+        raise UserError(
+            f"MediaPipe's tokenizer splits added tokens, such as {tokenizer.added[0].content!r}; remove `--mediapipe`"
+        )
+    if not tokenizer.lower_case:
         raise UserError("MediaPipe lower-cases every text, but this vocabulary is cased; remove `--mediapipe`")
     if MODES[quantize].calibrated:
         raise UserError(

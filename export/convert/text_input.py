@@ -24,6 +24,11 @@ def check_text_in(model: TextModel, mode: str) -> None:
     if MODES[mode].calibrated or tool_for(model.family, mode) != TF:
         raise UserError(f"`--text-in` does not support {mode}; choose fp32, fp16 or dynamic_int8")
     tokenizer = model.tokenizer
+    if tokenizer.added:
+        raise UserError(
+            f"`--text-in` cannot hold added tokens, such as {tokenizer.added[0].content!r}, which TensorFlow Text would split; "
+            "remove `--text-in`"
+        )
     if tokenizer.strip_accents not in (None, tokenizer.lower_case) or not tokenizer.tokenize_chinese_chars:
         raise UserError(
             "TensorFlow Text splits Chinese characters, and strips accents if and only if it lower-cases; this tokenizer differs, "

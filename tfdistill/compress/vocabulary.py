@@ -115,7 +115,10 @@ def pieces_to_keep(
     words = list(counts)
     for word, ids in zip(words, _pieces(tokenizer, words), strict=True):
         np.add.at(used, list(ids), counts[word])
-    always = np.array([piece in _SPECIAL or is_character(piece) or piece in keep for piece in vocabulary])
+    added = {token.content for token in tokenizer.added}
+    always = np.array(
+        [piece in _SPECIAL or is_character(piece) or piece in keep or piece in added for piece in vocabulary]
+    )
     stays = always | (used >= max(1, min_count))
     others = np.flatnonzero(~stays)
     stays[others[: max(0, at_least - int(stays.sum()))]] = True
@@ -141,11 +144,12 @@ def trim_vocabulary(model: TextModel, kept: np.ndarray) -> TextModel:
         raise UserError(
             f"The kept ids are not ascending numbers from 0 to {size - 1}. Take them from `pieces_to_keep`."
         )
+    required = [*_SPECIAL, *(token.content for token in tokenizer.added)]
     lost = [
-        piece for piece in _SPECIAL if piece in tokenizer.vocabulary and tokenizer.vocabulary.index(piece) not in kept
+        piece for piece in required if piece in tokenizer.vocabulary and tokenizer.vocabulary.index(piece) not in kept
     ]
     if lost:
-        raise UserError(f"The special token {lost[0]} is not kept. Keep all special tokens.")
+        raise UserError(f"The special token {lost[0]} is not kept. Keep all special and added tokens.")
     outputs = len(kept) if HEADS[model.task].over_vocabulary else model.num_outputs
     sizes = replace(model.config, vocab_size=len(kept))
     small = TextModel(sizes, outputs, model.task, model.label_names, dtype=model.dtype_policy)
@@ -155,12 +159,7 @@ def trim_vocabulary(model: TextModel, kept: np.ndarray) -> TextModel:
             if length != before:  # the word table, and what a masked-LM head has for each piece
                 value = np.take(value, kept, axis=axis)
         to.assign(value)
-    small.tokenizer = Tokenizer(
-        [tokenizer.vocabulary[i] for i in kept],
-        lower_case=tokenizer.lower_case,
-        strip_accents=tokenizer.strip_accents,
-        tokenize_chinese_chars=tokenizer.tokenize_chinese_chars,
-    )
+    small.tokenizer = tokenizer.of([int(i) for i in kept])
     return small
 
 

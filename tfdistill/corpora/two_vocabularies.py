@@ -36,6 +36,11 @@ def learn_vocabulary(sequences: TextExamples, tokenizer: Tokenizer, size: int) -
     Raises:
         UserError: the text has too few words.
     """
+    if tokenizer.added:
+        raise UserError(
+            f"the teacher's tokenizer has added tokens, such as {tokenizer.added[0].content!r}, which a learned vocabulary "
+            "would split. Use a teacher without them."
+        )
     from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib as learner
 
     counts: Counter[str] = Counter()

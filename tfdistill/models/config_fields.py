@@ -55,13 +55,8 @@ def _expected(name: str, kind: str, value: Any) -> str:
         return "" if isinstance(value, bool) else "true or false"
     if kind == "str":
         return "" if isinstance(value, str) else "a text"
-    number = (
-        float(value)
-        if isinstance(value, int | float | np.floating | np.integer)
-        and not isinstance(value, bool)
-        and -(2**31) < value < 2**31
-        else math.nan
-    )
+    real = isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool)
+    number = float(value) if real and -(2**31) < value < 2**31 else math.nan
     if name == "layer_norm_eps":
         return "" if 0 < number <= 0.1 else "a number above 0 and at most 0.1"
     if name == "initializer_range":

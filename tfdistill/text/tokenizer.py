@@ -7,9 +7,11 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tokenizers
@@ -19,9 +21,12 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import BertProcessing
 
 from tfdistill.errors import UserError
+from tfdistill.system.console import say
 from tfdistill.system.files import atomic_write
+from tfdistill.text.added_tokens import AddedToken
+from tfdistill.text.directory import read_directory
 from tfdistill.text.encoded import Encoded, Tokens
-from tfdistill.text.vocabulary import CLS, MASK, PAD, SEP, SPECIAL, UNK, check_case, read_directory
+from tfdistill.text.vocabulary import CLS, MASK, PAD, SEP, SPECIAL, UNK, casing_line
 from tfdistill.text.vocabulary import ids_of as vocabulary_ids
 from tfdistill.text.words import continuations, word_starts
 
@@ -42,10 +47,14 @@ class Tokenizer:
         lower_case: whether letters become lower-case.
         strip_accents: whether accents are removed. None: only if `lower_case`, as in BERT.
         tokenize_chinese_chars: whether every Chinese character is a word.
+        added: tokens that the text is searched for before it is split, in the order of their ids. Those
+            that are not in `vocabulary` are behind it.
+
+    Attributes:
+        vocabulary: all tokens in the order of their ids, with added ones.
 
     Raises:
-        UserError: the vocabulary lacks a special token, has a token twice, or has capital letters
-            while `lower_case` is on.
+        UserError: the vocabulary lacks a special token, or has a token twice.
 
     Example:
         >>> tokenizer = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "##ness"])
@@ -60,14 +69,16 @@ class Tokenizer:
         lower_case: bool = True,
         strip_accents: bool | None = None,
         tokenize_chinese_chars: bool = True,
+        added: Sequence[AddedToken] = (),
     ):
-        self.vocabulary = tuple(vocabulary)
+        self.added = tuple(added)
+        known = set(vocabulary)
+        self.base = tuple(vocabulary)
+        self.vocabulary = (*vocabulary, *(token.content for token in self.added if token.content not in known))
         self.lower_case = lower_case
         self.strip_accents = strip_accents
         self.tokenize_chinese_chars = tokenize_chinese_chars
         self._ids = vocabulary_ids(self.vocabulary)
-        if lower_case:
-            check_case(self.vocabulary)
         self._lock = threading.Lock()
 
     @property
@@ -95,7 +106,8 @@ class Tokenizer:
     def fingerprint(self) -> str:
         """SHA-256 of the vocabulary and the settings, as hexadecimal text."""
         strips = self.lower_case if self.strip_accents is None else self.strip_accents
-        settings = [self.lower_case, strips, self.tokenize_chinese_chars]
+        settings: list = [self.lower_case, strips, self.tokenize_chinese_chars]
+        settings += [sorted(token.as_json().items()) for token in self.added]
         return hashlib.sha256(json.dumps([settings, self.vocabulary]).encode()).hexdigest()
 
     @classmethod
@@ -112,37 +124,59 @@ class Tokenizer:
         Raises:
             UserError: a file is missing, damaged, or does not describe a BERT tokenizer.
         """
-        path, vocabulary, lower, strip_accents, chinese = read_directory(Path(directory))
+        stored = read_directory(Path(directory))
         try:
-            return cls(
-                vocabulary,
-                lower_case=lower if lower_case is None else lower_case,
-                strip_accents=strip_accents,
-                tokenize_chinese_chars=chinese,
+            tokenizer = cls(
+                stored.tokens,
+                lower_case=stored.lower_case if lower_case is None else lower_case,
+                strip_accents=stored.strip_accents,
+                tokenize_chinese_chars=stored.tokenize_chinese_chars,
+                added=stored.added,
             )
         except UserError as error:
-            raise UserError(f"{path}: {error}") from error
+            raise UserError(f"{stored.path}: {error}") from error
+        if line := casing_line(tokenizer.base, tokenizer.lower_case):
+            say(f'{stored.path}: {line} Check "do_lower_case" in tokenizer_config.json.')
+        return tokenizer
+
+    def of(self, kept: Sequence[int]) -> Tokenizer:
+        """Return a tokenizer with some of the tokens and the same settings.
+
+        Args:
+            kept: ascending ids, with those of the special and of the added tokens.
+        """
+        number = {self.vocabulary[i]: n for n, i in enumerate(kept)}
+        return Tokenizer(
+            [self.vocabulary[i] for i in kept if i < len(self.base)],
+            lower_case=self.lower_case,
+            strip_accents=self.strip_accents,
+            tokenize_chinese_chars=self.tokenize_chinese_chars,
+            added=[replace(token, id=number[token.content]) for token in self.added],
+        )
 
     def save(self, directory: str | os.PathLike) -> None:
         """Write vocab.txt and tokenizer_config.json, which Hugging Face's BertTokenizer reads.
 
-        A tokenizer.json in `directory` is removed: Hugging Face would prefer it, and it may belong to
-        another tokenizer.
+        Other tokenizer files in `directory` are removed: Hugging Face would read them too, and they may
+        belong to another tokenizer.
         """
         directory = Path(directory)
         special = {"pad_token": PAD, "unk_token": UNK, "cls_token": CLS, "sep_token": SEP}
         if self.mask_id is not None:
             special["mask_token"] = MASK
-        config = {
+        config: dict[str, Any] = {
             "tokenizer_class": "BertTokenizer",
             "do_lower_case": self.lower_case,
             "strip_accents": self.strip_accents,
             "tokenize_chinese_chars": self.tokenize_chinese_chars,
             **special,
         }
-        atomic_write(directory / "vocab.txt", "".join(token + "\n" for token in self.vocabulary))
+        if self.added:
+            config["added_tokens_decoder"] = {str(token.id): token.as_json() for token in self.added}
+        atomic_write(directory / "vocab.txt", "".join(token + "\n" for token in self.base))
         atomic_write(directory / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
-        (directory / "tokenizer.json").unlink(missing_ok=True)
+        for name in ("tokenizer.json", "added_tokens.json", "special_tokens_map.json"):
+            (directory / name).unlink(missing_ok=True)
 
     def __call__(
         self, texts: Sequence[str], texts_b: Sequence[str] | None = None, *, length: int
@@ -236,7 +270,9 @@ class Tokenizer:
 
     def clean(self, word: str) -> str:
         """Return one word as the tokenizer sees it: case, accents and control characters."""
-        return word if word in SPECIAL else self._library.normalizer.normalize_str(word).strip()
+        if word in SPECIAL or any(word == token.content for token in self.added):
+            return word
+        return self._library.normalizer.normalize_str(word).strip()
 
     def word_ids(self, encoded: Encoded) -> np.ndarray:
         """Number the words of encoded texts, from 0 in each text.
@@ -274,7 +310,11 @@ class Tokenizer:
     @cached_property
     def _library(self) -> tokenizers.Tokenizer:
         library = tokenizers.Tokenizer(
-            WordPiece(self._ids, unk_token=UNK, max_input_chars_per_word=MAX_CHARACTERS_PER_WORD)
+            WordPiece(
+                {token: self._ids[token] for token in self.base},
+                unk_token=UNK,
+                max_input_chars_per_word=MAX_CHARACTERS_PER_WORD,
+            )
         )
         library.normalizer = BertNormalizer(
             clean_text=True,
@@ -285,6 +325,14 @@ class Tokenizer:
         library.pre_tokenizer = BertPreTokenizer()
         library.post_processor = BertProcessing((SEP, self.sep_id), (CLS, self.cls_id))
         library.add_special_tokens([token for token in SPECIAL if token in self._ids])
+        for token in self.added:
+            flags = {name: value for name, value in token.as_json().items() if name != "content"}
+            each = tokenizers.AddedToken(token.content, **flags)
+            (library.add_special_tokens if token.special else library.add_tokens)([each])
+            if library.token_to_id(token.content) != token.id:
+                raise UserError(
+                    f"the added token {token.content!r} cannot have the id {token.id}. Add it without flags."
+                )
         return library
 
     def _encodings(self, batch: Sequence, max_length: int | None, offsets: bool = False) -> list[tokenizers.Encoding]:
