@@ -20,7 +20,8 @@ from tfdistill.data.splits import Split
 from tfdistill.errors import with_advice
 from tfdistill.export.bench.host import LEAST_RUNS, Case, bench_cases, machine
 from tfdistill.export.bundle.golden import golden_vectors
-from tfdistill.export.bundle.manifest import GOLDEN, MANIFEST, MODEL, README, VERSION, sealed
+from tfdistill.export.bundle.manifest import GOLDEN, MANIFEST, MODEL, README, VERSION, check_size, sealed
+from tfdistill.export.bundle.origin import MODEL_SHA256
 from tfdistill.export.bundle.readme import readme
 from tfdistill.export.bundle.request import ExportRequest, refuse_for_mediapipe
 from tfdistill.export.convert.convert import ConvertedFile, parameters_of, run_conversion
@@ -32,6 +33,7 @@ from tfdistill.export.tflite.delegates import delegates
 from tfdistill.export.tflite.metadata import LABELS, VOCABULARY, with_metadata
 from tfdistill.export.tflite.operators import TEXT_MODEL, operators
 from tfdistill.export.tflite.runtime import TFLiteModel
+from tfdistill.models.fingerprint import fingerprint
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.files import atomic_directory, atomic_write, sha256
 from tfdistill.text.encoded import Encoded
@@ -53,6 +55,7 @@ class BundleData:
         golden: examples to add to golden.json: the first 200 of at most a million characters.
             Golden texts ship inside apps!
         recipe: how the model was trained, for recipe.json.
+        source: `name` and `fingerprint` of the data that dev and test belong to, for the manifest.
     """
 
     dev: Measured | None = None
@@ -60,6 +63,7 @@ class BundleData:
     calibration: Encoded | None = None
     golden: Split | None = None
     recipe: Mapping[str, Any] | None = None
+    source: Mapping[str, str] | None = None
 
 
 def export_bundle(
@@ -136,8 +140,10 @@ def write_bundle(request: ExportRequest, data: BundleData, *, latency: bool = Fa
             **_description(request, converted, file),
             "text_in": text_in,
             "latency": _latency(directory / MODEL, file.lengths) if latency else None,
+            "data": None if data.source is None else dict(data.source),
             **judge(request, file, data),
             "parity_random": converted.parity_random,
+            "golden": {"texts": len(golden["vectors"]), "left_out": golden["left_out"]},
             "versions": _versions(request),
         }
         tokenizer = request.model.tokenizer
@@ -148,6 +154,8 @@ def write_bundle(request: ExportRequest, data: BundleData, *, latency: bool = Fa
         listed = sorted(directory.iterdir())
         manifest["files"] = {path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in listed}
         atomic_write(directory / MANIFEST, sealed(manifest))
+        for path in directory.iterdir():
+            check_size(path)
     request.report.unlink(missing_ok=True)
     return request.out
 
@@ -168,7 +176,7 @@ def _write_model(request: ExportRequest, converted: ConvertedFile, directory: Pa
         task=request.model.task,
         mediapipe=request.mediapipe,
     )
-    return TFLiteModel(atomic_write(directory / MODEL, content))
+    return TFLiteModel(atomic_write(directory / MODEL, content), MODEL)
 
 
 def _write_text_model(request: ExportRequest, golden: dict[str, Any], work: Path, directory: Path) -> dict[str, Any]:
@@ -188,6 +196,7 @@ def _description(request: ExportRequest, converted: ConvertedFile, file: TFLiteM
         "label_names": list(request.label_names),
         "family": model.family,
         "parameters": parameters_of(model),
+        MODEL_SHA256: fingerprint(model),
         "quantization": request.quantization,
         "quantizer": tool_for(model.family, request.quantization),
         "length": file.length,

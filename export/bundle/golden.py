@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from importlib import resources
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from tfdistill.data.splits import Split
+from tfdistill.data.splits import PER_TOKEN, Split
 from tfdistill.export.bundle.golden_check import MOST_CHARACTERS
 from tfdistill.export.convert.modes import MODES
 from tfdistill.export.convert.request import reads_pairs
@@ -22,6 +23,10 @@ _LINES = resources.files(__package__).joinpath("golden_texts.txt").read_text("ut
 TEXTS: tuple[str, ...] = tuple(json.loads(line) for line in _LINES if line.startswith('"'))
 MOST_FROM_DATA = 200
 _MOST_ADDED = 20
+# The size of golden.json, below what `verify` reads, and of a number in it with its line and indentation.
+_MOST_BYTES, _VALUE = 48 * 2**20, 24
+# With more outputs not even a text of two tokens has a vector that fits.
+MOST_OUTPUTS = _MOST_BYTES // (4 * _VALUE) - 100
 _SOFTMAX_TASKS = ("classification", "next_sentence", "token_classification")
 
 
@@ -34,6 +39,10 @@ def golden_vectors(model: TextModel, file: TFLiteModel, quantization: str, data:
         file: model.tflite.
         quantization: its mode, which determines the tolerance.
         data: examples to add to our texts, at most 200.
+
+    Returns:
+        `length`, `tolerance`, `vectors`, and `left_out`: the number of texts whose vectors would make the file too large
+        for `verify`, as those of 100,000 classes do.
     """
     added = [f"before {token.content} after{token.content}." for token in model.tokenizer.added[:_MOST_ADDED]]
     texts = [*TEXTS, *added]
@@ -48,6 +57,9 @@ def golden_vectors(model: TextModel, file: TFLiteModel, quantization: str, data:
             seconds += [""] * len(rows)
         texts += [data.texts[row] for row in rows]
     encoded = model.tokenizer.encode(texts, seconds, max_length=file.length)
+    kept, count = _fitting(texts, seconds, encoded.lengths, file.outputs, model.task in PER_TOKEN), len(texts)
+    encoded, texts = encoded.take(kept), [texts[row] for row in kept]
+    seconds = None if seconds is None else [seconds[row] for row in kept]
     logits = file.predict(encoded, workers=1)
     vectors = []
     for number, text in enumerate(texts):
@@ -61,7 +73,23 @@ def golden_vectors(model: TextModel, file: TFLiteModel, quantization: str, data:
             vector["probabilities"] = probabilities.round(6).tolist()
         vectors.append(vector)
     largest = float(np.abs(of_real_tokens(logits, encoded.lengths)).max())
-    return {"length": file.length, "tolerance": MODES[quantization].tolerance * max(1.0, largest), "vectors": vectors}
+    tolerance = MODES[quantization].tolerance * max(1.0, largest)
+    return {"length": file.length, "tolerance": tolerance, "left_out": count - len(texts), "vectors": vectors}
+
+
+def _fitting(
+    texts: Sequence[str], seconds: Sequence[str] | None, lengths: np.ndarray, outputs: int, per_token: bool
+) -> list[int]:
+    """Return the texts, in order, whose vectors fit into a file of `_MOST_BYTES`."""
+    kept, total = [], 0
+    for row, text in enumerate(texts):
+        tokens = int(lengths[row])
+        words = len(json.dumps([text, seconds and seconds[row]]))
+        size = words + _VALUE * (2 * tokens + 2 * outputs * (tokens if per_token else 1))
+        if total + size <= _MOST_BYTES:
+            kept.append(row)
+            total += size
+    return kept
 
 
 def _probabilities(task: str, logits: np.ndarray) -> np.ndarray | None:

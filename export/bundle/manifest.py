@@ -112,6 +112,13 @@ def _check_files(directory: Path, files: Any) -> Check:
     return Check("files", f"{len(files)} files, {total / 1e6:.2f} MB, sizes and SHA-256 as in {MANIFEST}")
 
 
+def check_size(path: Path) -> None:
+    """Raise UserError for a new text or JSON file that is larger than `verify` reads."""
+    size = path.stat().st_size
+    if size > _MOST_TEXT and path.suffix != ".tflite":
+        raise UserError(f"{path.name} has {size} bytes; a bundle takes at most {_MOST_TEXT}. Use shorter label names")
+
+
 def short(value: Any) -> str:
     """Return a short ASCII form of any value, for a message of one line."""
     try:

@@ -10,6 +10,7 @@ import jinja2
 from tfdistill.data.splits import PER_TOKEN
 from tfdistill.export.tflite.metadata import MEANING
 from tfdistill.export.tflite.runtime import signature_name
+from tfdistill.system.escapes import markdown, markdown_code
 
 
 def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool, added: bool = False) -> str:
@@ -24,6 +25,7 @@ def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool, added: boo
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
+    environment.filters.update(plain=markdown, code=markdown_code)  # labels and the card are the user's words
     template = environment.from_string(resources.files(__package__).joinpath("readme.md.jinja").read_text("utf-8"))
     length = manifest["length"]
     return template.render(

@@ -9,6 +9,7 @@ from math import isfinite
 from pathlib import Path
 
 from tfdistill.errors import UserError
+from tfdistill.export.bundle.golden import MOST_OUTPUTS
 from tfdistill.export.bundle.manifest import MANIFEST
 from tfdistill.export.convert.modes import MODES
 from tfdistill.export.convert.request import ConversionRequest, reads_pairs
@@ -68,6 +69,11 @@ class ExportRequest:
         conversion = ConversionRequest.of([(model, "model")], length=length, modes=quantize)
         lengths = conversion.lengths
         require_new(Path(out), MANIFEST, "Choose a new name or the directory of a bundle, which is replaced.")
+        if model.num_outputs > MOST_OUTPUTS:
+            raise UserError(
+                f"the model has {model.num_outputs:,} outputs. A bundle takes at most {MOST_OUTPUTS:,}, so that golden.json "
+                "has vectors that an app can read"
+            )
         if max_drop is not None and not isfinite(max_drop):
             raise UserError(f"max_drop is {max_drop}; expected a number of percentage points, such as 1")
         if getattr(model, "tokenizer", None) is None:

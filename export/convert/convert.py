@@ -136,7 +136,8 @@ def run_conversion(
 
         def check(job: Job, mode: str) -> None:
             model, name = request.models[job.number]
-            audited[job.number, mode] = audit(job.place / f"{mode}.tflite", model, request.lengths, mode)
+            named = f"the {mode} file" if len(request.models) == 1 else f"the {mode} file of {name}"
+            audited[job.number, mode] = audit(job.place / f"{mode}.tflite", model, request.lengths, mode, named)
             if progress is not None:
                 progress(name, mode)
 
@@ -176,30 +177,38 @@ def _jobs(request: ConversionRequest, directory: Path, calibration: EncodedRows 
     return sorted(jobs, key=lambda job: -job.parameters * len(job.modes))
 
 
-def audit(path: Path, model: TextModel, lengths: Sequence[int], mode: str) -> ConvertedFile:
+def audit(path: Path, model: TextModel, lengths: Sequence[int], mode: str, name: str | None = None) -> ConvertedFile:
     """Check a new file against the model that it was converted from, and describe it.
+
+    Args:
+        path: the file, whose name may be a temporary one.
+        model: the model.
+        lengths: tokens in a row of each signature.
+        mode: its quantization.
+        name: what messages call the file; by default its name.
 
     Raises:
         UserError: operators that are not built in, missing weights, a different signature, or
             outputs that are not finite, constant or (fp32) not the model's.
     """
+    name = name or path.name
     content = read_file(path)
-    counts = operators(content, path.name)
-    check_operators(counts, path.name)
+    counts = operators(content, name)
+    check_operators(counts, name)
     if model.family == "bilstm" and ("UNIDIRECTIONAL_SEQUENCE_LSTM" not in counts or "WHILE" in counts):
-        raise UserError(f"{path.name} has no fused LSTM but {', '.join(counts)}; export it again")
+        raise UserError(f"{name} has no fused LSTM but {', '.join(counts)}; export it again")
     least = 0.8 * MODES[mode].bytes * _weights_in_file(model, max(lengths))
     if len(content) < least:
         raise UserError(
-            f"{path.name} has {len(content)} bytes, but its weights need {least:.0f}; weights are missing, export it again"
+            f"{name} has {len(content)} bytes, but its weights need {least:.0f}; weights are missing, export it again"
         )
     rows, inputs = _probe(model, lengths)
-    file = TFLiteModel(path)
+    file = TFLiteModel(path, name)
     if file.lengths != tuple(lengths):
         received, expected_lengths = (", ".join(map(str, each)) for each in (file.lengths, lengths))
-        raise UserError(f"{path.name} takes {received} tokens; expected {expected_lengths}; export it again")
+        raise UserError(f"{name} takes {received} tokens; expected {expected_lengths}; export it again")
     logits = file.predict(rows, workers=1)
-    check_logits(logits, path.name)
+    check_logits(logits, name, _cause(model, mode))
     sizes = inputs["padding_mask"].sum(axis=1)
     expected = file.expected(np.asarray(model(inputs, training=False), "float32"))
     expected = of_real_tokens(expected, sizes)
@@ -208,9 +217,23 @@ def audit(path: Path, model: TextModel, lengths: Sequence[int], mode: str) -> Co
         difference = distance["max_abs_difference"]
         if difference > FP32_TOLERANCE * max(1.0, float(np.abs(expected).max())):
             raise UserError(
-                f"{path.name} differs from the Keras model by {difference:.2g}; expected less than {FP32_TOLERANCE}"
+                f"{name} differs from the Keras model by {difference:.2g}; expected less than {FP32_TOLERANCE}"
             )
     return ConvertedFile(path, mode, len(content), sha256(path), counts, file.lengths, distance)
+
+
+def _cause(model: TextModel, mode: str) -> str:
+    """Say why a file may give logits that are not finite or all equal, and what to do."""
+    if not np.isfinite([np.abs(np.asarray(weight)).max(initial=0.0) for weight in model.weights]).all():
+        return "the model has weights that are not finite, so train it again"
+    if mode == "fp16":
+        return "values above 65,504 overflow float16, so choose another quantization"
+    if MODES[mode].calibrated:
+        small = "; LSTM cells within ±0.25 do so, see docs/export_support.md" if model.family == "bilstm" else ""
+        return f"values that are small beside the range of {mode} are rounded away{small}. Train longer, or choose dynamic_int8"
+    if mode != "fp32":
+        return f"{mode} rounds its weights away. Train longer, or choose fp16"
+    return "its weights are missing or damaged, so train or load the model again"
 
 
 def padded(rows: EncodedRows, length: int, most: int) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ import numpy as np
 from tfdistill.errors import UserError
 from tfdistill.export.tflite.flatbuffer import packed, unpacked
 from tfdistill.export.tflite.runtime import INPUTS, LOGITS, PROBABILITIES
+from tfdistill.system.escapes import visible
 
 VOCABULARY, LABELS = "vocab.txt", "labels.txt"
 CARD = ("name", "description", "version", "author", "license")
@@ -129,7 +130,7 @@ def model_card(
             raise UserError(f"the model card has no field '{key}'; expected some of {', '.join(CARD)}")
         if not value.strip() or not value.isprintable():
             raise UserError(f"{key} of the model card is {value!a}; expected one line of text")
-    labels = f"{', '.join(label_names[:8])}{', …' if len(label_names) > 8 else ''}"
+    labels = f"{', '.join(map(visible, label_names[:8]))}{', …' if len(label_names) > 8 else ''}"
     defaults = {
         "name": f"{family} {quantization}",
         "description": f"{family} for {task.replace('_', ' ')}: {labels}. Made by tfdistill.",

@@ -7,17 +7,19 @@ import numpy as np
 from tfdistill.errors import UserError
 
 
-def check_logits(logits: np.ndarray, name: str = "the file") -> None:
-    """Raise UserError for logits (N, C) or (N, L, C) that are not finite, or equal for all rows."""
+def check_logits(logits: np.ndarray, name: str = "the file", cause: str = "its weights are missing or damaged") -> None:
+    """Raise UserError for logits (N, C) or (N, L, C) that are not finite, or equal for all rows.
+
+    Args:
+        logits: of the rows.
+        name: what gave them, for the message.
+        cause: the likely reason, and what to do.
+    """
     if not np.isfinite(logits).all():
         bad = int((~np.isfinite(logits)).reshape(len(logits), -1).any(axis=1).sum())
-        raise UserError(
-            f"{name} gives logits that are not finite for {bad} of {len(logits)} rows; its weights are missing or damaged"
-        )
+        raise UserError(f"{name} gives logits that are not finite for {bad} of {len(logits)} rows; {cause}")
     if len(logits) > 1 and (logits == logits[0]).all():
-        raise UserError(
-            f"{name} gives equal logits for all {len(logits)} rows; its weights are missing or too small for its quantization"
-        )
+        raise UserError(f"{name} gives equal logits for all {len(logits)} rows; {cause}")
 
 
 def of_real_tokens(logits: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -45,6 +45,7 @@ class TFLiteModel:
 
     Args:
         path: the file.
+        name: what messages call it; by default the path.
 
     Attributes:
         inputs: names of the inputs, two or three of `INPUTS`.
@@ -56,22 +57,16 @@ class TFLiteModel:
         UserError: the file is missing or damaged, or has other inputs or outputs.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike, name: str | None = None):
         self.path = Path(path)
+        self._title = name or str(path)
         self._content = read_file(path)
         self._lock = Lock()
         interpreter = self._interpreter()
-        self.inputs, self.length, self.output = self._signature(interpreter, LONGEST)
-        names = {self.length: LONGEST}
-        for name in interpreter.get_signature_list().keys() - {LONGEST}:
-            inputs, length, output = self._signature(interpreter, name)
-            if (
-                (inputs, output) != (self.inputs, self.output)
-                or name != signature_name(length, self.length)
-                or length > self.length
-            ):
-                raise UserError(f"{self.path} has a signature '{name}' of {length} tokens; export it again")
-            names[length] = name
+        try:
+            names = self._read_signatures(interpreter)
+        except (ValueError, RuntimeError, KeyError, TypeError) as error:  # such as a name that is not UTF-8
+            raise self._damaged(error) from error
         self._names = dict(sorted(names.items()))
         self.lengths = tuple(self._names)
         self._idle = [self._runners(interpreter)]
@@ -92,9 +87,27 @@ class TFLiteModel:
             interpreter = Interpreter(model_content=self._content, num_threads=1)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            reason = str(error).strip().split("\n")[0]
-            raise UserError(f"{self.path} does not load ({reason}); the file is damaged, export it again") from error
+            raise self._damaged(error) from error
         return interpreter
+
+    def _damaged(self, error: Exception) -> UserError:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return UserError(f"{self._title} does not load ({reason}); the file is damaged, export it again")
+
+    def _read_signatures(self, interpreter: Any) -> dict[int, str]:
+        """Set what all signatures have in common, and return the name of the signature of each length."""
+        self.inputs, self.length, self.output = self._signature(interpreter, LONGEST)
+        names = {self.length: LONGEST}
+        for name in interpreter.get_signature_list().keys() - {LONGEST}:
+            inputs, length, output = self._signature(interpreter, name)
+            if (
+                (inputs, output) != (self.inputs, self.output)
+                or name != signature_name(length, self.length)
+                or length > self.length
+            ):
+                raise UserError(f"{self._title} has a signature '{name}' of {length} tokens; export it again")
+            names[length] = name
+        return names
 
     def _runners(self, interpreter: Any) -> dict[int, Any]:
         return {length: interpreter.get_signature_runner(name) for length, name in self._names.items()}
@@ -105,12 +118,14 @@ class TFLiteModel:
         inputs, outputs = signature["inputs"], signature["outputs"]
         names = tuple(name for name in INPUTS if name in inputs)
         if set(inputs) - set(INPUTS) or names[:2] != INPUTS[:2] or outputs not in ([LOGITS], [PROBABILITIES]):
-            raise UserError(f"{self.path} has the signature {inputs} → {outputs}; expected {list(INPUTS)} → ['logits']")
+            raise UserError(
+                f"{self._title} has the signature {inputs} → {outputs}; expected {list(INPUTS)} → ['logits']"
+            )
         details = interpreter.get_signature_runner(name).get_input_details()
         shapes = {tuple(int(n) for n in details[name]["shape"]) for name in names}
         shape = shapes.pop()
         if shapes or len(shape) != 2 or shape[0] != 1 or any(details[name]["dtype"] is not np.int32 for name in names):
-            raise UserError(f"{self.path} has inputs of shape {shape}; expected int32 [1, length] for all of them")
+            raise UserError(f"{self._title} has inputs of shape {shape}; expected int32 [1, length] for all of them")
         return names, shape[1], outputs[0]
 
     def expected(self, logits: np.ndarray) -> np.ndarray:
@@ -125,7 +140,7 @@ class TFLiteModel:
         for length in self.lengths:
             if tokens <= length:
                 return length
-        raise UserError(f"a row has {tokens} tokens; {self.path} takes at most {self.length}")
+        raise UserError(f"a row has {tokens} tokens; {self._title} takes at most {self.length}")
 
     def predict(
         self, rows: EncodedRows, *, workers: int = 2, progress: Callable[[int], None] | None = None
@@ -147,7 +162,7 @@ class TFLiteModel:
         long = int((lengths > self.length).sum())
         if long:
             raise UserError(
-                f"{long} of {len(lengths)} rows are longer than {self.path}'s {self.length} tokens (the longest has "
+                f"{long} of {len(lengths)} rows are longer than {self._title}'s {self.length} tokens (the longest has "
                 f"{int(lengths.max())}); tokenize with max_length={self.length}, or export with a larger length"
             )
         count = len(lengths)
@@ -177,7 +192,7 @@ class TFLiteModel:
                     list(pool.map(work, range(len(interpreters)), interpreters))
             except (ValueError, RuntimeError) as error:
                 reason = str(error).strip().split("\n")[0]
-                raise UserError(f"{self.path} failed on a row ({reason}); expected ids of its vocabulary") from error
+                raise UserError(f"{self._title} failed on a row ({reason}); expected ids of its vocabulary") from error
         return logits
 
     def row(self, token_ids: _Ids, segment_ids: _Ids | None = None) -> np.ndarray:

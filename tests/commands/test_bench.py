@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from bundles import reseal
 from typer.testing import CliRunner
 
 from tfdistill.commands.app import app
@@ -71,6 +72,50 @@ def test_another_model_than_the_bundles(work, tmp_path):
     save_directory(load_directory(TINY, num_outputs=2, label_names=("bad", "good")), tmp_path / "other")
     result = run("bench", work / "bundle16", "--data", work / "data", "--model", tmp_path / "other")
     assert isinstance(result.exception, UserError) and "--model" in str(result.exception)
+
+
+@pytest.fixture(scope="module")
+def other_head(work):
+    """A model of the same sizes, vocabulary and labels, with another head."""
+    from tfdistill.models.hf import load_directory, save_directory
+
+    model = load_directory(work / "model")
+    model.head.kernel.assign(-model.head.kernel.numpy())
+    model.head.bias.assign(-model.head.bias.numpy() + 0.01)
+    save_directory(model, work / "other" / "student")
+    return work / "other" / "student"
+
+
+@pytest.mark.heavy
+def test_a_model_with_other_weights_is_refused(work, other_head):
+    for bundle in (work / "bundle16", work / "bundle16" / "model.tflite"):
+        result = run("bench", bundle, "--data", work / "data", "--model", other_head)
+        assert isinstance(result.exception, UserError) and f"--model {other_head}" in str(result.exception)
+        assert str(bundle) in str(result.exception)
+
+
+@pytest.mark.heavy
+def test_an_older_bundle_with_a_doubtful_model_is_measured_with_a_warning(work, other_head, tmp_path):
+    """A run directory is given for its student, and the file for its bundle."""
+    older = shutil.copytree(work / "bundle16", tmp_path / "older")
+    reseal(older, lambda manifest: manifest.pop("model_sha256"))
+    page = tmp_path / "r.html"
+    words = ["bench", older / "model.tflite", "--data", work / "data", "--runs", 2]
+    result = run(*words, "--model", other_head.parent, "--report", page)
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "20 of 20 texts" in result.stderr and "SHA-256" in page.read_text("utf-8")
+    result = run(*words, "--model", work / "model")
+    assert result.exit_code == 0 and "warning" not in result.stderr and "0 of 20" in result.output
+
+
+@pytest.mark.parametrize("place", ["file.tflite/report.html", "directory.html"])
+def test_a_place_where_no_page_can_be_written_is_refused_before_measuring(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file.tflite").touch()
+    (tmp_path / "directory.html").mkdir()
+    result = run("bench", "file.tflite", "--report", place)
+    assert isinstance(result.exception, UserError) and place in str(result.exception)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["directory.html", "file.tflite"]
 
 
 @pytest.mark.heavy

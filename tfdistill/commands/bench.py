@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tfdistill.commands.options import JsonOption
+from tfdistill.commands.options import JsonOption, numbers
+from tfdistill.commands.run_options import student_of
 from tfdistill.errors import UserError, optional
 from tfdistill.system.console import say, task
+from tfdistill.system.files import require_file_place
 
 if TYPE_CHECKING:
     from tfdistill.export.bench.report.bench_rows import Measured
     from tfdistill.models.text_model import TextModel
-from tfdistill.commands.options import numbers
 
 Files = dict[Path, Path]  # what the user named: its .tflite file
+# An older bundle states no SHA-256 of its model. Above this share of other answers a line says that the models differ.
+_MOST_DIFFERING = 0.5
 # No phone has more cores. More threads than cores only wait for each other.
 _MOST_THREADS = 16
 # Options that work in one place only; the place itself is an option, or this machine.
@@ -73,10 +76,13 @@ def bench(
             "`--data` and `--model` need each other. Give the model that the bundle was made from, and data"
         )
     if ios_params is not None:
+        require_file_place(ios_params, "choose another `--ios-params`")
         return _write_ios_params(ios_params, files, counts[0], runs)
     if report is not None:
+        for path in (report, report.with_suffix(".json")):
+            require_file_place(path, "choose another `--report`")
         optional("matplotlib", "quickstart")
-    disagreements = _disagreements(files, data, models or []) if data else {}
+    disagreements, doubts = _disagreements(files, data, models or []) if data else ({}, [])
     skipped: list[str] = []
     if adb:
         options = {"tool": benchmark_model, "delegate": delegate, "affinity": affinity}
@@ -98,7 +104,7 @@ def bench(
 
         show(measured)
     if report is not None:
-        _write(report, measured, baseline, data, skipped)
+        _write(report, measured, baseline, data, [*skipped, *doubts])
 
 
 # --- the request ----------------------------------------------------------------------------------------------------
@@ -254,28 +260,45 @@ def _compare(baseline: Path, measured: Measured, by_tokens: bool) -> None:
 # --- file against Keras ---------------------------------------------------------------------------------------------
 
 
-def _disagreements(files: Files, data: str, sources: Sequence[str]) -> dict[Path, dict[str, Any]]:
-    """Return for each bundle made from one of the models the dev examples where both differ most."""
+def _disagreements(files: Files, data: str, sources: Sequence[str]) -> tuple[dict[Path, dict[str, Any]], list[str]]:
+    """Return for each bundle made from one of the models the dev examples where both differ most, and doubts about it."""
     from tfdistill.system.tensorflow_import import import_tensorflow
 
     import_tensorflow()
+    from tfdistill.export.bundle.origin import bundle_of, is_model_of
     from tfdistill.models.load import load
 
-    models = [(source, load(source, new_head=False)) for source in sources]
-    apart = {}
-    for path, file in files.items():
-        source, model = next(((source, model) for source, model in models if _made_from(model, path)), (None, None))
-        if source is not None and model is not None:
-            apart[path] = _against_keras(model, source, path.name, file, data)
-    if not apart:
-        raise UserError(
-            f"none of the files was made from {', '.join(sources)}. Give `--model` the model of a bundle: the same "
-            "family, number of parameters, vocabulary and labels"
-        )
-    return apart
+    bundles = {path: bundle_of(path) for path in files}
+    if not any(bundles.values()):
+        raise UserError(f"none of {', '.join(map(str, files))} is a bundle. `--model` needs a bundle, for its labels")
+    apart, doubts = {}, []
+    for source in map(student_of, sources):
+        model = load(source, new_head=False)
+        origins = {path: is_model_of(model, bundle) for path, bundle in bundles.items() if bundle is not None}
+        for path, certain in origins.items():
+            if certain is False or path in apart:
+                continue
+            apart[path] = _against_keras(model, source, bundles[path] or path, files[path], data)
+            if certain is None and apart[path]["differing"] > _MOST_DIFFERING * apart[path]["rows"]:
+                doubts.append(_doubt(path, source, apart[path]))
+        if not any(certain is not False for certain in origins.values()):
+            raise UserError(
+                f"{', '.join(map(str, origins))} was not exported from --model {source}: other weights, labels or "
+                "vocabulary. Give the model that the bundle was exported from"
+            )
+    for line in doubts:
+        say(line)
+    return apart, doubts
 
 
-def _against_keras(model: TextModel, source: str, name: str, file: Path, data: str) -> dict[str, Any]:
+def _doubt(path: Path, source: str, apart: dict[str, Any]) -> str:
+    return (
+        f"warning: {apart['differing']} of {apart['rows']} texts get another answer from {path} than from {source}, so that is "
+        "probably not its model; this older bundle does not state its model's SHA-256"
+    )
+
+
+def _against_keras(model: TextModel, source: str, bundle: Path, file: Path, data: str) -> dict[str, Any]:
     from tfdistill.export.bench.disagreements import worst_disagreements
     from tfdistill.export.tflite.runtime import TFLiteModel
     from tfdistill.models.load import data_for
@@ -284,31 +307,17 @@ def _against_keras(model: TextModel, source: str, name: str, file: Path, data: s
     texts = data_for(model, source, data)
     if texts.per_token:
         raise UserError(f"received --data {data}. Give texts with one label each")
-    if "dev" not in texts.splits:
-        raise UserError(f"--data {data} has no dev split, but {', '.join(texts.splits)}. Add one")
+    if not len(texts.splits.get("dev", ())):
+        raise UserError(f"--data {data} has no examples in dev, but {', '.join(texts.splits)}. Add a dev split")
     split, tflite = texts.splits["dev"], TFLiteModel(file)
     encoded, logits, scores = measure(model, texts, "dev", max_length=tflite.length, cut_option="")
-    with task(f"{name}: dev", None):
+    with task(f"{bundle.name}: dev", None):
         outputs = tflite.predict(encoded)
     expected, names = tflite.expected(logits), model.label_names
     apart = worst_disagreements(
         model.task, split, expected, outputs, lengths=encoded.lengths, scores=scores, label_names=names
     )
     return {"split": "dev", **apart}
-
-
-def _made_from(model: TextModel, bundle: Path) -> bool:
-    """Tell whether family, parameters, labels and vocabulary of a bundle are those of the model."""
-    from tfdistill.export.convert.convert import parameters_of
-
-    try:
-        manifest = json.loads((bundle / "manifest.json").read_text("utf-8"))
-        vocabulary = (bundle / "vocab.txt").read_text("utf-8").split("\n")
-    except (OSError, ValueError):
-        return False
-    tokens, names = [*model.tokenizer.vocabulary], list(model.label_names or manifest.get("label_names", []))
-    stated = [manifest.get(key) for key in ("family", "parameters", "label_names")]
-    return stated == [model.family, parameters_of(model), names] and vocabulary[: len(tokens)] == tokens
 
 
 # --- the results ----------------------------------------------------------------------------------------------------

@@ -195,7 +195,7 @@ def _bundle(path: Path, latencies: Mapping[Path, float], split: str, of: Row | N
     score = _number(measured.get(metric)) if metric else None
     own = _mapping(_mapping(manifest.get("latency")).get("latency_ms")).get("median")
     data: dict[str, Any] = _data(manifest)
-    if of is not None and "data" not in manifest and _same_score(measured, metric, of, split):
+    if of is not None and not _mapping(manifest.get("data")) and _same_score(measured, metric, of, split):
         data = {"data": of.data, "fingerprint": of.fingerprint}  # bundles of older versions do not name their data
     return Row(
         name=str(path),

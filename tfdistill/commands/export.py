@@ -108,7 +108,7 @@ def _fields(words: list[str]) -> dict[str, str]:
     return fields
 
 
-def _read(request: ExportRequest, source: str, name: str, golden: bool, recipe: dict[str, Any] | None) -> BundleData:
+def _read(request: ExportRequest, directory: str, name: str, golden: bool, recipe: dict[str, Any] | None) -> BundleData:
     """Evaluate the model on dev and test of the data `name`, and pick examples for calibration and golden.json."""
     from tfdistill.data.batching import some_rows
     from tfdistill.export.bundle.bundle import BundleData
@@ -117,7 +117,7 @@ def _read(request: ExportRequest, source: str, name: str, golden: bool, recipe: 
     from tfdistill.models.predict import measure, say_cut
 
     model, longest, calibrated = request.model, request.conversion.longest, bool(request.conversion.calibrated)
-    data = data_for(model, source, name)
+    data = data_for(model, directory, name)
     needs = {"train": (calibrated, f"--quantize {request.quantization}"), "dev": (golden, "--golden-from-data")}
     for split, (needed, option) in needs.items():
         if needed and split not in data.splits:
@@ -134,7 +134,8 @@ def _read(request: ExportRequest, source: str, name: str, golden: bool, recipe: 
         measure(model, data, split, max_length=longest, cut_option="--length") if split in data.splits else None
         for split in ("dev", "test")
     )
-    return BundleData(dev, test, calibration, examples, recipe)
+    source = {"name": data.name, "fingerprint": data.fingerprint}
+    return BundleData(dev, test, calibration, examples, recipe, source)
 
 
 def quantization_advice(request: ExportRequest, model: str, data: str | None) -> list[str]:
@@ -154,6 +155,9 @@ def _summarize(manifest: dict[str, Any], path: Path) -> None:
     lengths = ", ".join(map(str, manifest["lengths"]))
     show(f"{path}: model.tflite, {size:.1f} MB ({zipped:.1f} zipped), {manifest['quantization']}, length {lengths}")
     show(f"manifest.json: sha256 {sha256(path / 'manifest.json')}")
+    if manifest["golden"]["left_out"]:
+        golden = manifest["golden"]
+        show(f"golden.json: {golden['texts']} texts; {golden['left_out']} more would make it too large to verify")
     if text_in := manifest["text_in"]:
         show(
             f"{text_in['file']}: {100 * text_in['same_ids']:.0f} % of the {text_in['rows']} golden texts get the same ids; needs "

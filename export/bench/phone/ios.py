@@ -23,6 +23,8 @@ _EXPECTED = (
     "Give the text of TensorFlow Lite's iOS benchmark app, its log from Xcode's console, or a BenchmarkResult as JSON"
 )
 _MOST_BYTES = 64 * 2**20
+# A result states the size of its model, in megabytes of either kind: more than this apart, it is that of another model.
+_OTHER_SHARE, _OTHER_MEGABYTES = 0.06, 0.2
 # Names of latencies in a BenchmarkResult and on the app's screen: our names.
 _LATENCY = {
     "avg_ms": "mean", "min_ms": "min", "max_ms": "max", "stddev_ms": "std", "median_ms": "median", "p95_ms": "p95",
@@ -60,11 +62,17 @@ def read_result(path: Path, model: Path, *, threads: int = 1) -> dict[str, Any]:
         latency = result["latency_ms"]
         if result["runs"] < 1 or latency["mean"] <= 0 or not all(0 <= value < math.inf for value in latency.values()):
             raise UserError(f"{path} has {result['runs']} runs in {latency} ms. {_EXPECTED}")
+        megabytes = result.pop("model_size_mb", None)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{path} is damaged or no benchmark result ({type(error).__name__}: {reason}). {_EXPECTED}"
         ) from error
+    size = model.stat().st_size / 1e6
+    if megabytes is not None and abs(megabytes - size) > max(_OTHER_SHARE * size, _OTHER_MEGABYTES):
+        raise UserError(
+            f"{path} is the result of a file of {megabytes:g} MB, but {model} has {size:.1f} MB. Give each bundle its own"
+        )
     warmup = result["warmup"]
     return {
         "file": model.name,
@@ -91,8 +99,9 @@ def write_params(path: Path, model: Path, *, threads: int, runs: int) -> Path:
 
 
 def _from_log(text: str, name: str) -> dict[str, Any]:
-    profile = parse_profile(text, name)
-    return {**parse(text, name), **({"profile": profile} if profile else {})}
+    profile, size = parse_profile(text, name), re.search(r"model file size \(MB\): ([-+.\deE]+)", text)
+    known = {"model_size_mb": float(size[1]) if size else None}
+    return {**parse(text, name), **known, **({"profile": profile} if profile else {})}
 
 
 def _from_screen(text: str) -> dict[str, Any]:
@@ -121,6 +130,7 @@ def _from_json(text: str) -> dict[str, Any]:
         "warmup": None if warmup is None else int(warmup),
         "memory_mb": None if kilobytes is None else float(kilobytes) / 1024,
         "delegation": None,
+        "model_size_mb": None if other.get("model_size_mb") is None else float(other["model_size_mb"]),
     }
     for key, name in (("init_ms", "init_ms"), ("first_ms", "first_inference_ms")):
         result[key] = None if latency.get(name) is None else float(latency[name])

@@ -174,3 +174,21 @@ def test_pairs_of_the_user(exported, file, bundle):
     (bundle / "golden.json").write_text(json.dumps(golden))
     reseal(bundle)
     assert "102 texts" in verify_bundle(bundle)[-1].detail
+
+
+class ManyClasses:
+    """A file with 100,000 classes."""
+
+    length, outputs = 16, 100_000
+
+    def predict(self, rows, workers: int) -> np.ndarray:
+        return np.full((len(rows), self.outputs), -12.345678, np.float32)
+
+
+def test_golden_vectors_of_many_classes_are_few(exported):
+    """`verify` reads files of at most 64 MiB."""
+    data = Split(["\x01" * 1_000_000, "a film"])
+    golden = golden_vectors(exported[0], ManyClasses(), "fp32", data)
+    size = len(json.dumps(golden, indent=1))
+    assert 5 <= len(golden["vectors"]) <= 20 and 8e6 < size < 64 * 2**20
+    assert golden["left_out"] == 102 - len(golden["vectors"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from bundles import read, reseal
 
 from tfdistill.errors import UserError
-from tfdistill.export.bundle.manifest import VERSION, intact, sealed
+from tfdistill.export.bundle.manifest import VERSION, check_size, intact, sealed
 
 FILES = ["golden.json", "labels.txt", "model.tflite", "tokenizer_config.json", "vocab.txt", "x-1.txt"]
 
@@ -167,3 +168,11 @@ def test_large_text_files_are_not_read(bundle):
         file.truncate(64 * 2**20 + 1)
     reseal(bundle)
     refused(bundle, match=r"vocab\.txt")
+
+
+@pytest.mark.parametrize(("name", "size", "fits"), [("labels.txt", 2**26, True), ("labels.txt", 2**26 + 1, False)])
+def test_nothing_is_written_that_would_not_be_read(tmp_path, name, size, fits):
+    with open(tmp_path / name, "wb") as file:
+        file.truncate(size)
+    with nullcontext() if fits else pytest.raises(UserError, match=name):
+        check_size(tmp_path / name)

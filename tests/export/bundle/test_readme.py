@@ -38,6 +38,15 @@ def test_what_it_says_of_every_bundle():
     assert "| GPU | 2 of 2 | nothing |" in text and "| Core ML | 0 of 2 | 2 ADD |" in text
 
 
+def test_markup_of_the_user_is_shown_as_it_is():
+    """Labels and the card may come from anybody: a viewer shows them, and nothing after them is lost."""
+    card = {name: f"| `{name}` <b>x</b> <!-- [y](z) *" for name in MANIFEST["model_card"]}
+    text = text_of(label_names=["`c` <script>", "a|b", "\x1b[2J\u202e"], model_card=card)
+    assert "`` `c` <script> ``, `a|b`, `\\x1b[2J\\u202e`." in text
+    for name in card:
+        assert f"\\| \\`{name}\\` \\<b\\>x\\</b\\> \\<!-- \\[y\\](z) \\*" in text
+
+
 @pytest.mark.parametrize(
     ("changes", "part"),
     [

@@ -35,6 +35,11 @@ def test_defaults_and_normalization(model, tmp_path):
 
 
 @pytest.mark.heavy
+def test_more_classes_than_golden_vectors_can_hold(tmp_path):
+    with pytest.raises(UserError, match="600,000"):
+        ExportRequest.of(of_task("classification", 600_000), tmp_path / "b", length=8)
+
+
 @pytest.mark.parametrize(
     ("task", "outputs", "names"),
     [
