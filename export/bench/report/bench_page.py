@@ -12,6 +12,7 @@ from tfdistill.export.bench.report.bench_rows import Measured, Row, having, rows
 from tfdistill.export.bench.report.figures import Point, curves, operator_bars, trade_offs
 from tfdistill.export.bench.report.page import DASH, Column, filled, flat, number, times, write_page
 from tfdistill.export.bench.report.svg import COLOURS, MARKERS, OTHER_MARKER
+from tfdistill.metrics.interval import interval
 
 _MOST_KINDS, _MOST_OPERATORS = 12, 5
 _LEAST_DIFFERENCE = 5e-5  # of a probability; smaller ones are invisible in the page's four digits
@@ -170,20 +171,20 @@ def _pictures(rows: Sequence[Row], measured: Measured) -> dict[str, Any]:
         "legend": list({row["model"]: _colour(row) for row in rows}.items()),
         "markers": [(MARKERS.get(name, OTHER_MARKER)[1], name) for name in shapes] if metric else [],
         "bars": operator_bars(profiled) if profiled else None,
-        "error": _standard_error(rows),
+        "error": _uncertainty(rows),
         "profiles": [(*each, _slowest(each[1])) for each in profiled],
         "most_kinds": _MOST_KINDS,
     }
 
 
-def _standard_error(rows: Sequence[Row]) -> str:
-    """State on how many examples an accuracy was measured, and its standard error."""
+def _uncertainty(rows: Sequence[Row]) -> str:
+    """State on how many examples an accuracy was measured, and its interval."""
     scored = [row for row in rows if row["score"] is not None and row["metric"] == "accuracy" and row["examples"]]
     if not scored:
         return ""
     row = max(scored, key=lambda row: row["score"])
-    error = (row["score"] * (1 - row["score"]) / row["examples"]) ** 0.5
-    return f"measured on {row['examples']:,} texts of {row['split']}, standard error {100 * error:.1f} points"
+    within = interval(row["score"], row["examples"])
+    return f"measured on {row['examples']:,} texts of {row['split']}; the best one is within {within} (95 % interval)"
 
 
 def _series(measured: Measured) -> list[tuple[str, list[tuple[int, float]]]]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tfdistill.errors import UserError
 from tfdistill.export.bench.host import typical_ms
+from tfdistill.system.files import read_json
 
 # The results of each bundle or .tflite file, from `bench_cases`, `bench_on_phone` or `ios.read_result`. One result of a file
 # may have a `profile`, and one `disagreements` (see `worst_disagreements`).
 Measured = Mapping[Path, Sequence[dict[str, Any]]]
 Row = dict[str, Any]
 
+_LARGEST = 1e15  # of a number in a manifest
 _COPIED = (
     "bytes", "threads", "length", "tokens", "latency_ms", "load_ms", "first_ms", "init_ms", "peak_memory_mb", "memory_mb",
     "memory_delta_mb", "runs", "warmup", "seconds", "repeats", "minimum", "mlperf_minimum", "agree", "delegate",
@@ -36,7 +38,7 @@ def rows_of(measured: Measured) -> list[Row]:
     for number, (path, results) in enumerate(measured.items()):
         manifest = _manifest(path)
         measured_dev = [each["disagreements"] for each in results if "disagreements" in each]
-        dev: dict[str, Any] = manifest.get("parity") or next(iter(measured_dev), {})
+        dev: dict[str, Any] = _mapping(manifest.get("parity")) or next(iter(measured_dev), {})
         for threads in dict.fromkeys(each["threads"] for each in results):
             alike = [each for each in results if each["threads"] == threads]
             longest = max((each for each in alike if not common or tokens_of(each) in common), key=tokens_of)
@@ -45,9 +47,9 @@ def rows_of(measured: Measured) -> list[Row]:
                     "model": names[path],
                     "path": str(path),
                     "file_number": number,
-                    **{key: manifest.get(key) for key in ("quantization", "family", "parameters")},
+                    **_stated(manifest),
                     "scores": {"test": _score(manifest.get("test")), "dev": _score(dev)},
-                    "same_answers": dev.get("argmax_agreement"),
+                    "same_answers": _number(dev.get("argmax_agreement")),
                     "ms": typical_ms(longest),
                     **{key: longest.get(key) for key in _COPIED},
                 }
@@ -101,15 +103,34 @@ def _manifest(path: Path) -> dict[str, Any]:
     """Read the manifest of a bundle; empty for a single file and for damage, which `verify` reports."""
     directory = path if path.is_dir() else path.parent
     try:
-        manifest = json.loads((directory / "manifest.json").read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        manifest = read_json(directory / "manifest.json", "")
+    except UserError:
         return {}
-    return manifest if isinstance(manifest, dict) and "files" in manifest else {}
+    return manifest if "files" in manifest else {}
+
+
+def _stated(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return what a manifest states about the model; None for an entry of another type, as in a hand-made bundle."""
+    texts = {key: manifest.get(key) for key in ("quantization", "family")}
+    known = {key: value if isinstance(value, str) else None for key, value in texts.items()}
+    parameters = _number(manifest.get("parameters"))
+    return {**known, "parameters": None if parameters is None else int(parameters)}
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """Return a JSON object, or an empty one for any other value."""
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: Any) -> float | None:
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if known and abs(value) < _LARGEST else None
 
 
 def _score(compared: Any) -> tuple[str, float, int] | None:
     """Return (metric, score, examples) from a result of `tfdistill.export.tflite.accuracy_gate.compare`."""
-    if not isinstance(compared, dict) or not isinstance(compared.get("metric"), str):
+    metric = _mapping(compared).get("metric")
+    if not isinstance(metric, str):
         return None
-    value = compared.get(compared["metric"])
-    return (compared["metric"], float(value), int(compared["rows"])) if isinstance(value, int | float) else None
+    value, rows = _number(compared.get(metric)), _number(compared.get("rows"))
+    return None if value is None or rows is None else (metric, float(value), int(rows))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tfdistill.export.bench.report.svg import COLOURS, FAINT, INK, MARKERS, OTHER_MARKER, percent, plain_ticks, svg
+from tfdistill.system.escapes import visible
 
 _OTHER, _REMAINDER = "everything else", "not in an operator"
 _MOST_KINDS = 7
@@ -141,8 +142,8 @@ def operator_bars(profiles: Sequence[tuple[str, dict[str, Any]]]) -> tuple[str, 
             for kind, value in bar.items():
                 axes.barh(position, value, left=left, height=0.66, color=colours[kind], linewidth=0)
                 left += value
-            axes.annotate(f"{left:.1f}", (left, position), xytext=(4, 0), textcoords="offset points", va="center")
-        axes.set_yticks(range(len(profiles)), [label for label, _ in profiles])
+            axes.annotate(f"{left:.2f}", (left, position), xytext=(4, 0), textcoords="offset points", va="center")
+        axes.set_yticks(range(len(profiles)), [visible(label) for label, _ in profiles])
         axes.invert_yaxis()
         axes.margins(x=0.12)
         axes.grid(visible=False, axis="y")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from tfdistill.export.bench.report.rows import Report, Row
+from tfdistill.metrics.interval import interval
 
 _LEAST_ABOVE_FLOOR = 5.0  # points; a teacher that is nearer to a linear model has not learned
 
@@ -103,6 +104,17 @@ def gains(report: Report) -> dict[str, tuple[str, float, int]]:
 
 def _by_score(row: Row) -> float:
     return -math.inf if row.score is None else row.score
+
+
+def uncertainty(report: Report) -> str:
+    """State the interval of the baseline's accuracy, since smaller differences may be chance."""
+    splits = report.data.get("splits") or {}
+    split = "dev" if report.base.test_accuracy is None else "test"
+    score, count = report.base.score, splits.get(split)
+    if report.metric != "accuracy" or score is None or not count:
+        return ""
+    within = interval(score, count)
+    return f"On {count:,} examples of {split} the accuracy of {report.base.name} is within {within} (95 % interval)."
 
 
 def _above_floor(report: Report) -> list[str]:

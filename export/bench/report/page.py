@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tfdistill.errors import optional
+from tfdistill.system.escapes import visible
 from tfdistill.system.files import atomic_write
 
 DASH = "–"
@@ -73,6 +74,7 @@ def write_page(path: Path, template: str, numbers: Mapping[str, Any], **values: 
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=lambda value: visible(value) if type(value) is str else value,  # what is escaped already is Markup
     )
     page = environment.get_template(template).render(**{**numbers, **values})
     content = json.dumps(finite(numbers), indent=2, ensure_ascii=False, default=str)

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from tfdistill.export.bench.report.figures import Point, curves, trade_offs
-from tfdistill.export.bench.report.findings import difference, featured, gains, main_findings, notes_of, savings
+from tfdistill.export.bench.report.findings import (
+    difference,
+    featured,
+    gains,
+    main_findings,
+    notes_of,
+    savings,
+    uncertainty,
+)
 from tfdistill.export.bench.report.page import DASH, flat, write_page
 from tfdistill.export.bench.report.rows import Report, columns_of
 from tfdistill.export.bench.report.svg import COLOURS, MARKERS
@@ -43,7 +51,7 @@ def write_report(report: Report, out_dir: str | os.PathLike) -> Path:
         legend=list(colours.items()),
         markers=[(marker, name) for name, (_, marker) in MARKERS.items() if name in used],
         figures=_figures(report, colours),
-        measured=_measured(report),
+        measured=" ".join(filter(None, [_measured(report), uncertainty(report)])),
         facts=_facts(report),
     )
 

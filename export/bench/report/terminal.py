@@ -9,7 +9,7 @@ from tfdistill.export.bench import profile as profiles
 from tfdistill.export.bench.host import typical_ms
 from tfdistill.export.bench.phone import android
 from tfdistill.export.bench.report.bench_rows import Measured, names_of
-from tfdistill.export.bench.report.findings import main_findings
+from tfdistill.export.bench.report.findings import main_findings, uncertainty
 from tfdistill.export.bench.report.page import DASH, Column, filled, number
 from tfdistill.export.bench.report.rows import Report, columns_of, narrow
 from tfdistill.system.console import Console, make_table, show_prose, show_table
@@ -25,6 +25,7 @@ def print_report(report: Report, console: Console | None = None) -> None:
     show_table(_table(report.title, columns, report.rows, bold=report.base), console)
     for line in main_findings(report):
         show_prose(f"• {line}", console)
+    show_prose(uncertainty(report), console)
 
 
 def show(measured: Measured, console: Console | None = None) -> None:

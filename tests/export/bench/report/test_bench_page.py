@@ -119,12 +119,68 @@ def test_page_needs_nothing_else(measured, tmp_path):
     assert "a &lt;b&gt;text&lt;/b&gt;" in page and "1 of 3" in page
     assert "3.90 of 4.00 ms" in page and "Fully Connected (NC, F32) GEMM" in page
     assert "4.50×" not in page and "0.22×" in page  # large is slower than the baseline
-    assert "1.5 points" in page and "3 ✗" in page
+    assert "86.7 to 92.6 %" in page and "3 ✗" in page and "As Keras:" in page
     assert "useless: 3 runs" in page and "cores 2, int8 yes" in page
     ids = re.findall(r'id="([^"]+)"', page)
     assert set(re.findall(r'href="#([^"]+)"', page)) <= set(ids)
     numbers = json.loads(path.with_suffix(".json").read_text(), parse_constant=pytest.fail)
     assert numbers["measured"][str(small)][1]["profile"]["total_ms"] == 4.0 and numbers["rows"][1]["front"]
+
+
+@pytest.mark.heavy
+def test_one_number_for_one_thing(measured, tmp_path):
+    """All 30 texts right is no certainty, and the bar has the milliseconds of the line below it."""
+    profile = profile_of([Operator("GATHER", "built-in", 0.058)], total_ms=0.064, runs=50)
+    profile |= {"unprofiled_ms": 0.06, "partitions": 1, "timed_alone": []}
+    path = bundle(tmp_path, "right", test=1.0)
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["test"] = {"metric": "accuracy", "accuracy": 1.0, "rows": 30}
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    page = write_bench_report({path: [result(0.06, profile=profile)]}, tmp_path / "r.html").read_text("utf-8")
+    assert "88.6 to 100.0 %" in page and "As Keras" not in page
+    assert "0.06 of 0.06 ms" in page and re.search(r">\s*0\.06\s*<", page) and not re.search(r">\s*0\.1\s*<", page)
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=y>',
+    "{{ 7*7 }}",
+    "a\x1b[2J",
+    "\u202eevil",
+    "&lt;",
+    "' onload='x",
+]
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", HOSTILE)
+def test_nothing_that_a_bundle_says_becomes_part_of_the_page(tmp_path, name):
+    path = bundle(tmp_path, "b", test=0.5)
+    manifest = json.loads((path / "manifest.json").read_text()) | {"quantization": name, "family": name}
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    split = Split([name], None, np.array([0]))
+    logits = np.array([[1.0, 0.0]])
+    names = (name, "b")
+    apart = worst_disagreements("classification", split, logits, -logits, lengths=np.array([3]), label_names=names)
+    profile = profile_of([Operator(name, name, 1.0)], total_ms=1.0, runs=50)
+    profile |= {"unprofiled_ms": 1.0, "partitions": 1, "timed_alone": [name]}
+    measured = {path: [result(1.0, 8, disagreements=apart, profile=profile), result(2.0, 16)]}
+    page = tmp_path / "r.html"
+    write_bench_report(measured, page, title=name, notes=[name], facts={name: {name: name}}, command=name, created=name)
+    text = page.read_text("utf-8")
+    assert not re.search(r"<script|<img|onload='|49", re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL))
+    assert not re.search(r"<script|<img|[\x00-\x08\x0b-\x1f\u202e]", text)
+
+
+@pytest.mark.parametrize(
+    "value", [None, 1, -2.5, "x", [], [1], {}, {"metric": []}, {"metric": "m", "m": "x"}, True, 1e300]
+)
+def test_any_type_in_a_manifest(tmp_path, value):
+    path = bundle(tmp_path, "b")
+    keys = ("quantization", "family", "parameters", "test", "parity", "files", "latency")
+    (path / "manifest.json").write_text(json.dumps(dict.fromkeys(keys, value)))
+    (row,) = rows_of({path: [result(1.0)]})
+    assert row["score"] is None and (row["quantization"] is None or isinstance(row["quantization"], str))
 
 
 def test_a_page_of_little(tmp_path):
