@@ -42,7 +42,8 @@ def whole_student(teacher: TextModel, settings: PruningSettings) -> TextModel:
     Raises:
         UserError: the model's layers cannot be cut.
     """
-    student = make_student(teacher, settings.student, layers=range(1, teacher.num_layers + 1))
+    layers = range(1, teacher.num_layers + 1) if settings.student == "layers" else None
+    student = make_student(teacher, settings.student, layers=layers)
     sizes_of(student)
     return student
 

@@ -16,6 +16,7 @@ from tfdistill.models import presets
 from tfdistill.models.load import load
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.files import student_directory
+from tfdistill.training.answers import AnswersTeacher
 from tfdistill.training.checkpoint import PROJECTIONS, groups_of
 from tfdistill.training.settings import Settings
 
@@ -38,7 +39,7 @@ class StudentSettings(Settings):
 
 
 def make_student(
-    teacher: TextModel,
+    teacher: TextModel | AnswersTeacher,
     choice: str,
     num_layers: int | None = None,
     layers: Sequence[int] | None = None,
@@ -57,10 +58,11 @@ def make_student(
     Raises:
         UserError: an unknown preset, no such directory, a directory with another vocabulary, or `dropout` for a directory.
     """
+    model: Any = teacher  # a file of answers raises an error where a network is needed
     if choice == "layers":
         if layers is None and num_layers is None:
             num_layers = max(1, teacher.num_layers // 2)
-        return presets.student_from_layers(teacher, None if layers is not None else num_layers, layers, dropout=dropout)
+        return presets.student_from_layers(model, None if layers is not None else num_layers, layers, dropout=dropout)
     if choice.startswith("hf:"):
         if dropout is not None:
             raise UserError(
@@ -73,7 +75,8 @@ def make_student(
             label_names=teacher.label_names,
             new_head=True,
         )
-    return presets.student(choice, like=teacher, dropout=dropout, **sizes)
+    vocabulary = teacher.tokenizer if isinstance(teacher, AnswersTeacher) else None
+    return presets.student(choice, like=model, tokenizer=vocabulary, dropout=dropout, **sizes)
 
 
 def read_projections(student: str) -> dict[str, list[np.ndarray]]:

@@ -21,7 +21,7 @@ Cost:     one teacher forward over all augmented texts; a step costs about a ten
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -36,6 +36,7 @@ from tfdistill.distill.match import Match
 from tfdistill.models.presets import bilstm
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.words import written_tokens
+from tfdistill.training.answers import AnswersTeacher, without_copies
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.settings import Group
 from tfdistill.training.settings import Settings as CommonSettings
@@ -69,7 +70,7 @@ class Augmentation(Group):
             raise ValueError(f"p_mask={self.p_mask:g} and p_pos={self.p_pos:g} are above 1 together. Lower one of them")
         return self
 
-    def split_maker(self, teacher: TextModel, copies: int) -> Callable[[Split, int], Split]:
+    def split_maker(self, teacher: TextModel | AnswersTeacher, copies: int) -> Callable[[Split, int], Split]:
         """Return the function (split, seed) -> augmented split."""
         shortest, longest = map(int, self.ngram.split("-"))
         tokens = None if self.whole_word else lambda words: written_tokens(words, teacher.tokenizer)
@@ -100,15 +101,20 @@ class Settings(CommonSettings):
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout before the dense layer")
 
 
-def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
-    settings = settings or Settings()
+def recipe(teacher: TextModel | AnswersTeacher, data: TextData, settings: Settings | None = None) -> Recipe:
+    settings = without_copies(settings or Settings(), teacher)
+    table = None if isinstance(teacher, AnswersTeacher) else teacher
     if data.is_pair and "copies" not in settings.model_fields_set:
         settings = settings.model_copy(update={"copies": 10})
+    like: Any = teacher
     student = bilstm(
-        teacher,
+        like,
         pair=data.is_pair,
-        embedding_from=teacher,
-        embedding_size=min(settings.embedding_size, teacher.encoder.embedding.output_dim),
+        embedding_from=table,
+        tokenizer=teacher.tokenizer if table is None else None,
+        embedding_size=settings.embedding_size
+        if table is None
+        else min(settings.embedding_size, table.encoder.embedding.output_dim),
         lstm_size=settings.lstm_size,
         num_layers=settings.lstm_layers,
         dense_size=settings.dense_size,

@@ -76,9 +76,10 @@ class Settings(GeneralSettings, StudentSettings):
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     """Return the recipe: general stage with the triple loss, then fine-tuning."""
     settings = settings or Settings()
-    family = "distilbert" if teacher.family == "bert" else None
-    layers = alternate(settings.num_layers or max(1, teacher.num_layers // 2), teacher.num_layers)
+    family = None
     if settings.student == "layers":
+        family = "distilbert" if teacher.family == "bert" else None
+        layers = alternate(settings.num_layers or max(1, teacher.num_layers // 2), teacher.num_layers)
         student = student_from_layers(teacher, layers=layers, family=family)
         student = resembling(student) if settings.initialization == "random" else student
     else:

@@ -28,6 +28,7 @@ from tfdistill.distill.match import Match
 from tfdistill.models.fingerprint import identity
 from tfdistill.models.text_model import TextModel
 from tfdistill.recipes._students import StudentSettings, make_student
+from tfdistill.training.answers import AnswersTeacher
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.settings import Group
 from tfdistill.training.soft_terms import soft_and_hard_terms
@@ -52,7 +53,7 @@ class Settings(StudentSettings):
     hidden_weight: float = Field(0.0, ge=0, description="weight of the hidden-state loss; 0 is the paper's method")
 
 
-def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
+def recipe(teacher: TextModel | AnswersTeacher, data: Data, settings: Settings | None = None) -> Recipe:
     settings = settings or Settings()
     student = make_student(teacher, settings.student, settings.num_layers, dropout=settings.dropout)
     first = settings.pretrain_on_soft_targets

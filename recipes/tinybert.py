@@ -35,6 +35,7 @@ from tfdistill.recipes._augmentation import MaskedLMAugmentation
 from tfdistill.recipes._general_stage import GeneralSettings, general_stages_only, plain_text, pretrained_teacher
 from tfdistill.recipes._students import STUDENT, StudentSettings, layer_pairs, make_student, read_projections
 from tfdistill.system.console import say
+from tfdistill.training.answers import without_copies
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.settings import Group
 from tfdistill.training.soft_terms import cross_entropy_term
@@ -89,7 +90,7 @@ class Settings(GeneralSettings, StudentSettings):
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     """Return the recipe: general stage, transformer layers, prediction layer."""
-    settings = settings or Settings()
+    settings = without_copies(settings or Settings(), teacher)
     student = make_student(teacher, settings.student, settings.num_layers, **_heads(teacher, settings))
     transformer, general, stages = settings.transformer, settings.general, []
     if transformer.epochs and not settings.general_only:
@@ -160,7 +161,8 @@ def _augmented(teacher: TextModel, settings: Settings) -> dict[str, Any]:
 def _heads(teacher: TextModel, settings: Settings) -> dict[str, Any]:
     """Give a preset the teacher's number of heads if that divides its width: heads are compared one to one."""
     group = settings.transformer
-    if settings.student == "layers" or settings.student.startswith("hf:") or not group.attention_weight:
+    compared = group.attention_weight and group.epochs
+    if settings.student == "layers" or settings.student.startswith("hf:") or not compared:
         return {}
     heads, sizes = getattr(teacher.config, "num_attention_heads", None), presets.config(settings.student)
     preset_heads = getattr(sizes, "num_attention_heads", None)

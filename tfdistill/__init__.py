@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from tfdistill.models.load import load, save
     from tfdistill.models.text_model import TextModel
     from tfdistill.text.tokenizer import Tokenizer
+    from tfdistill.training.answers import AnswersTeacher
     from tfdistill.training.recipe import Recipe
     from tfdistill.training.run_directory import run
     from tfdistill.training.stage import Stage
 
 _HOMES = {
+    "AnswersTeacher": "tfdistill.training.answers",
     "Distiller": "tfdistill.distill.distiller",
     "Features": "tfdistill.distill.features",
     "HardLabels": "tfdistill.distill.label_terms",
@@ -44,6 +46,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AnswersTeacher",
     "Distiller",
     "Features",
     "HardLabels",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +14,7 @@ from tfdistill.commands.tables import show_next, show_scores
 from tfdistill.system.tensorflow_import import import_tensorflow
 
 if TYPE_CHECKING:
+    from tfdistill.data.dataset import Data
     from tfdistill.training.recipe import Recipe
 
 
@@ -22,7 +24,9 @@ def train(
     teachers: Annotated[
         list[str],
         typer.Option(
-            "--teacher", help="a fine-tuned model, or a run of finetune; the logits of several teachers are averaged"
+            "--teacher",
+            help="a fine-tuned model, a run of finetune, or answers:FILE (a file of predictions: .jsonl, .csv or .parquet); "
+            "the logits of several teachers are averaged",
         ),
     ],
     data: DataOption | None = None,
@@ -60,8 +64,6 @@ def train(
     import keras
 
     from tfdistill.commands.task_option import data_and_settings
-    from tfdistill.data.load import load_any
-    from tfdistill.models.load import load
     from tfdistill.models.quantization_aware import QuantizationAware
     from tfdistill.recipes import find
     from tfdistill.training.baseline import on_labels_alone
@@ -73,10 +75,7 @@ def train(
     chosen = parse_settings(module.Settings, assignments)
 
     def make() -> Recipe:
-        teacher, *others = [load(student_of(each), new_head=False) for each in teachers]
-        named = (each.label_names for each in (teacher, *others) if each.task != "regression")
-        names = next((names for names in named if names is not None), None)
-        dataset = load_any(source, label_names=names, separate_unlabelled=True)
+        (teacher, *others), dataset = _load(teachers, source)
         keras.utils.set_random_seed(options.seed)
         made = module.recipe(teacher, dataset, chosen.for_debug() if options.debug else chosen)
         if on_labels:
@@ -90,3 +89,18 @@ def train(
     learned_ranges = isinstance(result.student, QuantizationAware)
     mode = f"int8 --data {source}" if learned_ranges else "dynamic_int8"
     show_next(f"tfdistill export {student} --quantize {mode} --out BUNDLE")
+
+
+def _load(names: Sequence[str], source: str) -> tuple[list[Any], Data]:
+    """Return the teachers, and the data with the classes in the order of the first model that names them."""
+    from tfdistill.data.load import load_any
+    from tfdistill.models.load import load
+    from tfdistill.training.answers import PREFIX, AnswersTeacher
+
+    models = [None if name.startswith(PREFIX) else load(student_of(name), new_head=False) for name in names]
+    named = (model.label_names for model in models if model is not None and model.task != "regression")
+    classes = next((each for each in named if each is not None), None)
+    data: Any = load_any(source, label_names=classes, separate_unlabelled=True)
+    return [
+        AnswersTeacher(name, data) if model is None else model for name, model in zip(names, models, strict=True)
+    ], data

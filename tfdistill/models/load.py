@@ -52,6 +52,11 @@ def load(
         return load_preset(
             name.removeprefix("hub:"), **{key: value for key, value in head.items() if value is not None}
         )
+    if name.startswith("answers:"):
+        raise UserError(
+            f"{name} is a file of answers, not a model. Use it as `--teacher` of train; in Python "
+            "tfdistill.AnswersTeacher(FILE, data)."
+        )
     if name == "demo:minilm":
         from tfdistill.data.demo import minilm_directory
 

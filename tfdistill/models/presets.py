@@ -237,7 +237,12 @@ def copy_ends(student: TextModel, teacher: TextModel) -> None:
 
 
 def bilstm(
-    teacher: TextModel, *, pair: bool = False, embedding_from: TextModel | None = None, **sizes: object
+    teacher: TextModel,
+    *,
+    pair: bool = False,
+    embedding_from: TextModel | None = None,
+    tokenizer: Any = None,
+    **sizes: object,
 ) -> TextModel:
     """Make a BiLSTM student with the teacher's vocabulary.
 
@@ -246,9 +251,11 @@ def bilstm(
         pair: whether the model is siamese, for pairs of sentences.
         embedding_from: a model whose word table, reduced by SVD to `embedding_size`, initializes the
             embedding. (Tang et al. use word2vec, which has no word pieces.)
+        tokenizer: another vocabulary than the teacher's.
         sizes: fields of `BiLSTMConfig`.
     """
-    student = _like(teacher, config("bilstm", vocab_size=teacher.config.vocab_size, pair=pair, **sizes))
+    vocab_size = teacher.config.vocab_size if tokenizer is None else len(tokenizer.vocabulary)
+    student = _like(teacher, config("bilstm", vocab_size=vocab_size, pair=pair, **sizes), tokenizer=tokenizer)
     if embedding_from is not None:
         table = embedding_from.encoder.embedding.embeddings.numpy()
         student.encoder.embedding.embeddings.assign(reduced_table(table, student.config.embedding_size))

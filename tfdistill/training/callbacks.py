@@ -247,7 +247,7 @@ class Bookkeeper(StageCallback):
         """Return the models that the stages change."""
         stages = self.recipe.stages
         models = [self.recipe.student, *(stage.student for stage in stages)]
-        models += [stage.teacher or self.recipe.teacher for stage in stages if stage.train_teacher]
+        models += [stage.teacher or self.recipe.teacher_model for stage in stages if stage.train_teacher]
         different = {id(model): model for model in models if model is not None}
         return {f"model_{number}": model for number, model in enumerate(different.values())}
 

@@ -106,10 +106,14 @@ def _dev_examples(recipe: Recipe, prepared: Prepared, stage: Stage) -> Examples:
     """Return the dev split as a stage's own loss needs it."""
     assert recipe.data is not None and prepared.dev is not None
     read = partial(read_for_teacher, recipe, split=recipe.data.splits["dev"])
-    teacher, examples = stage.teacher or recipe.teacher, prepared.dev.examples
-    if teacher is None or not stage.reads_teacher:
+    teacher, examples = stage.teacher or recipe.teacher_model, prepared.dev.examples
+    if not stage.reads_teacher:
         return examples
-    if stage.teacher is None and recipe.other_teachers and "logits" in stage.reads_teacher:
-        examples = replace(examples, teacher_features={"logits": teacher_logits(recipe, read, "teachers read dev")})
+    mixed = recipe.other_teachers or recipe.teacher_model is None
+    if stage.teacher is None and recipe.teacher is not None and mixed and "logits" in stage.reads_teacher:
+        logits = teacher_logits(recipe, recipe.data.splits["dev"], read, "teachers read dev")
+        examples = replace(examples, teacher_features={"logits": logits})
+    if teacher is None:
+        return examples
     same = teacher.tokenizer.fingerprint == recipe.student.tokenizer.fingerprint and not recipe.privileged
     return examples if same else aligned(replace(examples, teacher=read(teacher)), stage, recipe.student, teacher)

@@ -12,6 +12,7 @@ from tfdistill.data.dataset import Data
 from tfdistill.data.splits import Split
 from tfdistill.errors import UserError
 from tfdistill.models.text_model import TextModel
+from tfdistill.training.answers import AnswersTeacher, check_answers
 from tfdistill.training.execution import Execution
 from tfdistill.training.stage import Stage
 
@@ -27,7 +28,7 @@ class Recipe:
         student: model with its tokenizer.
         data: splits "train" and "dev", perhaps "test" and "unlabelled"; None if all stages bring data of their own.
         stages: in the order they run.
-        teacher: model with its tokenizer; None trains on labels alone.
+        teacher: model with its tokenizer, or a file of answers; None trains on labels alone.
         augment: makes new training texts of the train split: (split, seed) -> new examples, with the labels of their sources.
         max_length: tokens of an example that the student reads.
         settings: what the recipe was made with, for run.json.
@@ -46,12 +47,12 @@ class Recipe:
     student: TextModel
     data: Data | None
     stages: tuple[Stage, ...]
-    teacher: TextModel | None = None
+    teacher: TextModel | AnswersTeacher | None = None
     augment: Callable[[Split, int], Split] | None = None
     max_length: int = 64
     settings: dict[str, Any] = field(default_factory=dict)
     privileged: bool = False
-    other_teachers: tuple[TextModel, ...] = ()
+    other_teachers: tuple[TextModel | AnswersTeacher, ...] = ()
     teacher_weights: tuple[float, ...] | None = None
     cut: Callable[[TextModel], Mapping[str, TextModel]] | None = None
     execution: Execution = field(default_factory=Execution)
@@ -66,9 +67,14 @@ class Recipe:
         return self.teacher_max_length or self.max_length
 
     @property
-    def teachers(self) -> tuple[TextModel, ...]:
+    def teachers(self) -> tuple[TextModel | AnswersTeacher, ...]:
         """Return all teachers, the first one first."""
         return (() if self.teacher is None else (self.teacher,)) + self.other_teachers
+
+    @property
+    def teacher_model(self) -> TextModel | None:
+        """Return the teacher if it is a model, which can compute more than logits."""
+        return None if isinstance(self.teacher, AnswersTeacher) else self.teacher
 
     def __post_init__(self) -> None:
         weights, name = self.teacher_weights, self.name
@@ -90,6 +96,7 @@ class Recipe:
                 )
         if self.data is not None:
             self._check_data(self.data)
+        check_answers(self)
 
     def _check_data(self, data: Data) -> None:
         missing = [split for split in ("train", "dev") if split not in data.splits]

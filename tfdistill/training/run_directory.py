@@ -18,6 +18,7 @@ from tfdistill.system.files import LOCK, atomic_write, is_free
 from tfdistill.system.locks import locked
 from tfdistill.system.signals import signals_over_errors
 from tfdistill.system.workers import barrier, is_chief
+from tfdistill.training.answers import AnswersTeacher
 from tfdistill.training.checkpoint import PROJECTIONS, Checkpoints, arrays_of, clear, is_left_over, sweep
 from tfdistill.training.recipe import Recipe, small
 from tfdistill.training.run_identity import (
@@ -157,14 +158,21 @@ def _run(job: _Job, head: dict[str, Any], checkpoints: Checkpoints) -> Result:
         state="done",
         scores=result.scores,
         parameters=result.student.count_params(),
-        teacher=None if recipe.teacher is None else {"parameters": recipe.teacher.count_params()},
+        teacher=_teacher(recipe),
         cut={name: {"parameters": c.student.count_params(), "scores": c.scores} for name, c in result.cut.items()},
         steps=result.steps,
         seconds=result.seconds,
         **({"gradient_norms": result.gradient_norms} if job.gradient_norms else {}),
+        **({"agreement": result.agreement} if result.agreement else {}),
     )
     _remove_checkpoints(out)
     return result
+
+
+def _teacher(recipe: Recipe) -> dict[str, Any] | None:
+    if isinstance(recipe.teacher, AnswersTeacher):
+        return {"answers": recipe.teacher.name}
+    return None if recipe.teacher is None else {"parameters": recipe.teacher.count_params()}
 
 
 def _follow(job: _Job, head: dict[str, Any]) -> Result:
@@ -187,7 +195,7 @@ def _finished(recipe: Recipe, out: Path, done: dict[str, Any]) -> Result:
     student = load_directory(out / "student")
     result = Result(student, scores=done["scores"], seconds=done["seconds"])
     result.learning_rate = recipe.stages[-1].learning_rate
-    result.gradient_norms = done.get("gradient_norms", {})
+    result.gradient_norms, result.agreement = done.get("gradient_norms", {}), done.get("agreement", {})
     for place, (name, cut) in enumerate(done["cut"].items()):
         model = student if place == 0 else load_directory(out / f"student-{name}")
         result.cut[name] = Cut(model, cut["scores"])

@@ -14,6 +14,7 @@ from tfdistill.system.console import say
 from tfdistill.system.files import is_free, read_json, require_new
 from tfdistill.system.identity import as_json, differences, digest, summary
 from tfdistill.system.reproducibility import CLOCK, reproducible, versions
+from tfdistill.training.answers import AnswersTeacher
 from tfdistill.training.checkpoint import is_left_over
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.stage import Stage
@@ -42,11 +43,15 @@ def describe(recipe: Recipe, seed: int, debug: bool, cache: TeacherCache) -> dic
         **({"teacher_weights": weights} if recipe.other_teachers else {}),
         "execution": recipe.execution.as_data(),
         # SHA-256 of weights and config at the start. The stages describe teachers that are trained.
-        "weights": {"student": identity(recipe.student), "teachers": [identity(each) for each in frozen.values()]},
+        "weights": {"student": identity(recipe.student), "teachers": [_identity(each) for each in frozen.values()]},
         "versions": versions(),
         "reproducible": reproducible(recipe.breaks),
     }
     return dict(as_json(head))
+
+
+def _identity(teacher: Any) -> str:
+    return f"answers {teacher.fingerprint}" if isinstance(teacher, AnswersTeacher) else identity(teacher)
 
 
 def stage_as_data(stage: Stage) -> dict[str, Any]:
@@ -77,7 +82,7 @@ def _identifying(head: Mapping[str, Any], *, start: bool = True, duration: bool 
     return kept
 
 
-_RESULTS = ("scores", "parameters", "teacher", "cut", "steps", "seconds", "gradient_norms")
+_RESULTS = ("scores", "parameters", "teacher", "cut", "steps", "seconds", "gradient_norms", "agreement")
 
 
 def require_same_run(out: Path, head: Mapping[str, Any], former: Mapping[str, Any], resume: bool) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from tfdistill.data.batching import dataset, some_rows
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import say, task
+from tfdistill.training.agreement import agreement
 from tfdistill.training.callbacks import Bookkeeper
 from tfdistill.training.checkpoint import Checkpoints
 from tfdistill.training.evaluation import dev_scores, fp16_range, held_out_scores, test_scores
@@ -36,6 +37,7 @@ class Result:
         gradient_norms: by stage and term, if requested.
         cut: smaller students that were cut from the trained one.
         projections: weights of the learned projections.
+        agreement: how far answers of a file, labels and student agree, see `training.agreement`.
     """
 
     student: TextModel
@@ -49,6 +51,7 @@ class Result:
     gradient_norms: dict[str, dict[str, float]] = field(default_factory=dict)
     cut: dict[str, Cut] = field(default_factory=dict)
     projections: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    agreement: dict[str, Any] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -114,8 +117,8 @@ def train(
     if recipe.projections:
         trainer.projections = dict(recipe.projections)
     books = Bookkeeper(recipe, prepared, trainer, state, out, checkpoints)
-    if recipe.teacher is not None and any(stage.reads_teacher for stage in recipe.stages):
-        fp16_range(recipe, prepared, recipe.stages[-1], recipe.teacher, "teacher")
+    if recipe.teacher_model is not None and any(stage.reads_teacher for stage in recipe.stages):
+        fp16_range(recipe, prepared, recipe.stages[-1], recipe.teacher_model, "teacher")
     books.resume()
     run = _Run(recipe, prepared, plan, trainer, books, seed, max_steps)
     for number in range(state.stage, len(recipe.stages)):
@@ -151,7 +154,7 @@ def _train_stage(run: _Run, number: int, gradient_norms: bool) -> None:
         with task(f"{recipe.name}: {stage.name}", total) as advance, books.training(advance) as position:
             run.trainer.train(
                 number,
-                recipe.teacher,
+                recipe.teacher_model,
                 data,
                 seed=run.seed * 1000 + number if stage.seed is None else stage.seed,
                 steps=steps,
@@ -208,6 +211,7 @@ def _score(result: Result, run: _Run, score_test: bool) -> None:
     if result.cut:
         first = next(iter(result.cut.values()))
         result.student, result.scores = first.student, first.scores
+    result.agreement = agreement(recipe, prepared, result.student)
 
 
 def in_words(scores: Mapping[str, float]) -> str:

@@ -17,6 +17,7 @@ from tfdistill.errors import UserError
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import say
 from tfdistill.text.encoded import Encoded
+from tfdistill.training.answers import AnswersTeacher
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.row_store import RowStore
 from tfdistill.training.rows import Prepared, aligned, take
@@ -77,8 +78,8 @@ def _reads(recipe: Recipe, stage: Stage, cache: TeacherCache) -> Reads:
     reason = _never_stored(recipe, stage)
     names: dict[str, bool] = {}
     if not reason:
-        assert recipe.teacher is not None
-        names = wanted(stage.terms, recipe.teacher)
+        assert recipe.teacher_model is not None
+        names = wanted(stage.terms, recipe.teacher_model)
         level = "all" if any(names.values()) else "cls" if names else "logits"
         if not cache.keeps(level):
             reason = f"its terms read {', '.join(names) or 'logits'}; expected {OPTION} {level}"
@@ -103,6 +104,8 @@ def _never_stored(recipe: Recipe, stage: Stage) -> str:
         return "its texts come with the teacher's outputs"
     if stage.source is not None:
         return "it reads plain text, which is not cached"
+    if stage.teacher is None and isinstance(recipe.teacher, AnswersTeacher):
+        return "its teacher is a file of answers"
     teacher = stage.teacher or recipe.teacher
     if any(each.train_teacher and (each.teacher or recipe.teacher) is teacher for each in recipe.stages):
         return "its teacher is trained too, so that its outputs change"
@@ -138,7 +141,7 @@ def stage_examples(
         logits: those of `training_logits`, if they are known.
     """
     plan, stage = plan or teacher_plan(recipe), recipe.stages[number]
-    reads, teacher = plan.stages[number], stage.teacher or recipe.teacher
+    reads, teacher = plan.stages[number], stage.teacher or recipe.teacher_model
     features: dict[str, np.ndarray] = {}
     if reads.memory:
         features["logits"] = training_logits(recipe, prepared, plan.cache) if logits is None else logits
@@ -181,7 +184,7 @@ def training_logits(recipe: Recipe, prepared: Prepared, cache: TeacherCache | No
         return prepared.teacher_logits
     if any(stage.train_teacher for stage in recipe.stages):
         cache = None  # no other run can use the logits of a teacher that is trained
-    return teacher_logits(recipe, lambda teacher: _teacher_ids(recipe, prepared, teacher), TITLE, cache)
+    return teacher_logits(recipe, prepared.texts, lambda teacher: _teacher_ids(recipe, prepared, teacher), TITLE, cache)
 
 
 def with_teacher_logits(recipe: Recipe, prepared: Prepared) -> Prepared:
@@ -195,12 +198,15 @@ def _teacher_ids(recipe: Recipe, prepared: Prepared, teacher: TextModel) -> Enco
 
 
 def teacher_logits(
-    recipe: Recipe, read: Callable[[TextModel], Encoded], title: str, cache: TeacherCache | None = None
+    recipe: Recipe, texts: Any, read: Callable[[TextModel], Encoded], title: str, cache: TeacherCache | None = None
 ) -> np.ndarray:
-    """Return the weighted mean of all teachers' logits; `read` returns the token ids of each."""
+    """Return the weighted mean of all teachers' logits for the split `texts`; `read` returns the token ids of each model."""
     weights = np.array(recipe.teacher_weights or [1.0] * len(recipe.teachers), "float32")
     cache = cache or TeacherCache("off")
     logits: Any = 0.0
     for teacher, weight in zip(recipe.teachers, weights / weights.sum(), strict=True):
-        logits = logits + weight * cache.logits(teacher, read(teacher), title)
+        if isinstance(teacher, AnswersTeacher):
+            logits = logits + weight * teacher.logits(texts)
+        else:
+            logits = logits + weight * cache.logits(teacher, read(teacher), title)
     return logits
