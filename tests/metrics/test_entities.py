@@ -75,10 +75,53 @@ def test_entities_cover_all_words_that_are_not_o(tags):
     assert all(tags[place].endswith(kind) for kind, first, last in found for place in range(first, last + 1))
 
 
+# What seqeval gives, with `suffix=True` where tags have suffixes, and for L, U and M after they are I, S and I.
+OTHER_SCHEMES = [
+    ("B-PER L-PER O U-LOC", [("PER", 0, 1), ("LOC", 3, 3)]),
+    ("U-PER U-PER B-LOC M-LOC E-LOC", [("PER", 0, 0), ("PER", 1, 1), ("LOC", 2, 4)]),
+    ("PER-B PER-I O LOC-S LOC-B", [("PER", 0, 1), ("LOC", 3, 3), ("LOC", 4, 4)]),
+    ("PER PER O LOC PER", [("PER", 0, 1), ("LOC", 3, 3), ("PER", 4, 4)]),
+    ("person-actor person-actor person-politician", [("person-actor", 0, 1), ("person-politician", 2, 2)]),
+    ("NN VB VB", [("NN", 0, 0), ("VB", 1, 2)]),
+    ("B-PER X", [("PER", 0, 0), ("X", 1, 1)]),
+]
+
+
+@pytest.mark.parametrize(("tags", "expected"), OTHER_SCHEMES)
+def test_other_schemes(tags, expected):
+    assert [tuple(entity) for entity in entities(tags.split())] == expected
+
+
+def reference(tags: list[str]) -> list[tuple[str, int, int]]:
+    """Return the entities by the rules of conlleval, one question for each pair of neighbours."""
+    parts = [("O", "")] + [tag.split("-") if tag != "O" else ("O", "") for tag in tags] + [("O", "")]
+    found, first = [], 0
+    for place in range(1, len(parts)):
+        (before, kind_before), (now, kind) = parts[place - 1], parts[place]
+        ends = before in "ES" or (before in "BI" and (now in "BSO" or kind != kind_before))
+        if before != "O" and ends:
+            found.append((kind_before, first, place - 2))
+        if now in "BS" or (now in "IE" and (before in "ESO" or kind != kind_before)):
+            first = place - 1
+    return found
+
+
+@given(st.lists(st.sampled_from(["O", *(f"{p}-{k}" for p in "BIES" for k in ("X", "Y"))]), max_size=9))
+def test_entities_are_those_of_conlleval(tags):
+    assert [tuple(entity) for entity in entities(tags)] == reference(tags)
+    suffixed = [tag if tag == "O" else "-".join(reversed(tag.split("-"))) for tag in tags]
+    assert [tuple(entity) for entity in entities(suffixed)] == reference(tags)
+
+
+def test_accuracy_comes_first_for_parts_of_speech():
+    assert next(iter(entity_scores([["NN", "VB"]], [["NN", "NN"]]))) == "accuracy"
+    assert next(iter(entity_scores([["PER", "O"]], [["O", "O"]]))) == "f1"
+    assert next(iter(entity_scores([["B-PER"]], [["O"]]))) == "f1"
+
+
 def test_refuses():
-    for tag in ("X-PER", "PER", "BI-PER", "", "B-", "o"):
-        with pytest.raises(UserError, match=f"'{tag}'"):
-            entities(["O", tag])
+    with pytest.raises(UserError, match="empty tag"):
+        entities(["O", ""])
     with pytest.raises(UserError, match="1 sentences and 2"):
         entity_scores([["O"]], [["O"], ["O"]])
     with pytest.raises(UserError, match="sentence 1 has 2 words and 1"):
