@@ -16,6 +16,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from tfdistill.errors import UserError
+from tfdistill.models.google_config import with_architecture
 from tfdistill.models.heads import HEADS
 from tfdistill.models.hf_check import check_shapes
 from tfdistill.models.hf_config import CONFIG, config_json, config_of, read_config
@@ -63,6 +64,7 @@ def load_directory(
         raise UserError(f"{directory} is not a directory. Use one with {CONFIG}, {WEIGHTS} and vocab.txt.")
     raw = read_config(directory)
     tensors = open_weights(directory)
+    raw = with_architecture(raw, tensors)
     config = config_of(raw, directory, tensors)
     check_shapes(config, tensors, directory)
     tokenizer = Tokenizer.from_directory(directory, lower_case=lower_case)
@@ -96,7 +98,8 @@ def load_directory(
 
 def _order(model: TextModel, label_names: Sequence[str], directory: Path) -> None:
     """Put the outputs in the order of `label_names`. Learned activation ranges, which have no classes, stay valid."""
-    belong = (directory / RANGES).is_file() and model.learned_ranges[0] == sha256(directory / WEIGHTS)
+    both = (directory / RANGES).is_file() and (directory / WEIGHTS).is_file()
+    belong = both and model.learned_ranges[0] == sha256(directory / WEIGHTS)
     model.order_outputs(label_names, "label_names")
     if belong:
         model.learned_ranges = hashlib.sha256(_weights(model)).hexdigest(), model.learned_ranges[1]

@@ -12,6 +12,7 @@ from tfdistill.models.bert import NOT_IN_BERT, BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.config_fields import shown
 from tfdistill.models.distilbert import DistilBertConfig
+from tfdistill.models.google_config import GOOGLE_CONFIG, as_hugging_face
 from tfdistill.models.heads import HEADS
 from tfdistill.models.mobilebert import MobileBertConfig
 from tfdistill.models.text_model import TextModel
@@ -58,12 +59,14 @@ _OF_TRAINING = ("dropout", "initializer_range", "layerdrop")
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """Read config.json of a model directory.
+    """Read config.json of a model directory, or else the bert_config.json of a TensorFlow checkpoint.
 
     Raises:
         UserError: the file is missing or damaged, or a field that all models have is of another type.
     """
     path = directory / CONFIG
+    is_google = not path.exists() and (directory / GOOGLE_CONFIG).exists()
+    path = directory / GOOGLE_CONFIG if is_google else path
     advice = f"use a Hugging Face directory with {CONFIG}, model.safetensors and vocab.txt"
     raw = read_json(path, advice, strict=True, limit=1 << 26)
     classes = raw.get("architectures")
@@ -72,7 +75,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     for name in ("model_type", "problem_type"):
         if not isinstance(raw.get(name), str | None):
             raise UserError(f"{path}: `{name}` is {shown(raw[name])}. Use a text, or remove it.")
-    return raw
+    return as_hugging_face(raw) if is_google else raw
 
 
 def config_of(raw: dict[str, Any], directory: Path, names: Collection[str]) -> Any:

@@ -1,4 +1,4 @@
-"""Find the weights of a model directory, in the order in which transformers looks for them."""
+"""Find and open the weights of a model directory, in the order in which transformers looks for them."""
 
 from __future__ import annotations
 
@@ -7,25 +7,54 @@ from functools import partial
 from pathlib import Path
 
 from tfdistill.errors import UserError
+from tfdistill.models.weight_files.h5_file import open_h5
 from tfdistill.models.weight_files.safetensors_file import open_safetensors
 from tfdistill.models.weight_files.sharded import open_sharded
 from tfdistill.models.weight_files.tensors import Tensors
+from tfdistill.models.weight_files.tf_checkpoint import CHECKPOINT, checkpoint_in, open_checkpoint
+from tfdistill.models.weight_files.torch_file import open_torch
+from tfdistill.system.console import say
+from tfdistill.system.files import require_regular
 
 WEIGHTS = "model.safetensors"
 
 _FORMS: dict[str, Callable[[Path], Tensors]] = {
     WEIGHTS: open_safetensors,
     f"{WEIGHTS}.index.json": partial(open_sharded, open_one=open_safetensors),
+    "pytorch_model.bin": open_torch,
+    "pytorch_model.bin.index.json": partial(open_sharded, open_one=open_torch),
+    "tf_model.h5": open_h5,
 }
+_LFS = b"version https://git-lfs"
+
+
+def weights_in(directory: Path) -> Path | None:
+    """Return the file of the weights that `open_weights` opens, or the prefix of a checkpoint; None if there is none."""
+    for name in _FORMS:
+        if (directory / name).exists():
+            return directory / name
+    return checkpoint_in(directory)
 
 
 def open_weights(directory: Path) -> Tensors:
-    """Open the weights of a model directory.
+    """Open the weights of a model directory: their names and shapes are known, their numbers are read when needed.
+
+    Args:
+        directory: a directory with one of the forms, of which the first is opened: safetensors,
+            pytorch_model.bin, tf_model.h5 or a TensorFlow checkpoint.
 
     Raises:
         UserError: there are none, or they are damaged.
     """
-    for name, open_form in _FORMS.items():
-        if (directory / name).exists():
-            return open_form(directory / name)
-    raise UserError(f"{directory / WEIGHTS} is missing. Use a directory with one of {', '.join(_FORMS)}.")
+    path = weights_in(directory)
+    if path is None:
+        raise UserError(f"{directory / WEIGHTS} is missing. Use a directory with {', '.join(_FORMS)} or {CHECKPOINT}.")
+    if path.name != WEIGHTS:
+        say(f"note: the weights are read from {path}")
+    if path.name not in _FORMS:
+        return open_checkpoint(path)
+    require_regular(path, "Use a directory with the weights of a model.")
+    with open(path, "rb") as file:
+        if file.read(len(_LFS)) == _LFS:
+            raise UserError(f"{path} is a pointer of Git LFS, not the file. Run `git lfs pull`, or download it.")
+    return _FORMS[path.name](path)
