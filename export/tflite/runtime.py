@@ -13,6 +13,7 @@ import numpy as np
 
 from tfdistill.errors import UserError
 from tfdistill.export.tflite.operators import read_file
+from tfdistill.export.tflite.signatures import check_signatures
 
 INPUTS = ("token_ids", "padding_mask", "segment_ids")
 LOGITS, PROBABILITIES = "logits", "probabilities"
@@ -62,6 +63,7 @@ class TFLiteModel:
         self._title = name or str(path)
         self._content = read_file(path)
         self._lock = Lock()
+        check_signatures(self._content, self._title)
         interpreter = self._interpreter()
         try:
             names = self._read_signatures(interpreter)

@@ -38,6 +38,7 @@ def test_parts_of_a_cpu():
         ("mirrored:x", None, "mirrored:x"),
         ("one:1", None, "one:1"),
         ("mirrored", None, "0 GPUs"),
+        ("mirrored:99999", None, "mirrored:99999.*processors"),
         ("multiworker", None, "no TF_CONFIG"),
         ("multiworker", "{", r"got \{;"),
         (

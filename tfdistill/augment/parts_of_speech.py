@@ -102,7 +102,7 @@ def _from_file(path: Path) -> tuple[dict, dict, set]:
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read {path}: {error}. Expected JSON of NLTK's perceptron tagger.") from error
 
 

@@ -9,6 +9,7 @@ import typer
 
 from tfdistill.errors import UserError
 from tfdistill.system.console import say
+from tfdistill.system.files import require_new
 
 if TYPE_CHECKING:
     from tfdistill.augment.write import Format, Plan
@@ -62,13 +63,14 @@ def augment(
 
     Example: `tfdistill augment --data demo:movie-snippets --method tang --copies 4 --out AUGMENTED`
     """
-    from tfdistill.augment.write import augment_data, tang_plan
+    from tfdistill.augment.write import PROVENANCE, augment_data, tang_plan
     from tfdistill.data.text_sources import load_data
 
     _require_one_of("--method", method, ("tang", "tinybert"))
     _require_one_of("--format", file_format, ("jsonl", "tsv"))
     if mlm_minutes is not None and mlm_steps is not None:
         raise UserError("`--mlm-minutes` and `--mlm-steps` exclude each other. Use one of them.")
+    require_new(out, PROVENANCE)
     text = load_data(data)
     _require_one_of("--split", split, tuple(text.splits))
     source = text.splits[split]

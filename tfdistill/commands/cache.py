@@ -15,6 +15,7 @@ import typer
 from tfdistill.cache.folder import ABOUT, TEACHER, cache_directory
 from tfdistill.errors import UserError
 from tfdistill.system.console import make_table, readable, show, show_table
+from tfdistill.system.files import read_json
 from tfdistill.system.locks import lock_beside, locked
 
 
@@ -54,9 +55,9 @@ def _entry(root: Path, path: Path) -> Entry:
     files = [file.stat() for file in path.rglob("*") if file.is_file()]
     newest = max([file.st_mtime for file in files], default=path.stat().st_mtime)
     try:
-        about = json.loads((path / ABOUT).read_text("utf-8"))
+        about = read_json(path / ABOUT, "")
         text = f"{about['rows']:,} rows: {'; '.join(about['features'])} ({about['dtype']}); {about['teacher']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (UserError, ValueError, KeyError, TypeError):
         text = ""
     days = (time.time() - newest) / 86400
     return Entry(path.relative_to(root).as_posix(), path, sum(file.st_size for file in files), days, text)

@@ -12,7 +12,7 @@ from tfdistill.commands.options import JsonOption
 from tfdistill.commands.tables import show_scores
 from tfdistill.errors import UserError
 from tfdistill.system.console import say, task
-from tfdistill.system.files import atomic_write
+from tfdistill.system.files import atomic_write, require_file_place
 from tfdistill.system.tensorflow_import import import_tensorflow
 
 
@@ -37,6 +37,8 @@ def evaluate(
 
     Example: `tfdistill evaluate RUN/student --data demo:movie-snippets --split test --json`
     """
+    if predictions is not None:
+        require_file_place(predictions, "choose another `--predictions`")
     import_tensorflow()
     from tfdistill.models.load import data_for, load, max_length_of
     from tfdistill.models.predict import predict_logits, say_cut
@@ -60,7 +62,7 @@ def evaluate(
     scores = rows.score(logits) if labelled else {}
     if predictions is not None:
         lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in rows.predictions(logits)]
-        atomic_write(predictions, "".join(lines))
+        atomic_write(predictions, "".join(lines), "choose another `--predictions`")
         say(f"{predictions}: {len(lines):,} predictions of {model}")
     if as_json:
         count = len(dataset.splits[split])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tfdistill.commands.options import OutOption, SeedOption
-from tfdistill.system.files import student_directory
+from tfdistill.system.files import require_place, student_directory
 
 if TYPE_CHECKING:
     from tfdistill.training.execution import Execution
@@ -107,7 +107,11 @@ def run_recipe(make: Callable[[], Recipe], options: RunOptions, **more: Any) -> 
     from tfdistill.system.devices import training_on
     from tfdistill.training.execution import set_precision
     from tfdistill.training.run_directory import run
+    from tfdistill.training.run_identity import require_run
 
+    if options.strategy != "multiworker":  # whose first worker writes for all
+        require_run(options.out, options.resume)
+        require_place(options.out)
     execution = options.execution()
     set_precision(execution.precision)
     with training_on(options.strategy):

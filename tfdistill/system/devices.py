@@ -37,7 +37,7 @@ def make_strategy(spec: str) -> tf.distribute.Strategy:
             `tf.distribute.MultiWorkerMirroredStrategy` reads it; "tpu" or "tpu:NAME".
 
     Raises:
-        UserError: the name is unknown, there are too few GPUs, TF_CONFIG is missing or wrong, or there is no TPU.
+        UserError: the name is unknown, there are too few GPUs or processors, TF_CONFIG is missing or wrong, or there is no TPU.
         WorkerLost: the other workers did not answer.
     """
     kind, _, value = spec.partition(":")
@@ -78,6 +78,11 @@ def _mirrored(count: int | None) -> tf.distribute.Strategy:
         raise UserError(
             f"`--strategy {name}`: this machine has {len(gpus)} GPUs; expected {count or 'one or more'}. "
             "On a machine without a GPU, mirrored:N uses N parts of the CPU."
+        )
+    most = max(2, os.cpu_count() or 1)  # more parts than processors wait for each other in every step
+    if count > most:
+        raise UserError(
+            f"`--strategy mirrored:{count}`: this machine has no GPU and {os.cpu_count()} processors; expected at most {most}"
         )
     parts = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
     try:
