@@ -44,7 +44,9 @@ def test_load(tmp_path):
 @pytest.mark.parametrize(
     ("content", "parts"),
     [
-        ("{", ["JSON"]),
+        ("{", ["JSON", "line 1"]),
+        ('{"data": [\n\n}', ["JSON", "line 3"]),
+        ('{"data": ' + "[" * 100_000, ["line 1"]),
         ("[]", ["the file"]),
         ('{"data": {}}', ["data"]),
         ('{"data": []}', ["questions"]),
@@ -73,6 +75,60 @@ def test_refuses_questions(tmp_path):
             load_squad(write(tmp_path / "x.json", qas))
     with pytest.raises(UserError, match="none"):
         load_squad(tmp_path / "none.json")
+
+
+def test_ids_that_are_numbers_or_missing(tmp_path, capsys):
+    qas = [entry(101), {**entry(), "id": None}, {key: value for key, value in entry().items() if key != "id"}]
+    assert [question.id for question in load_squad(write(tmp_path / "x.json", qas))] == [
+        "101",
+        "question 2",
+        "question 3",
+    ]
+    assert "2 questions have no id" in capsys.readouterr().err
+    with pytest.raises(UserError, match="'101'"):
+        load_squad(write(tmp_path / "x.json", [entry(101), entry("101")]))
+
+
+@pytest.mark.parametrize("value", ["false", "true", "", 0, 1, None, []])
+def test_is_impossible_is_true_or_false(tmp_path, value):
+    with pytest.raises(UserError, match=r"x\.json.*qas\.1\.is_impossible.*true or false"):
+        load_squad(write(tmp_path / "x.json", [entry("1"), entry("2", is_impossible=value)]))
+    assert load_squad(write(tmp_path / "x.json", [entry(is_impossible=False)]))[0].answers == (Answer("Anna", 0),)
+
+
+@pytest.mark.parametrize(
+    ("changed", "place"),
+    [
+        ({"id": True}, "qas.0.id"),
+        ({"id": 1.5}, "qas.0.id"),
+        ({"question": 3}, "qas.0.question"),
+        ({"answers": [{"text": "Anna", "answer_start": "0"}]}, "answers.0.answer_start"),
+        ({"answers": [{"text": None, "answer_start": 0}]}, "answers.0.text"),
+        ({"answers": "Anna"}, "qas.0.answers"),
+    ],
+)
+def test_other_types_are_refused_with_their_place(tmp_path, changed, place):
+    with pytest.raises(UserError) as caught:
+        load_squad(write(tmp_path / "x.json", [{**entry(), **changed}]))
+    assert place in str(caught.value) and "x.json" in str(caught.value)
+
+
+def test_what_is_done_to_answers_is_printed(tmp_path, capsys):
+    qas = [
+        entry("moved", answers=(("Anna", -1), ("Anna", 3), ("in", 99))),
+        entry("dropped", is_impossible=True),
+        entry("none", answers=()),
+        entry("blank", answers=((" ", -1),)),
+    ]
+    moved, *others = load_squad(write(tmp_path / "x.json", qas))
+    assert moved.answers == (Answer("Anna", 0), Answer("Anna", 0), Answer("in", 36))
+    assert [question.answers for question in others] == [(), (), ()]
+    printed = capsys.readouterr().err
+    assert (
+        "3 answers" in printed
+        and "1 questions have answers that do not count" in printed
+        and "2 questions have no answer" in printed
+    )
 
 
 # Windows
@@ -140,6 +196,42 @@ def test_every_token_is_best_once_and_every_answer_reads_back(count, stride, max
             assert context[made.starts[begin + start] : made.ends[begin + end]] == text
     if last - first < room - min(stride, room):
         assert made.spans.any()  # an answer no longer than the overlap lies in some window whole
+
+
+def naive_best(starts: list[int], length: int, size: int) -> list[tuple[int, int]]:
+    """Return (window, token) for each token where it has the most context, by comparing all windows with each other."""
+
+    def around(start: int, token: int) -> float:
+        last = min(start + size, length) - 1
+        return min(token - start, last - token) + 0.01 * (last - start + 1) if start <= token <= last else -1.0
+
+    return [
+        (max(range(len(starts)), key=lambda number: around(starts[number], token)), token) for token in range(length)
+    ]
+
+
+@given(st.integers(1, 60), st.integers(1, 9), st.integers(9, 16))
+def test_best_windows_are_those_of_all_windows(count, stride, max_length):
+    context, size = " ".join("abcdefgh"[n % 8] for n in range(count)), max_length - 4
+    stride = min(stride, size - 1)
+    made = windows(
+        TOKENIZER, [Question("q", "who", context)], max_length=max_length, stride=stride, max_question_length=2
+    )
+    starts = [int(made.starts[offset + 3]) // 2 for offset in made.encoded.offsets[:-1]]
+    rows = np.repeat(np.arange(len(made)), made.encoded.lengths)
+    best = sorted(zip((made.starts[made.best] // 2).tolist(), rows[made.best].tolist(), strict=True))
+    assert [(row, token) for token, row in best] == naive_best(starts, count, size)
+
+
+def test_windows_of_a_long_context_are_compared_with_their_neighbours_only(monkeypatch):
+    compared = []
+    minimum = np.minimum
+    monkeypatch.setattr(np, "minimum", lambda *arrays: compared.append(1) or minimum(*arrays))
+    made = [
+        windows(TOKENIZER, [Question("q", "who", "a " * words)], max_length=24, stride=8, max_question_length=2)
+        for words in (1000, 2000)
+    ]
+    assert len(made[0]) > 100 and len(compared) < 8 * sum(map(len, made))
 
 
 # Answers

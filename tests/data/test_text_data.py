@@ -138,3 +138,10 @@ def test_extra_columns_are_for_teachers():
     assert (plain, extra) == ([2, 4, 3], [2, 4, 3, 8, 3])
     with pytest.raises(UserError, match="text_extra"):
         data().with_extra()
+
+
+def test_repr_is_short():
+    texts = ["a secret text"] * 1000
+    data = TextData("films", {"train": Split(texts, texts, np.zeros(1000, np.int64))}, ("no", "yes"))
+    assert repr(data) == "TextData('films', classification, 2 classes, train: 1,000)"
+    assert repr(data.splits["train"]) == "Split(1,000 pairs of texts with 1,000 labels)"

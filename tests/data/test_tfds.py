@@ -179,6 +179,20 @@ def test_unreachable(monkeypatch, error, message):
     assert "\n" not in str(caught.value)
 
 
+def test_downloads_give_up_soon(monkeypatch, mnli, capsys):
+    import requests
+
+    waits = []
+    monkeypatch.setattr(requests.Session, "send", lambda self, request, **options: waits.append(options["timeout"]))
+    monkeypatch.setattr(
+        mnli, "download_and_prepare", lambda: requests.Session().get("http://127.0.0.1:9/"), raising=False
+    )
+    load_data("tfds:glue/mnli")
+    requests.Session().get("http://127.0.0.1:9/")
+    assert waits[0] is not None and waits[0] <= 60 and waits[1] is None
+    assert "tfds:glue/mnli" in capsys.readouterr().err
+
+
 def test_broken_files(mnli):
     del mnli.rows["validation_matched"]
     with pytest.raises(UserError, match="tfds:glue/mnli"):

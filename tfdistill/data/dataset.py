@@ -90,6 +90,12 @@ class Dataset(ABC, Generic[S]):
     metrics: tuple[str, ...]
     per_token: ClassVar[bool] = False
 
+    def __repr__(self) -> str:
+        """Return the name, the task, the number of classes and of examples, but no texts."""
+        classes = "" if self.label_names is None else f"{len(self.label_names)} classes, "
+        sizes = ", ".join(f"{name}: {len(split):,}" for name, split in self.splits.items())
+        return f"{type(self).__name__}({self.name!r}, {self.task}, {classes}{sizes})"
+
     @property
     @abstractmethod
     def task(self) -> str:

@@ -46,11 +46,14 @@ class Reading(BaseModel):
         return {"max_length": max_length, "max_question_length": question, "stride": stride}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class QuestionSplit:
     """The questions of one split."""
 
     questions: list[Question]
+
+    def __repr__(self) -> str:
+        return f"QuestionSplit({len(self):,} questions)"
 
     def __len__(self) -> int:
         return len(self.questions)
@@ -60,7 +63,7 @@ class QuestionSplit:
         return QuestionSplit([self.questions[i] for i in indices])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class QuestionData(Dataset[QuestionSplit]):
     """Questions about texts; the model gives a start and an end logit for each token."""
 

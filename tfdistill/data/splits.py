@@ -13,7 +13,7 @@ from tfdistill.errors import UserError
 PER_TOKEN = ("token_classification", "question_answering")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """Examples of one split, columns of the same length.
 
@@ -39,6 +39,11 @@ class Split:
         for name, values in columns:
             if values is not None and len(values) != len(self.texts):
                 raise ValueError(f"{name} has {len(values)} entries; expected {len(self.texts)}, the number of texts")
+
+    def __repr__(self) -> str:
+        kind = "texts" if self.texts_b is None else "pairs of texts"
+        labels = "without labels" if self.labels is None else f"with {int(self.labelled.sum()):,} labels"
+        return f"Split({len(self):,} {kind} {labels})"
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 
 from tfdistill.data.squad import Answer, Question
 from tfdistill.errors import UserError
+from tfdistill.system.console import task
 from tfdistill.text.encoded import Encoded, Tokens
 from tfdistill.text.tokenizer import Tokenizer
+
+_MANY = 2_000_000  # tokens of all contexts, from which on progress is shown
+
+
+def _silent() -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -69,20 +77,25 @@ def windows(
     read = tokenizer.tokens(contexts)
     rows: list[tuple[np.ndarray, ...]] = []
     owners, spans = [], []
-    for owner, question in enumerate(questions):
-        head = heads.ids[heads.offsets[owner] : heads.offsets[owner + 1]][:max_question_length]
-        context = read.row(number[question.context])
-        answer = _tokens_of(context, question.answers[0]) if question.answers else None
-        size = max_length - len(head) - 3
-        begins = [0]
-        while begins[-1] + size < len(context.ids):
-            begins.append(begins[-1] + stride)
-        for begin in begins:
-            end = min(begin + size, len(context.ids))
-            rows.append(_row(tokenizer, head, context, begin, end, _best(begins, size, len(context.ids), begin, end)))
-            owners.append(owner)
-            inside = answer is not None and begin <= answer[0] and answer[1] < end
-            spans.append([a - begin + len(head) + 2 for a in answer] if answer and inside else [0, 0])
+    total = sum(len(read.row(number[question.context]).ids) for question in questions)
+    with task("cutting contexts into windows", len(questions)) if total > _MANY else nullcontext(_silent) as advance:
+        for owner, question in enumerate(questions):
+            advance()
+            head = heads.ids[heads.offsets[owner] : heads.offsets[owner + 1]][:max_question_length]
+            context = read.row(number[question.context])
+            answer = _tokens_of(context, question.answers[0]) if question.answers else None
+            size = max_length - len(head) - 3
+            begins = [0]
+            while begins[-1] + size < len(context.ids):
+                begins.append(begins[-1] + stride)
+            reach = size // stride + 1  # windows farther away do not overlap
+            for number_of_window, begin in enumerate(begins):
+                end = min(begin + size, len(context.ids))
+                near = begins[max(0, number_of_window - reach) : number_of_window + reach + 1]
+                rows.append(_row(tokenizer, head, context, begin, end, _best(near, size, len(context.ids), begin, end)))
+                owners.append(owner)
+                inside = answer is not None and begin <= answer[0] and answer[1] < end
+                spans.append([a - begin + len(head) + 2 for a in answer] if answer and inside else [0, 0])
     columns = [np.concatenate(column) for column in zip(*rows, strict=True)] if rows else [np.zeros(0, np.int32)] * 5
     offsets = np.concatenate([[0], np.cumsum([len(row[0]) for row in rows])]).astype(np.int64)
     return Windows(
@@ -102,7 +115,10 @@ def _tokens_of(context: Tokens, answer: Answer) -> tuple[int, int] | None:
 
 
 def _best(begins: list[int], size: int, total: int, begin: int, end: int) -> np.ndarray:
-    """For each token of the window from `begin`: whether no other window shows more around it (the first, of equals)."""
+    """Return for each token of the window from `begin` whether no other window shows more around it (the first, of equals).
+
+    `begins` are the windows that overlap with it, itself among them.
+    """
     place = np.arange(begin, end)
     scores = []
     for other in begins:

@@ -19,12 +19,15 @@ from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.text.words import token_ids_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TaggedSplit:
     """Sentences of words; `tags[s][w]` is the tag of `words[s][w]`."""
 
     words: list[list[str]]
     tags: list[list[str]]
+
+    def __repr__(self) -> str:
+        return f"TaggedSplit({len(self):,} sentences)"
 
     def __len__(self) -> int:
         return len(self.words)
@@ -35,7 +38,7 @@ class TaggedSplit:
         return TaggedSplit([self.words[i] for i in indices], [self.tags[i] for i in indices])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TaggedData(Dataset[TaggedSplit]):
     """Tagged sentences; `label_names` are the tags."""
 

@@ -22,7 +22,7 @@ TextTask = Literal["classification", "regression", "multilabel"]
 TEXT_TASKS: tuple[TextTask, ...] = ("classification", "regression", "multilabel")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TextData(Dataset[Split]):
     """Texts, or pairs of texts, with a class, a number or several classes each.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from tfdistill.data import glue
 from tfdistill.data.splits import Split
 from tfdistill.data.text_data import TextData
 from tfdistill.errors import UserError, listing, nearest, optional
+from tfdistill.system.console import say
 
 # TFDS sorts features by name; these are the tasks' own text orders.
 GLUE_TEXTS = {
@@ -54,8 +56,10 @@ def load(name: str, splits: Sequence[str] | None = None) -> TextData:
     tfds = optional("tensorflow_datasets", "tfds")
     builder = _builder(tfds, name)
     columns, label_column, label_names = _columns(tfds, name, builder.info.features)
+    say(f"tfds:{name}: reading it from TFDS_DATA_DIR, or downloading it first")
     try:
-        builder.download_and_prepare()
+        with bounded_waits():
+            builder.download_and_prepare()
     except Exception as error:  # a data set's own script may raise anything: no connection, no room, a moved file
         raise _unreachable(name, error) from error
     available = {_SPLITS.get(split, split): split for split in list(builder.info.splits) or _usual_splits(name)}
@@ -71,6 +75,31 @@ def load(name: str, splits: Sequence[str] | None = None) -> TextData:
             raise _unreachable(name, error) from error
     task = name.partition("/")[2].partition(":")[0] if name.startswith("glue/") else ""
     return TextData(f"tfds:{name}", loaded, label_names, metrics=glue.metrics(task))
+
+
+@contextmanager
+def bounded_waits(seconds: float = 20.0, attempts: int = 2) -> Iterator[None]:
+    """Let downloads of TFDS give up soon where there is no network; by default they try for minutes.
+
+    Args:
+        seconds: the wait for a connection, and for each further piece of a download.
+        attempts: how often a connection is tried again.
+    """
+    requests = optional("requests", "tfds")
+    downloader = optional("tensorflow_datasets.core.download.downloader", "tfds")
+    request = requests.Session.request
+
+    def bounded(self: Any, method: str, url: str, **options: Any) -> Any:
+        if options.get("timeout") is None:
+            options["timeout"] = seconds
+        return request(self, method, url, **options)
+
+    retries = getattr(downloader, "MAX_RETRIES", attempts)
+    try:
+        requests.Session.request, downloader.MAX_RETRIES = bounded, attempts
+        yield
+    finally:
+        requests.Session.request, downloader.MAX_RETRIES = request, retries
 
 
 def _builder(tfds: Any, name: str) -> Any:
