@@ -85,8 +85,8 @@ def bounded_waits(seconds: float = 20.0, attempts: int = 2) -> Iterator[None]:
         seconds: the wait for a connection, and for each further piece of a download.
         attempts: how often a connection is tried again.
     """
-    requests = optional("requests", "tfds")
-    downloader = optional("tensorflow_datasets.core.download.downloader", "tfds")
+    requests: Any = optional("requests", "tfds")
+    downloader: Any = optional("tensorflow_datasets.core.download.downloader", "tfds")
     request = requests.Session.request
 
     def bounded(self: Any, method: str, url: str, **options: Any) -> Any:
