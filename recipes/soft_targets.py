@@ -25,7 +25,6 @@ from tfdistill.data.dataset import Data
 from tfdistill.distill import losses, mapping
 from tfdistill.distill.label_terms import HardLabels
 from tfdistill.distill.match import Match
-from tfdistill.models.fingerprint import identity
 from tfdistill.models.text_model import TextModel
 from tfdistill.recipes._students import StudentSettings, make_student
 from tfdistill.training.answers import AnswersTeacher
@@ -64,7 +63,11 @@ def recipe(teacher: TextModel | AnswersTeacher, data: Data, settings: Settings |
     stages = []
     if settings.labelled is not None:
         texts = LabelledTexts(
-            Path(settings.labelled.corpus), student.tokenizer, student.num_outputs, teacher=identity(teacher)
+            Path(settings.labelled.corpus),
+            student.tokenizer,
+            student.num_outputs,
+            teacher=teacher,
+            label_names=data.label_names,
         )
         soft = soft_and_hard_terms(data.task, 1.0, settings.temperature)
         stages.append(settings.stage("labelled texts", soft, source=texts, epochs=settings.labelled.epochs))

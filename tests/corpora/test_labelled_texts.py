@@ -72,6 +72,31 @@ def test_logits_of_another_teacher_are_refused(tmp_path, teacher):
     assert len(mine) == len(theirs) and stages[0] != stages[1] and stages[0].startswith(f"{len(mine)} sequences ")
 
 
+@pytest.mark.parametrize("stored", [True, False])
+def test_logits_are_put_in_the_order_of_the_classes(tmp_path, teacher, stored, capsys):
+    """Also those of a corpus of an older version, which has no names, and after the teacher was put in another order."""
+    corpus = labelled(tmp_path, held_out=0.0)
+    manifest = json.loads((corpus / "manifest.json").read_text("utf-8"))
+    assert manifest["settings"]["label_names"] == ["no", "yes"]
+    if not stored:
+        del manifest["settings"]["label_names"]
+        (corpus / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    ours = LabelledTexts(corpus, teacher.tokenizer, 2, teacher=teacher, label_names=("yes", "no"))
+    with pytest.raises(UserError, match=r"yes.*maybe|maybe.*yes"):
+        LabelledTexts(corpus, teacher.tokenizer, 2, teacher=teacher, label_names=("maybe", "no"))
+    capsys.readouterr()
+    unknown = LabelledTexts(corpus, teacher.tokenizer, 2, label_names=("yes", "no"))
+    assert ("yes, no" in capsys.readouterr().err) != stored
+    teacher.order_outputs(("yes", "no"), "DATA")
+    if stored:
+        ours = LabelledTexts(corpus, teacher.tokenizer, 2, teacher=teacher, label_names=("yes", "no"))
+        unknown = ours
+    for texts, reversed_ in ((ours, False), (unknown, not stored)):
+        batch = next(texts.dataset(8, seed=1).as_numpy_iterator())
+        logits = batch["teacher_features"]["logits"]
+        np.testing.assert_allclose(teacher(batch["student"]), logits[:, ::-1] if reversed_ else logits, atol=1e-5)
+
+
 def test_a_batch_with_fewer_rows_than_workers_leaves_some_without_any(tmp_path, teacher):
     """The part without rows goes through a step as any other, and adds nothing."""
     texts = LabelledTexts(labelled(tmp_path, held_out=0.0), teacher.tokenizer, 2)

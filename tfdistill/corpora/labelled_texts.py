@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfdistill.corpora.manifest import Manifest
 from tfdistill.corpora.parts import Part, load_array
 from tfdistill.corpora.shards import ShardedCorpus, groups_of
 from tfdistill.data.batching import Buckets, plan, ready, widths_of
-from tfdistill.errors import UserError
+from tfdistill.errors import UserError, listing
+from tfdistill.models.class_order import column_order
+from tfdistill.models.fingerprint import identity
+from tfdistill.models.text_model import TextModel
+from tfdistill.system.console import say
 from tfdistill.text.tokenizer import Tokenizer
 
 
@@ -28,25 +33,25 @@ class LabelledTexts:
         tokenizer: the student's tokenizer.
         num_outputs: C, the number of the student's outputs.
         part: the part of the corpus.
-        teacher: fingerprint of the teacher that must have made the logits; "" accepts any.
+        teacher: the teacher that must have made the logits, or its `identity`; "" accepts any.
+        label_names: the classes in the order to have the logits in; None keeps that of the corpus.
 
     Raises:
-        UserError: like `ShardedCorpus`; or the corpus has no logits, another teacher's, or another number
-            of classes.
+        UserError: like `ShardedCorpus`; or the corpus has no logits, another teacher's, another number of
+            classes, or other classes.
     """
 
     def __init__(
-        self, directory: Path, tokenizer: Tokenizer, num_outputs: int, part: Part = "train", teacher: str = ""
+        self,
+        directory: Path,
+        tokenizer: Tokenizer,
+        num_outputs: int,
+        part: Part = "train",
+        teacher: str | TextModel = "",
+        label_names: Sequence[str] | None = None,
     ):
         corpus = ShardedCorpus(directory, tokenizer)
-        labelled_by = corpus.manifest.settings["teacher"]
-        if not labelled_by:
-            raise UserError(f"{directory} has no teacher's logits. Make the corpus with `--rows --teacher TEACHER`.")
-        if teacher and teacher != labelled_by:
-            raise UserError(
-                f"{directory} has the logits of another teacher (fingerprint {labelled_by[:12]}, the run's is {teacher[:12]}). "
-                "Make the corpus again with the run's teacher, or train with the one that made the logits."
-            )
+        names = _check_teacher(directory, corpus.manifest, teacher)
         self.fingerprint = f"{corpus.fingerprint} {part}"
         self._tokenizer = tokenizer
         self._stored = [shard.part(part) for shard in corpus.shards]
@@ -58,6 +63,11 @@ class LabelledTexts:
             raise UserError(
                 f"{directory} has logits of {wrong[0]} classes; the student has {num_outputs}. Use another corpus."
             )
+        self._order = np.arange(num_outputs)
+        if label_names is not None and names is not None:
+            self._order = column_order(names, label_names, str(directory), "the student")
+        elif label_names is not None:
+            say(f"{directory} has no class names: its logits are taken in the order {listing(label_names)}")
 
     def __len__(self) -> int:
         return sum(map(len, self._logits))
@@ -134,5 +144,24 @@ class LabelledTexts:
         # Some workers may get no example of the last batch: empty arrays, which add nothing to the sums of the step.
         logits = np.empty((len(rows), self._logits[0].shape[1]), np.float32)
         for place, (shard, row) in enumerate(rows):
-            logits[place] = self._logits[shard][row]
+            logits[place] = self._logits[shard][row][self._order]
         return [ids, mask, logits]
+
+
+def _check_teacher(directory: Path, manifest: Manifest, teacher: str | TextModel) -> tuple[str, ...] | None:
+    """Check that a teacher made the logits of a corpus. Returns the class names of the logits; None if they are unknown.
+
+    The teacher's outputs may be in another order now.
+    """
+    labelled_by, stored = manifest.settings["teacher"], manifest.settings.get("label_names")
+    names = tuple(str(name) for name in stored) if isinstance(stored, list) else None
+    if not labelled_by:
+        raise UserError(f"{directory} has no teacher's logits. Make the corpus with `--rows --teacher TEACHER`.")
+    own = teacher if isinstance(teacher, str) else identity(teacher, names)
+    if own and own != labelled_by:
+        raise UserError(
+            f"{directory} has the logits of another teacher (fingerprint {labelled_by[:12]}, the run's is {own[:12]}). "
+            "Make the corpus again with the run's teacher, or train with the one that made the logits."
+        )
+    # A corpus of an older version has no names, but the same teacher has them.
+    return names if names is not None or isinstance(teacher, str) else teacher.label_names

@@ -136,7 +136,9 @@ def begin(work: Work) -> bool:
     settings = _settings(work)
     for name in (MANIFEST, _PLAN):
         if storage.exists(storage.join(work.out, name)):
-            require_same(work.out, settings, _stored_settings(work, name), f"repeat the same command, or {CHOOSE_OUT}")
+            stored = _stored_settings(work, name)
+            stored.setdefault("label_names", settings["label_names"])  # which older versions did not store
+            require_same(work.out, settings, stored, f"repeat the same command, or {CHOOSE_OUT}")
             if failure(work) is not None:
                 tf.io.gfile.remove(storage.join(work.out, _FAILED))
             return name == MANIFEST
@@ -166,6 +168,7 @@ def _settings(work: Work) -> dict[str, Any]:
         **options,
         "vocabulary": tokenizer_of(work.tokenizer).fingerprint,
         "teacher": None if work.teacher is None else identity(teacher_of(work.teacher)),
+        "label_names": None if work.teacher is None else teacher_of(work.teacher).label_names,
         "files": [[name, *_content(name)] for name in sorted({span.path for span in work.spans})],
         "shards": [len(work.spans), hashlib.sha256(cuts.encode()).hexdigest()[:16]],
     }

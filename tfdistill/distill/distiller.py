@@ -85,6 +85,14 @@ def _plus(one: Any, other: Any) -> Any:
     return tf.convert_to_tensor(one) + tf.convert_to_tensor(other)
 
 
+def _join_outputs(student: Any, teacher: Any, matches: Sequence[Term]) -> None:
+    """Put the teacher's outputs in the order of the student's classes, if both are named and a term reads them."""
+    names, order = getattr(student, "label_names", None), getattr(teacher, "order_outputs", None)
+    read = any("logits" in term.teacher_features for term in matches)
+    if read and names and order is not None and student.task == teacher.task:
+        order(names, "the student")
+
+
 class Distiller(keras.Model):
     """Trains a student against a frozen teacher.
 
@@ -132,6 +140,7 @@ class Distiller(keras.Model):
             raise UserError(f"two terms have the name '{repeated[0]}'. Give each a `name`")
         if teacher is student:
             raise UserError("teacher and student are the same object. Give the student a model of its own")
+        _join_outputs(student, teacher, matches)
         self.student = student
         self.micro_batches = micro_batches
         self._teacher = teacher if train_teacher else _Untracked(teacher)

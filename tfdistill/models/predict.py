@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,6 +14,9 @@ import tensorflow as tf
 from tfdistill.data.batching import Examples, dataset, plan
 from tfdistill.data.dataset import Data, Rows
 from tfdistill.data.splits import Split
+from tfdistill.data.text_data import TextData, with_label_names
+from tfdistill.errors import UserError
+from tfdistill.models.class_order import is_unnamed
 from tfdistill.models.heads import HEADS
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import say
@@ -77,6 +81,25 @@ def say_cut(rows: Rows, model: TextModel, max_length: int, *, option: str, split
         say(f"{split}: {line}")
 
 
+def in_order_of(model: TextModel, data: Data) -> Data:
+    """Return data with its classes numbered as the outputs of a model. Outputs without names get those of the data.
+
+    Raises:
+        UserError: data of another task or number of outputs, or with classes that the model does not have.
+    """
+    who, names, others = model.loaded_from or f"the {model.family} model", model.label_names, data.label_names
+    is_part = names is not None and others is not None and not is_unnamed(names) and set(others) <= set(names)
+    if names is not None and is_part and others != names:
+        data = with_label_names(data, names) if isinstance(data, TextData) else replace(data, label_names=names)
+    if (model.task, model.num_outputs) != (data.task, data.num_outputs):
+        raise UserError(
+            f"{who} is a {model.task} model with {model.num_outputs} outputs, {data.name} is for {data.task} with "
+            f"{data.num_outputs}. Use data with the model's classes."
+        )
+    model.order_outputs(data.label_names, data.name)
+    return data
+
+
 def measure(
     model: TextModel, data: Data, name: str, *, max_length: int, batch_size: int = 64, cut_option: str | None = None
 ) -> tuple[Encoded, np.ndarray, Callable[[np.ndarray], dict[str, float]] | None]:
@@ -95,6 +118,7 @@ def measure(
         The tokenized examples, their logits as `predict_logits` gives them, and a function from
         such logits to scores; None if the split has no labels.
     """
+    data = in_order_of(model, data)
     rows = data.encode(data.splits[name], model.tokenizer, max_length)
     if cut_option is not None:
         say_cut(rows, model, max_length, option=cut_option, split=name)
