@@ -90,7 +90,7 @@ def in_order_of(model: TextModel, data: Data) -> Data:
     who, names, others = model.loaded_from or f"the {model.family} model", model.label_names, data.label_names
     is_part = names is not None and others is not None and not is_unnamed(names) and set(others) <= set(names)
     if names is not None and is_part and others != names:
-        data = with_label_names(data, names) if isinstance(data, TextData) else replace(data, label_names=names)
+        data = with_label_names(data, names) if isinstance(data, TextData) else replace(data, label_names=names)  # type: ignore[type-var]
     if (model.task, model.num_outputs) != (data.task, data.num_outputs):
         raise UserError(
             f"{who} is a {model.task} model with {model.num_outputs} outputs, {data.name} is for {data.task} with "
