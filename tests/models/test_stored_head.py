@@ -115,6 +115,23 @@ def test_a_head_that_does_not_fit_is_new_only_where_it_may_be(tmp_path, capsys):
         load(directory, label_names=("a", "b", "new"))
 
 
+def test_class_names_that_contradict_each_other_are_not_silent(tmp_path, capsys):
+    names = ("a", "b", "c")
+    directory = saved(tmp_path / "listed", tiny_bert(label_names=names))
+    (directory / "labels.txt").write_text("b\na\nc\n", "utf-8")
+    with pytest.raises(UserError, match=r"labels\.txt.*id2label"):
+        load(directory)
+    directory = saved(tmp_path / "numbered", tiny_bert(label_names=names), label2id={"a": 1, "b": 0, "c": 2})
+    assert load(directory).label_names == names and "label2id" in capsys.readouterr().err
+    directory = saved(tmp_path / "problem", tiny_bert(label_names=names), problem_type="banana")
+    with pytest.raises(UserError, match=r"config\.json.*banana"):
+        load(directory)
+    directory = saved(tmp_path / "few", tiny_bert(label_names=names), id2label={"0": "a", "1": "b"})
+    (directory / "labels.txt").unlink()
+    with pytest.raises(UserError, match=r"few"):
+        load(directory)
+
+
 def test_names_of_transformers_count_as_none(tmp_path, capsys):
     directory = saved(tmp_path / "model", tiny_bert())
     model = load(directory)

@@ -17,7 +17,6 @@ from tfdistill.data.batching import Buckets, plan, ready, widths_of
 from tfdistill.errors import UserError, listing
 from tfdistill.models.class_order import column_order
 from tfdistill.models.fingerprint import identity
-from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import say
 from tfdistill.text.tokenizer import Tokenizer
 
@@ -47,7 +46,7 @@ class LabelledTexts:
         tokenizer: Tokenizer,
         num_outputs: int,
         part: Part = "train",
-        teacher: str | TextModel = "",
+        teacher: Any = "",
         label_names: Sequence[str] | None = None,
     ):
         corpus = ShardedCorpus(directory, tokenizer)
@@ -148,7 +147,7 @@ class LabelledTexts:
         return [ids, mask, logits]
 
 
-def _check_teacher(directory: Path, manifest: Manifest, teacher: str | TextModel) -> tuple[str, ...] | None:
+def _check_teacher(directory: Path, manifest: Manifest, teacher: Any) -> tuple[str, ...] | None:
     """Check that a teacher made the logits of a corpus. Returns the class names of the logits; None if they are unknown.
 
     The teacher's outputs may be in another order now.

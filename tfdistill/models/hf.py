@@ -16,6 +16,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from tfdistill.errors import UserError
+from tfdistill.models.class_order import checked_names
 from tfdistill.models.google_config import with_architecture
 from tfdistill.models.heads import HEADS
 from tfdistill.models.hf_check import check_shapes
@@ -79,7 +80,8 @@ def load_directory(
     if task in HEADS and HEADS[task].labelled:
         problem = stored.misfit(task, num_outputs, label_names if new_head else None)
         if not problem:
-            num_outputs, names = stored.size, stored.label_names
+            assert stored.size is not None
+            num_outputs, names = stored.size, checked_names(stored.label_names, stored.size, str(directory))
         elif new_head and label_names is not None:
             num_outputs = num_outputs or len(label_names)
     model = TextModel(config, num_outputs, task, names)
@@ -100,7 +102,7 @@ def _order(model: TextModel, label_names: Sequence[str], directory: Path) -> Non
     """Put the outputs in the order of `label_names`. Learned activation ranges, which have no classes, stay valid."""
     both = (directory / RANGES).is_file() and (directory / WEIGHTS).is_file()
     belong = both and model.learned_ranges[0] == sha256(directory / WEIGHTS)
-    model.order_outputs(label_names, "label_names")
+    model.order_outputs(label_names, "the requested classes")
     if belong:
         model.learned_ranges = hashlib.sha256(_weights(model)).hexdigest(), model.learned_ranges[1]
 

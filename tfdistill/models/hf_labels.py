@@ -9,6 +9,7 @@ from tfdistill.errors import UserError
 from tfdistill.models.class_order import is_unnamed
 from tfdistill.models.config_fields import shown
 from tfdistill.models.hf_config import CONFIG
+from tfdistill.system.console import say
 from tfdistill.system.files import read_utf8
 
 LABELS = "labels.txt"
@@ -24,6 +25,10 @@ def label_names_in(directory: Path, raw: dict[str, Any]) -> tuple[str, ...] | No
     path = directory / LABELS
     stated = _id2label(raw.get("id2label"), f"{directory / CONFIG}: `id2label`")
     names = None if is_unnamed(stated) else stated
+    numbers = raw.get("label2id")
+    expected = {name: number for number, name in enumerate(names or ())}
+    if expected and isinstance(numbers, dict) and expected.keys() == numbers.keys() and expected != numbers:
+        say(f"{directory / CONFIG}: `label2id` numbers the classes differently from `id2label`, which is taken.")
     if not (path.exists() or path.is_symlink()):
         return names
     advice = "save the class names in UTF-8, one on each line"

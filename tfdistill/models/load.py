@@ -13,6 +13,7 @@ from tfdistill.errors import UserError
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.models.hub import load_preset
 from tfdistill.models.text_model import TextModel
+from tfdistill.system.console import say
 from tfdistill.system.files import read_json, student_directory
 
 
@@ -78,9 +79,13 @@ def recipe_of(source: str) -> dict[str, Any]:
     """Return recipe.json of a student directory or of the student of a run; empty if it is missing or damaged."""
     if not source:
         return {}
+    path = student_directory(source) / "recipe.json"
+    if not path.exists():
+        return {}
     try:
-        return read_json(student_directory(source) / "recipe.json", "remove it")
-    except UserError:
+        return read_json(path, "remove it")
+    except UserError as error:
+        say(f"how the model was trained is unknown: {error}")
         return {}
 
 
@@ -105,7 +110,8 @@ def data_for(model: TextModel, source: str, data: str) -> Data:
     Raises:
         UserError: data of another task or number of classes, or that cannot be read.
     """
-    loaded = load_any(data, label_names=None if model.task == "regression" else model.label_names)
+    names = None if model.task == "regression" else model.label_names
+    loaded = load_any(data, label_names=names, task=model.task if model.task in ("regression", "multilabel") else None)
     if (model.task, model.num_outputs) != (loaded.task, loaded.num_outputs):
         raise UserError(
             f"{source} is a {model.task} model with {model.num_outputs} outputs, {loaded.name} is {loaded.task} with "

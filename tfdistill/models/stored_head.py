@@ -66,8 +66,11 @@ def stored_head(raw: dict[str, Any], size: int | None, names: tuple[str, ...] | 
         file: config.json, for messages.
 
     Raises:
-        UserError: a classification with one class.
+        UserError: a classification with one class, or an unknown problem_type.
     """
+    known = [head.problem_type for head in HEADS.values() if head.problem_type is not None]
+    if raw.get("problem_type") not in (None, *known):
+        raise UserError(f"{file}: problem_type is {raw['problem_type']!r:.60}. Use {', '.join(known)}, or remove it.")
     task, promised = _promise(raw, names)
     if task is None and size is not None and "For" not in _architecture(raw):
         task = _sequence_task(raw)

@@ -112,7 +112,7 @@ class TextModel(keras.Model):
         """Names of the features that `features` can return."""
         return ("logits", *(("nsp_logits",) if self.nsp_head is not None else ()), *self.encoder.offers)
 
-    def order_outputs(self, names: Iterable[str] | None, where: str) -> None:
+    def order_outputs(self, names: Iterable[str] | None, where: str, *, quiet: bool = False) -> None:
         """Put the outputs of the head in the order of `names`, in place, with a line that says what was done.
 
         Outputs without names (or with transformers' LABEL_0, LABEL_1, …) get `names` in their order.
@@ -120,6 +120,7 @@ class TextModel(keras.Model):
         Args:
             names: the class names of data or of another model; None, if there are none, changes nothing.
             where: what has the classes in this order, for messages.
+            quiet: whether to print nothing.
 
         Raises:
             UserError: the outputs have other classes.
@@ -130,13 +131,15 @@ class TextModel(keras.Model):
         own = self.label_names or generic_names(self.num_outputs)
         if is_unnamed(own) and set(own) != set(names):
             self.label_names, self.order_is_assumed = checked_names(names, self.num_outputs, where), True
-            say(f"{who} has no class names: its outputs are taken in the order of {where}: {listing(names)}")
+            if not quiet:
+                say(f"{who} has no class names: its outputs are taken in the order of {where}: {listing(names)}")
             return
         order = column_order(own, names, who, where)
         if names != own:
             self.head.kernel.assign(self.head.kernel.numpy()[:, order])
             self.head.bias.assign(self.head.bias.numpy()[order])
-            say(f"{who} has its classes in another order: its outputs are put in that of {where}: {listing(names)}")
+            if not quiet:
+                say(f"{who} has its classes in another order: its outputs are put in that of {where}: {listing(names)}")
         self.label_names = names
 
     def width(self, feature: str) -> int | None:

@@ -122,13 +122,16 @@ class Recipe:
 
     def _order_outputs(self, data: Data) -> None:
         """Put the outputs of all models whose logits are for the classes of the data in the order of these classes."""
-        models = [self.student, *self.teachers]
-        for stage in self.stages:
-            models += [stage.student] if stage.student is not None else []
-            models += [stage.teacher] if stage.teacher is not None and "logits" in stage.reads_teacher else []
-        for model in models:
+        named = [teacher.label_names for teacher in self.teachers]
+        models: list[Any] = list(self.teachers)
+        models += [each.teacher for each in self.stages if each.teacher is not None and "logits" in each.reads_teacher]
+        students = [self.student, *(each.student for each in self.stages if each.student is not None)]
+        for model in (*models, *students):
             if model.task == data.task and model.num_outputs == data.num_outputs:
-                model.order_outputs(data.label_names, data.name)
+                # The line about the teacher is enough for a student that was made of it.
+                made_of_teacher = model in students and model.loaded_from is None and model.label_names in named
+                options = {"quiet": True} if made_of_teacher else {}
+                model.order_outputs(data.label_names, data.name, **options)
 
 
 def small(recipe: Recipe) -> Recipe:
