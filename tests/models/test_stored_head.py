@@ -115,6 +115,26 @@ def test_a_head_that_does_not_fit_is_new_only_where_it_may_be(tmp_path, capsys):
         load(directory, label_names=("a", "b", "new"))
 
 
+@pytest.mark.parametrize("prefix", ["base_model.model.", "module."])
+def test_weights_that_another_library_has_wrapped_are_named(tmp_path, prefix):
+    directory = saved(tmp_path / "model", tiny_bert())
+    tensors = load_file(directory / "model.safetensors")
+    wrapped = {f"{prefix}{name}": value for name, value in tensors.items()}
+    save_file(wrapped, directory / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match=r"model\.safetensors.*(PEFT|module\.bert)"):
+        load(directory)
+
+
+@pytest.mark.parametrize(
+    ("task", "tensor"), [("token_classification", "classifier"), ("question_answering", "qa_outputs")]
+)
+def test_heads_over_tokens_must_be_there_too(tmp_path, task, tensor):
+    names = {f"{tensor}.weight": f"{tensor}.modules_to_save.default.weight"}
+    directory = saved(tmp_path / "model", tiny_bert(outputs=2, task=task), names)
+    with pytest.raises(UserError, match=rf"'{tensor}.weight'.*{tensor}\.modules_to_save"):
+        load(directory)
+
+
 def test_class_names_that_contradict_each_other_are_not_silent(tmp_path, capsys):
     names = ("a", "b", "c")
     directory = saved(tmp_path / "listed", tiny_bert(label_names=names))

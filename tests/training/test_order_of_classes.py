@@ -74,6 +74,10 @@ def test_all_models_of_a_recipe_get_the_order_of_its_data(others, capsys):
 def test_a_teacher_with_other_classes_is_refused_before_anything_runs():
     with pytest.raises(UserError, match=r"sadness.*joy"):
         soft_targets(fitted(), emotions(), fitted(("anger", "fear", "sadness"), NAMES, seed=2))
+    more = tiny_bert(outputs=4, label_names=(*NAMES, "surprise"))
+    more.tokenizer = fitted().tokenizer
+    with pytest.raises(UserError, match=r"surprise"):
+        soft_targets(more, emotions())
 
 
 def test_a_teacher_cache_is_never_read_for_another_order():

@@ -42,7 +42,7 @@ def check_shapes(config: Any, tensors: Tensors, directory: Path) -> None:
     for name, variable, transpose in encoder_names(model):
         found = found_name(tensors, name, prefix)
         if found is None:
-            raise UserError(f"{tensors.path} has no tensor '{name}'. Use the {CONFIG} of this model.")
+            raise UserError(f"{tensors.path} has no tensor '{name}'{_under_another_name(name, tensors, prefix)}.")
         _check(found, variable.shape[::-1] if transpose else variable.shape, tensors, directory, config.family)
         used.add(found)
     for name, variable, transpose in _pooler(model):
@@ -56,6 +56,15 @@ def check_shapes(config: Any, tensors: Tensors, directory: Path) -> None:
             f"{tensors.path}: {len(others)} tensors have no place in a {config.family} model of this {CONFIG} "
             f"and are not used: {listing((name[:80] for name in others), 3)}."
         )
+
+
+def _under_another_name(name: str, tensors: Tensors, prefix: str) -> str:
+    """Return what a file has in place of a tensor, and what to do, to end a message."""
+    if any(".lora_" in each or ".base_layer." in each or each.startswith("base_model.model.") for each in tensors):
+        return ", but those of a PEFT adapter. Merge it into the model (merge_and_unload) and save that"
+    ending = name.removeprefix(prefix)
+    other = next((each for each in tensors if each.endswith(ending)), None)
+    return f". Use the {CONFIG} of this model" if other is None else f", but {other[:120]}. Rename the tensors"
 
 
 def _pooler(model: Any) -> Named:

@@ -112,13 +112,13 @@ class Recipe:
                 raise UserError(
                     f"The split '{split}' of {data.name} has no column text_extra for the teacher. Add it, or use soft_targets."
                 )
+        self._order_outputs(data)
         for role, model in (("student", self.student), *(("teacher", model) for model in self.teachers)):
             if (model.task, model.num_outputs) != (data.task, data.num_outputs):
                 raise UserError(
                     f"The {role} is a {model.task} model with {model.num_outputs} outputs, {data.name} is for {data.task} with "
                     f"{data.num_outputs}. Use a teacher that was fine-tuned on this data (tfdistill finetune)."
                 )
-        self._order_outputs(data)
 
     def _order_outputs(self, data: Data) -> None:
         """Put the outputs of all models whose logits are for the classes of the data in the order of these classes."""
@@ -127,7 +127,7 @@ class Recipe:
         models += [each.teacher for each in self.stages if each.teacher is not None and "logits" in each.reads_teacher]
         students = [self.student, *(each.student for each in self.stages if each.student is not None)]
         for model in (*models, *students):
-            if model.task == data.task and model.num_outputs == data.num_outputs:
+            if model.task == data.task and (model.num_outputs == data.num_outputs or model.label_names is not None):
                 # The line about the teacher is enough for a student that was made of it.
                 made_of_teacher = model in students and model.loaded_from is None and model.label_names in named
                 options = {"quiet": True} if made_of_teacher else {}
