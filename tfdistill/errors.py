@@ -33,14 +33,13 @@ class DivergedError(UserError):
     Args:
         step: the optimizer step, from 1.
         term: the name of the loss term.
+        cause: a sentence that says why, if that is known.
     """
 
-    def __init__(self, step: int, term: str):
-        super().__init__(
-            f"loss term '{term}' became NaN or infinite at step {step}. "
-            "Lower the learning rate (`--set learning_rate=...`), or look at the inputs of that step."
-        )
-        self.step, self.term = step, term
+    def __init__(self, step: int, term: str, cause: str = ""):
+        advice = "Lower the learning rate (`--set learning_rate=...`), or look at the inputs of that step."
+        super().__init__(f"loss term '{term}' became NaN or infinite at step {step}. {cause or advice}")
+        self.step, self.term, self.cause = step, term, cause
 
 
 def optional(library: str, extra: str) -> ModuleType:

@@ -17,6 +17,7 @@ from tfdistill.export.convert.request import reads_pairs
 from tfdistill.export.tflite.parity import of_real_tokens
 from tfdistill.export.tflite.runtime import TFLiteModel
 from tfdistill.metrics.scores import softmax
+from tfdistill.models.limits import check_encoded
 from tfdistill.models.text_model import TextModel
 
 _LINES = resources.files(__package__).joinpath("golden_texts.txt").read_text("utf-8").split("\n")
@@ -60,6 +61,7 @@ def golden_vectors(model: TextModel, file: TFLiteModel, quantization: str, data:
     kept, count = _fitting(texts, seconds, encoded.lengths, file.outputs, model.task in PER_TOKEN), len(texts)
     encoded, texts = encoded.take(kept), [texts[row] for row in kept]
     seconds = None if seconds is None else [seconds[row] for row in kept]
+    check_encoded(model.config, encoded)
     logits = file.predict(encoded, workers=1)
     vectors = []
     for number, text in enumerate(texts):

@@ -18,6 +18,7 @@ from tfdistill.export.tflite.operators import check_operators, operators, read_f
 from tfdistill.export.tflite.parity import check_logits, of_real_tokens, parity
 from tfdistill.export.tflite.runtime import INPUTS, EncodedRows, Rows, TFLiteModel
 from tfdistill.models.hf import write_model
+from tfdistill.models.limits import check_encoded
 from tfdistill.models.quantization_aware import QuantizationAware
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.files import atomic_write, sha256
@@ -157,6 +158,8 @@ def _jobs(request: ConversionRequest, directory: Path, calibration: EncodedRows 
     """Write what the converter processes read, and return their jobs."""
     data = directory / CALIBRATION
     if request.calibrated and calibration is not None:
+        for model, _ in request.models:
+            check_encoded(model.config, calibration, cut_to=request.longest)
         arrays: dict[str, Any] = padded(calibration, request.longest, CALIBRATION_ROWS)
         np.savez(data, **arrays)
     jobs = []
@@ -262,13 +265,16 @@ def _weights_in_file(model: TextModel, length: int) -> int:
 def _probe(model: TextModel, lengths: Sequence[int]) -> tuple[Rows, dict[str, np.ndarray]]:
     """Return random rows of different sizes, including all `lengths`, as a corpus and as a padded batch.
 
-    Every third row is a pair. A model of pairs gets pairs only: its output for a missing second
-    text depends on padding.
+    Every third row is a pair, if the model has two segments. A model of pairs gets pairs only: its
+    output for a missing second text depends on padding.
     """
     random, length = np.random.default_rng(0), max(lengths)
     ids, segments = [], []
+    reads_two = getattr(model.config, "type_vocab_size", 2) != 1
     for row, size in enumerate(sorted({*np.linspace(1, length, 6).astype(int)} | {*lengths}, reverse=True)):
         ids.append(random.integers(0, model.config.vocab_size, size))
-        segments.append((np.arange(size) * 2 >= size).astype(int) * (reads_pairs(model) or row % 3 == 0))
+        segments.append(
+            (np.arange(size) * 2 >= size).astype(int) * (reads_pairs(model) or (reads_two and row % 3 == 0))
+        )
     rows = Rows(ids, segments)
     return rows, padded(rows, length, len(ids))

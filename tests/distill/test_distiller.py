@@ -374,9 +374,10 @@ def test_jit_compile_gives_the_same():
 def test_divergence_names_step_and_term():
     distiller = make([SOFT, Match(losses.hidden_mse, on="hidden_states", layers=((1, 2),), project="fit")])
     weights = np.ones(22, "float32")
-    weights[17] = np.nan  # third batch of 8
-    with pytest.raises(DivergedError, match="step 3") as caught:
-        distiller.fit(X, Y, sample_weight=weights, batch_size=8, shuffle=False, verbose=0)
+    weights[17] = np.nan  # third batch of 8; arrays would be checked before the first step
+    batches = tf.data.Dataset.from_tensor_slices((X, Y, weights)).batch(8)
+    with pytest.raises(DivergedError, match="sample weights of batch 3") as caught:
+        distiller.fit(batches, verbose=0)
     assert caught.value.step == 3 and caught.value.term in ("soft_kl", "hidden_states_hidden_mse")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,12 +11,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfdistill.distill import keras_losses, keras_metrics, preparation
 from tfdistill.distill.batch import cached_features, part, split_batch, unpack
 from tfdistill.distill.features import Features, features_of
+from tfdistill.distill.first_batch import First, class_weighted, first_batch
+from tfdistill.distill.foreign import Seen, activation_of, as_logits, check_pair, has_features, logits_of, outputs_of
 from tfdistill.distill.label_terms import HardLabels
 from tfdistill.distill.step import Projections, Step, Term
 from tfdistill.errors import DivergedError, UserError
 from tfdistill.optim.freezing import positions_once
+from tfdistill.system.console import say
 from tfdistill.system.workers import on_one_replica
 
 
@@ -93,6 +98,18 @@ def _join_outputs(student: Any, teacher: Any, matches: Sequence[Term]) -> None:
         order(names, "the student")
 
 
+def _check_terms(matches: Any, micro_batches: int) -> None:
+    if isinstance(matches, Term) or not isinstance(matches, Sequence) or isinstance(matches, str):
+        raise UserError(f"matches is a {type(matches).__name__}; expected a list of terms, such as [Match('soft_kl')]")
+    for term in matches:
+        if not isinstance(term, Term):
+            raise UserError(f"matches has {term!r}; expected terms, such as Match('soft_kl') or HardLabels()")
+        if not np.isfinite(float(term.weight)):
+            raise UserError(f"the term '{term.name}' has the weight {term.weight}; expected a number")
+    if micro_batches < 1:
+        raise UserError(f"micro_batches is {micro_batches}; expected at least 1")
+
+
 class Distiller(keras.Model):
     """Trains a student against a frozen teacher.
 
@@ -104,18 +121,21 @@ class Distiller(keras.Model):
     changes it. Like in Keras, sample weights scale the numerator only. Optimizers of `tfdistill.optim.optimizers` clip
     the gradient of the global batch; those of Keras clip each replica's gradient by itself.
 
+    `save`, `export` and Keras' ModelCheckpoint write the student alone; `save_weights` also writes the projections.
+
     Args:
-        student: a built `keras.Model` that returns logits (B, C). Models of `tfdistill.models` also provide hidden
-            states and attention scores.
+        student: a `keras.Model` that returns logits (B, C), as a tensor or as "logits" of a dict. Models of
+            `tfdistill.models` also provide hidden states and attention scores.
         teacher: the same for the teacher; None if every batch carries "teacher_features" (a teacher cache) or no term
-            reads the teacher. It is always called with training=False, never trained and never saved.
+            reads the teacher. It is always called with training=False, never trained and never saved. If it returns
+            probabilities, their logarithm is taken as logits.
         matches: the terms to sum: `Match`, `HardLabels`, or any other subclass of `Term`.
         train_teacher: whether the teacher is trained, too, as in shared projection; it is then called with training=True.
         micro_batches: number of parts of a batch. Forward and backward passes run on one part after the other before
             one update: the memory of a part, the result of the whole batch.
 
     Raises:
-        UserError: two terms of one name, or a teacher that is the student.
+        UserError: two terms of one name, something that is not a term or model, or a teacher that is the student.
 
     Example:
         distiller = Distiller(student, teacher, [Match(losses.soft_kl, options={"temperature": 2.0}), HardLabels()])
@@ -134,6 +154,8 @@ class Distiller(keras.Model):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        check_pair(student, teacher)
+        _check_terms(matches, micro_batches)
         names = [term.name for term in matches]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
@@ -149,6 +171,8 @@ class Distiller(keras.Model):
         self._term_weights = _Untracked(tf.Variable([float(term.weight) for term in matches] or [0.0], trainable=False))
         self._compiled_term: _Untracked | None = None
         self._compiled_parts = False
+        self._compile_options: dict[str, Any] = {}
+        self._seen: dict[str, Seen] = {}
         self._projections: Projections = {}
         for term in matches:
             self._projections.update(term.make_projections(student, teacher))
@@ -182,42 +206,175 @@ class Distiller(keras.Model):
         self._term_weights.value.assign([float(weight) for weight in weights])
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        return self.student(part(inputs, "student"), training=training)
+        outputs = self.student(part(inputs, "student"), training=training)
+        return outputs if has_features(self.student) else logits_of(self.student, outputs)
 
     # --- keras ------------------------------------------------------------------------------------------------------
 
-    def compile(self, optimizer: Any = "adam", loss: Any = None, jit_compile: Any = False, **kwargs: Any) -> None:
+    def compile(
+        self,
+        optimizer: Any = "adam",
+        loss: Any = None,
+        jit_compile: Any = False,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """Configure the training as `keras.Model.compile` does.
 
         Args:
-            loss: one loss on the logits, added to the terms; further losses are terms.
+            loss: one loss on the logits, added to the terms; further losses are terms. Losses that could read
+                probabilities get `from_logits=True`.
             jit_compile: off by default, since XLA measured slower on CPUs. On several devices XLA compiles the forward
                 and backward passes; sums over devices and the update stay outside, where XLA cannot reach.
+            metrics: metrics that expect probabilities, such as AUC, get those that belong to the logits.
+            weighted_metrics: likewise.
+
+        Raises:
+            UserError: an unknown name, or a loss that cannot read logits.
         """
+        self._compile_options = {"optimizer": optimizer, "loss": loss, "jit_compile": jit_compile, **kwargs}
+        self._compile_options |= {"metrics": metrics, "weighted_metrics": weighted_metrics}
         self._compiled_term = None
         several = self.distribute_strategy.num_replicas_in_sync > 1
         self._compiled_parts = several and jit_compile is True
         jit_compile = False if several else jit_compile
+        if kwargs.get("loss_weights") is not None:
+            raise UserError(
+                "compile(loss_weights=...) has no effect. Give the loss as HardLabels(loss=..., weight=...)"
+            )
         if loss is not None:
-            if isinstance(loss, Mapping | list | tuple):
+            if isinstance(loss, list | tuple) or (isinstance(loss, Mapping) and "class_name" not in loss):
                 raise UserError("compile(loss=...) takes one loss on the logits. Give further losses as terms")
-            self._compiled_term = _Untracked(HardLabels(loss=keras.losses.get(loss), name="compile_loss"))
+            self._compiled_term = _Untracked(HardLabels(loss=loss, name="compile_loss"))
             self._compile_tracker = keras.metrics.Mean(name="compile_loss")
-        super().compile(optimizer=optimizer, loss=None, jit_compile=jit_compile, **kwargs)
+            if keras_losses.on_logits(self._compiled_term.value.loss)[1]:
+                say("Note: the compiled loss reads the student's logits (from_logits=True).")
+        binary, outputs = preparation.is_binary(self.terms), self._outputs()
+        metrics, one = keras_metrics.on_logits(metrics, binary=binary, outputs=outputs)
+        weighted_metrics, other = keras_metrics.on_logits(weighted_metrics, binary=binary, outputs=outputs)
+        if one or other:
+            activation = "sigmoid" if binary or outputs == 1 else "softmax"
+            say(f"Note: {', '.join([*one, *other])} read the {activation} of the student's logits.")
+        super().compile(
+            optimizer=optimizer,
+            loss=None,
+            jit_compile=jit_compile,
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
+            **kwargs,
+        )
 
-    def fit(self, *args: Any, callbacks: Any = None, **kwargs: Any) -> Any:
-        """Train as `keras.Model.fit` does. Raises DivergedError at the first step whose loss is not finite."""
+    def _outputs(self) -> int | None:
+        """The number of the student's logits, if it is known."""
+        return self._seen["student"].outputs if "student" in self._seen else outputs_of(self.student)
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Train as `keras.Model.fit` does.
+
+        Arrays are checked before the first step, of other data the first batch.
+
+        Raises:
+            UserError: data that student, teacher or terms cannot read.
+            DivergedError: the loss of a step is not finite.
+        """
         if not self.terms:
             raise UserError("the Distiller has no terms to train on. Give it `matches`, or compile a loss")
+        if class_weight is not None:
+            x, y, class_weight = class_weighted(x, y, sample_weight, class_weight)
+        first = self._prepare(x, y, sample_weight, batch_size)
+        if validation_data is not None and not inspect.isgenerator(validation_data):
+            self._prepare(*keras.utils.unpack_x_y_sample_weight(validation_data), batch_size=None)
         if not isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks = [
-                StopOnDivergence(),
-                *keras.tree.flatten(callbacks or []),
-            ]  # no checkpoint of a step that diverged
-        if isinstance(args[0] if args else kwargs.get("x"), tf.data.Dataset):
-            kwargs.setdefault("shuffle", False)  # A data set shuffles itself; Keras would warn.
+            own = [StopOnDivergence()]  # no checkpoint of a step that diverged
+            callbacks = [*own, *keras.tree.flatten(callbacks or [])]
+            preparation.check_checkpoints(callbacks, self.student)
+        if isinstance(first.x, tf.data.Dataset) or inspect.isgenerator(first.x):
+            shuffle = False  # It shuffles itself; Keras would warn.
         self.build_optimizer()
-        return super().fit(*args, callbacks=callbacks, **kwargs)
+        options = {"validation_split": validation_split, "validation_data": validation_data, "shuffle": shuffle}
+        options |= {"class_weight": class_weight, "sample_weight": sample_weight, **kwargs}
+        try:
+            with preparation.in_one_line():
+                return super().fit(first.x, y, batch_size, epochs, verbose, callbacks, **options)
+        except DivergedError as error:
+            cause = preparation.cause_of(error, x, first, self)
+            raise DivergedError(error.step, error.term, cause) if cause else error from None
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Evaluate as `keras.Model.evaluate` does. Raises UserError as `fit` does."""
+        if not kwargs.get("_use_cached_eval_dataset"):  # within `fit`, which has checked its data
+            x = self._prepare(x, y, sample_weight, batch_size).x
+        with preparation.in_one_line():
+            return super().evaluate(x, y, batch_size, verbose, sample_weight, **kwargs)
+
+    def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Train on one batch as `keras.Model.train_on_batch` does. Models and the first batch are checked as in `fit`."""
+        if not self._seen:
+            self._prepare(x, y, sample_weight, None)
+            self.build_optimizer()
+        return super().train_on_batch(x, y, sample_weight, *args, **kwargs)
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any) -> Any:
+        """Evaluate one batch as `keras.Model.test_on_batch` does. Models and the first batch are checked as in `fit`."""
+        if not self._seen:
+            self._prepare(x, y, sample_weight, None)
+        return super().test_on_batch(x, y, sample_weight, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the student's logits as `keras.Model.predict` does. Raises UserError for inputs it cannot read."""
+        first = first_batch(x, read=False) if not inspect.isgenerator(x) else None
+        if first is not None and first.batch is not None:
+            preparation.check_inputs("student", self.student, part(first.batch, "student"))
+        return super().predict(x, *args, **kwargs)
+
+    def _prepare(self, x: Any, y: Any, sample_weight: Any, batch_size: int | None) -> First:
+        """Check data and models before the first step; build models that are not built."""
+        if not self.compiled:
+            raise UserError("the Distiller is not compiled. Call distiller.compile(optimizer=...) first")
+        if batch_size is not None and batch_size < 1:
+            raise UserError(f"batch_size is {batch_size}; expected at least 1")
+        unbuilt, seen = not self.student.built, dict(self._seen)
+        models = (self.student, *(() if self.teacher is None else (self.teacher,)))
+        new = any(not has_features(model) for model in models) and not self._seen
+        spec = getattr(x, "element_spec", None)
+        cached = isinstance(spec, Mapping) and "teacher_features" in spec
+        first = first_batch(x, y, sample_weight, read=new or cached)
+        if first.batch is not None:
+            with self.distribute_strategy.scope():
+                preparation.examine(first, self.student, self.teacher, self.terms, self._seen)
+        elif unbuilt:
+            raise UserError(
+                "the student is not built. Call it once on a batch, or give fit arrays or a tf.data.Dataset"
+            )
+        options = self._compile_options
+        if unbuilt and (options.get("metrics") or options.get("weighted_metrics")):
+            self.compile(**options)  # the number of its outputs is known now
+        if self._seen != seen:  # the compiled steps do not know it
+            self.train_function = self.test_function = None
+        return first
 
     def build_optimizer(self) -> None:
         """Create the optimizer's slots for all variables, also for those that the first stage does not train."""
@@ -241,6 +398,20 @@ class Distiller(keras.Model):
             with strategy.scope():
                 self._compile_metrics.build(labels, self(inputs, training=False))
 
+    # --- saving -----------------------------------------------------------------------------------------------------
+
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Save the student, as `student.save` does. Raises UserError if Keras cannot save it."""
+        preparation.check_saving(str(filepath), self.student, "save_weights")
+        self.student.save(filepath, *args, **kwargs)
+
+    def export(self, filepath: Any, *args: Any, **kwargs: Any) -> Any:
+        """Export the student, as `student.export` does."""
+        return self.student.export(filepath, *args, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        raise UserError("a Distiller has no config of its own. Save or clone its `student`")
+
     # --- steps ------------------------------------------------------------------------------------------------------
 
     def forward(self, inputs: Any, labels: Any, training: bool) -> Step:
@@ -256,7 +427,11 @@ class Distiller(keras.Model):
             student_features |= {"logits"}
         teacher_features = frozenset().union(*(term.teacher_features for term in self.terms))
         student = features_of(self.student, part(inputs, "student"), sorted(student_features), training)
+        if student.logits is not None and not has_features(self.student):
+            preparation.check_student_activation(activation_of(student.logits), self.terms)
         cached = {name: value for name, value in cached_features(inputs).items() if name in teacher_features}
+        if "logits" in cached:
+            cached["logits"] = self._teacher_logits(cached["logits"])
         live = teacher_features - set(cached)
         teacher = None
         if live:
@@ -268,6 +443,8 @@ class Distiller(keras.Model):
             trained = training and self.trains_teacher
             outputs = features_of(self.teacher, part(inputs, "teacher"), sorted(live), trained)
             values = {name: getattr(outputs, name) for name in live}
+            if "logits" in values and not has_features(self.teacher):
+                values["logits"] = self._teacher_logits(values["logits"])
             if not self.trains_teacher:
                 values = tf.nest.map_structure(tf.stop_gradient, values)
             teacher = Features(**cached, **values, mask=outputs.mask, words=outputs.words)
@@ -276,6 +453,13 @@ class Distiller(keras.Model):
             words = teacher_inputs.get("words") if isinstance(teacher_inputs, Mapping) else None
             teacher = Features(**cached, words=words)
         return Step(student, teacher, labels, self._projections, (self.student, self.teacher))
+
+    def _teacher_logits(self, outputs: Any) -> Any:
+        """Logits of the teacher, also if it returns probabilities."""
+        seen = self._seen.get("teacher", Seen())
+        activation = activation_of(outputs) or seen.activation
+        regression = activation == "sigmoid" and preparation.is_regression(self.terms)
+        return outputs if regression else as_logits(outputs, activation)
 
     def _over_replicas(self, value: Any) -> Any:
         if self.distribute_strategy.num_replicas_in_sync == 1:
@@ -412,7 +596,7 @@ class Distiller(keras.Model):
         return self._returned(self._logs(data, step.student.logits))
 
     def predict_step(self, data: Any) -> Any:
-        return self(unpack(data)[0], training=False)
+        return self.call(unpack(data)[0], training=False)
 
     def _logs(self, data: Any, logits: Any) -> dict[str, Any]:
         if self._compile_metrics is None:

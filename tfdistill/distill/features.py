@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tfdistill.distill.foreign import has_features, logits_of
 from tfdistill.errors import UserError
 
 
@@ -119,10 +120,10 @@ def features_of(model: Any, inputs: Any, want: Iterable[str], training: bool) ->
         training: whether dropout is active.
 
     Raises:
-        UserError: the model does not have one of the features.
+        UserError: the model does not have one of the features, or returns something that is not logits.
     """
     want = tuple(want)
-    if hasattr(model, "features"):
+    if has_features(model):
         return model.features(inputs, want=want, training=training)
     missing = [name for name in want if name != "logits"]
     if missing:
@@ -130,12 +131,5 @@ def features_of(model: Any, inputs: Any, want: Iterable[str], training: bool) ->
             f"{type(model).__name__} returns logits only; received a request for {', '.join(missing)}. "
             "Use a model of tfdistill.models (`tfdistill.load` reads Hugging Face directories and hub: presets)"
         )
-    outputs = model(inputs, training=training)
-    if isinstance(outputs, Mapping):
-        if "logits" not in outputs:
-            raise UserError(
-                f"{type(model).__name__} returns {sorted(outputs)}; expected a tensor or a dict with 'logits'"
-            )
-        outputs = outputs["logits"]
     mask = inputs.get("padding_mask") if isinstance(inputs, Mapping) else None
-    return Features(logits=outputs, mask=mask)
+    return Features(logits=logits_of(model, model(inputs, training=training)), mask=mask)

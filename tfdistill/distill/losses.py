@@ -380,6 +380,7 @@ def known(labels: Any, task: str = "classification") -> tf.Tensor:
     if task == "regression":
         return tf.cast(tf.math.is_finite(tf.reshape(tf.cast(labels, tf.float32), [-1])), tf.float32)
     if task == "multilabel":
+        labels = labels[:, None] if labels.shape.rank == 1 else labels  # of one output
         return tf.cast(tf.reduce_all(labels >= tf.zeros((), labels.dtype), axis=-1), tf.float32)  # NaN is not >= 0
     if _are_probabilities(labels):
         labels = tf.reduce_min(labels, axis=-1)  # NaN stays NaN
@@ -445,6 +446,7 @@ def sparse_cross_entropy(student: Any, labels: Any, *, smoothing: float = 0.0) -
 def binary_cross_entropy(student: Any, labels: Any) -> Value:
     """Return the mean over classes of BCE(y, sigmoid(z_s)) of logits and 0/1 labels (B, C)."""
     logits, targets = _float(student, labels)
+    targets = targets[:, None] if targets.shape.rank == 1 else targets  # of one output
     is_known = tf.reduce_all(targets >= 0, axis=-1)
     targets = tf.where(is_known[:, None], targets, 0.0)
     value = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(targets, logits), axis=-1)

@@ -18,6 +18,7 @@ from tfdistill.data.text_data import TextData, with_label_names
 from tfdistill.errors import UserError
 from tfdistill.models.class_order import is_unnamed
 from tfdistill.models.heads import HEADS
+from tfdistill.models.limits import check_encoded
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import say
 from tfdistill.text.encoded import Encoded
@@ -54,7 +55,11 @@ def predict_logits(
 
     Returns:
         Float32 (n, C) in the order of `encoded`; for heads over tokens (n, L, C), L the longest example.
+
+    Raises:
+        UserError: there are no examples, or the model has no row for an id, a segment or a length.
     """
+    check_encoded(model.config, encoded)
     tokens = (int(encoded.lengths.max(initial=1)),) if HEADS[model.task].per_token else ()
     logits = np.zeros((len(encoded), *tokens, model.num_outputs), "float32")
     batches = plan(encoded.lengths, batch_size, seed=0, epoch=0, shuffle=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -18,7 +19,9 @@ from tfdistill.models.class_order import checked_names, column_order, generic_na
 from tfdistill.models.distilbert import DistilBertConfig, DistilBertEncoder
 from tfdistill.models.encoder import Encoder
 from tfdistill.models.heads import LinearHead, MaskedLMHead, outputs_of, task_of
+from tfdistill.models.keras_export import convertible, input_signature
 from tfdistill.models.layers import Dropout, initializer
+from tfdistill.models.limits import check_ids
 from tfdistill.models.mobilebert import MobileBertConfig, MobileBertEncoder
 from tfdistill.system.console import say
 
@@ -150,6 +153,23 @@ class TextModel(keras.Model):
             return None if self.nsp_head is None else 2
         return self.encoder.width(feature)
 
+    def check_inputs(self, inputs: Any) -> None:
+        """Raise UserError if arrays of inputs lack a part, or have an id or length that there is no row for."""
+        missing = [
+            name for name in ("token_ids", "padding_mask") if not isinstance(inputs, Mapping) or name not in inputs
+        ]
+        if missing:
+            received = f"a dict of {listing(inputs)}" if isinstance(inputs, Mapping) else type(inputs).__name__
+            raise UserError(
+                f"A {self.family} model reads a dict of token_ids, padding_mask and segment_ids, but received {received}. "
+                "Use `model.tokenizer`, which makes it of texts."
+            )
+        for name in ("token_ids", "padding_mask", "segment_ids"):
+            values = inputs.get(name)
+            if values is not None and (values.dtype.kind not in "iub" or values.ndim != 2):
+                raise UserError(f"{name} is {values.dtype} of the shape {values.shape}. Use int32 of the shape (B, L).")
+        check_ids(self.config, inputs["token_ids"], inputs.get("segment_ids"), inputs["token_ids"].shape[1])
+
     def features(self, inputs: dict[str, Any], want: Iterable[str] = ("logits",), training: bool = False) -> Features:
         """Run one forward pass and return the features in `want`; nothing else is computed.
 
@@ -186,6 +206,21 @@ class TextModel(keras.Model):
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
         return self.features(inputs, training=training).logits
+
+    def export(self, filepath: Any, format: str = "tf_saved_model", verbose: Any = None, **kwargs: Any) -> Any:
+        """Export the model as `keras.Model.export` does, by default for int32 inputs of any batch and length.
+
+        Args:
+            filepath: directory or file to write.
+            format: one of Keras' formats, such as "tf_saved_model" or "litert". The last is for one example at a time,
+                of the longest length; `tfdistill export` makes smaller and faster files.
+            verbose: as in Keras.
+            kwargs: further options of Keras, such as `input_signature`.
+        """
+        if kwargs.get("input_signature") is None:
+            kwargs["input_signature"] = input_signature(self.config, format)
+        with convertible(self) if format == "litert" else nullcontext():
+            return super().export(filepath, format=format, verbose=verbose, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         return {

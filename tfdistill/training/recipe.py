@@ -11,6 +11,7 @@ import numpy as np
 from tfdistill.data.dataset import Data
 from tfdistill.data.splits import Split
 from tfdistill.errors import UserError
+from tfdistill.models.limits import check_ids
 from tfdistill.models.text_model import TextModel
 from tfdistill.training.answers import AnswersTeacher, check_answers
 from tfdistill.training.execution import Execution
@@ -89,6 +90,7 @@ class Recipe:
                 f"Use one `--teacher`, or a setting with soft targets (tfdistill recipes {name})."
             )
         for stage in self.stages:
+            self._check_length(stage)
             if self.execution.micro_batches > stage.batch_size:
                 raise UserError(
                     f"`--micro-batches {self.execution.micro_batches}`: stage '{stage.name}' has {stage.batch_size} examples "
@@ -97,6 +99,17 @@ class Recipe:
         if self.data is not None:
             self._check_data(self.data)
         check_answers(self)
+
+    def _check_length(self, stage: Stage) -> None:
+        """Check the length of the sequences of plain text that a stage reads."""
+        length = getattr(stage.source, "length", None)
+        if not isinstance(length, int):
+            return
+        pair = int(bool(getattr(stage.source, "next_sentence", False)))
+        teacher = (stage.teacher or self.teacher_model) if stage.reads_teacher else None
+        for role, model in (("student", stage.student or self.student), ("teacher", teacher)):
+            if model is not None:
+                check_ids(model.config, (), [pair], length, role)
 
     def _check_data(self, data: Data) -> None:
         missing = [split for split in ("train", "dev") if split not in data.splits]

@@ -12,6 +12,7 @@ from tfdistill.data.batching import Examples
 from tfdistill.data.dataset import Rows
 from tfdistill.data.splits import Split
 from tfdistill.errors import UserError
+from tfdistill.models.limits import check_encoded
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import task
 from tfdistill.text.alignment import align_words
@@ -90,7 +91,10 @@ def prepare(recipe: Recipe, seed: int) -> Prepared:
         return Prepared(None, None, None)
     dev = data.encode(data.splits["dev"], tokenizer, recipe.max_length)
     texts = data.training_split(None if recipe.augment is None else partial(_augmented, recipe, seed))
-    return Prepared(texts, data.encode(texts, tokenizer, recipe.max_length), dev)
+    train = data.encode(texts, tokenizer, recipe.max_length)
+    for rows in (train, dev):
+        check_encoded(recipe.student.config, rows.encoded, "student")
+    return Prepared(texts, train, dev)
 
 
 def _augmented(recipe: Recipe, seed: int, split: Split) -> Split:

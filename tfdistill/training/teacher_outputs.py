@@ -14,6 +14,7 @@ from tfdistill.data.batching import Examples
 from tfdistill.distill.features import feature
 from tfdistill.distill.step import Term
 from tfdistill.errors import UserError
+from tfdistill.models.limits import check_encoded
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import say
 from tfdistill.text.encoded import Encoded
@@ -152,6 +153,8 @@ def stage_examples(
     if teacher is not None and (stage.reads_teacher - known or stage.by_token):
         teacher_ids = prepared.read_by(recipe, teacher)
     assert prepared.train is not None
+    if teacher is not None and stage.reads_teacher - known:
+        check_encoded(teacher.config, teacher_ids or prepared.train.encoded, "teacher")
     examples = replace(prepared.train.examples, teacher=teacher_ids, teacher_features=features, stored=stored)
     if teacher is not None:
         examples = aligned(examples, stage, recipe.student, teacher)
@@ -166,6 +169,7 @@ def _stores(
     if not names:
         return stores
     rows, others = _teacher_ids(recipe, prepared, teacher), dict(names)
+    check_encoded(teacher.config, rows, "teacher")
     if others.pop("logits", False):
         try:
             stores += (cache.stored_logits(teacher, rows, TITLE),)

@@ -167,7 +167,7 @@ class Trainer:
                 if not over:
                     distiller.fit(batches(done), steps_per_epoch=total - done, verbose=0, callbacks=callbacks)
             except DivergedError as error:
-                raise DivergedError(done + error.step, error.term) from error
+                raise DivergedError(done + error.step, error.term, error.cause) from error
         self._projections = self.projections
 
     def expect(self, total: int) -> None:
