@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tfdistill.models.hf import load_directory, save_directory
+from tfdistill.models.text_model import TextModel
 
 pytestmark = pytest.mark.heavy
 
@@ -66,3 +68,20 @@ def test_a_cased_vocabulary_with_lower_casing_is_refused(work, tfdistill, tmp_pa
     (tmp_path / "vocab.txt").write_text(vocabulary, "utf-8")
     code, _, err = tfdistill("evaluate", tmp_path, "--data", work / "data")
     assert code == 2 and "do_lower_case" in err
+
+
+def test_texts_and_pairs_beyond_the_tables_of_a_model_are_one_line(tfdistill, tmp_path):
+    model = load_directory(TINY, num_outputs=2, label_names=("no", "yes"))
+    assert model.tokenizer is not None
+    single = TextModel(
+        replace(model.config, type_vocab_size=1, max_position_embeddings=8), 2, label_names=("no", "yes")
+    )
+    single.tokenizer = model.tokenizer
+    save_directory(single, tmp_path / "model")
+    (tmp_path / "long.tsv").write_text("text\tlabel\n" + "a b c d e f g h i j\tyes\nb\tno\n" * 2, "utf-8")
+    (tmp_path / "pairs.tsv").write_text("text\ttext_b\tlabel\na\tb\tyes\nb\ta\tno\n", "utf-8")
+    for data, part in (("long", "12 tokens"), ("pairs", "type_vocab_size")):
+        words = ["--data", tmp_path / f"{data}.tsv", "--split", "train", "--length", 64]
+        code, printed, err = tfdistill("evaluate", tmp_path / "model", *words)
+        last = err.rstrip().splitlines()[-1]
+        assert code == 2 and not printed and last.startswith("tfdistill: ") and part in last, err

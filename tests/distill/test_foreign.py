@@ -180,7 +180,7 @@ def test_one_logit_that_is_known_late_has_the_right_accuracy():
 
 def test_a_student_that_is_not_built_needs_data_that_can_be_read():
     with pytest.raises(UserError, match="not built"):
-        compiled(Own(), None, [HardLabels()])._prepare(None, None, None, None)
+        compiled(Own(), None, [HardLabels()])._prepare(None, None, None)
 
 
 @pytest.mark.parametrize(

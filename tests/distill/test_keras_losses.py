@@ -102,6 +102,7 @@ def test_losses_of_real_numbers_and_own_functions_are_taken_as_they_are():
         (K.CategoricalGeneralizedCrossEntropy, ONE_HOT, LOGITS, "generalized"),
         ("sparse_categorical_crossentropi", CLASSES, LOGITS, "did you mean 'sparse_categorical_crossentropy'"),
         (3, CLASSES, LOGITS, "loss=3"),
+        (losses.soft_kl, ONE_HOT, LOGITS, "Match"),
         ("sparse_categorical_crossentropy", ONE_HOT, LOGITS, "categorical_crossentropy"),
         ("categorical_crossentropy", CLASSES, LOGITS, "sparse_categorical_crossentropy"),
         ("binary_crossentropy", CLASSES, LOGITS, r"\(2,\)"),

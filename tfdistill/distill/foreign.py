@@ -82,11 +82,16 @@ def _only(name: str, outputs: Any) -> Any:
 
 
 def activation_of(tensor: Any) -> str:
-    """Return "softmax" or "sigmoid" if a tensor of a graph is the output of one; else ""."""
-    operation = getattr(tensor, "op", None) if tf.is_symbolic_tensor(tensor) else None
-    while operation is not None and operation.type in _PASSING and operation.inputs:
+    """Return "softmax" or "sigmoid" if a tensor is the output of one; else "".
+
+    A graph says so. Without a graph only the values of a softmax show.
+    """
+    if not tf.is_symbolic_tensor(tensor):
+        return "softmax" if looks_like_softmax(np.asarray(tensor)) else ""
+    operation = tensor.op
+    while operation.type in _PASSING and operation.inputs:
         operation = operation.inputs[0].op
-    return _ACTIVATIONS.get(operation.type, "") if operation is not None else ""
+    return _ACTIVATIONS.get(operation.type, "")
 
 
 def looks_like_softmax(values: np.ndarray) -> bool:

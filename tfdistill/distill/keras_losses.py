@@ -51,6 +51,9 @@ def resolve(loss: Any) -> Any:
     """
     if isinstance(loss, str):
         return _named(loss)
+    if getattr(loss, "__module__", "") == "tfdistill.distill.losses":
+        name = loss.__name__
+        raise UserError(f"losses.{name} is not a loss of (labels, logits). Give the Distiller [Match(losses.{name})]")
     try:
         made = keras.losses.get(loss)
     except (ValueError, TypeError) as error:

@@ -12,10 +12,15 @@ from tfdistill.distill.keras_losses import crossentropy
 from tfdistill.errors import UserError, nearest
 
 _M = keras.metrics
-_ALWAYS = (_M.AUC, _M.BinaryCrossentropy, _M.CategoricalCrossentropy, _M.SparseCategoricalCrossentropy)
+_ALWAYS: tuple[type, ...] = (
+    _M.AUC,
+    _M.BinaryCrossentropy,
+    _M.CategoricalCrossentropy,
+    _M.SparseCategoricalCrossentropy,
+)
 _ALWAYS += (_M.KLDivergence, _M.Poisson, _M.SensitivityAtSpecificity, _M.SpecificityAtSensitivity)
 _ALWAYS += (_M.PrecisionAtRecall, _M.RecallAtPrecision)
-_BY_THRESHOLD = (_M.BinaryAccuracy, _M.Precision, _M.Recall, _M.FBetaScore, _M.BinaryIoU)
+_BY_THRESHOLD: tuple[type, ...] = (_M.BinaryAccuracy, _M.Precision, _M.Recall, _M.FBetaScore, _M.BinaryIoU)
 _BY_THRESHOLD += (_M.TruePositives, _M.TrueNegatives, _M.FalsePositives, _M.FalseNegatives)
 _FUNCTIONS = (
     "binary_accuracy",

@@ -208,9 +208,7 @@ def cause_of(error: DivergedError, x: Any, first: First | None, distiller: Any) 
         if number == 1 and _teacher_is_bad(distiller, batch):
             return "The teacher's outputs are not finite for the first examples. Look at its weights and inputs."
     if error.step == 1:
-        return (
-            "No step was done before, so that it is not the learning rate: look at inputs, labels and initial weights."
-        )
+        return "The loss is not finite before any update. Look at inputs, labels and initial weights."
     return ""
 
 

@@ -15,9 +15,14 @@ from tfdistill.errors import UserError
 class EncodedRows(Protocol):
     """Tokenized examples, such as `tfdistill.text.encoded.Encoded`."""
 
-    token_ids: np.ndarray
-    segment_ids: np.ndarray
-    offsets: np.ndarray
+    @property
+    def token_ids(self) -> np.ndarray: ...
+
+    @property
+    def segment_ids(self) -> np.ndarray: ...
+
+    @property
+    def offsets(self) -> np.ndarray: ...
 
 
 def check_encoded(config: Any, rows: EncodedRows, who: str = "model", *, cut_to: int | None = None) -> None:

@@ -164,9 +164,9 @@ class TextModel(keras.Model):
                 f"A {self.family} model reads a dict of token_ids, padding_mask and segment_ids, but received {received}. "
                 "Use `model.tokenizer`, which makes it of texts."
             )
-        for name in ("token_ids", "padding_mask", "segment_ids"):
+        for name in ("token_ids", "segment_ids"):
             values = inputs.get(name)
-            if values is not None and (values.dtype.kind not in "iub" or values.ndim != 2):
+            if values is not None and (values.dtype.kind not in "iu" or values.ndim != 2):
                 raise UserError(f"{name} is {values.dtype} of the shape {values.shape}. Use int32 of the shape (B, L).")
         check_ids(self.config, inputs["token_ids"], inputs.get("segment_ids"), inputs["token_ids"].shape[1])
 
