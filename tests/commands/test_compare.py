@@ -14,6 +14,7 @@ from tfdistill.commands.compare import PUBLISHED, as_table, rows_of, write_plot
 from tfdistill.commands.compare_table import left_out
 from tfdistill.errors import UserError
 from tfdistill.system.console import show_table
+from tfdistill.system.escapes import visible
 
 TEST, DEV = {"accuracy": 0.8, "expected_calibration_error": 0.1}, {"accuracy": 0.9}
 
@@ -139,6 +140,26 @@ def test_method_of_a_bundle_is_its_recipe(runs, tmp_path):
     made = bundle(tmp_path / "b")
     (made / "recipe.json").write_text('{"recipe": "bilstm"}')
     assert [row.method for row in rows_of([made, bundle(tmp_path / "c")])] == ["bilstm", "bert"]
+
+
+def test_measurements_of_other_bundles_are_refused(runs, tmp_path):
+    bench = tmp_path / "bench.json"
+    bench.write_text(json.dumps({str(tmp_path / "other"): {"latency_ms": {"median": 1.0}}}))
+    with pytest.raises(UserError, match=r"bench\.json.*other"):
+        rows_of([*runs, bundle(runs[1] / "int8")], bench=bench)
+
+
+@pytest.mark.parametrize("name", ["run[/red]", "[bold]B", "a\x1b[2J", "$x$_{", "\u202ex"])
+def test_names_are_shown_as_they_are(tfdistill, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "400")
+    teacher = run(tmp_path / name, 750, {"accuracy": 0.9}, recipe="[/]", data={"name": "[/x]", "fingerprint": "f"})
+    student = run(tmp_path / "s", data={"name": "d\x9b", "fingerprint": "g"})
+    code, out, err = tfdistill("compare", teacher, student, "--teacher", teacher, "--plot", tmp_path / f"{name}.svg")
+    assert code == 0, err
+    assert visible(name) in out and not any(letter in out + err for letter in "\x1b\x9b\u202e")
+    assert "\x1b" not in (tmp_path / f"{name}.svg").read_text("utf-8")
+    code, out, err = tfdistill("compare", tmp_path / f"no{name}")
+    assert code == 2 and visible(name) in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("width", [60, 80, 100])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tfdistill.errors import UserError
+from tfdistill.errors import UserError, listing
 from tfdistill.system.files import read_json
 
 # Compression factor against BERT-base and F1 on MRPC, stated or implied by Devlin et al. 2019; Zhao et al. 2019 (first version,
@@ -110,6 +110,10 @@ def rows_of(
             rows += [] if path.resolve() in listed else [_bundle(path, latencies, split)]
         else:
             raise UserError(f"{path} has neither run.json nor manifest.json. Give a run or a bundle")
+    if bench is not None and not latencies.keys() & {Path(row.name).resolve() for row in rows if row.kind == "bundle"}:
+        raise UserError(
+            f"{bench} has none of these bundles, but {listing(map(str, latencies))}. Give the bundles it has"
+        )
     rows = _against_teacher(rows, _teacher(rows, teacher_path), runs)
     if published:
         rows += [

@@ -30,7 +30,9 @@ def as_table(rows: Sequence[Row], width: int | None = None) -> Any:
         rows: as `rows_of` returns them.
         width: characters in a line, for which columns are left out (see `left_out`); None shows all.
     """
-    columns, missing = _columns(rows, short=width is not None), left_out(rows, width)
+    columns, missing = _columns(rows, short=False), left_out(rows, width)
+    if width is not None and (missing or _width(columns, max(map(len, columns[""]))) > width):
+        columns = _columns(rows, short=True)
     shown = {name: cells for name, cells in columns.items() if name not in missing}
     title = "compression factor → score"
     if "metric" not in shown and (metrics := {_metric(row, rows) for row in rows if row.metric}):
@@ -42,14 +44,18 @@ def left_out(rows: Sequence[Row], width: int | None) -> list[str]:
     """Return the columns that do not fit into a line of `width` characters."""
     columns, missing = _columns(rows, short=True), []
     for name in _DISPENSABLE if width is not None else ():
-        widths = [max(len(heading), *map(len, cells)) for heading, cells in columns.items() if heading]
-        names = min(_LEAST_NAME, max(map(len, columns[""])))
-        if names + sum(widths) + _EDGES * (len(widths) + 1) + 1 <= (width or 0):
+        if _width(columns, min(_LEAST_NAME, max(map(len, columns[""])))) <= (width or 0):
             break
         if name in columns:
             del columns[name]
             missing.append(name)
     return missing
+
+
+def _width(columns: dict[str, list[str]], names: int) -> int:
+    """Return the characters in a line of a table whose first column has `names` of them."""
+    widths = [max(len(heading), *map(len, cells)) for heading, cells in columns.items() if heading]
+    return names + sum(widths) + _EDGES * (len(widths) + 1) + 1
 
 
 def _columns(rows: Sequence[Row], short: bool) -> dict[str, list[str]]:
