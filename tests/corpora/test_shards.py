@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-from made_corpora import TINY, TOKENIZER, made, write_text
+from made_corpora import TINY, TOKENIZER, made, save_vocabulary, write_text
 
 from tfdistill.cache import checksums as checked
 from tfdistill.corpora.manifest import check
@@ -81,3 +83,117 @@ def test_a_damaged_manifest_is_one_line(tmp_path, vocabulary, content):
         read_text(f"corpus:{corpus}", TOKENIZER)
     with pytest.raises(UserError, match="damaged"):
         made(tmp_path, vocabulary, tmp_path / "a.txt")
+
+
+def sealed(corpus: Path) -> None:
+    """Give the manifest the checksums of all files as they are."""
+    path = corpus / "manifest.json"
+    content = json.loads(path.read_text("utf-8"))
+    content["sha256"] = {name: sha256(corpus / name) for name in content["sha256"] if (corpus / name).is_file()}
+    path.write_text(json.dumps(content), "utf-8")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("corpus")
+    return made(place, save_vocabulary(place / "vocabulary"), write_text(place / "a.txt", 12))
+
+
+@pytest.fixture
+def copied(whole, tmp_path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"shards": [1]},
+        {"shards": {}},
+        {"shards": []},
+        {"shards": ["shard-00000", "shard-00000"]},
+        {"shards": ["../../../../etc"]},
+        {"shards": ["/etc"]},
+        {"shards": [".."]},
+        {"sha256": [1]},
+        {"sha256": {}},
+        {"sha256": {"shard-00000/train.ids": 1}},
+        {"sha256": {"../x": "0" * 64}},
+        {"totals": {}},
+        {"totals": {"train_tokens": -1, "held_out_tokens": 0}},
+        {"totals": {"train_tokens": "9", "held_out_tokens": 0}},
+        {"totals": {"train_tokens": True, "held_out_tokens": 0}},
+        {"settings": []},
+        {"source": None},
+        {"vocabulary": 3},
+        {"versions": "1"},
+    ],
+    ids=str,
+)
+def test_types_and_ranges_of_the_manifest_are_checked(copied, changed):
+    path = copied / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **changed}), "utf-8")
+    with pytest.raises(UserError, match=r"manifest\.json|another vocabulary") as caught:
+        ShardedCorpus(copied, TOKENIZER)
+    assert "\n" not in str(caught.value) and "elete" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b'{"a": ' * 100_000, b'{"shards": 1, "shards": 2}', b"\xff", b'{"a": NaN}']
+)
+def test_malformed_manifests_are_one_line(copied, content):
+    (copied / "manifest.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"manifest\.json") as caught:
+        ShardedCorpus(copied, TOKENIZER)
+    assert "\n" not in str(caught.value)
+
+
+def huge(path: Path) -> None:
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<i8", "fortran_order": False, "shape": (10**12,)})
+
+
+def change_corpus_json(**changed: object):
+    def change(path: Path) -> None:
+        path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **changed}), "utf-8")
+
+    return change
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("counts.npy", huge),
+        ("counts.npy", lambda path: np.save(path, np.zeros(3, np.int64))),
+        ("counts.npy", lambda path: np.save(path, np.array([{}], object), allow_pickle=True)),
+        ("counts.npy", lambda path: path.write_bytes(b"")),
+        ("train.ids", lambda path: path.write_bytes(path.read_bytes()[:-2])),
+        ("train.ids", lambda path: path.write_bytes(b"\xff" * path.stat().st_size)),
+        ("train.ids", pipe),
+        ("corpus.json", pipe),
+        ("corpus.json", change_corpus_json(train_tokens=10**15)),
+        ("corpus.json", change_corpus_json(train_tokens=-4)),
+        ("corpus.json", change_corpus_json(train_tokens="9")),
+        ("corpus.json", change_corpus_json(dtype="O")),
+        ("corpus.json", change_corpus_json(dtype=["<u2"])),
+        ("corpus.json", change_corpus_json(source=3)),
+    ],
+)  # fmt: skip
+def test_a_corpus_whose_files_do_not_fit_is_refused_when_it_opens(copied, name, change):
+    change(copied / "shard-00000" / name)
+    sealed(copied)
+    with pytest.raises(UserError) as caught:
+        ShardedCorpus(copied, TOKENIZER)
+    assert "shard-00000" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_places_of_sentences_that_do_not_fit_are_refused(copied):
+    path = copied / "shard-00000" / "train.sentences.npy"
+    np.save(path, np.load(path)[::-1])
+    sealed(copied)
+    with pytest.raises(UserError, match="shard-00000"):
+        ShardedCorpus(copied, TOKENIZER).examples(length=24)

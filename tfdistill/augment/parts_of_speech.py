@@ -23,6 +23,7 @@ import numpy as np
 
 from tfdistill.cache.packages import Kind, fetch_package, read_member
 from tfdistill.errors import UserError, listing, optional
+from tfdistill.system.files import require_regular
 from tfdistill.text.words import spaced_words
 
 Tagger = Callable[[Sequence[str]], list[str]]
@@ -100,6 +101,7 @@ def _from_file(path: Path) -> tuple[dict, dict, set]:
 
 
 def _read_json(path: Path) -> Any:
+    require_regular(path, "Expected JSON of NLTK's perceptron tagger.")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import stat
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,13 +25,20 @@ _WITH_BAR = 1 << 28  # bytes; fewer are read within a second or two
 Seen = list[int | str]  # bytes, time of change in ns, SHA-256
 
 
-def damage(directory: Path, sums: Mapping[str, str], *, again: bool = False) -> str:
+def damage(
+    directory: Path,
+    sums: Mapping[str, str],
+    *,
+    again: bool = False,
+    inspect: Callable[[Path], str] | None = None,
+) -> str:
     """Return what is wrong with the first missing or damaged file, such as "train.ids is damaged", or "".
 
     Args:
         directory: where the files are.
         sums: SHA-256 by file name, relative to `directory`.
         again: compare files too that were compared before and have not changed since.
+        inspect: returns what is wrong with the content of a file whose checksum is right, or "".
 
     Raises:
         UserError: a file exists and cannot be read.
@@ -45,10 +53,14 @@ def damage(directory: Path, sums: Mapping[str, str], *, again: bool = False) -> 
             return f"{name} is missing"
         except OSError as error:
             raise _unreadable(directory / name, error) from error
+        if not stat.S_ISREG(status.st_mode):
+            return f"{name} is not a regular file"
         seen[name] = [status.st_size, status.st_mtime_ns, expected]
     left = [name for name in seen if seen[name] != known.get(name)]
     size = sum(int(seen[name][0]) for name in left)
     wrong = _first_wrong(directory, {name: sums[name] for name in left}, size)
+    if inspect is not None and not wrong:
+        wrong = next((f"{name} {why}" for name in left if (why := inspect(directory / name))), "")
     if left and not wrong:
         with suppress(UserError):  # if it cannot be noted, all files are compared the next time
             atomic_write(cache_folder(FOLDER) / memory.name, json.dumps(seen))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from tfdistill.errors import UserError
+from tfdistill.system.files import require_regular
 
 Part = Literal["train", "held_out"]
 
@@ -35,7 +37,16 @@ class Stored:
 
 def load_array(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
     """Load an array of a corpus. Raises UserError if it is missing or damaged."""
+    size = require_regular(path, f"{path.parent} is damaged: delete it and try again")
     try:
+        with open(path, "rb") as file:
+            version = np.lib.format.read_magic(file)
+            read_header = (
+                np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            )
+            shape, _, dtype = read_header(file)
+            if dtype.kind not in "biuf" or file.tell() + math.prod(shape) * dtype.itemsize != size:
+                raise ValueError(f"{path.name} does not hold the {dtype} {shape} of its header")
         return np.load(path, mmap_mode=mmap_mode)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path.parent} is damaged ({error}). Delete it and try again.") from error

@@ -16,16 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from tfdistill.corpora.corpus import Corpus
+from tfdistill.corpora.corpus import DTYPES, Corpus
 from tfdistill.corpora.documents import PlainText
 from tfdistill.corpora.manifest import Manifest, check
 from tfdistill.corpora.parts import Part
 from tfdistill.corpora.plain_text import text_files
 from tfdistill.corpora.sequences import Batch, CorpusExamples, TextExamples
 from tfdistill.errors import UserError
+from tfdistill.system.files import read_json
 from tfdistill.text.tokenizer import Tokenizer
 
 PREFIX = "corpus:"
+_BLOCK = 1 << 22  # ids that are compared at a time
 _TOGETHER = 8  # Shards whose examples are mixed with one another.
 
 
@@ -53,11 +55,25 @@ class ShardedCorpus:
                 f"{directory} was made with another vocabulary than the model's. "
                 "Make it with the model's directory for `tfdistill corpus --tokenizer`."
             )
-        check(directory, again=False)
+        check(directory, again=False, inspect=self._ids_outside)
         self.shards = [Corpus(directory / name, tokenizer) for name in self.manifest.shards]
         self.about: dict[str, Any] = {"source": self.manifest.source, **self.manifest.totals}
         files = json.dumps(self.manifest.sha256, sort_keys=True)
         self.fingerprint = hashlib.sha256(files.encode()).hexdigest()[:20]
+
+    def _ids_outside(self, path: Path) -> str:
+        """Return what is wrong with the token ids of a file, if it holds some; called when a file is read for the first time."""
+        if path.suffix != ".ids" or not path.stat().st_size:
+            return ""
+        dtype = read_json(path.parent / "corpus.json", "").get("dtype")
+        if dtype not in DTYPES:
+            return "has another type of ids than a corpus"
+        width = np.dtype(dtype).itemsize
+        ids = np.memmap(path, dtype, "r", shape=(path.stat().st_size // width,))
+        blocks = (ids[start : start + _BLOCK] for start in range(0, len(ids), _BLOCK))
+        if any(block.min() < 0 or block.max() >= len(self.tokenizer.vocabulary) for block in blocks):
+            return f"has ids outside the vocabulary of {len(self.tokenizer.vocabulary)} tokens"
+        return ""
 
     @cached_property
     def counts(self) -> np.ndarray:

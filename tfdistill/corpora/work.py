@@ -24,7 +24,7 @@ from tfdistill.errors import UserError
 from tfdistill.models.fingerprint import identity
 from tfdistill.models.load import load
 from tfdistill.models.text_model import TextModel
-from tfdistill.system.files import CHOOSE_OUT, sha256
+from tfdistill.system.files import CHOOSE_OUT, parse_json, sha256
 from tfdistill.system.identity import require_same
 from tfdistill.system.reproducibility import versions
 from tfdistill.text.tokenizer import Tokenizer
@@ -189,7 +189,7 @@ def _stored_settings(work: Work, name: str) -> dict[str, Any]:
     """Return the settings in the plan or manifest. Raises UserError if it is damaged."""
     try:
         return dict(json.loads(storage.get(storage.join(work.out, name)))["settings"])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(f"{work.out} is damaged ({name}: {error}). Delete it, then repeat the command.") from error
 
 
@@ -201,7 +201,7 @@ def readable(path: str) -> Iterator[None]:
     """Read what a step wrote; remove a damaged file, so that the same command makes it again."""
     try:
         yield
-    except (ValueError, EOFError, KeyError, TypeError) as error:
+    except (ValueError, EOFError, KeyError, TypeError, RecursionError) as error:
         tf.io.gfile.remove(path)
         raise UserError(f"{path} was damaged and is removed. Repeat the same command, which makes it again.") from error
 
@@ -229,7 +229,10 @@ def finish(work: Work, source: str) -> Manifest:
     """
     path = storage.join(work.out, MANIFEST)
     if storage.exists(path):
-        manifest = Manifest.from_json(json.loads(storage.get(path)))
+        try:
+            manifest = Manifest.from_json(parse_json(storage.get(path), path, "delete it", strict=True))
+        except ValueError as error:
+            raise UserError(f"{work.out} is damaged ({error}). Delete it, then repeat the command.") from error
     else:
         manifest = _manifest(work, source)
         for place in (work.out, *(storage.join(work.out, name) for name in manifest.shards)):

@@ -19,7 +19,7 @@ from tfdistill.errors import UserError
 from tfdistill.models.class_order import checked_names
 from tfdistill.models.google_config import with_architecture
 from tfdistill.models.heads import HEADS
-from tfdistill.models.hf_check import check_shapes
+from tfdistill.models.hf_check import check_shapes, check_vocabulary
 from tfdistill.models.hf_config import CONFIG, config_json, config_of, read_config
 from tfdistill.models.hf_labels import LABELS, label_names_in
 from tfdistill.models.hf_names import PREFIXES, encoder_names, head_names, pooler_names
@@ -69,11 +69,7 @@ def load_directory(
     config = config_of(raw, directory, tensors)
     check_shapes(config, tensors, directory)
     tokenizer = Tokenizer.from_directory(directory, lower_case=lower_case)
-    if len(tokenizer.vocabulary) > config.vocab_size:
-        raise UserError(
-            f"{directory}: the vocabulary has {len(tokenizer.vocabulary)} entries, the embedding {config.vocab_size}. "
-            "Use the vocabulary of this model."
-        )
+    check_vocabulary(tokenizer, config, directory)
     stored = stored_head(raw, head_size(tensors), label_names_in(directory, raw), directory / CONFIG)
     require_promised(stored, tensors)
     task, names, problem = task or stored.task or "classification", label_names, ""

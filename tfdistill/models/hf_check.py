@@ -14,13 +14,13 @@ from tfdistill.models.hf_weights import found_name, require_numbers
 from tfdistill.models.outline import outline
 from tfdistill.models.weight_files.tensors import Tensors
 from tfdistill.system.console import say
+from tfdistill.text.tokenizer import Tokenizer
 
 _IN_DISTILBERT = {bert: own for own, bert in NAMES_IN_BERT.items()}
 _LAYER = re.compile(r"(?:\blayer\.|^forward_|^backward_)(\d{1,9})\.")
-# Tensors of heads and poolers, which a model for another task does not need, and buffers.
-_OPTIONAL = re.compile(
-    r"^(\w+\.)?(cls|classifier|qa_outputs|vocab_\w+|pre_classifier|pooler|head|dense)\.|position_ids$|token_type_ids$"
-)
+# Tensors of heads, which a model for another task does not need, and buffers; and those of poolers.
+_HEADS = re.compile(r"^(\w+\.)?(cls|classifier|qa_outputs|vocab_\w+|head)\.|position_ids$|token_type_ids$")
+_HEADS_AND_POOLER = re.compile(rf"{_HEADS.pattern}|^(\w+\.)?(pre_classifier|pooler|dense)\.")
 
 
 def check_shapes(config: Any, tensors: Tensors, directory: Path) -> None:
@@ -50,7 +50,8 @@ def check_shapes(config: Any, tensors: Tensors, directory: Path) -> None:
         if found is not None:
             _check(found, variable.shape[::-1] if transpose else variable.shape, tensors, directory, config.family)
             used.add(found)
-    others = [name for name in tensors if name not in used and not _OPTIONAL.search(name)]
+    optional = _HEADS if model.encoder.pooler is None else _HEADS_AND_POOLER
+    others = [name for name in tensors if name not in used and not optional.search(name)]
     if others:
         say(
             f"{tensors.path}: {len(others)} tensors have no place in a {config.family} model of this {CONFIG} "
@@ -65,6 +66,21 @@ def _under_another_name(name: str, tensors: Tensors, prefix: str) -> str:
     ending = name.removeprefix(prefix)
     other = next((each for each in tensors if each.endswith(ending)), None)
     return f". Use the {CONFIG} of this model" if other is None else f", but {other[:120]}. Rename the tensors"
+
+
+def check_vocabulary(tokenizer: Tokenizer, config: Any, directory: Path) -> None:
+    """Compare the number of tokens with the rows of the word table; a line names rows without a token.
+
+    Raises:
+        UserError: there are more tokens than rows.
+    """
+    tokens, rows = len(tokenizer.vocabulary), config.vocab_size
+    if tokens > rows:
+        raise UserError(
+            f"{directory}: the vocabulary has {tokens} entries, the embedding {rows}. Use the vocabulary of this model."
+        )
+    if tokens < rows:
+        say(f"{directory}: the vocabulary has {tokens} entries, the embedding {rows}: the other rows are never used.")
 
 
 def _pooler(model: Any) -> Named:

@@ -215,6 +215,8 @@ class RowStore:
 
     def _look(self, part: Part) -> str | None:
         path, checksum = self.path(part), self._hash(part)
+        if path.exists() and not path.is_file():  # reading a named pipe would wait for ever
+            return "not a file"
         try:
             with open(path, "rb") as file:
                 size, expected = path.stat().st_size, self.nbytes(part)
