@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from helpers import inputs, tiny_bilstm
 from safetensors.numpy import load_file, save_file
-from test_mutated_directories import BERT, FAMILIES, NAMES, WORDS
+from tiny_families import BERT, FAMILIES, NAMES, WORDS
 
 import tfdistill
 from tfdistill.errors import UserError

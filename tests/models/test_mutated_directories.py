@@ -23,13 +23,10 @@ import numpy as np
 import pytest
 from helpers import inputs
 from safetensors.numpy import load_file, save_file
+from tiny_families import FAMILIES, NAMES, WORDS
 
 import tfdistill
 from tfdistill.errors import UserError
-from tfdistill.models.bert import BertConfig
-from tfdistill.models.bilstm import BiLSTMConfig
-from tfdistill.models.distilbert import DistilBertConfig
-from tfdistill.models.mobilebert import MobileBertConfig
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.tokenizer import Tokenizer
 
@@ -37,46 +34,7 @@ TRIED = int(os.environ.get("MODEL_MUTATIONS", "48"))
 SECONDS, MEMORY = 10, 1e9
 Random = np.random.Generator
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "abcdefgh")]
-WORDS += ["good", "film", "the", "##ness", "was", "!", ".", "?", "not", "very", "bad"]
-NAMES = ("no", "yes", "perhaps")
 TEXTS = ["The film was good!", "not very bad.", "Goodness? abc", "a b c d e f g"]
-MOBILE = {
-    "vocab_size": 50,
-    "hidden_size": 10,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 7,
-    "max_position_embeddings": 16,
-    "embedding_size": 3,
-    "intra_bottleneck_size": 6,
-    "initializer_range": 0.3,
-    "num_feedforward_networks": 2,
-}
-BERT = {
-    "vocab_size": 50,
-    "hidden_size": 8,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 12,
-    "max_position_embeddings": 16,
-    "initializer_range": 0.3,
-}
-FAMILIES: dict[str, Callable[[], Any]] = {
-    "bert": lambda: BertConfig(**BERT),
-    "distilbert": lambda: DistilBertConfig(
-        vocab_size=50, dim=6, n_layers=2, n_heads=2, hidden_dim=9, max_position_embeddings=16, initializer_range=0.3
-    ),
-    "mobilebert": lambda: MobileBertConfig(**MOBILE),
-    "ib_bert": lambda: MobileBertConfig(
-        **MOBILE, key_query_shared_bottleneck=False, normalization_type="layer_norm"
-    ),
-    "bilstm": lambda: BiLSTMConfig(vocab_size=50, embedding_size=6, lstm_size=5, dense_size=7),
-    "pruned": lambda: BertConfig(
-        **BERT, heads_per_layer=(2, 1), query_key_sizes=(4, 3), value_sizes=(4, 2), intermediate_sizes=(12, 7),
-        attention_head_size=4, embedding_size=5,
-    ),
-}  # fmt: skip
 
 
 # --- the unchanged directories --------------------------------------------------------------------------------------

@@ -125,7 +125,9 @@ class BertConfig:
                 )
         least = max(self.query_key_sizes or (1,))
         if self.attention_head_size is not None and self.attention_head_size < least:
-            raise UserError(f"`attention_head_size` is {self.attention_head_size}. Use at least {least}, of a whole head.")
+            raise UserError(
+                f"`attention_head_size` is {self.attention_head_size}. Use at least {least}, of a whole head."
+            )
         if self.pooler_act not in ("tanh", "relu"):
             raise UserError(f"`pooler_act` '{self.pooler_act}' is unknown. Use tanh or relu.")
         heads = self.num_attention_heads if self.attention_head_size is None else 1

@@ -37,7 +37,9 @@ def checked_names(names: Iterable[str] | None, count: int, origin: str = "label_
         if not isinstance(name, str) or not name.strip():
             raise UserError(f"{origin} has the name {name!r}. Give a text that is not empty for each output.")
         if any(each in name for each in "\n\r\0"):
-            raise UserError(f"{origin} has the name {name!r}. Use names without line breaks, since labels.txt has one a line.")
+            raise UserError(
+                f"{origin} has the name {name!r}. Use names without line breaks, since labels.txt has one a line."
+            )
         if name in seen:
             raise UserError(f"{origin} has '{name}' more than once. Give each class one name.")
         seen.add(name)

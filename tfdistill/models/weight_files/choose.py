@@ -25,6 +25,13 @@ _FORMS: dict[str, Callable[[Path], Tensors]] = {
     "pytorch_model.bin.index.json": partial(open_sharded, open_one=open_torch),
     "tf_model.h5": open_h5,
 }
+# Weights in forms that are not read, with what to do about them.
+_OTHERS = {
+    "adapter_model.safetensors": "adapter_model.safetensors is an adapter of PEFT: merge it into its model "
+    "(`merge_and_unload`) and save that.",
+    "flax_model.msgpack": "flax_model.msgpack is not read: load it with `from_flax=True` in transformers and save it.",
+}
+_ADVICE = f"Use a directory with {', '.join(_FORMS)} or {CHECKPOINT}."
 _LFS = b"version https://git-lfs"
 
 
@@ -48,7 +55,8 @@ def open_weights(directory: Path) -> Tensors:
     """
     path = weights_in(directory)
     if path is None:
-        raise UserError(f"{directory / WEIGHTS} is missing. Use a directory with {', '.join(_FORMS)} or {CHECKPOINT}.")
+        other = next((advice for name, advice in _OTHERS.items() if (directory / name).exists()), "")
+        raise UserError(f"{directory / WEIGHTS} is missing. {other or _ADVICE}")
     if path.name != WEIGHTS:
         say(f"note: the weights are read from {path}")
     if path.name not in _FORMS:
