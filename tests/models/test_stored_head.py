@@ -50,8 +50,8 @@ def test_a_missing_head_is_new_with_a_line_or_refused(tmp_path, capsys):
     base = without_head(tmp_path / "base")
     for new_head in (None, True):
         model = load(base, num_outputs=2, label_names=("a", "b"), new_head=new_head)
-        said = capsys.readouterr().err
-        assert model.label_names == ("a", "b") and "base" in said and "head and pooler" in said
+        printed = capsys.readouterr().err
+        assert model.label_names == ("a", "b") and "base" in printed and "head and pooler" in printed
     with pytest.raises(MissingHead, match=r"base has no head for classification.*tfdistill finetune"):
         load(base, new_head=False)
     with pytest.raises(MissingHead, match=r"no head for masked_lm.*tfdistill pretrain"):
@@ -113,6 +113,11 @@ def test_a_head_that_does_not_fit_is_new_only_where_it_may_be(tmp_path, capsys):
         np.testing.assert_array_equal(again(x), kept[:, [1, 2, 0]])
     with pytest.raises(UserError, match=r"c only in .*new only in"):
         load(directory, label_names=("a", "b", "new"))
+
+
+def test_a_preset_of_keras_hub_has_no_head():
+    with pytest.raises(MissingHead, match=r"hub:bert_tiny_en_uncased.*tfdistill finetune"):
+        load("hub:bert_tiny_en_uncased", new_head=False)
 
 
 @pytest.mark.parametrize("prefix", ["base_model.model.", "module."])

@@ -60,14 +60,16 @@ def test_two_teachers_with_their_classes_in_other_orders_are_right_together(orde
 
 @pytest.mark.parametrize("others", [1, 0])
 def test_all_models_of_a_recipe_get_the_order_of_its_data(others, capsys):
-    """So the data's class numbers are right for the student, whatever the teacher had."""
+    """So the data's class numbers are right for the student, in any order of the teacher's classes."""
     teacher = fitted(OTHER)
     recipe = soft_targets(teacher, emotions(), *[fitted(None, NAMES, seed=2)] * others)
     assert teacher.label_names == recipe.student.label_names == NAMES
     assert score(teacher, emotions())["accuracy"] == 1.0
     assert right(training_logits(recipe, prepare(recipe, 0))) == 1.0
-    said = capsys.readouterr().err
-    assert said.count("emotions: anger, fear, joy") == 1 + others  # none for the student, which is cut from the first
+    printed = capsys.readouterr().err
+    assert (
+        printed.count("emotions: anger, fear, joy") == 1 + others
+    )  # none for the student, which is cut from the first
     assert [model.order_is_assumed for model in recipe.teachers] == [False, True][: 1 + others]
 
 
@@ -102,13 +104,13 @@ def test_a_student_directory_in_another_order(tmp_path, names, capsys):
     student = fitted(names, None if names == OTHER else NAMES, seed=2)
     save(student, tmp_path / "student")
     recipe = soft_targets_hf(tmp_path, fitted())
-    said = capsys.readouterr().err
+    printed = capsys.readouterr().err
     assert recipe.student.label_names == NAMES
     if names == ("x", "y", "z"):
-        assert "x, y, z" in said and "new head" in said
+        assert "x, y, z" in printed and "new head" in printed
         assert not np.array_equal(recipe.student.head.kernel, student.head.kernel)
     else:
-        assert str(tmp_path / "student") in said and score(recipe.student, emotions())["accuracy"] == 1.0
+        assert str(tmp_path / "student") in printed and score(recipe.student, emotions())["accuracy"] == 1.0
 
 
 def soft_targets_hf(place, teacher):

@@ -166,7 +166,8 @@ def fill_head(
         elif not missing:
             fill(iter(named), tensors, prefix)
         elif len(missing) < len(named) or _is_needed(part, model, stored, new):
-            raise UserError(
+            kind = MissingHead if part != "pooler" and len(missing) == len(named) else UserError
+            raise kind(
                 f"{tensors.path} has no tensor '{missing[0]}', which the {part} for {model.task} needs"
                 f"{similar(missing[0], tensors)}. Use the weights of the whole model."
             )

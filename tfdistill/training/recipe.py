@@ -126,7 +126,7 @@ class Recipe:
                     f"The split '{split}' of {data.name} has no column text_extra for the teacher. Add it, or use soft_targets."
                 )
         self._order_outputs(data)
-        for role, model in (("student", self.student), *(("teacher", model) for model in self.teachers)):
+        for role, model in (*(("teacher", model) for model in self.teachers), ("student", self.student)):
             if (model.task, model.num_outputs) != (data.task, data.num_outputs):
                 raise UserError(
                     f"The {role} is a {model.task} model with {model.num_outputs} outputs, {data.name} is for {data.task} with "
