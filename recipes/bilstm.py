@@ -102,7 +102,7 @@ class Settings(CommonSettings):
 
 
 def recipe(teacher: TextModel | AnswersTeacher, data: TextData, settings: Settings | None = None) -> Recipe:
-    settings = without_copies(settings or Settings(), teacher)
+    settings = without_copies(settings or Settings(), teacher).like(teacher)
     table = None if isinstance(teacher, AnswersTeacher) else teacher
     if data.is_pair and "copies" not in settings.model_fields_set:
         settings = settings.model_copy(update={"copies": 10})

@@ -75,7 +75,7 @@ class Settings(GeneralSettings, StudentSettings):
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     """Return the recipe: general stage with the triple loss, then fine-tuning."""
-    settings = settings or Settings()
+    settings = (settings or Settings()).like(teacher)
     family = None
     if settings.student == "layers":
         family = "distilbert" if teacher.family == "bert" else None

@@ -77,7 +77,7 @@ class Settings(GeneralSettings):
 
 def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
     """Return the recipe: dual training on plain text, then fine-tuning on labels."""
-    settings = settings or Settings()
+    settings = (settings or Settings()).like(teacher)
     fine_tuning = settings.stage("fine-tuning", (HardLabels(task=data.task),))
     stages: tuple[Stage, ...] = (fine_tuning,)
     if settings.student.startswith("hf:"):

@@ -33,7 +33,7 @@ class Settings(PruningSettings):
 
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
-    settings = settings or Settings()
+    settings = (settings or Settings()).like(teacher)
     prune = PruneHeads(
         data.task,
         share=settings.share,

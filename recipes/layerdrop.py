@@ -56,7 +56,7 @@ def remaining_layers(num_layers: int, settings: Settings) -> dict[str, tuple[int
 
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
-    settings = settings or Settings()
+    settings = (settings or Settings()).like(teacher)
     student = with_layerdrop(whole_student(teacher, settings), settings.rate)
     layers = remaining_layers(student.num_layers, settings)
 

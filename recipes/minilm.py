@@ -80,7 +80,7 @@ class Settings(GeneralSettings, StudentSettings):
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     """Return the recipe: general stage, relations on the task's examples, fine-tuning."""
-    settings = settings or Settings()
+    settings = (settings or Settings()).like(teacher)
     student = make_student(teacher, settings.student, settings.num_layers)
     general, relations, stages = settings.general, settings.relations, []
     if general is not None:

@@ -123,7 +123,7 @@ class Settings(GeneralSettings):
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     """Return the recipe: the schedule on plain text, and the schedule or fine-tuning on the task."""
-    settings = settings or Settings()
+    settings = (settings or Settings()).like(teacher)
     if settings.student.startswith("hf:"):
         student, copied = make_student(teacher, settings.student), True
     else:

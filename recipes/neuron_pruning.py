@@ -84,7 +84,7 @@ def _narrowed(student: TextModel, data: Data, settings: Settings) -> TextModel:
 
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
-    settings = settings or Settings()
+    settings = (settings or Settings()).like(teacher)
     student = whole_student(teacher, settings)
     if settings.hidden < 1:
         student = _narrowed(student, data, settings)

@@ -43,7 +43,7 @@ class Settings(StudentSettings):
 
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
-    settings = settings or Settings()
+    settings = (settings or Settings()).like(teacher)
     first = range(1, (settings.num_layers or max(2, teacher.num_layers // 2)) + 1)
     student = make_student(teacher, settings.student, layers=first)
     pairs = {"skip": mapping.patient_skip, "last": mapping.patient_last}[settings.mapping]

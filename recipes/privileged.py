@@ -20,7 +20,7 @@ from pydantic import Field
 
 from tfdistill.data.text_data import TextData
 from tfdistill.distill.label_terms import HardLabels
-from tfdistill.models.load import max_length_of
+from tfdistill.models.load import trained_length
 from tfdistill.models.text_model import TextModel
 from tfdistill.recipes._students import StudentSettings, make_student
 from tfdistill.training.recipe import Recipe
@@ -39,7 +39,7 @@ class Settings(StudentSettings):
 
 
 def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
-    settings = settings or Settings()
+    settings = (settings or Settings()).like(teacher)
     soft = cross_entropy_term(data.task, settings.temperature, settings.soft_weight, student_temperature=1.0)
     terms = (soft, HardLabels(task=data.task, weight=1 - settings.soft_weight))
     stage = settings.stage("generalized distillation", tuple(t for t in terms if t.weight))
@@ -50,5 +50,5 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
         data=data,
         stages=(stage,),
         privileged=True,
-        teacher_max_length=settings.teacher_max_length or max_length_of(teacher.loaded_from or "", settings.max_length),
+        teacher_max_length=settings.teacher_max_length or trained_length(teacher) or settings.max_length,
     )

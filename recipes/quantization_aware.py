@@ -37,7 +37,7 @@ class Settings(CommonSettings):
 
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
-    settings = settings or Settings()
+    settings = (settings or Settings()).like(teacher)
     student = QuantizationAware.of(teacher)
     encoded = data.encode(data.splits["train"], student.tokenizer, settings.max_length).encoded
     some = take(Examples(encoded), some_rows(len(encoded), settings.calibration_rows))

@@ -53,7 +53,7 @@ class Settings(StudentSettings):
 
 
 def recipe(teacher: TextModel | AnswersTeacher, data: Data, settings: Settings | None = None) -> Recipe:
-    settings = settings or Settings()
+    settings = (settings or Settings()).like(teacher)
     student = make_student(teacher, settings.student, settings.num_layers, dropout=settings.dropout)
     first = settings.pretrain_on_soft_targets
     terms = soft_and_hard_terms(data.task, 1.0 if first else settings.soft_weight, settings.temperature)

@@ -90,7 +90,7 @@ class Settings(GeneralSettings, StudentSettings):
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     """Return the recipe: general stage, transformer layers, prediction layer."""
-    settings = without_copies(settings or Settings(), teacher)
+    settings = without_copies(settings or Settings(), teacher).like(teacher)
     student = make_student(teacher, settings.student, settings.num_layers, **_heads(teacher, settings))
     transformer, general, stages = settings.transformer, settings.general, []
     if transformer.epochs and not settings.general_only:

@@ -68,7 +68,7 @@ class Settings(CommonSettings):
 
 
 def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
-    settings = settings or Settings()
+    settings = (settings or Settings()).like(teacher)
     if data.task in PER_TOKEN:
         raise UserError(
             f"{data.name} is for {data.task}, but xtremedistil distils one vector per text. Use soft_targets, or for tags bilstm "

@@ -77,7 +77,8 @@ def train(
     def make() -> Recipe:
         (teacher, *others), dataset = _load(teachers, source)
         keras.utils.set_random_seed(options.seed)
-        made = module.recipe(teacher, dataset, chosen.for_debug() if options.debug else chosen)
+        read = chosen.like(teacher, *others)
+        made = module.recipe(teacher, dataset, read.for_debug() if options.debug else read)
         if on_labels:
             return on_labels_alone(made)
         weights = tuple(teacher_weights) if teacher_weights else None

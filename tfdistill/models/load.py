@@ -94,7 +94,7 @@ def max_length_of(source: str, default: int) -> int:
     return _length_in(recipe_of(source)) or default
 
 
-def trained_length(model: TextModel) -> int | None:
+def trained_length(model: Any) -> int | None:
     """Return the number of tokens that a model was trained with; None if that is not known."""
     return model.trained_length or _length_in(recipe_of(model.loaded_from or ""))
 

@@ -61,6 +61,7 @@ class AnswersTeacher:
     """
 
     loaded_from = None
+    trained_length = None
     order_is_assumed = False
 
     def __init__(self, file: str | os.PathLike, data: TextData, *, tokenizer: Tokenizer | None = None):

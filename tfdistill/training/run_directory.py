@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from tfdistill.system.console import say
 from tfdistill.system.files import LOCK, atomic_write, is_free
 from tfdistill.system.locks import locked
 from tfdistill.system.signals import signals_over_errors
-from tfdistill.system.workers import barrier, is_chief
+from tfdistill.system.workers import barrier, chief_flag, is_chief
 from tfdistill.training.answers import AnswersTeacher
+from tfdistill.training.check import DEV_ROWS, Check, check_recipe
 from tfdistill.training.checkpoint import PROJECTIONS, Checkpoints, arrays_of, clear, is_left_over, sweep
+from tfdistill.training.outcome import after_lines, summary
 from tfdistill.training.recipe import Recipe, small
 from tfdistill.training.run_identity import (
     checkpoint_identity,
@@ -35,6 +38,7 @@ from tfdistill.training.teacher_cache import TeacherCache
 from tfdistill.training.teacher_outputs import TeacherPlan, teacher_plan
 
 DEBUG_STEPS = 3
+_DEBUG_ROWS = 64  # dev rows that the teachers answer
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class _Job:
     gradient_norms: bool
     plan: TeacherPlan
 
-    def train(self, checkpoints: Checkpoints, out: Path | None = None) -> Result:
+    def train(self, checkpoints: Checkpoints, look: Callable[[], Any] | None = None, out: Path | None = None) -> Result:
         return train(
             small(self.recipe) if self.debug else self.recipe,
             seed=self.seed,
@@ -57,7 +61,14 @@ class _Job:
             gradient_norms=self.gradient_norms,
             checkpoints=checkpoints,
             plan=self.plan,
+            before=look,
         )
+
+    def check(self, former: Check | None = None) -> Check | None:
+        """Look at data and teachers on all workers, unless the first one knows the check of this run already."""
+        if not chief_flag(former is None):
+            return former
+        return check_recipe(self.recipe, seed=self.seed, dev_rows=_DEBUG_ROWS if self.debug else DEV_ROWS)
 
 
 def run(
@@ -106,35 +117,43 @@ def run(
     if not is_chief():
         return _follow(job, head)
     require_run(out, resume)
+    check: Check | None = None
     with locked(out / LOCK, f"trains into {out}"):
         if force or is_free(out, is_left_over):
             clear(out)
         else:
             former = read_run(out)
             require_same_run(out, head, former, resume)
-            head = with_changes(head, former)
+            head, check = with_changes(head, former), Check.from_data(former.get("check"))
             if former["state"] == "done":
                 say(f"{out} holds this run, and it is done; --force runs it again")
                 _remove_checkpoints(out)
                 barrier()
                 return _finished(recipe, out, former)
             sweep(out)
-        identity = checkpoint_identity(head)
-        return _run(job, head, Checkpoints(out / "resume", identity, seconds=checkpoint_seconds, keep=keep))
+        checkpoints = Checkpoints(out / "resume", checkpoint_identity(head), seconds=checkpoint_seconds, keep=keep)
+        return _run(job, head, checkpoints, check)
 
 
-def _run(job: _Job, head: dict[str, Any], checkpoints: Checkpoints) -> Result:
+def _run(job: _Job, head: dict[str, Any], checkpoints: Checkpoints, check: Check | None) -> Result:
     recipe, out = job.recipe, job.out
 
     def note(**more: Any) -> None:
-        places = {"resumed_from": checkpoints.resumed_from} if checkpoints.resumed_from else {}
-        atomic_write(out / "run.json", json.dumps({**head, **places, **more}, indent=2))
+        places: dict[str, Any] = {"resumed_from": checkpoints.resumed_from} if checkpoints.resumed_from else {}
+        checked = {} if check is None else {"check": check.as_data()}
+        atomic_write(out / "run.json", json.dumps({**head, **places, **checked, **more}, indent=2))
+
+    def look() -> None:
+        nonlocal check
+        check = job.check(check)
+        _say(check.lines() if check is not None else [])
+        note(state="running")
 
     note(state="running")
     barrier()
     try:
         with signals_over_errors():
-            result = job.train(checkpoints, out)
+            result = job.train(checkpoints, look, out)
     except (KeyboardInterrupt, SystemExit):
         try:
             if not (out / "checkpoint").is_dir():
@@ -149,11 +168,15 @@ def _run(job: _Job, head: dict[str, Any], checkpoints: Checkpoints) -> Result:
     except UserError as error:
         note(state=f"failed: {error}")
         raise
+    result.student.trained_length = recipe.max_length
     save_directory(result.student, out / "student", recipe=head)
     if result.projections:
         atomic_write(out / "student" / PROJECTIONS, save_arrays(arrays_of(result.projections)))
     for name, other in list(result.cut.items())[1:]:
         save_directory(other.student, out / f"student-{name}", recipe=head)
+    if check is not None and not job.debug:
+        check = replace(check, after=after_lines(check, recipe, result.scores.get("dev", {}), result.curve))
+        _say([summary(check, result.scores.get("dev", {})), *(f"WARNING: {line}" for line in check.after)])
     note(
         state="done",
         scores=result.scores,
@@ -182,7 +205,13 @@ def _follow(job: _Job, head: dict[str, Any]) -> Result:
     if first["state"] == "done":
         return _finished(job.recipe, job.out, first)
     require_same_command(head, first)
-    return job.train(Checkpoints(job.out / "resume", checkpoint_identity(first), read_only=True))
+    checkpoints = Checkpoints(job.out / "resume", checkpoint_identity(first), read_only=True)
+    return job.train(checkpoints, job.check)
+
+
+def _say(lines: Iterable[str]) -> None:
+    for line in filter(None, lines):
+        say(line)
 
 
 def _remove_checkpoints(out: Path) -> None:
@@ -202,6 +231,7 @@ def _finished(recipe: Recipe, out: Path, done: dict[str, Any]) -> Result:
     if not result.cut:
         recipe.student.set_weights(student.get_weights())
         result.student = recipe.student
+    result.student.trained_length = recipe.max_length
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text("utf-8").splitlines()]
     result.curve = [{key: value for key, value in line.items() if key != "time"} for line in lines]
     return result

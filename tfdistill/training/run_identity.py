@@ -82,7 +82,7 @@ def _identifying(head: Mapping[str, Any], *, start: bool = True, duration: bool 
     return kept
 
 
-_RESULTS = ("scores", "parameters", "teacher", "cut", "steps", "seconds", "gradient_norms", "agreement")
+_RESULTS = ("check", "scores", "parameters", "teacher", "cut", "steps", "seconds", "gradient_norms", "agreement")
 
 
 def require_same_run(out: Path, head: Mapping[str, Any], former: Mapping[str, Any], resume: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,7 @@ def train(
     trainer: Trainer | None = None,
     checkpoints: Checkpoints | None = None,
     plan: TeacherPlan | None = None,
+    before: Callable[[], Any] | None = None,
 ) -> Result:
     """Train the recipe's student in place. It ends with its best weights.
 
@@ -104,6 +105,7 @@ def train(
         trainer: trainer of the same student, teacher and terms, whose compiled step is used again.
         checkpoints: the run resumes from the newest of these, and writes more.
         plan: what the stages read of the teacher; by default nothing is kept on disk.
+        before: called once when the data are prepared, before the first stage.
 
     Raises:
         DivergedError: a loss became NaN or infinite.
@@ -119,6 +121,8 @@ def train(
     books = Bookkeeper(recipe, prepared, trainer, state, out, checkpoints)
     if recipe.teacher_model is not None and any(stage.reads_teacher for stage in recipe.stages):
         fp16_range(recipe, prepared, recipe.stages[-1], recipe.teacher_model, "teacher")
+    if before is not None:
+        before()
     books.resume()
     run = _Run(recipe, prepared, plan, trainer, books, seed, max_steps)
     for number in range(state.stage, len(recipe.stages)):

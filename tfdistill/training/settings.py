@@ -11,8 +11,12 @@ from pydantic.fields import FieldInfo
 from tfdistill.augment.tang import augment_split
 from tfdistill.distill.step import Term
 from tfdistill.errors import UserError, nearest
+from tfdistill.models.load import trained_length
+from tfdistill.system.console import say
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.stage import Stage
+
+_SHORTEST, LONGEST = 5, 512  # tokens of an example
 
 
 class Group(BaseModel):
@@ -36,7 +40,12 @@ class Settings(Group):
     epochs: float = Field(3, gt=0, description="passes over the training examples")
     learning_rate: float = Field(1e-4, gt=0, description="peak learning rate")
     batch_size: int = Field(32, ge=1, description="examples in a step")
-    max_length: int = Field(64, ge=5, le=512, description="tokens of an example, [CLS] and [SEP] included")
+    max_length: int = Field(
+        64,
+        ge=_SHORTEST,
+        le=LONGEST,
+        description="tokens of an example, [CLS] and [SEP] included; by default as many as the teacher was trained with",
+    )
     evaluations: int = Field(4, ge=1, description="evaluations on the dev split; the best student is kept")
     copies: int = Field(0, ge=0, description="augmented copies of each training text")
     weight_decay: float | None = Field(
@@ -48,6 +57,19 @@ class Settings(Group):
     def for_debug(self) -> Self:
         """Return these settings with so little input that every stage runs in seconds."""
         return self
+
+    def like(self, *teachers: Any) -> Self:
+        """Return these settings with the length that the teachers were trained with, the longest of several.
+
+        A length that was set stays, and so does the default if no teacher's is known.
+        """
+        known = [length for length in map(trained_length, teachers) if length is not None]
+        length = min(max(known, default=0), LONGEST)
+        if length < _SHORTEST or "max_length" in self.model_fields_set:
+            return self
+        if length != self.max_length:
+            say(f"max_length is {length}, the number of tokens that the teacher was trained with")
+        return self.model_copy(update={"max_length": length})
 
     def stage(self, name: str, terms: tuple[Term, ...], **other: Any) -> Stage:
         """Return a stage with the epochs, learning rate, batch size, evaluations and weight decay of these settings.

@@ -1,0 +1,53 @@
+"""Look at the scores of a training that is over, for what says that it or its teacher was too short."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tfdistill.training.chance import is_above, is_at_chance, still_improving
+from tfdistill.training.check import Check
+from tfdistill.training.recipe import Recipe
+
+
+def after_lines(
+    check: Check, recipe: Recipe, scores: Mapping[str, float], curve: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Return what is off with the result of a training.
+
+    Args:
+        check: that of before the training.
+        recipe: what was trained.
+        scores: of the student on the dev split, the main one first.
+        curve: the log, as in `tfdistill.training.runner.Result`.
+    """
+    if recipe.data is None or not scores or all(stage.source is not None for stage in recipe.stages):
+        return []
+    rows = int(check.splits["dev"]["rows"]) - int(check.splits["dev"]["without_label"])
+    metric, score = next(iter(scores.items()))
+    shown, last = metric.replace("_", " "), recipe.stages[-1].name
+    lines = []
+    values = [point[f"dev_{metric}"] for point in curve if point.get("stage") == last and f"dev_{metric}" in point]
+    if still_improving(values, rows):
+        lines.append(
+            f"The last evaluation is the best by far (dev {shown} {values[-1]:.4f}, {max(values[:-1]):.4f} before): training "
+            "has not levelled off. Train longer, with more epochs."
+        )
+    best = max((about for about in check.teachers if about["metric"] == metric), key=lambda a: a["score"], default=None)
+    if best is not None and is_above(score, best["score"], best["rows"], rows):
+        lines.append(
+            f"The student is better than its teacher (dev {shown} {score:.4f}, teacher {best['score']:.4f}): the teacher was "
+            "probably not trained to the end."
+        )
+    if check.chance is not None and is_at_chance(score, check.chance, rows):
+        lines.append(f"The student is not better than chance (dev {shown} {score:.4f}, chance {check.chance:.4f}).")
+    return lines
+
+
+def summary(check: Check, scores: Mapping[str, float]) -> str:
+    """Return a line with the dev score of the student, its teachers and chance; "" if there is nothing to compare with."""
+    if not scores or not check.teachers or check.chance is None:
+        return ""
+    metric, score = next(iter(scores.items()))
+    others = ", ".join(f"{about['name']} {about['score']:.4f}" for about in check.teachers if about["metric"] == metric)
+    return f"dev {metric.replace('_', ' ')}: student {score:.4f}, {others}, chance {check.chance:.4f}"
