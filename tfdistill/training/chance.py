@@ -30,7 +30,7 @@ def chance(rows: Rows) -> float:
     guesses = _constants(rows)
     if not len(guesses):
         return 0.0
-    shape = (len(rows.encoded), guesses.shape[1])
+    shape: tuple[int, ...] = (len(rows.encoded), guesses.shape[1])
     if isinstance(rows, TaggedRows):
         shape = (shape[0], int(rows.encoded.lengths.max(initial=1)), shape[1])
     return max(next(iter(rows.score(np.broadcast_to(guess, shape)).values())) for guess in guesses)

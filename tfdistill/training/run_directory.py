@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,8 @@ def _run(job: _Job, head: dict[str, Any], checkpoints: Checkpoints, check: Check
         nonlocal check
         check = job.check(check)
         _say(check.lines() if check is not None else [])
-        note(state="running")
+        with suppress(UserError):  # a full disk ends no training, and the end of the run writes it again
+            note(state="running")
 
     note(state="running")
     barrier()
