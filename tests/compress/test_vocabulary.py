@@ -97,6 +97,8 @@ def test_texts_of_kept_pieces_give_the_same_logits_and_others_are_split_further(
     assert pairs.same_pieces == 1.0 and pairs.max_difference < 1e-6
     other = compare_models(model, small, [*TEXTS, "dead"], max_length=16)
     assert other.same_pieces == pytest.approx(2 / 3) and other.max_difference < 1e-6
+    nothing = compare_models(model, small, ["dead", "dead dead"], max_length=16)
+    assert (nothing.same_pieces, nothing.max_difference) == (0.0, None)  # no example has the same tokens
     found = compare_segmentation(model.tokenizer, small.tokenizer, ["bad dead dead cabbed", "zzz"])
     # dead -> d ##e ##a ##d, cab ##bed -> cab ##b ##e ##d; zzz is [UNK] before or after.
     assert (found.words, found.resegmented, found.unknown, found.unknown_before) == (5, 0.6, 0.2, 0.2)

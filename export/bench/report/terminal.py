@@ -25,7 +25,8 @@ def print_report(report: Report, console: Console | None = None) -> None:
     show_table(_table(report.title, columns, report.rows, bold=report.base), console)
     for line in main_findings(report):
         show_prose(f"• {line}", console)
-    show_prose(uncertainty(report), console)
+    if certain := uncertainty(report):
+        show_prose(certain, console)
 
 
 def show(measured: Measured, console: Console | None = None) -> None:
