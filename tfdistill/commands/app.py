@@ -13,6 +13,7 @@ from tfdistill.commands.bench import bench
 from tfdistill.commands.cache import cache
 from tfdistill.commands.compare import compare
 from tfdistill.commands.compress import compress
+from tfdistill.commands.convert import convert
 from tfdistill.commands.corpus import corpus
 from tfdistill.commands.doctor import doctor
 from tfdistill.commands.evaluate import evaluate
@@ -38,7 +39,7 @@ app = typer.Typer(
 
 
 # The order is that of `tfdistill --help`. A verb that needs TensorFlow imports it itself, by `import_tensorflow()`.
-for verb in (quickstart, finetune, pretrain, train, augment, trim, compress, cache):
+for verb in (quickstart, finetune, pretrain, train, augment, trim, compress, convert, cache):
     app.command()(verb)
 app.command(context_settings={"allow_extra_args": True})(corpus)
 for verb in (evaluate, doctor, export, verify, bench, compare, recipes):
