@@ -80,9 +80,10 @@ test: lint ## lint, then the test suite; ARGS="-k name" for a part of it
 slow: venv ## the tests that take long: trainings until a loss is small, exports of pruned students
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-torture: venv ## 5,000 damaged bundles, 2,000 changed model directories: refused in one line, never wrong in silence; runs killed 20 times: the same student
+torture: venv ## 5,000 damaged bundles, 2,000 changed model directories, 2,000 damaged data files: never wrong in silence; runs killed 20 times: the same student
 	MUTATIONS=5000 $(BIN)/python -m pytest tests/export/bundle/test_mutations.py $(ARGS)
 	MODEL_MUTATIONS=2000 $(BIN)/python -m pytest tests/models/test_mutated_directories.py $(ARGS)
+	DATA_MUTATIONS=2000 $(BIN)/python -m pytest tests/data/test_damaged_data.py $(ARGS)
 	KILLS=20 STAGES=3 $(BIN)/python -m pytest -s tests/training/test_checkpoint.py -k killed $(ARGS)
 
 $(FIDELITY)/.installed: tests/fidelity/requirements.txt

@@ -280,3 +280,17 @@ def test_what_is_odd_about_texts(tmp_path, capsys):
     load_data(write(tmp_path, {"train.tsv": train, "test.tsv": tsv("a").replace("text 0", "2")}))
     printed = capsys.readouterr().err
     assert "Unnamed: 0" in printed and "every text is a number" in printed and "1 of 1 texts of test" in printed
+
+
+def test_a_key_with_a_space_is_not_the_key(tmp_path):
+    fails(write(tmp_path, {"train.jsonl": '{"text\\u0085": "a", "label": "b"}\n'}), "train.jsonl, line 1", "'text'")
+
+
+def test_a_label_of_a_million_digits_takes_no_time(tmp_path):
+    labels = ["9" * 1_000_000 + "good", "bad"]
+    assert load_data(write(tmp_path, {"train.tsv": tsv(*labels)})).label_names == tuple(sorted(labels))
+
+
+def test_one_list_among_names_is_printed(tmp_path, capsys):
+    assert load_data(write(tmp_path, {"train.csv": csv("good", "bad", "['good']")})).task == "multilabel"
+    assert "several classes" in capsys.readouterr().err

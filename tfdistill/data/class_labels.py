@@ -60,7 +60,7 @@ def classes_of(table: Table, known: tuple[str, ...] | None, task: str | None) ->
     if task == "regression":
         return Classes(None)
     if task == "multilabel" or (task is None and any(sets)):
-        return _multilabel(table, known)
+        return _multilabel(table, known, task is None)
     for row, label in enumerate(labels):
         if label.kind == "set":
             raise table.error(row, "the label is a list of classes; expected one class. Load it as task 'multilabel'.")
@@ -76,7 +76,7 @@ def _names_in(label: Label) -> tuple[str, ...]:
     return label.names or (() if label.kind == "set" else (label.text,))
 
 
-def _multilabel(table: Table, known: tuple[str, ...] | None) -> Classes:
+def _multilabel(table: Table, known: tuple[str, ...] | None, by_labels: bool) -> Classes:
     used = {name for label in table.labels or () for name in _names_in(label)} | set(table.classes)
     used = _without_no_class(used, known)
     numbers = bool(used) and all(_is_digits(name) for name in used)
@@ -85,6 +85,8 @@ def _multilabel(table: Table, known: tuple[str, ...] | None) -> Classes:
     refuse_joined(table, [(row, name) for row, label in enumerate(table.labels or ()) for name in _names_in(label)])
     if table.classes:
         say(f"{table.path}: the columns {listing(table.classes)} are read as classes, several for each text")
+    elif by_labels:
+        say(f"{table.path}: the labels are read as several classes for each text ({len(used)} classes)")
     if len(used) < 2:
         raise table.error(0, f"the label is a list, and the file has {len(used)} classes; expected 2 or more")
     return Classes(tuple(sorted(used, key=_by_number) if numbers else sorted(used)), False, True)

@@ -116,7 +116,7 @@ class _Tagged:
 
 
 def _read(path: Path) -> _File:
-    lines = [line.strip(" \t") for line in lines_of(decoded(path, read_bytes(path)))]
+    lines = [line.strip(" \t\r") for line in lines_of(decoded(path, read_bytes(path)))]
     usual = [line for line in lines if line and line[0] != "#" and not line.startswith("-DOCSTART-")]
     # Other kinds of space may be within a word; spaces too where all columns are separated by tabs.
     separator = re.compile(" *\t[ \t]*" if usual and all("\t" in line for line in usual) else "[ \t]+")

@@ -58,10 +58,15 @@ def tsv_lines(path: Path, content: str) -> list[Line]:
         kept = sum(cell[:1] == '"' for _, cells in lines for cell in cells)
         if kept:
             say(f"{path}: {kept} cells begin with a quote, which stays in the text, because TSV has no quoting")
+    say_returns(path, lines)
+    return lines
+
+
+def say_returns(path: Path, lines: list[Line]) -> None:
+    """Say how many cells have a carriage return in them that does not end a line."""
     inner = sum("\r" in cell for _, cells in lines for cell in cells)
     if inner:
         say(f"{path}: {inner} cells have a lone carriage return in them, which is read as part of the text")
-    return lines
 
 
 def _in_quotes(path: Path, content: str, lines: list[Line]) -> list[Line] | None:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tfdistill.data.delimited import lines_of
+from tfdistill.data.delimited import lines_of, say_returns
 from tfdistill.data.records import decoded, read_bytes
 from tfdistill.data.splits import Split
 from tfdistill.data.text_data import TextData
 from tfdistill.errors import UserError, listing, nearest, short
+from tfdistill.system.console import say
 
 _ENTAILS = ("entailment", "not_entailment")
 _FILES = (("train", "train.tsv"), ("dev", "dev.tsv"), ("test", "test.tsv"))
@@ -121,6 +122,7 @@ def _read(path: Path, task_name: str, task: Task, labelled: bool) -> Split:
     rows = [
         (number, line.split("\t")) for number, line in enumerate(lines_of(decoded(path, read_bytes(path))), start=1)
     ]
+    say_returns(path, rows)
     header = rows.pop(0)[1] if task_name != "cola" or not labelled else _COLA
     columns = [*task.columns, *([task.label] if labelled else [])]
     for column in columns:
@@ -131,7 +133,10 @@ def _read(path: Path, task_name: str, task: Task, labelled: bool) -> Split:
             )
     places = [header.index(column) for column in columns]
     if task_name == "qqp":  # a few rows are cut short, since their questions have line ends in them
-        rows = [(number, cells) for number, cells in rows if len(cells) > max(places)]
+        whole = [(number, cells) for number, cells in rows if len(cells) > max(places)]
+        if len(whole) < len(rows):
+            say(f"{path}: {len(rows) - len(whole)} rows are cut short and are not read")
+        rows = whole
     texts: list[tuple[str, ...]] = []
     labels: list[float] = []
     for number, cells in rows:

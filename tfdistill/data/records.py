@@ -104,8 +104,8 @@ def _with_header(path: Path, rows: Iterable[tuple[int, list[str]]], advice: str)
     rows = iter(rows)
     _, header = next(rows)
     with at_line(path, 1):
-        _check_names(header, hint(path.suffix.lower(), header))
         header = [name.strip() for name in header]
+        _check_names(header, hint(path.suffix.lower(), header))
         for name in (*COLUMNS, *filter(EXTRA.fullmatch, dict.fromkeys(header))):
             if header.count(name) > 1:
                 raise ValueError(f"column '{short(name)}' occurs {header.count(name)} times; expected once")
@@ -119,7 +119,7 @@ def _with_header(path: Path, rows: Iterable[tuple[int, list[str]]], advice: str)
 
 def _check_names(names: Iterable[str], advice: str = "") -> None:
     """Check that a header, or the keys of a row, have "text"; raises ValueError with advice otherwise."""
-    names = [name.strip() for name in names]
+    names = list(names)
     if "text" not in names:
         raise ValueError(
             f"no column 'text'; found {listing(names) or 'none'}{meant('text', names)}. "
