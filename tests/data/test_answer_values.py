@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfdistill.data.answer_values import FLOOR, Answers
+from tfdistill.data.answer_values import FLOOR, Answers, WrongAnswer
 
 NAMES = ("no", "maybe", "yes")
 
@@ -24,7 +24,7 @@ def softmax(logits):
 def added(*values, task="classification", names=NAMES):
     made = answers(task, names)
     for kind, value in values:
-        made.add(0, kind, value)
+        made.add(kind, [0], [value])
     return made.logits[0]
 
 
@@ -103,7 +103,7 @@ def test_wrong_answers_are_refused(kind, value, parts):
     for place in (0, None):
         made = answers()
         with pytest.raises(ValueError) as caught:
-            made.add(place, kind, value)
+            made.add(kind, [place], [value])
         assert all(part in str(caught.value) for part in parts), caught.value
         assert not made.known.any()
 
@@ -122,7 +122,33 @@ def test_wrong_answers_are_refused(kind, value, parts):
 )
 def test_wrong_answers_of_other_tasks_are_refused(task, names, value):
     with pytest.raises(ValueError):
-        answers(task, names).add(0, "probs", value)
+        answers(task, names).add("probs", [0], [value])
+
+
+def test_the_first_wrong_answer_is_named():
+    good, wrong, other = [0.2, 0.3, 0.5], [0.2, 0.3, 0.4], ["x", 0, 0]
+    for values, row in (([good, wrong, other], 1), ([good, other, wrong], 1), ([good, good, [0.5], wrong], 2)):
+        made = answers(count=4)
+        with pytest.raises(WrongAnswer) as caught:
+            made.add("probs", range(len(values)), values)
+        assert caught.value.row == row and not made.known.any()
+
+
+@given(st.lists(st.tuples(st.one_of(st.none(), st.integers(0, 4)), st.integers(1, 9)), max_size=30), st.integers(1, 30))
+def test_answers_together_are_those_one_by_one(rows, size):
+    values = [[number / 20, number / 20, 1 - number / 10] for _, number in rows]
+    places = [place for place, _ in rows]
+    together, alone = answers(count=5), answers(count=5)
+    for start in range(0, len(rows), size):
+        together.add("probs", places[start : start + size], values[start : start + size])
+    for place, value in zip(places, values, strict=True):
+        alone.add("probs", [place], [value])
+    np.testing.assert_allclose(together.logits, alone.logits, atol=1e-6)
+    for place in range(5):
+        mine = [value for other, value in zip(places, values, strict=True) if other == place]
+        assert together.known[place] == bool(mine)
+        if mine:
+            np.testing.assert_allclose(softmax(together.logits[place]), np.mean(mine, axis=0), atol=1e-6)
 
 
 def test_sums_within_the_tolerance_are_taken():

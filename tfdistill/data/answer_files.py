@@ -9,7 +9,7 @@ import codecs
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,9 @@ Cells = dict[str, Any]
 
 
 def read_answers(path: Path) -> Iterator[tuple[int, Cells]]:
-    """Yield the line of each answer, from 1 (of Parquet the row), and its cells "text", "text_b", "probs" and "logits".
+    """Yield the line of each answer, from 1 (of Parquet the row), and its cells by column, as JSON has them.
 
-    Values are those of JSON; cells that are missing or null are left out.
+    An empty cell of CSV is missing.
 
     Raises:
         UserError: a file that cannot be read, another suffix, no column "text", none of "probs" and "logits", an object
@@ -52,29 +52,34 @@ def _lines(path: Path) -> Iterator[str]:
     with open(path, "rb") as file:
         for number, raw in enumerate(file, start=1):
             raw = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
-            with at_line(path, number):
-                try:
-                    line = raw.decode("utf-8")
-                except UnicodeDecodeError as error:
+            try:
+                line = raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                with at_line(path, number):
                     raise ValueError(f"byte {error.start} of the line is not UTF-8. Save the file as UTF-8.") from error
-            if not line.strip():
+            if not line or line.isspace():
                 blank.append(line)
                 continue
-            yield from blank
-            blank.clear()
+            if blank:
+                yield from blank
+                blank.clear()
             yield line
 
 
 def _jsonl(path: Path) -> Iterator[tuple[int, Cells]]:
+    expected = f"one JSON object a line such as {_EXAMPLE}"
     for number, line in enumerate(_lines(path), start=1):
-        with at_line(path, number):
-            if not line.strip():
+        try:
+            if line.isspace():
                 raise ValueError("the line is blank. Remove it.")
-            row = parsed(line, f"one JSON object a line such as {_EXAMPLE}")
+            row = parsed(line, expected)
             if not isinstance(row, dict):
                 raise ValueError(f"the line is {kind_of(row)}. Expected a JSON object such as {_EXAMPLE}")
             _check_names(row)
-        yield number, {name: row[name] for name in (*TEXTS, *KINDS) if row.get(name) is not None}
+        except ValueError:
+            with at_line(path, number):
+                raise
+        yield number, row
 
 
 def _csv(path: Path) -> Iterator[tuple[int, Cells]]:
@@ -90,7 +95,7 @@ def _csv(path: Path) -> Iterator[tuple[int, Cells]]:
                     raise ValueError(f"the column '{name}' occurs {header.count(name)} times. Keep one of them.")
         places = [(name, header.index(name)) for name in (*TEXTS, *KINDS) if name in header]
         for line, row in rows:
-            with at_line(path, line):
+            try:
                 if len(row) != len(header):
                     raise ValueError(
                         f"the row has {len(row)} cells, the header {len(header)}. Quote cells that hold commas."
@@ -99,6 +104,9 @@ def _csv(path: Path) -> Iterator[tuple[int, Cells]]:
                 for name in KINDS:
                     if name in cells:
                         cells[name] = parsed(cells[name], f"JSON in the column '{name}' such as [0.1, 0.9]")
+            except ValueError:
+                with at_line(path, line):
+                    raise
             yield line, cells
     finally:
         csv.field_size_limit(limit)
@@ -107,16 +115,13 @@ def _csv(path: Path) -> Iterator[tuple[int, Cells]]:
 def _csv_rows(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader(lines, strict=True)
     first = 1
-    while True:
+    try:
+        for row in reader:
+            yield first, row
+            first = reader.line_num + 1
+    except csv.Error as error:
         with at_line(path, first):
-            try:
-                row = next(reader, None)
-            except csv.Error as error:
-                raise ValueError(f"{error}. Close every quote, and double quotes inside a quoted cell.") from error
-        if row is None:
-            return
-        yield first, row
-        first = reader.line_num + 1
+            raise ValueError(f"{error}. Close every quote, and double quotes inside a quoted cell.") from error
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Cells]]:
@@ -131,7 +136,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Cells]]:
             for batch in table.iter_batches(4096, columns=columns):
                 for row in batch.to_pylist():
                     number += 1
-                    yield number, {name: _mapping(value) for name, value in row.items() if value is not None}
+                    yield number, {name: _mapping(value) for name, value in row.items()}
     except sys.modules["pyarrow"].lib.ArrowException as error:
         why = str(error).splitlines()[0].rstrip(".")
         raise UserError(f"{path} is not a complete Parquet file ({why}). Write it again.") from error
@@ -146,7 +151,7 @@ def _mapping(value: Any) -> Any:
 def parsed(text: str, expected: str) -> Any:
     """Parse JSON; raises ValueError if it is not JSON, or an object has a key twice."""
     try:
-        return json.loads(text, object_pairs_hook=_once)
+        return _DECODER.decode(text)
     except RecursionError as error:
         raise ValueError(f"too deeply nested. Expected {expected}") from error
     except json.JSONDecodeError as error:
@@ -162,11 +167,14 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def _check_names(names: Iterable[str]) -> None:
-    names = list(names)
+# Each call of json.loads with a hook would make another one.
+_DECODER = json.JSONDecoder(object_pairs_hook=_once)
+
+
+def _check_names(names: Collection[str]) -> None:
     if "text" not in names:
         raise ValueError(f"no column 'text' among {listing(names) or 'none'}{nearest('text', names)}. Add it.")
-    if not any(kind in names for kind in KINDS):
+    if "probs" not in names and "logits" not in names:
         raise ValueError(f"no column 'probs' or 'logits' among {listing(names)}{nearest('probs', names)}. Add one.")
 
 

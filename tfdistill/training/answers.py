@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from pydantic import BaseModel
 
-from tfdistill.data.answer_files import KINDS, Cells, read_answers
-from tfdistill.data.answer_values import Answers
+from tfdistill.data.answer_files import Cells, read_answers
+from tfdistill.data.answer_values import Answers, WrongAnswer
 from tfdistill.data.records import at_line
 from tfdistill.data.splits import Split
 from tfdistill.data.text_data import TEXT_TASKS, TextData
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=BaseModel)
 _Key = str | tuple[str, str]
+_TOGETHER = 4096  # answers that are checked and stored together
 _OF_MODELS = ("config", "family", "encoder", "head", "dropout", "nsp_head")
 
 
@@ -85,15 +86,37 @@ class AnswersTeacher:
 
     def _read(self, path: Path, pairs: bool) -> None:
         lists = False
+        rows: list[tuple[int, int | None, Any]] = []  # line, place of the text and value of answers that wait
+        waiting = ""  # their kind
+
+        def store() -> None:
+            lines, places, values = zip(*rows, strict=True) if rows else ((), (), ())
+            rows.clear()
+            try:
+                self._answers.add(waiting, places, values)
+            except WrongAnswer as error:
+                with at_line(path, lines[error.row]):
+                    raise
+
         with task(f"reading {path.name}", None) as advance:
-            for count, (line, cells) in enumerate(read_answers(path), start=1):
-                with at_line(path, line):
-                    place = self._places.get(_key(cells, pairs))
-                    kind, value = _value(cells)
-                    self._answers.add(place, kind, value)
-                lists = lists or isinstance(value, list)
-                if not count % 10_000:
-                    advance(10_000)
+            try:
+                for line, cells in read_answers(path):
+                    try:
+                        kind, value = _value(cells)
+                        key = _key(cells, pairs)
+                    except ValueError:
+                        with at_line(path, line):
+                            raise
+                    if kind != waiting or len(rows) == _TOGETHER:
+                        advance(len(rows))
+                        store()
+                        waiting = kind
+                    rows.append((line, self._places.get(key), value))
+                    lists = lists or type(value) is list
+            except UserError:
+                store()  # an error on a line before comes first
+                raise
+            store()
         if lists and self.label_names is not None:
             say(f"{self.name}: lists are in the order of the data's classes, {listing(self.label_names)}")
 
@@ -191,25 +214,25 @@ def _shown(split: Split, row: int) -> str:
 
 def _key(cells: Cells, pairs: bool) -> _Key:
     """Return the key of the text, or pair of texts, that an answer is about."""
-    texts = [cells.get(name) for name in ("text", "text_b")[: 1 + pairs]]
-    for name, text in zip(("text", "text_b"), texts, strict=False):
-        if not isinstance(text, str):
-            what = "missing" if text is None else "not a string"
+    text, text_b = cells.get("text"), cells.get("text_b")
+    for name, value in (("text", text), ("text_b", text_b)) if pairs else (("text", text),):
+        if not isinstance(value, str):
+            what = "missing" if value is None else "not a string"
             raise ValueError(f"'{name}' is {what}. Give {'both texts of the pair' if pairs else 'the text'}.")
-    if not pairs and cells.get("text_b") is not None:
+    if not pairs and text_b is not None:
         raise ValueError("the row has a 'text_b', and the data have single texts. Remove it, or use data of pairs.")
-    return (texts[0], texts[1]) if pairs else texts[0]  # type: ignore[return-value]
+    return (text, text_b) if pairs else text  # type: ignore[return-value]
 
 
 def _value(cells: Cells) -> tuple[str, Any]:
-    given = [kind for kind in KINDS if kind in cells]
-    if len(given) != 1:
+    probs, logits = cells.get("probs"), cells.get("logits")
+    if (probs is None) == (logits is None):
         raise ValueError(
-            "the row has both 'probs' and 'logits'. Give one of them."
-            if given
-            else "'probs' or 'logits' is missing. Give one."
+            "'probs' or 'logits' is missing. Give one of them."
+            if probs is None
+            else "the row has both 'probs' and 'logits'. Give one of them."
         )
-    return given[0], cells[given[0]]
+    return ("probs", probs) if logits is None else ("logits", logits)
 
 
 def check_answers(recipe: Recipe) -> None:

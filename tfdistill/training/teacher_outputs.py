@@ -209,6 +209,8 @@ def teacher_logits(
     cache = cache or TeacherCache("off")
     logits: Any = 0.0
     for teacher, weight in zip(recipe.teachers, weights / weights.sum(), strict=True):
+        if not weight:  # such a teacher gives its vocabulary and layers only
+            continue
         if isinstance(teacher, AnswersTeacher):
             logits = logits + weight * teacher.logits(texts)
         else:
