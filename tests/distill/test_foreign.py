@@ -160,7 +160,7 @@ def test_an_attribute_called_features_does_not_make_a_model_of_this_library():
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("form", ["arrays", "data set", "generator"])
+@pytest.mark.parametrize("form", ["arrays", pytest.param("data set", marks=pytest.mark.slow), "generator"])
 def test_models_that_are_not_built_are_built_by_fit(form):
     def batches():
         yield X, Y
@@ -204,6 +204,7 @@ def test_terms_that_are_none_are_one_line(terms):
         Distiller(dense(), dense(), terms)
 
 
+@pytest.mark.slow
 def test_keras_hub_classifiers_with_a_softmax():
     keras_hub = pytest.importorskip("keras_hub")
 

@@ -97,7 +97,7 @@ def test_metrics_that_are_none_are_one_line(metrics):
         on_logits(metrics, binary=False, outputs=3)
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_metrics_under_a_strategy():
     with mirrored().scope():
         distiller = Distiller(dense(1), None, [])

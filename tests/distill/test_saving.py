@@ -84,7 +84,7 @@ def test_a_saved_model_needs_no_signature(tmp_path):
             )
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_a_litert_file_of_keras_runs_without_operators_of_tensorflow(tmp_path):
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
     student, path = tiny_bert(1), tmp_path / "model.tflite"

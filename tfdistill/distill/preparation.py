@@ -86,11 +86,12 @@ def examine(first: First, student: Any, teacher: Any, terms: Sequence[Term], see
     wanted = frozenset().union(*(term.teacher_features for term in terms))
     flat = {name: value for name, value in features.items() if name in wanted and not isinstance(value, tuple)}
     activation = check_teacher_features(flat, outputs)
-    if teacher is not None and wanted - set(features):
+    live = wanted - set(features)
+    if teacher is not None and live and (has_features(teacher) or live == {"logits"}):
         check_inputs("teacher", teacher, part(inputs, "teacher"))
         _look("teacher", teacher, first.few(part(inputs, "teacher")), seen)
         _check_teacher(seen["teacher"], outputs, terms, wanted)
-    elif activation:
+    if activation:
         _note_teacher(activation, "the teacher's logits in the batches are", seen, Seen(outputs, activation))
     elif "logits" in flat:
         seen.pop("teacher", None)
