@@ -23,7 +23,7 @@ JOBS := 2
 # Renews the lock; no other target needs it.
 UV := uv==0.13.8
 # All extras but beam.
-LOCKED := quickstart tfds tensorboard hub quantizer augment mediapipe compress dev
+LOCKED := quickstart tfds tensorboard hub quantizer augment mediapipe compress parquet dev
 
 .DEFAULT_GOAL := help
 .PHONY: help venv quickstart check unit test slow torture fidelity runtimes mediapipe beam web web-tools arm64 docs lint format wheel lock clean distclean

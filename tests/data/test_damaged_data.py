@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reference_readers import KINDS, check
 
-TRIED = int(os.environ.get("DATA_MUTATIONS", "450"))
+TRIED = int(os.environ.get("DATA_MUTATIONS", "150"))
 SECONDS = 10
 MOST_MEMORY = 1_000_000  # kB more than before
 Random = np.random.Generator

@@ -47,7 +47,7 @@ def test_any_model_that_returns_logits_will_do():
 def test_a_dict_without_logits_is_refused():
     class Other(keras.Model):
         def call(self, inputs, training=False):
-            return {"scores": inputs}
+            return {"scores": inputs, "others": inputs}
 
     with pytest.raises(UserError, match="scores"):
         features_of(Other(), np.ones((1, 2), "float32"), ("logits",), False)

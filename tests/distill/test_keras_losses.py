@@ -42,7 +42,6 @@ def value(loss, labels, logits=LOGITS):
         functools.partial(K.sparse_categorical_crossentropy, from_logits=False),
         {"class_name": "SparseCategoricalCrossentropy", "config": {"from_logits": False}},
     ],
-    ids=repr,
 )
 def test_class_numbers(loss):
     assert value(loss, CLASSES) == pytest.approx(SPARSE, abs=1e-6)
@@ -68,7 +67,6 @@ def test_several_labels_and_one_logit(loss):
         ("categorical_focal_crossentropy", ONE_HOT),
         (K.CategoricalCrossentropy(label_smoothing=0.2), ONE_HOT),
     ],
-    ids=str,
 )
 def test_other_losses_equal_keras_on_probabilities(loss, labels):
     binary = "Binary" in type(loss).__name__

@@ -30,7 +30,7 @@ from tfdistill.errors import UserError
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.tokenizer import Tokenizer
 
-TRIED = int(os.environ.get("MODEL_MUTATIONS", "48"))
+TRIED = int(os.environ.get("MODEL_MUTATIONS", "18"))
 SECONDS, MEMORY = 10, 1e9
 Random = np.random.Generator
 

@@ -178,7 +178,7 @@ def test_scores_count_masked_tokens_only(text: str, tokenizer: Tokenizer) -> Non
     assert scores["masked_loss"] == pytest.approx(3.93347 - 3 * stops.mean(), abs=1e-3)
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_a_frozen_encoder_stays(tmp_path: Path, text: str, tokenizer: Tokenizer) -> None:
     model = small(tokenizer, dropout=0.1)
     before = [weight.copy() for weight in model.encoder.get_weights()]

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import namedtuple
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 
 import keras
@@ -438,6 +439,7 @@ def test_a_run_from_the_cache_is_that_of_the_live_teacher(base, place, monkeypat
     assert len(files) == 1
     real = TextModel.features
 
+    @wraps(real)
     def features(self, inputs, *args, **options):
         to_know_its_shapes = isinstance(inputs["token_ids"], np.ndarray)
         assert self is made.student or to_know_its_shapes, "the teacher was asked"

@@ -110,7 +110,7 @@ def run_recipe(make: Callable[[], Recipe], options: RunOptions, **more: Any) -> 
     from tfdistill.training.run_identity import require_run
 
     if options.strategy != "multiworker":  # whose first worker writes for all
-        require_run(options.out, options.resume)
+        require_run(options.out, options.resume, options.force)
         require_place(options.out)
     execution = options.execution()
     set_precision(execution.precision)

@@ -14,23 +14,20 @@ from tfdistill.system.console import say
 _NUMBER = re.compile(r"\s*[+-]?[0-9][0-9.,]*\s*")
 
 
-def say_about_texts(tables: Mapping[str, Table], splits: Mapping[str, Split]) -> None:
-    """Say which columns are not read, whether all texts are numbers, and how many texts of dev and test are in train."""
+def say_about_texts(tables: Mapping[str, Table]) -> None:
+    """Say which columns are not read, and whether all texts are numbers."""
     first = next(iter(tables.values()))
     if first.ignored:
         say(f"{first.path}: these columns are not read: {listing(first.ignored)}")
     for table in tables.values():
         if all(_NUMBER.fullmatch(text) for text in table.texts):
             say(f"{table.path}: every text is a number; is another column the text?")
-    if "train" not in splits:
-        return
+
+
+def repeated_texts(splits: Mapping[str, Split]) -> dict[str, int]:
+    """Return how many examples of dev and test have a text, or a pair of texts, that train has too."""
     known = set(_rows(splits["train"]))
-    for name in ("dev", "test"):
-        both = sum(row in known for row in _rows(splits[name])) if name in splits else 0
-        if both:
-            say(
-                f"{first.path}: {both} of {len(splits[name])} texts of {name} are in train too; its scores may be too high"
-            )
+    return {name: sum(row in known for row in _rows(splits[name])) for name in ("dev", "test") if name in splits}
 
 
 def _rows(split: Split) -> list[tuple[str, str]]:

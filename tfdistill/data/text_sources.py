@@ -140,7 +140,7 @@ def _from_file(
     if classes.names is None:
         for name, split in splits.items():
             check_spread(path, name, split)
-    say_about_texts({"train": table}, splits)
+    say_about_texts({"train": table})
     without = [] if table.unlabelled is None else [table.unlabelled.split(None)]
     if len(labelled) < len(whole):
         say(
@@ -186,7 +186,7 @@ def _from_directory(
     if classes.names is None:
         for name, split in splits.items():
             check_spread(tables[name].path, name, split)
-    say_about_texts(tables, splits)
+    say_about_texts(tables)
     if unlabelled is not None:
         splits["unlabelled"] = unlabelled.split(None)
     data = TextData(spec, splits, classes.names, classes.multilabel)

@@ -43,6 +43,11 @@ class StopOnDivergence(keras.callbacks.Callback):
             raise DivergedError(self.step, bad[0] if bad else "loss")
 
 
+def _has_examples(x: Any) -> bool:
+    """Return whether a batch has examples. A worker may get a batch without any, which goes through a step as any other."""
+    return all(len(leaf) for leaf in keras.tree.flatten(x) if getattr(leaf, "shape", None))
+
+
 class KerasMethods(keras.Model):
     """Base class of `Distiller` with Keras' public methods, which a Distiller uses like any other model.
 
@@ -193,13 +198,14 @@ class KerasMethods(keras.Model):
     def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train on one batch as `keras.Model.train_on_batch` does. Models and the first batch are checked as in `fit`."""
         if not self._seen:
-            self._prepare(x, y, sample_weight)
+            if _has_examples(x):
+                self._prepare(x, y, sample_weight)
             self.build_optimizer()
         return super().train_on_batch(x, y, sample_weight, *args, **kwargs)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any) -> Any:
         """Evaluate one batch as `keras.Model.test_on_batch` does. Models and the first batch are checked as in `fit`."""
-        if not self._seen:
+        if not self._seen and _has_examples(x):
             self._prepare(x, y, sample_weight)
         return super().test_on_batch(x, y, sample_weight, **kwargs)
 

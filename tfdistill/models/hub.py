@@ -11,7 +11,9 @@ from tfdistill.errors import UserError, optional
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.stored_head import say_or_refuse
 from tfdistill.models.text_model import TextModel
+from tfdistill.system.console import say
 from tfdistill.text.tokenizer import Tokenizer
+from tfdistill.text.vocabulary import casing_line
 
 
 def load_preset(
@@ -58,6 +60,8 @@ def load_preset(
     for weight, hub_weight in paired_weights(model.encoder, backbone):
         weight.assign(np.reshape(hub_weight, weight.shape))
     model.tokenizer = Tokenizer(tokenizer.get_vocabulary(), lower_case=tokenizer.lowercase)
+    if line := casing_line(model.tokenizer.vocabulary, model.tokenizer.lower_case):
+        say(f"hub:{preset}: {line}")
     return model
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfdistill.errors import UserError
-from tfdistill.system.console import say
 from tfdistill.system.files import read_json, read_utf8
+from tfdistill.system.notes import note
 from tfdistill.text.added_tokens import AddedToken, added_tokens
 from tfdistill.text.vocabulary import CLS, MASK, PAD, SEP, UNK
 
@@ -136,7 +136,7 @@ def _check_settings(directory: Path, config: dict[str, Any], full: dict[str, Any
         )
     for name, what in (("padding_side", "padded"), ("truncation_side", "cut")):
         if config.get(name) not in (None, "right"):
-            say(f'{path}: "{name}" is {_short(config[name])}, which is not supported: texts are {what} at the right.')
+            note(f'{path}: "{name}" is {_short(config[name])}, which is not supported: texts are {what} at the right.')
     _check_frame(directory / _FULL, full.get("post_processor"))
 
 

@@ -21,8 +21,8 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import BertProcessing
 
 from tfdistill.errors import UserError
-from tfdistill.system.console import say
 from tfdistill.system.files import atomic_write
+from tfdistill.system.notes import note
 from tfdistill.text.added_tokens import AddedToken
 from tfdistill.text.directory import read_directory
 from tfdistill.text.encoded import Encoded, Tokens
@@ -136,7 +136,7 @@ class Tokenizer:
         except UserError as error:
             raise UserError(f"{stored.path}: {error}") from error
         if line := casing_line(tokenizer.base, tokenizer.lower_case):
-            say(f'{stored.path}: {line} Check "do_lower_case" in tokenizer_config.json.')
+            note(f'{stored.path}: {line} Check "do_lower_case" in tokenizer_config.json.')
         return tokenizer
 
     def of(self, kept: Sequence[int]) -> Tokenizer:

@@ -13,6 +13,7 @@ import numpy as np
 
 from tfdistill.corpora.sequences import SequenceBatches
 from tfdistill.data.dataset import AnySplit, Data, Rows
+from tfdistill.data.doubtful_texts import repeated_texts
 from tfdistill.data.splits import Split
 from tfdistill.metrics.scores import softmax
 from tfdistill.models.load import trained_length
@@ -98,7 +99,8 @@ def _split_line(name: str, about: Mapping[str, Any]) -> str:
 
 
 def _read_line(who: str, about: Mapping[str, Any]) -> str:
-    line = f"{who} reads {about['max_length']} tokens; {100 * about['unknown']:.1f} % of the tokens are [UNK]"
+    length = f"{about['max_length']} tokens" + (", as its teacher was trained" if about.get("as_teacher") else "")
+    line = f"{who} reads {length}; {100 * about['unknown']:.1f} % of the tokens are [UNK]"
     is_warned = about.get("cut", 0.0) > _CUT
     return f"{line}; {about['cut_line']}" if about.get("cut_line") and not is_warned else line
 
@@ -128,11 +130,23 @@ def check_recipe(recipe: Recipe, *, seed: int = 0, dev_rows: int = DEV_ROWS) -> 
         chance=by_chance,
         warnings=[
             *label_warnings(data),
+            *_repeats(data),
             *_read_warnings(reads),
             *_length_warnings(recipe),
             *(line for about in teachers for line in _teacher_warnings(about)),
         ],
     )
+
+
+def _repeats(data: Data) -> list[str]:
+    """Return a warning for each split of which more than one in a hundred texts are in train too."""
+    if data.per_token:
+        return []
+    return [
+        f"{count:,} of {len(data.splits[name]):,} texts of {name} are in train too; its scores may be too high"
+        for name, count in repeated_texts(data.splits).items()
+        if count > 0.01 * len(data.splits[name])
+    ]
 
 
 def _sample(split: Any, rows: int, seed: int) -> Any:
@@ -165,6 +179,8 @@ def _readers(recipe: Recipe, data: Data, seed: int) -> dict[str, dict[str, Any]]
             seen.add(key)
             rows = data.encode(split.with_extra() if privileged else split, model.tokenizer, length)
             described[who] = _described(rows, model, length, "teacher_max_length" if privileged else "max_length")
+    if recipe.max_length in map(trained_length, recipe.teachers):
+        described[trained]["as_teacher"] = True
     return described
 
 

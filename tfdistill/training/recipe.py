@@ -140,7 +140,12 @@ class Recipe:
         models += [each.teacher for each in self.stages if each.teacher is not None and "logits" in each.reads_teacher]
         students = [self.student, *(each.student for each in self.stages if each.student is not None)]
         for model in (*models, *students):
-            if model.task == data.task and (model.num_outputs == data.num_outputs or model.label_names is not None):
+            known = isinstance(model, TextModel | AnswersTeacher)  # a stage's teacher may be any keras.Model
+            if (
+                known
+                and model.task == data.task
+                and (model.num_outputs == data.num_outputs or model.label_names is not None)
+            ):
                 # The line about the teacher is enough for a student that was made of it.
                 made_of_teacher = model in students and model.loaded_from is None and model.label_names in named
                 options = {"quiet": True} if made_of_teacher else {}

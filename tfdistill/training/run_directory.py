@@ -111,13 +111,11 @@ def run(
             stage can use the teacher cache, or the disk is full.
     """
     out, plan = Path(out), teacher_plan(recipe, teacher_cache or TeacherCache())
-    if force and resume:
-        raise UserError("`--force` starts over, and `--resume` continues. Use one of them.")
     job = _Job(recipe, out, seed, debug, gradient_norms, plan)
     head = describe(recipe, seed, debug, plan.cache)
     if not is_chief():
         return _follow(job, head)
-    require_run(out, resume)
+    require_run(out, resume, force)
     check: Check | None = None
     with locked(out / LOCK, f"trains into {out}"):
         if force or is_free(out, is_left_over):

@@ -128,8 +128,10 @@ def with_changes(head: dict[str, Any], former: dict[str, Any]) -> dict[str, Any]
     return {**head, "weights": former["weights"], "reproducible": now}
 
 
-def require_run(out: Path, resume: bool) -> None:
+def require_run(out: Path, resume: bool, force: bool = False) -> None:
     """Check that `out` is free or holds a run; with `resume` that it holds one. Raises UserError otherwise."""
+    if force and resume:
+        raise UserError("`--force` starts over, and `--resume` continues. Use one of them.")
     if not is_free(out, is_left_over):
         require_new(out, "run.json")
     elif resume:

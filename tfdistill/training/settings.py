@@ -12,7 +12,6 @@ from tfdistill.augment.tang import augment_split
 from tfdistill.distill.step import Term
 from tfdistill.errors import UserError, nearest
 from tfdistill.models.load import trained_length
-from tfdistill.system.console import say
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.stage import Stage
 
@@ -67,8 +66,6 @@ class Settings(Group):
         length = min(max(known, default=0), LONGEST)
         if length < _SHORTEST or "max_length" in self.model_fields_set:
             return self
-        if length != self.max_length:
-            say(f"max_length is {length}, the number of tokens that the teacher was trained with")
         return self.model_copy(update={"max_length": length})
 
     def stage(self, name: str, terms: tuple[Term, ...], **other: Any) -> Stage:

@@ -11,6 +11,7 @@ from tfdistill.export.bundle.request import ExportRequest
 from tfdistill.export.tflite.metadata import CARD
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.text_model import TextModel
+from tfdistill.text.added_tokens import AddedToken
 from tfdistill.text.tokenizer import Tokenizer
 
 
@@ -114,3 +115,11 @@ def test_a_directory_of_other_files_is_not_replaced(model, tmp_path):
     with pytest.raises(UserError, match=str(tmp_path)):
         ExportRequest.of(model, tmp_path, length=8)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("option", ["text_in", "mediapipe"])
+def test_files_that_take_text_cannot_hold_added_tokens(option, tmp_path):
+    own = reviewer()
+    own.tokenizer = Tokenizer(PIECES[:-1], added=[AddedToken("[X]", len(PIECES) - 1, special=True, normalized=False)])
+    with pytest.raises(UserError, match=r"\[X\]"):
+        ExportRequest.of(own, tmp_path / "b", length=8, **{option: True})
