@@ -109,9 +109,10 @@ def _tinybert_plan(
     from tfdistill.augment.glove import PACKAGE, load_glove
     from tfdistill.augment.tinybert import augment_tinybert
     from tfdistill.augment.write import Augmented, Plan, named
+    from tfdistill.models.fingerprint import fingerprint
     from tfdistill.models.load import load
     from tfdistill.recipes._task_masked_lm import masked_lm_for
-    from tfdistill.system.files import sha256, student_directory
+    from tfdistill.system.files import student_directory
     from tfdistill.training.word_candidates import finder, load_masked_lm
 
     if not 0 <= p <= 1:
@@ -121,11 +122,12 @@ def _tinybert_plan(
             "`--method tinybert` needs a masked language model. Give `--mlm DIR`, or `--teacher DIR` to train one."
         )
     source = mlm or masked_lm_for(load(student_directory(str(teacher))), split, seed=seed, **trained)  # type: ignore[arg-type]
-    find = finder(load_masked_lm(source), None if glove == "none" else load_glove(glove), k=k)
+    masked_lm = load_masked_lm(source)
+    find = finder(masked_lm, None if glove == "none" else load_glove(glove), k=k)
     settings = {
         "p": p,
         "k": k,
-        "mlm": sha256(student_directory(source) / "model.safetensors"),
+        "mlm": fingerprint(masked_lm),
         "glove": " ".join(PACKAGE[:2]) if glove is None else named(glove),
     }
 

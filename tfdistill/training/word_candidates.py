@@ -14,6 +14,7 @@ from tfdistill.errors import UserError
 from tfdistill.models.load import load, recipe_of
 from tfdistill.models.stored_head import MissingHead
 from tfdistill.models.text_model import TextModel
+from tfdistill.models.weight_files.choose import weights_in
 from tfdistill.system.files import student_directory
 
 MASKED_LM_HEADS = ("masked_lm", "pretraining")
@@ -91,6 +92,5 @@ def own_masked_lm(teacher: TextModel) -> Path | None:
 
 def _is_there(source: str) -> bool:
     """Return whether the path that an earlier run recorded is still a model's directory."""
-    return all(
-        (student_directory(source) / name).is_file() for name in ("config.json", "model.safetensors", "vocab.txt")
-    )
+    directory = student_directory(source)
+    return (directory / "config.json").is_file() and weights_in(directory) is not None
