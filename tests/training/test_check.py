@@ -106,6 +106,7 @@ def test_what_counts_as_still_improving(scores, rows, expected):
 
 def test_a_student_is_above_its_teacher_by_more_than_noise():
     assert is_above(0.816, 0.758, 1000, 1000) and not is_above(0.765, 0.758, 1000, 1000)
+    assert not is_above(0.3333, 0.3, 30, 30)  # one example
     assert not is_above(0.78, 0.758, 1000, 9000)  # 2.7 points are two standard errors of the teacher's sample
 
 

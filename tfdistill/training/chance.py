@@ -76,8 +76,11 @@ def is_at_chance(score: float, by_chance: float, rows: int) -> bool:
 
 
 def is_above(score: float, other: float, rows: int, of: int) -> bool:
-    """Return whether a score of `of` examples exceeds one that was measured on `rows` of them by more than noise."""
-    return score > other + (0.01 if rows >= of else max(0.01, 2 * noise(other, rows)))
+    """Return whether a score of `of` examples exceeds one that was measured on `rows` of them by more than noise.
+
+    On the same examples the noise of the difference is about one standard error of a score, else about two.
+    """
+    return score > other + max(0.01, (1 if rows >= of else 2) * noise(other, rows))
 
 
 def still_improving(scores: Sequence[float], rows: int) -> bool:

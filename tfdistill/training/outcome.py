@@ -34,13 +34,15 @@ def after_lines(
             "has not levelled off. Train longer, with more epochs."
         )
     best = max((about for about in check.teachers if about["metric"] == metric), key=lambda a: a["score"], default=None)
-    if best is not None and is_above(score, best["score"], best["rows"], rows):
+    at_chance = check.chance is not None and is_at_chance(score, check.chance, rows)
+    if best is not None and not at_chance and is_above(score, best["score"], best["rows"], rows):
         lines.append(
             f"The student is better than its teacher (dev {shown} {score:.4f}, teacher {best['score']:.4f}): the teacher was "
             "probably not trained to the end."
         )
-    if check.chance is not None and is_at_chance(score, check.chance, rows):
-        lines.append(f"The student is not better than chance (dev {shown} {score:.4f}, chance {check.chance:.4f}).")
+    if at_chance:
+        who = "student" if recipe.teachers else "model"
+        lines.append(f"The {who} is not better than chance (dev {shown} {score:.4f}, chance {check.chance:.4f}).")
     return lines
 
 
