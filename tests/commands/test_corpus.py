@@ -28,7 +28,7 @@ def teacher(tmp_path) -> TextModel:
     return make_teacher(tmp_path / "teacher")
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_a_recipe_learns_from_labelled_texts_and_pretraining_from_shards(tmp_path, teacher, tfdistill):
     corpus = labelled(tmp_path)
     (tmp_path / "data").mkdir()

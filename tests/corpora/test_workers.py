@@ -14,7 +14,7 @@ from made_corpora import made, write_text
 from tfdistill.corpora import build
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_processes_and_interruptions_change_nothing(tmp_path, vocabulary, monkeypatch):
     text = write_text(tmp_path / "a.txt")
     whole = made(tmp_path, vocabulary, text)

@@ -39,6 +39,7 @@ RUN_BY_SLOW = (
     "neuron_pruning",
     "quantization_aware",
     "minilm",
+    "distilbert",
 )
 
 
