@@ -200,6 +200,9 @@ def test_what_is_off_after_a_training():
     (low,) = after_lines(check, recipe, {"accuracy": 0.11}, curve[:1])
     assert "0.1100" in low and "0.1000" in low
     assert after_lines(check, recipe, {"accuracy": 0.75}, [{**curve[0], "dev_accuracy": 0.75}]) == []
+    on_text = replace(recipe, stages=(replace(recipe.stages[0], source=["plain text"]),))
+    (untrained,) = after_lines(check, on_text, {"accuracy": 0.75}, curve)
+    assert "student=hf:" in untrained
     assert "0.7500" in summary(check, {"accuracy": 0.75}) and "0.7580" in summary(check, {"accuracy": 0.75})
 
 

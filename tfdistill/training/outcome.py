@@ -21,7 +21,14 @@ def after_lines(
         scores: of the student on the dev split, the main one first.
         curve: the log, as in `tfdistill.training.runner.Result`.
     """
-    if recipe.data is None or not scores or all(stage.source is not None for stage in recipe.stages):
+    if recipe.data is None:
+        return []
+    if all(stage.source is not None for stage in recipe.stages):
+        return [
+            "The student's head was not trained, because all stages read plain text: its scores say nothing. "
+            "Train it on labels next, with --set student=hf:DIR."
+        ]
+    if not scores:
         return []
     rows = int(check.splits["dev"]["rows"]) - int(check.splits["dev"]["without_label"])
     metric, score = next(iter(scores.items()))
