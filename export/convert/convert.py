@@ -22,6 +22,7 @@ from tfdistill.models.limits import check_encoded
 from tfdistill.models.quantization_aware import QuantizationAware
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.files import atomic_write, sha256
+from tfdistill.text.encoded import Encoded
 
 CALIBRATION, CALIBRATION_ROWS = "calibration.npz", 200
 # fp32 files differ from Keras only in the order of sums.
@@ -58,7 +59,7 @@ def convert_model(
     name: str,
     length: int | Sequence[int] = 64,
     modes: str | Sequence[str] = ("fp32", "fp16", "dynamic_int8"),
-    calibration: EncodedRows | None = None,
+    calibration: Encoded | None = None,
 ) -> dict[str, ConvertedFile]:
     """Convert one model to `{name}-{mode}.tflite` files in `out_dir`, one for each mode.
 
@@ -94,7 +95,7 @@ def convert_models(
     *,
     length: int | Sequence[int] = 64,
     modes: str | Sequence[str] = ("fp32", "fp16", "dynamic_int8"),
-    calibration: EncodedRows | None = None,
+    calibration: Encoded | None = None,
     workers: int = 2,
     progress: Callable[[str, str], None] | None = None,
 ) -> list[dict[str, ConvertedFile]]:
@@ -124,7 +125,7 @@ def run_conversion(
     request: ConversionRequest,
     out_dir: str | os.PathLike,
     *,
-    calibration: EncodedRows | None = None,
+    calibration: Encoded | None = None,
     workers: int = 1,
     progress: Callable[[str, str], None] | None = None,
 ) -> list[dict[str, ConvertedFile]]:
@@ -154,7 +155,7 @@ def run_conversion(
     return converted
 
 
-def _jobs(request: ConversionRequest, directory: Path, calibration: EncodedRows | None) -> list[Job]:
+def _jobs(request: ConversionRequest, directory: Path, calibration: Encoded | None) -> list[Job]:
     """Write what the converter processes read, and return their jobs."""
     data = directory / CALIBRATION
     if request.calibrated and calibration is not None:

@@ -99,7 +99,7 @@ BOB = ([["Bob", "was"], ["Paris"]], [["B-PER", "O"], ["B-LOC"]])
 
 
 @pytest.mark.parametrize(
-    ("content", "words", "tags", "said"),
+    ("content", "words", "tags", "note"),
     [
         (GERMEVAL, [["Bob", "was", "in", "Paris"], ["good"]], [["B-PER", "O", "O", "B-LOC"], ["O"]], "column 3"),
         (UNIVERSAL, [["Bob", "wo", "n't"], ["New York"]], [["B-PER", "O", "O"], ["B-LOC"]], "column 2"),
@@ -119,11 +119,11 @@ BOB = ([["Bob", "was"], ["Paris"]], [["B-PER", "O"], ["B-LOC"]])
         ("3 CD\n4 CD\n", [["3", "4"]], [["CD", "CD"]], None),
     ],
 )  # fmt: skip
-def test_columns_are_found(tmp_path, capsys, content, words, tags, said):
+def test_columns_are_found(tmp_path, capsys, content, words, tags, note):
     data = load_conll(write(tmp_path, {"train.conll": content}))
     assert (data.splits["train"].words, data.splits["train"].tags) == (words, tags)
     printed = capsys.readouterr().err
-    assert said is None or (said in printed if said else printed == "")
+    assert note is None or (note in printed if note else printed == "")
 
 
 def test_columns_of_train_count_for_dev(tmp_path):

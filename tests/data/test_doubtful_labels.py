@@ -218,7 +218,7 @@ def test_decimal_commas(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "note"),
     [
         (["True", "False"], "False, True"),
         (["None", "Some"], "'None'"),
@@ -226,10 +226,10 @@ def test_decimal_commas(tmp_path):
         (["Yes", "yes ", "no"], "Yes, yes"),
     ],
 )
-def test_odd_names_are_printed(tmp_path, capsys, labels, said):
+def test_odd_names_are_printed(tmp_path, capsys, labels, note):
     data = load_data(write(tmp_path, {"train.csv": csv(*labels)}))
     assert data.label_names == tuple(sorted(label.strip() for label in labels))
-    assert said in capsys.readouterr().err
+    assert note in capsys.readouterr().err
 
 
 def test_names_that_are_numbers_in_quotes(tmp_path, capsys):

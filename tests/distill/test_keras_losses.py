@@ -1,4 +1,4 @@
-"""Keras losses on the logits of a student: whatever way they are given, their value is that of the logits."""
+"""Keras losses on the logits of a student: their value is that of the logits, in any form they are given."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""A model gives the same logits whatever form its weights have, and `tfdistill convert` writes them once."""
+"""A model gives the same logits with any form of its weights, and `tfdistill convert` writes them once."""
 
 from __future__ import annotations
 

@@ -9,10 +9,11 @@ import codecs
 import csv
 import json
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from tfdistill.data.delimited import csv_rows
 from tfdistill.data.records import at_line, kind_of
 from tfdistill.errors import UserError, listing, nearest, optional
 
@@ -85,7 +86,7 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Cells]]:
 def _csv(path: Path) -> Iterator[tuple[int, Cells]]:
     limit = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     try:
-        rows = _csv_rows(path, _lines(path))
+        rows = csv_rows(path, _lines(path))
         _, header = next(rows, (1, []))
         with at_line(path, 1):
             if header:
@@ -110,18 +111,6 @@ def _csv(path: Path) -> Iterator[tuple[int, Cells]]:
             yield line, cells
     finally:
         csv.field_size_limit(limit)
-
-
-def _csv_rows(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(lines, strict=True)
-    first = 1
-    try:
-        for row in reader:
-            yield first, row
-            first = reader.line_num + 1
-    except csv.Error as error:
-        with at_line(path, first):
-            raise ValueError(f"{error}. Close every quote, and double quotes inside a quoted cell.") from error
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Cells]]:

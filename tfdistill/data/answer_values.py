@@ -148,7 +148,7 @@ class Answers:
         if missing:
             if kind == "logits" or self.task == "multilabel":
                 what = "logit" if kind == "logits" else "multi-label probability"
-                raise ValueError(f"there is no {what} for {listing(missing)}. Give one for each class.")
+                raise ValueError(f"{what} is missing for {listing(missing)}. Give one for each class.")
             rest = max(0.0, 1.0 - sum(number for number in numbers if number is not None)) / len(missing)
             numbers = [rest if number is None else number for number in numbers]
         return numbers

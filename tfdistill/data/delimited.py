@@ -10,7 +10,7 @@ import csv
 import io
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -119,7 +119,19 @@ def hint(suffix: str, header: list[str]) -> str:
 
 def _parsed(path: Path, content: str, separator: str) -> Iterator[Line]:
     limit = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the module's own limit is 128 KiB a field
-    reader = csv.reader(io.StringIO(content.rstrip("\r\n"), newline=""), delimiter=separator, strict=True)
+    try:
+        yield from csv_rows(path, io.StringIO(content.rstrip("\r\n"), newline=""), separator)
+    finally:
+        csv.field_size_limit(limit)
+
+
+def csv_rows(path: Path, lines: Iterable[str], separator: str = ",") -> Iterator[Line]:
+    """Yield the number of the first line and the cells of each record.
+
+    Raises:
+        UserError: quotes that do not fit, with the line on which the record begins.
+    """
+    reader = csv.reader(lines, delimiter=separator, strict=True)
     first = 1  # the line on which the present record begins
     try:
         for cells in reader:
@@ -130,5 +142,3 @@ def _parsed(path: Path, content: str, separator: str) -> Iterator[Line]:
             raise ValueError(
                 f"{short(error, 200)}. Double each quote inside a quoted cell and close every quote."
             ) from error
-    finally:
-        csv.field_size_limit(limit)

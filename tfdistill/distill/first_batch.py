@@ -1,4 +1,4 @@
-"""Read the first examples of what `fit` and `evaluate` are given, whatever its form."""
+"""Read the first examples of any data that `fit` and `evaluate` take."""
 
 from __future__ import annotations
 
@@ -105,7 +105,9 @@ def _check_lengths(batch: Any) -> None:
     if not sizes or not min(sizes):
         raise UserError("there are no examples. Give at least one")
     if len(set(sizes)) > 1:
-        raise UserError(f"inputs, labels and weights have {', '.join(map(str, sizes))} rows. Give as many of each")
+        raise UserError(
+            f"inputs, labels and weights have {', '.join(map(str, sizes))} rows. Use the same number of each"
+        )
 
 
 def rows_of(batch: Any) -> int:

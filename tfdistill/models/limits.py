@@ -5,27 +5,15 @@ TensorFlow reads zeros beyond a table on a GPU, and stops with an error in the m
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from tfdistill.errors import UserError
+from tfdistill.text.encoded import Encoded
 
 
-class EncodedRows(Protocol):
-    """Tokenized examples, such as `tfdistill.text.encoded.Encoded`."""
-
-    @property
-    def token_ids(self) -> np.ndarray: ...
-
-    @property
-    def segment_ids(self) -> np.ndarray: ...
-
-    @property
-    def offsets(self) -> np.ndarray: ...
-
-
-def check_encoded(config: Any, rows: EncodedRows, who: str = "model", *, cut_to: int | None = None) -> None:
+def check_encoded(config: Any, rows: Encoded, who: str = "model", *, cut_to: int | None = None) -> None:
     """Check tokenized examples, such as those of a split.
 
     Args:

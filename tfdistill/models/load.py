@@ -12,6 +12,7 @@ from tfdistill.data.load import load_any
 from tfdistill.errors import UserError
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.models.hub import load_preset
+from tfdistill.models.predict import in_order_of
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import say
 from tfdistill.system.files import read_json, student_directory
@@ -112,10 +113,4 @@ def data_for(model: TextModel, source: str, data: str) -> Data:
     """
     names = None if model.task == "regression" else model.label_names
     loaded = load_any(data, label_names=names, task=model.task if model.task in ("regression", "multilabel") else None)
-    if (model.task, model.num_outputs) != (loaded.task, loaded.num_outputs):
-        raise UserError(
-            f"{source} is a {model.task} model with {model.num_outputs} outputs, {loaded.name} is {loaded.task} with "
-            f"{loaded.num_outputs}. Use the data it was trained on."
-        )
-    model.order_outputs(loaded.label_names, loaded.name)
-    return loaded
+    return in_order_of(model, loaded, source)

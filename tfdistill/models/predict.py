@@ -86,13 +86,14 @@ def say_cut(rows: Rows, model: TextModel, max_length: int, *, option: str, split
         say(f"{split}: {line}")
 
 
-def in_order_of(model: TextModel, data: Data) -> Data:
+def in_order_of(model: TextModel, data: Data, who: str | None = None) -> Data:
     """Return data with its classes numbered as the outputs of a model. Outputs without names get those of the data.
 
     Raises:
         UserError: data of another task or number of outputs, or with classes that the model does not have.
     """
-    who, names, others = model.loaded_from or f"the {model.family} model", model.label_names, data.label_names
+    who = who or model.loaded_from or f"the {model.family} model"
+    names, others = model.label_names, data.label_names
     is_part = names is not None and others is not None and not is_unnamed(names) and set(others) <= set(names)
     if names is not None and is_part and others != names:
         data = with_label_names(data, names) if isinstance(data, TextData) else replace(data, label_names=names)  # type: ignore[type-var]

@@ -22,7 +22,7 @@ def markdown(text: object) -> str:
 
 
 def markdown_code(text: object) -> str:
-    """Return text as inline code, whatever backticks it contains."""
+    """Return text as inline code, with any backticks in it."""
     shown = visible(text)
     longest = max((len(run) for run in re.findall("`+", shown)), default=0)
     fence, space = "`" * (longest + 1), " " if longest or not shown.strip() else ""

@@ -25,7 +25,7 @@ class AddedToken:
         lstrip: whether spaces before it belong to it.
         rstrip: whether spaces behind it belong to it.
         normalized: whether it is looked for in the cleaned text, in lower case for example.
-        special: whether it is no part of the text, such as [MASK].
+        special: whether it is not part of the text, such as [MASK].
     """
 
     content: str

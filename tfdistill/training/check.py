@@ -1,6 +1,6 @@
 """Look at the data and the teachers before a training, for what would make it worthless.
 
-Nothing here changes a run: it draws no random numbers of it, and the result is no part of its identity.
+Nothing here changes a run: it draws no random numbers of it, and the result is not part of its identity.
 """
 
 from __future__ import annotations

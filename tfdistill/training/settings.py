@@ -43,7 +43,7 @@ class Settings(Group):
         64,
         ge=_SHORTEST,
         le=LONGEST,
-        description="tokens of an example, [CLS] and [SEP] included; by default as many as the teacher was trained with",
+        description="tokens of an example, [CLS] and [SEP] included; by default the number that the teacher was trained with",
     )
     evaluations: int = Field(4, ge=1, description="evaluations on the dev split; the best student is kept")
     copies: int = Field(0, ge=0, description="augmented copies of each training text")

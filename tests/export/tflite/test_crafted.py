@@ -79,7 +79,7 @@ def test_an_unchanged_file_is_packed_again(bundle):
 
 @pytest.mark.parametrize("name", ["[/red]", "[bold]B", "a\x1b[2J\x1b]0;t\x07", "b\u202etxt", "c\x9b31m", "line\nbreak"])
 def test_names_of_others_are_printed_as_they_are(tmp_path, tfdistill, capsys, name):
-    """A good bundle is verified whatever its directory and labels are called, and a bad one is named in one line."""
+    """A good bundle is verified with any names of its directory and labels, and a bad one is named in one line."""
     bundle = Path(shutil.copytree(PINNED, tmp_path / f"w{name}"))
     (bundle / "labels.txt").write_text("".join(f"{name!r}{n}\n" for n in range(2)))
     reseal(bundle, lambda manifest: manifest.update(label_names=[name, "b"]))

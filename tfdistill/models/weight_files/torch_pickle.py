@@ -1,6 +1,6 @@
 """Read the pickle of a PyTorch state dict without running anything.
 
-Python's unpickler calls whatever a pickle names. This one interprets the opcodes itself: the names that a state dict
+Python's unpickler calls anything that a pickle names. This one interprets the opcodes itself: the names that a state dict
 needs become inert objects of this module, every other name is refused, and nothing is imported or called.
 """
 

@@ -129,7 +129,7 @@ def test_page_needs_nothing_else(measured, tmp_path):
 
 @pytest.mark.heavy
 def test_one_number_for_one_thing(measured, tmp_path):
-    """All 30 texts right is no certainty, and the bar has the milliseconds of the line below it."""
+    """All 30 texts right is not certainty, and the bar has the milliseconds of the line below it."""
     profile = profile_of([Operator("GATHER", "built-in", 0.058)], total_ms=0.064, runs=50)
     profile |= {"unprofiled_ms": 0.06, "partitions": 1, "timed_alone": []}
     path = bundle(tmp_path, "right", test=1.0)
