@@ -74,7 +74,7 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
             f"{data.name} is for {data.task}, but xtremedistil distils one vector per text. Use soft_targets, or for tags bilstm "
             "with --set copies=0."
         )
-    if teacher.width("hidden_states") is None or teacher.family == "bilstm":
+    if teacher.width("hidden_states") is None or teacher.family in ("bilstm", "static"):
         raise UserError(
             f"the teacher is a {teacher.family} model, but xtremedistil distils the [CLS] state of a transformer. Use a transformer."
         )

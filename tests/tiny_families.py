@@ -9,6 +9,7 @@ from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.distilbert import DistilBertConfig
 from tfdistill.models.mobilebert import MobileBertConfig
+from tfdistill.models.static import StaticConfig
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "abcdefgh")]
 WORDS += ["good", "film", "the", "##ness", "was", "!", ".", "?", "not", "very", "bad"]
@@ -44,6 +45,9 @@ FAMILIES: dict[str, Callable[[], Any]] = {
         **MOBILE, key_query_shared_bottleneck=False, normalization_type="layer_norm"
     ),
     "bilstm": lambda: BiLSTMConfig(vocab_size=50, embedding_size=6, lstm_size=5, dense_size=7),
+    "static": lambda: StaticConfig(
+        vocab_size=50, embedding_size=6, convolution_layers=2, convolution_size=5, dense_layers=2, dense_size=7
+    ),
     "pruned": lambda: BertConfig(
         **BERT, heads_per_layer=(2, 1), query_key_sizes=(4, 3), value_sizes=(4, 2), intermediate_sizes=(12, 7),
         attention_head_size=4, embedding_size=5,

@@ -100,6 +100,7 @@ SMALL: dict[str, list[str]] = {
     "head_pruning": ["epochs=1", "soft_weight=0.5", "share=0.5", "step=0.25"],
     "neuron_pruning": ["steps=1"],
     "minilm": ["student=layers", "relations.epochs=1"],
+    "static": ["embedding_size=8", "convolution_size=8", "epochs=2"],
 }
 
 

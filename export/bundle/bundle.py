@@ -201,7 +201,7 @@ def _description(request: ExportRequest, converted: ConvertedFile, file: TFLiteM
         "quantizer": tool_for(model.family, request.quantization),
         "length": file.length,
         "lengths": list(file.lengths),
-        "max_length": None if model.family == "bilstm" else longest_input(model),
+        "max_length": longest_input(model) if hasattr(model.config, "max_position_embeddings") else None,
         "output": file.output,
         "mediapipe": request.mediapipe,
         "model_card": dict(request.card),

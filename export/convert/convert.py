@@ -259,7 +259,7 @@ def parameters_of(model: TextModel) -> int:
 
 def _weights_in_file(model: TextModel, length: int) -> int:
     """Count the weights that the graph reads: all but the positions after `length`."""
-    unused = 0 if model.family == "bilstm" else model.config.max_position_embeddings - length
+    unused = max(0, getattr(model.config, "max_position_embeddings", 0) - length)
     return parameters_of(model) - (unused * model.config.hidden_size if unused else 0)
 
 

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tfdistill.export.convert.graph_parts import Parts, Tensors
 from tfdistill.export.convert.lstm_graphs import bilstm
+from tfdistill.export.convert.static_graphs import static
 from tfdistill.export.convert.transformer_graphs import bert, distilbert, mobilebert
 from tfdistill.export.tflite.runtime import INPUTS, LOGITS, PROBABILITIES, signature_name
 
@@ -28,6 +29,7 @@ BUILDERS = {
     "mobilebert": mobilebert,
     "tfdistill_ib_bert": mobilebert,
     "tfdistill_bilstm": bilstm,
+    "tfdistill_static": static,
 }
 # From the end of an architecture's name to the head's tensors, and whether it reads the pooled state or all tokens.
 HEADS = {
@@ -115,10 +117,10 @@ def measure(
         rows: calibration data, int32 (1, length) by input.
 
     Returns:
-        (out,) by layer; empty for a BiLSTM, which has no residual sums.
+        (out,) by layer; empty for a BiLSTM or a static encoder, which have no residual sums.
     """
     peaks: dict[str, np.ndarray] = {}
-    if config["model_type"] == "tfdistill_bilstm":
+    if config["model_type"] in ("tfdistill_bilstm", "tfdistill_static"):
         return peaks
     traced_peaks: dict[str, tf.Tensor] = {}
 

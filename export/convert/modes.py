@@ -43,14 +43,15 @@ MODES = {
 }
 
 _LSTM = "UNIDIRECTIONAL_SEQUENCE_LSTM"
-_TRANSFORMER = {"fp32": TF, "fp16": TF, "dynamic_int8": TF, "weight_int8": AEQ, "int8": AEQ, "int8_int16": AEQ}
+_PLAIN = {"fp32": TF, "fp16": TF, "dynamic_int8": TF, "weight_int8": AEQ, "int8": AEQ, "int8_int16": AEQ}
 # The tool that makes each mode, or the operator that no tool can quantize in that way.
 SUPPORT = {
-    "bert": _TRANSFORMER,
-    "pruned_bert": _TRANSFORMER,
-    "distilbert": _TRANSFORMER,
-    "mobilebert": _TRANSFORMER,
+    "bert": _PLAIN,
+    "pruned_bert": _PLAIN,
+    "distilbert": _PLAIN,
+    "mobilebert": _PLAIN,
     "bilstm": {"fp32": TF, "fp16": TF, "dynamic_int8": TF, "weight_int8": _LSTM, "int8": TF, "int8_int16": _LSTM},
+    "static": _PLAIN,
 }
 # Heads that can be exported. Masked-LM heads only serve training.
 EXPORTED_HEADS = (

@@ -94,10 +94,10 @@ def _check_model(model: TextModel, name: str, lengths: tuple[int, ...], modes: t
 
 
 def longest_input(model: TextModel) -> int:
-    """Return the number of tokens that a model can read; a BiLSTM has no limit but a sensible one."""
-    return 4096 if model.family == "bilstm" else model.config.max_position_embeddings
+    """Return the number of tokens that a model can read; a BiLSTM and a static model have no limit but a sensible one."""
+    return getattr(model.config, "max_position_embeddings", 4096)
 
 
 def reads_pairs(model: TextModel) -> bool:
     """Return whether a model always reads two texts; transformers read one or two."""
-    return model.family == "bilstm" and model.config.pair
+    return getattr(model.config, "pair", False)

@@ -45,6 +45,11 @@ def bilstm(**kwargs) -> TextModel:
     return presets.new("bilstm", num_outputs=outputs, task=task, **{**sizes, **kwargs})
 
 
+def static(**kwargs) -> TextModel:
+    outputs, sizes = kwargs.pop("num_outputs", 3), {"embedding_size": 6, "convolution_size": 5, "dense_size": 7}
+    return presets.new("static", vocab_size=50, num_outputs=outputs, dropout=0.0, **sizes, **kwargs)
+
+
 MODELS = {
     "bert": tiny_bert,
     "bert regression": lambda: tiny_bert(outputs=1, task="regression"),
@@ -67,6 +72,10 @@ MODELS = {
     "bilstm, max": lambda: bilstm(pooling="max", dense_size=0),
     "bilstm, max, pair": lambda: bilstm(pooling="max", pair=True),
     "bilstm, tokens": lambda: bilstm(task="token_classification", num_layers=2),
+    "static": static,
+    "static, bag of tokens": lambda: static(convolution_layers=0, dense_layers=1),
+    "static, pair": lambda: static(pair=True, convolution_layers=2, dense_layers=2),
+    "static, tokens": lambda: static(task="token_classification"),
 }
 
 

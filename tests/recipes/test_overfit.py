@@ -36,6 +36,7 @@ SPEED = {
     "neuron_pruning": ["epochs=40", "learning_rate=5e-3", "steps=1"],
     "quantization_aware": ["epochs=40", "learning_rate=5e-3"],
     "dualtrain_sharedproj": ["epochs=40", "learning_rate=5e-3"],
+    "static": ["epochs=60", "learning_rate=1e-2"],
     "minilm": ["relations.epochs=60", "relations.learning_rate=1e-2", "epochs=40", "learning_rate=5e-3"],
 }
 
@@ -78,7 +79,7 @@ def test_overfits_64_examples(name, taught, tmp_path):
         more = dualtrain_settings(tmp_path, write_text(tmp_path / "text.txt"))
     recipe = make(name, data(64), [*SPEED[name], *more], taught)
     recipe = replace(recipe, stages=tuple(replace(stage, keep_best=False) for stage in recipe.stages))
-    if recipe.student.family != "bilstm":
+    if recipe.student.family not in ("bilstm", "static"):
         reset(recipe.student)  # not from the teacher's layers, which know the texts already
     first = loss_of(recipe)
     trainer = Trainer(recipe.student, recipe.stages)
@@ -162,7 +163,7 @@ def test_the_stages_before_learn_64_examples(case, taught, general):
     name, settings, parts = OWN_LOSSES[case]
     on_text = "general.only=true" in settings
     recipe = make(name, data(64), [*settings, *(general if on_text else [])], taught)
-    if recipe.student.family != "bilstm" and not on_text:
+    if recipe.student.family not in ("bilstm", "static") and not on_text:
         reset(recipe.student)
     # Steps of one stage ("logits, head and above", ...) count as one.
     first: dict[str, float] = {}

@@ -40,6 +40,7 @@ RUN_BY_SLOW = (
     "quantization_aware",
     "minilm",
     "distilbert",
+    "static",
 )
 
 
@@ -63,7 +64,7 @@ CUTS = ("layerdrop", "head_pruning", "neuron_pruning")
 
 
 REFUSED = {
-    **{(name, "bilstm"): "bilstm" for name in names() if name not in ("bilstm", "dualtrain_sharedproj")},
+    **{(name, "bilstm"): "bilstm" for name in names() if name not in ("bilstm", "static", "dualtrain_sharedproj")},
     **{(name, "mobilebert"): "mobilebert|MobileBERT" for name in CUTS},
     ("mobilebert", "pruned_bert"): "pruned_bert",
 }

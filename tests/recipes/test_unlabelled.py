@@ -30,6 +30,7 @@ from tfdistill.training.runner import train
         ("bilstm", [], ["all"]),
         ("bilstm", ["alpha=0.5"], ["all"]),
         ("bilstm", ["alpha=1"], ["labelled"]),
+        ("static", [], ["all"]),
         ("xtremedistil", ["joint=true"], ["all"]),
         ("xtremedistil", [], ["all"] * 4 + ["labelled"] * 3),
         ("distilbert", [], ["labelled"]),

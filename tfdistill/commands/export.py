@@ -143,7 +143,11 @@ def quantization_advice(request: ExportRequest, model: str, data: str | None) ->
     from tfdistill.models.quantization_aware import QuantizationAware
 
     student = request.model
-    if request.quantization != "int8" or student.family == "bilstm" or isinstance(student, QuantizationAware):
+    if (
+        request.quantization != "int8"
+        or student.family in ("bilstm", "static")
+        or isinstance(student, QuantizationAware)
+    ):
         return []
     command = f"tfdistill train quantization_aware --teacher {model} --data {data} --out RUN8"
     return [f"the student can be trained with the rounding of int8: {command}, then export RUN8/student"]

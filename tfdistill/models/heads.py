@@ -74,6 +74,7 @@ _SEQUENCE = ("classification", "multilabel", "regression")
 _BY_FAMILY = {
     "distilbert": (*_SEQUENCE, "token_classification", "question_answering", "masked_lm"),
     "bilstm": (*_SEQUENCE, "token_classification"),
+    "static": (*_SEQUENCE, "token_classification"),
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from tfdistill.errors import UserError, listing
 from tfdistill.models.distilbert import NAMES_IN_BERT
 from tfdistill.models.hf_config import CONFIG
-from tfdistill.models.hf_names import PREFIXES, Named, encoder_names, pooler_names
+from tfdistill.models.hf_names import PREFIXES, Named, encoder_names, pooler_names, static_pooler_names
 from tfdistill.models.hf_weights import found_name, require_numbers
 from tfdistill.models.outline import outline
 from tfdistill.models.weight_files.tensors import Tensors
@@ -17,10 +17,10 @@ from tfdistill.system.console import say
 from tfdistill.text.tokenizer import Tokenizer
 
 _IN_DISTILBERT = {bert: own for own, bert in NAMES_IN_BERT.items()}
-_LAYER = re.compile(r"(?:\blayer\.|^forward_|^backward_)(\d{1,9})\.")
+_LAYER = re.compile(r"(?:\blayer\.|^forward_|^backward_|^convolution_)(\d{1,9})\.")
 # Tensors of heads, which a model for another task does not need, and buffers; and those of poolers.
 _HEADS = re.compile(r"^(\w+\.)?(cls|classifier|qa_outputs|vocab_\w+|head)\.|position_ids$|token_type_ids$")
-_HEADS_AND_POOLER = re.compile(rf"{_HEADS.pattern}|^(\w+\.)?(pre_classifier|pooler|dense)\.")
+_HEADS_AND_POOLER = re.compile(rf"{_HEADS.pattern}|^(\w+\.)?(pre_classifier|pooler|dense|dense_\d|token_score)\.")
 
 
 def check_shapes(config: Any, tensors: Tensors, directory: Path) -> None:
@@ -85,7 +85,9 @@ def check_vocabulary(tokenizer: Tokenizer, config: Any, directory: Path) -> None
 
 def _pooler(model: Any) -> Named:
     """Yield the tensors that only models for whole texts have."""
-    if model.family != "bilstm":
+    if model.family == "static":
+        yield from static_pooler_names(model.encoder.pooler)
+    elif model.family != "bilstm":
         yield from pooler_names(model)
     elif model.encoder.pooler is not None:
         yield "dense.kernel", model.encoder.pooler.kernel, False
@@ -94,10 +96,11 @@ def _pooler(model: Any) -> Named:
 
 def _check_layers(config: Any, tensors: Tensors, directory: Path) -> None:
     """Compare the number of layers, so that a wrong one is answered by its name and at once."""
-    starts_at_1 = config.family == "bilstm"
+    starts_at_1 = config.family in ("bilstm", "static")
     numbers = [int(match[1]) for match in map(_LAYER.search, tensors) if match]
     stored = max(numbers, default=-1) + (0 if starts_at_1 else 1)
-    field = {"bilstm": "num_layers", "distilbert": "n_layers"}.get(config.family, "num_hidden_layers")
+    fields = {"bilstm": "num_layers", "static": "convolution_layers", "distilbert": "n_layers"}
+    field = fields.get(config.family, "num_hidden_layers")
     wanted = getattr(config, field)
     if wanted > max(stored, 0):
         raise UserError(

@@ -15,12 +15,14 @@ from tfdistill.models.distilbert import DistilBertConfig
 from tfdistill.models.google_config import GOOGLE_CONFIG, as_hugging_face
 from tfdistill.models.heads import HEADS
 from tfdistill.models.mobilebert import MobileBertConfig
+from tfdistill.models.static import StaticConfig
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import say
 from tfdistill.system.files import read_json
 
 CONFIG = "config.json"
 BILSTM_TYPE = "tfdistill_bilstm"
+STATIC_TYPE = "tfdistill_static"
 # transformers' MobileBertConfig can describe an IB-BERT, but its layers cannot compute it.
 IB_BERT_TYPE = "tfdistill_ib_bert"
 # A BERT with layers of different sizes or with LayerDrop, which transformers' config cannot describe.
@@ -33,6 +35,7 @@ _CONFIGS: dict[Any, type] = {
     BILSTM_TYPE: BiLSTMConfig,
     IB_BERT_TYPE: MobileBertConfig,
     PRUNED_BERT_TYPE: BertConfig,
+    STATIC_TYPE: StaticConfig,
 }
 # Parts of the names of tensors, and the family that has them.
 _PARTS = {
@@ -47,6 +50,7 @@ _CLASSES = {
     "mobilebert": "MobileBert",
     "bilstm": "BiLSTM",
     "pruned_bert": "PrunedBert",
+    "static": "Static",
 }
 
 
@@ -143,7 +147,8 @@ def _is_are(names: Collection[str]) -> str:
 
 def config_json(model: TextModel) -> dict[str, Any]:
     """Return the content of config.json for a model."""
-    kind = {"bilstm": BILSTM_TYPE, "pruned_bert": PRUNED_BERT_TYPE}.get(model.family, model.family)
+    own = {"bilstm": BILSTM_TYPE, "static": STATIC_TYPE, "pruned_bert": PRUNED_BERT_TYPE}
+    kind = own.get(model.family, model.family)
     if isinstance(model.config, MobileBertConfig) and not model.config.runs_in_transformers:
         kind = IB_BERT_TYPE
     head = HEADS[model.task]

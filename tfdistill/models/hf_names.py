@@ -1,4 +1,4 @@
-"""Name the tensors of a model: by transformers' names, or by this library's for the BiLSTM."""
+"""Name the tensors of a model: by transformers' names, or by this library's for the BiLSTM and the static encoder."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ PREFIXES = {
     "mobilebert": "mobilebert.",
     "bilstm": "",
     "pruned_bert": "bert.",
+    "static": "",
 }
 
 
@@ -146,10 +147,26 @@ def _bilstm(encoder: Any) -> Named:
         yield "dense.bias", encoder.dense.bias, False
 
 
+def _static(encoder: Any) -> Named:
+    yield "embedding.weight", encoder.embedding.embeddings, False
+    for layer in encoder.convolutions:
+        yield from _dense(layer.name, layer)
+    yield from static_pooler_names(encoder)
+
+
+def static_pooler_names(encoder: Any) -> Named:
+    """Yield the tensors that a static encoder only has for whole texts."""
+    if encoder.token_score is not None:
+        yield "token_score.weight", encoder.token_score.embeddings, False
+    for layer in encoder.dense:
+        yield from _dense(layer.name, layer)
+
+
 _ENCODERS = {
     "bert": _bert,
     "distilbert": _distilbert,
     "mobilebert": _mobilebert,
     "bilstm": _bilstm,
     "pruned_bert": _bert,
+    "static": _static,
 }

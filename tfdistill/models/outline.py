@@ -32,10 +32,10 @@ class Shape(NamedTuple):
 def outline(config: Any) -> Any:
     """Return the outline of a model: `family`, `encoder`, and no head.
 
-    Layers are outlined when they are read. The dense layer of a BiLSTM, which a model of tokens does
-    not have, is its `pooler`.
+    Layers are outlined when they are read. What a model of tokens does not have is the `pooler`: the dense layer of a
+    BiLSTM, the token scores and dense layers of a static encoder.
     """
-    encoder = _bilstm(config) if config.family == "bilstm" else _transformer(config)
+    encoder = {"bilstm": _bilstm, "static": _static}.get(config.family, _transformer)(config)
     return SimpleNamespace(family=config.family, encoder=encoder)
 
 
@@ -176,4 +176,25 @@ def _bilstm(config: Any) -> Any:
         backward=layers("backward"),
         dense=None,
         pooler=dense,
+    )
+
+
+def _static(config: Any) -> Any:
+    rows, columns = _of(config, "vocab_size"), _of(config, "embedding_size")
+
+    def layers(name: str, reads: Size, window: int) -> list[Any]:
+        """Outline the layers `name`, of which the first reads `reads` values, and each other one `window` states."""
+        units, found = _of(config, f"{name}_size"), []
+        for n in range(1, getattr(config, f"{name}_layers") + 1):
+            found.append(SimpleNamespace(name=f"{name}_{n}", **vars(_dense(reads, units))))
+            reads = Size(window * units, f"{name}_size")
+        return found
+
+    pooled = Size(config.state_size * (4 if config.pair else 1), "embedding_size")
+    return SimpleNamespace(
+        embedding=_table(rows, columns),
+        token_score=None,
+        convolutions=layers("convolution", Size(3 * columns, "embedding_size"), 3),
+        dense=[],
+        pooler=SimpleNamespace(token_score=_table(rows, Size(1, "vocab_size")), dense=layers("dense", pooled, 1)),
     )

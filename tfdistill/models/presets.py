@@ -15,6 +15,7 @@ from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.distilbert import DistilBertConfig
 from tfdistill.models.heads import HEADS
 from tfdistill.models.mobilebert import MobileBertConfig
+from tfdistill.models.static import StaticConfig
 from tfdistill.models.text_model import TextModel
 
 # The comments give the number of parameters in the paper, all for the English uncased vocabulary of 30,522 entries.
@@ -49,6 +50,7 @@ PRESETS: dict[str, Any] = {
         hidden_dropout_prob=0.1,
     ),
     "bilstm": BiLSTMConfig(),  # Tang et al. 2019, over word pieces instead of words
+    "static": StaticConfig(),  # a table, a weighted mean and one convolution: 4M
 }
 
 
@@ -183,8 +185,8 @@ def student_from_layers(
     Raises:
         UserError: a teacher without layers, a layer that does not exist, or an impossible family.
     """
-    if teacher.family == "bilstm":
-        raise UserError("The teacher is a bilstm model. Use a transformer, whose layers can be copied.")
+    if teacher.family in ("bilstm", "static"):
+        raise UserError(f"The teacher is a {teacher.family} model. Use a transformer, whose layers can be copied.")
     if family not in (None, teacher.family) and (teacher.family, family) != ("bert", "distilbert"):
         raise UserError(f"A {family} student cannot be cut from a {teacher.family} teacher. Leave `family` out.")
     have = teacher.num_layers
@@ -260,6 +262,56 @@ def bilstm(
         table = embedding_from.encoder.embedding.embeddings.numpy()
         student.encoder.embedding.embeddings.assign(reduced_table(table, student.config.embedding_size))
     return student
+
+
+def static(
+    teacher: TextModel,
+    *,
+    pair: bool = False,
+    table_from: TextModel | None = None,
+    tokenizer: Any = None,
+    **sizes: Any,
+) -> TextModel:
+    """Make a static student with the teacher's vocabulary.
+
+    Args:
+        teacher: gives the vocabulary and the head's classes.
+        pair: whether the model is siamese, for pairs of sentences.
+        table_from: a model with hidden states, whose `token_vectors`, reduced by PCA to `embedding_size`, initialize
+            the table, as in Model2Vec. None leaves random vectors.
+        tokenizer: another vocabulary than the teacher's.
+        sizes: fields of `StaticConfig`.
+
+    Raises:
+        UserError: an impossible size, or `embedding_size` is larger than the hidden states of `table_from`.
+    """
+    vocab_size = teacher.config.vocab_size if tokenizer is None else len(tokenizer.vocabulary)
+    student = _like(teacher, config("static", vocab_size=vocab_size, pair=pair, **sizes), tokenizer=tokenizer)
+    if table_from is not None:
+        table = reduced_table(token_vectors(table_from), student.config.embedding_size)
+        student.encoder.embedding.embeddings.assign(table)
+    return student
+
+
+def token_vectors(model: TextModel, batch_size: int = 1024) -> np.ndarray:
+    """Return what an encoder makes of each token of its vocabulary: the mean last hidden state of [CLS] token [SEP].
+
+    Args:
+        model: a model with hidden states and a tokenizer.
+        batch_size: tokens in a forward pass.
+
+    Returns:
+        Float32 (V, H).
+    """
+    ids = np.arange(model.config.vocab_size, dtype="int32")
+    rows = np.stack([np.full_like(ids, model.tokenizer.cls_id), ids, np.full_like(ids, model.tokenizer.sep_id)], axis=1)
+    vectors = []
+    for start in range(0, len(rows), batch_size):
+        batch = rows[start : start + batch_size]
+        inputs = {"token_ids": batch, "padding_mask": np.ones_like(batch), "segment_ids": np.zeros_like(batch)}
+        states = model.features(inputs, ("hidden_states",)).hidden_states[-1]
+        vectors.append(np.asarray(states, "float32").mean(axis=1))
+    return np.concatenate(vectors)
 
 
 def reduced_table(table: np.ndarray, width: int) -> np.ndarray:

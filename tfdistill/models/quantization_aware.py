@@ -154,12 +154,14 @@ class QuantizationAware(TextModel):
     """Make a transformer `TextModel` that rounds as its static int8 file will. Call `calibrate` first.
 
     Raises:
-        UserError: a BiLSTM, whose fused operator has other ranges.
+        UserError: a BiLSTM, whose fused operator has other ranges, or a static encoder.
     """
 
     def build(self, shape: Any) -> None:
-        if self.family == "bilstm":
-            raise UserError("A bilstm model has no quantization-aware training. Export it with `--quantize int8`.")
+        if self.family in ("bilstm", "static"):
+            raise UserError(
+                f"A {self.family} model has no quantization-aware training. Export it with `--quantize int8`."
+            )
         merged = [layer for block in self.encoder.blocks for layer in _before_no_norm(block)]
         for layer in list(self._flatten_layers()):
             if isinstance(layer, Linear):

@@ -23,6 +23,7 @@ from tfdistill.models.keras_export import convertible, input_signature
 from tfdistill.models.layers import Dropout, initializer
 from tfdistill.models.limits import check_ids
 from tfdistill.models.mobilebert import MobileBertConfig, MobileBertEncoder
+from tfdistill.models.static import StaticConfig, StaticEncoder
 from tfdistill.system.console import say
 
 # By the name of the family: the class of the config and that of the encoder.
@@ -32,6 +33,7 @@ ENCODERS: dict[str, tuple[type, type[Encoder]]] = {
     "mobilebert": (MobileBertConfig, MobileBertEncoder),
     "bilstm": (BiLSTMConfig, BiLSTMEncoder),
     "pruned_bert": (BertConfig, BertEncoder),
+    "static": (StaticConfig, StaticEncoder),
 }
 
 
@@ -103,7 +105,7 @@ class TextModel(keras.Model):
         self.features(dummy_inputs(), self.offers)
 
     def _initializer(self) -> Any:
-        return "glorot_uniform" if self.family == "bilstm" else initializer(self.config.initializer_range)
+        return "glorot_uniform" if self.family in ("bilstm", "static") else initializer(self.config.initializer_range)
 
     @property
     def num_layers(self) -> int:

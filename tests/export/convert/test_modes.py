@@ -20,6 +20,7 @@ from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.distilbert import DistilBertConfig
 from tfdistill.models.heads import HEADS, task_of
 from tfdistill.models.mobilebert import MobileBertConfig
+from tfdistill.models.static import StaticConfig
 from tfdistill.models.text_model import ENCODERS, TextModel
 
 LENGTH = 8
@@ -30,6 +31,7 @@ MODELS = {
     "distilbert": (DistilBertConfig(60, 32, 2, 2, 64), "token_classification"),
     "mobilebert": (MobileBertConfig(**_BERT, embedding_size=16, intra_bottleneck_size=16), "classification"),
     "bilstm": (BiLSTMConfig(60, 16, 16, dense_size=16), "classification"),
+    "static": (StaticConfig(60, 32, 1, 32, 1, 32), "classification"),
 }
 # Share of the largest logit by which a file may differ from Keras: random models are harder than trained ones.
 TOLERANCE = {
@@ -43,7 +45,7 @@ TOLERANCE = {
 
 
 # Standard deviation of the weights, so that logits are neither all the same nor saturated.
-SPREAD = {"mobilebert": 0.15, "bilstm": 0.5}
+SPREAD = {"mobilebert": 0.15, "bilstm": 0.5, "static": 0.3}
 
 
 def _has(family: str, task: str) -> bool:
