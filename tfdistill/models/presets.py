@@ -309,8 +309,9 @@ def token_vectors(model: TextModel, batch_size: int = 1024) -> np.ndarray:
     for start in range(0, len(rows), batch_size):
         batch = rows[start : start + batch_size]
         inputs = {"token_ids": batch, "padding_mask": np.ones_like(batch), "segment_ids": np.zeros_like(batch)}
-        states = model.features(inputs, ("hidden_states",)).hidden_states[-1]
-        vectors.append(np.asarray(states, "float32").mean(axis=1))
+        states = model.features(inputs, ("hidden_states",)).hidden_states
+        assert states is not None
+        vectors.append(np.asarray(states[-1], "float32").mean(axis=1))
     return np.concatenate(vectors)
 
 
