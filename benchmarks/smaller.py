@@ -22,8 +22,9 @@ from tfdistill.compress.trim import trim_model
 from tfdistill.export.convert.convert import convert_model
 from tfdistill.export.tflite.runtime import TFLiteModel
 from tfdistill.metrics.scores import score
-from tfdistill.models.load import data_for, load, max_length_of
+from tfdistill.models.load import data_for, load
 from tfdistill.models.predict import encode
+from tfdistill.models.training_record import max_length_of
 from tfdistill.system.console import task
 from tfdistill.system.files import atomic_write
 
@@ -50,7 +51,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/smaller.json"))
     options = parser.parse_args()
     model = load(options.model)
-    data, length = data_for(model, options.model, options.data), options.length or max_length_of(options.model, 64)
+    data, length = data_for(model, options.model, options.data), options.length or max_length_of(options.model)
     whole = len(model.tokenizer.vocabulary)
     variants: list[tuple[int, int | None]] = [(whole, None), *((pieces, None) for pieces in options.pieces)]
     variants += [(whole, columns) for columns in options.columns]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
@@ -12,10 +12,12 @@ from tfdistill.augment.glove import load_glove
 from tfdistill.augment.tinybert import Finder, tinybert_split
 from tfdistill.data.splits import Split
 from tfdistill.errors import UserError
-from tfdistill.models.text_model import TextModel
 from tfdistill.recipes._task_masked_lm import BY_THE_CLOCK, DEBUG_STEPS, MINUTES, masked_lm_for
 from tfdistill.training.settings import Group
 from tfdistill.training.word_candidates import finder, load_masked_lm, own_masked_lm
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 TEACHER = "teacher"  # instead of a masked LM's directory
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -12,9 +12,11 @@ from tfdistill.corpora.sequences import TextExamples
 from tfdistill.corpora.shards import PREFIX, read_text
 from tfdistill.errors import UserError
 from tfdistill.models.load import load
-from tfdistill.models.text_model import TextModel
 from tfdistill.training.settings import Group, Settings
 from tfdistill.training.stage import Stage
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 
 class General(Group):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -15,11 +15,13 @@ from tfdistill.distill.features import Features
 from tfdistill.distill.label_terms import HardLabels
 from tfdistill.distill.step import Step, Term
 from tfdistill.errors import UserError
-from tfdistill.models.text_model import TextModel
 from tfdistill.recipes._students import make_student
 from tfdistill.training.settings import Settings
 from tfdistill.training.soft_terms import soft_and_hard_terms
 from tfdistill.training.stage import Pause
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 STUDENT = "'layers' (a copy of the teacher) or hf:DIR: the model to prune"
 

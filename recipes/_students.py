@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -14,11 +14,13 @@ from tfdistill.distill.mapping import Pairs, bottom, explicit, top, uniform
 from tfdistill.errors import UserError
 from tfdistill.models import presets
 from tfdistill.models.load import load
-from tfdistill.models.text_model import TextModel
 from tfdistill.system.files import student_directory
 from tfdistill.training.answers import AnswersTeacher
 from tfdistill.training.checkpoint import PROJECTIONS, groups_of
 from tfdistill.training.settings import Settings
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 STUDENT = "'layers' (cut from the teacher), a preset, or hf:DIR (a directory, such as a generally distilled student)"
 

@@ -12,21 +12,21 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-
-import keras
-import tensorflow as tf
+from typing import TYPE_CHECKING
 
 from tfdistill.cache.folder import cache_folder, cache_lock
 from tfdistill.data.splits import Split
 from tfdistill.errors import UserError
 from tfdistill.models.fingerprint import identity
 from tfdistill.models.presets import resembling
-from tfdistill.models.text_model import TextModel
 from tfdistill.recipes.pretrain import Duration, Settings, recipe
 from tfdistill.system.console import say
 from tfdistill.system.files import atomic_write, student_directory
-from tfdistill.training.run_directory import run
+from tfdistill.system.lazy import keras, tf
 from tfdistill.training.word_candidates import own_masked_lm
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 MINUTES = 3.0
 DEBUG_STEPS = 3
@@ -89,6 +89,8 @@ def masked_lm_of_task(
 
 
 def _train(teacher: TextModel, lines: list[str], out: Path, duration: Duration, seed: int) -> None:
+    from tfdistill.training.run_directory import run
+
     keras.utils.set_random_seed(seed)
     model = _on_top_of(teacher)
     out.mkdir(exist_ok=True)

@@ -21,7 +21,7 @@ Cost:     one teacher forward over all augmented texts; a step costs about a ten
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -34,12 +34,14 @@ from tfdistill.distill import losses
 from tfdistill.distill.label_terms import HardLabels
 from tfdistill.distill.match import Match
 from tfdistill.models.presets import bilstm
-from tfdistill.models.text_model import TextModel
 from tfdistill.text.words import written_tokens
 from tfdistill.training.answers import AnswersTeacher, without_copies
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.settings import Group
 from tfdistill.training.settings import Settings as CommonSettings
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 # Section 4 of the paper; batch 50 and dropout 0.1 are the defaults.
 GLUE = dict.fromkeys(glue.GLUE, ("epochs=30", "optimizer=adadelta", "learning_rate=1", "augmentation.p_pos=0.1"))

@@ -19,7 +19,7 @@ Cost:      the general stage: a teacher and a student forward with the output la
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -31,7 +31,6 @@ from tfdistill.distill.mapping import alternate
 from tfdistill.distill.match import Match
 from tfdistill.distill.step import Term
 from tfdistill.models.presets import resembling, student_from_layers
-from tfdistill.models.text_model import TextModel
 from tfdistill.recipes._general_stage import (
     GeneralSettings,
     SegmentedGeneral,
@@ -44,6 +43,9 @@ from tfdistill.training.freezing import copy_encoder
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.soft_terms import soft_and_hard_terms
 from tfdistill.training.stage import Stage
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 
 class GeneralStage(SegmentedGeneral):

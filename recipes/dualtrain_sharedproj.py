@@ -25,7 +25,7 @@ Cost:      forward and backward of teacher and student in each step on plain tex
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -37,12 +37,14 @@ from tfdistill.distill.label_terms import HardLabels
 from tfdistill.distill.parameter_terms import SharedProjection, TeacherMaskedLM
 from tfdistill.errors import UserError
 from tfdistill.models import presets
-from tfdistill.models.text_model import TextModel
 from tfdistill.recipes._general_stage import GeneralSettings, MaskedGeneral, plain_text, pretrained_teacher
 from tfdistill.recipes._students import make_student
 from tfdistill.training.freezing import copy_encoder
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.stage import Stage
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 
 class GeneralStage(MaskedGeneral):
@@ -142,6 +144,8 @@ def with_vocabulary(teacher: TextModel, more: Any) -> TextModel:
     """Return the teacher with the tokens of `more` after its own; tokens that it knows start with its weights."""
     if teacher.family != "bert":
         raise UserError(f"the pre-trained teacher is a {teacher.family} model. Use a BERT with a masked-LM head.")
+    from tfdistill.models.text_model import TextModel
+
     own = teacher.tokenizer.vocabulary
     size = len(own) + len(more.vocabulary)
     mixed = TextModel(replace(teacher.config, vocab_size=size), None, "masked_lm")

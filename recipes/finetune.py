@@ -10,15 +10,19 @@ others with `--set learning_rate=2e-5`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
 from tfdistill.data import glue
 from tfdistill.data.dataset import Data
 from tfdistill.distill.label_terms import HardLabels
-from tfdistill.models.text_model import TextModel
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.settings import Settings as CommonSettings
 from tfdistill.training.stage import Stage
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 # 128 tokens as in the authors' commands. WNLI, which the paper leaves out, is trained like the others.
 GLUE = dict.fromkeys(glue.GLUE, ("batch_size=32", "epochs=3", "learning_rate=3e-5", "max_length=128"))

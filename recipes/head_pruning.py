@@ -15,12 +15,16 @@ Cost:      a forward and backward over `importance_rows`, and the dev split once
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
 from tfdistill.data.dataset import Data
-from tfdistill.models.text_model import TextModel
 from tfdistill.recipes._pruning import PruneHeads, PruningSettings, compacted, whole_student
 from tfdistill.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 
 class Settings(PruningSettings):

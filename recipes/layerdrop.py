@@ -14,15 +14,18 @@ Cost:      fine-tuning of the full depth once; cutting is free.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from tfdistill.compress.layerdrop import keep_layers, layers_at_depth, layers_at_rate, with_layerdrop
 from tfdistill.data.dataset import Data
 from tfdistill.errors import UserError
-from tfdistill.models.text_model import TextModel
 from tfdistill.recipes._pruning import PruningSettings, integers, whole_student
 from tfdistill.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 
 class Settings(PruningSettings):

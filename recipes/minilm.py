@@ -18,7 +18,7 @@ Cost:      400,000 steps of 256 sequences on plain text in the papers; a teacher
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -26,7 +26,6 @@ from tfdistill.data.dataset import Data
 from tfdistill.distill import losses
 from tfdistill.distill.match import Match
 from tfdistill.errors import UserError
-from tfdistill.models.text_model import TextModel
 from tfdistill.recipes._general_stage import (
     General,
     GeneralSettings,
@@ -38,6 +37,9 @@ from tfdistill.recipes._students import STUDENT, StudentSettings, make_student
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.settings import Group
 from tfdistill.training.soft_terms import soft_and_hard_terms
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 
 class GeneralStage(General):

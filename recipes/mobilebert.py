@@ -27,7 +27,7 @@ Cost:      a forward of a teacher twelve times as large in each step; 24·10K an
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -40,7 +40,6 @@ from tfdistill.distill.match import Match
 from tfdistill.distill.step import Term
 from tfdistill.errors import UserError
 from tfdistill.models import presets
-from tfdistill.models.text_model import TextModel
 from tfdistill.recipes._general_stage import (
     GeneralSettings,
     SegmentedGeneral,
@@ -56,6 +55,9 @@ from tfdistill.training.schedules import progressive
 from tfdistill.training.settings import Group
 from tfdistill.training.soft_terms import soft_and_hard_terms
 from tfdistill.training.stage import Stage
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 
 class GeneralStage(SegmentedGeneral):

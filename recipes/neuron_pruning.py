@@ -20,7 +20,7 @@ Cost:      fine-tuning of a model of the teacher's size, and a forward and backw
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -28,7 +28,6 @@ from tfdistill.compress.neurons import Widths, neuron_importance, prune_neurons
 from tfdistill.compress.structured import sizes_of
 from tfdistill.data.batching import dataset, some_rows
 from tfdistill.data.dataset import Data
-from tfdistill.models.text_model import TextModel
 from tfdistill.recipes._pruning import (
     PruneNeurons,
     PruningSettings,
@@ -39,6 +38,9 @@ from tfdistill.recipes._pruning import (
     whole_student,
 )
 from tfdistill.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 
 class Settings(PruningSettings):

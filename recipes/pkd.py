@@ -16,17 +16,19 @@ Cost:      a teacher forward in each step, next to the student's forward and bac
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from tfdistill.data.dataset import Data
 from tfdistill.distill import losses, mapping
 from tfdistill.distill.match import Match
-from tfdistill.models.text_model import TextModel
 from tfdistill.recipes._students import StudentSettings, make_student
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.soft_terms import soft_and_hard_terms
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 
 class Settings(StudentSettings):

@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -20,13 +20,15 @@ from tfdistill.corpora.corpus import Corpus
 from tfdistill.corpora.masking import Masking
 from tfdistill.corpora.shards import PREFIX, ShardedCorpus, read_text, require_text
 from tfdistill.errors import UserError
-from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import say, task
 from tfdistill.system.reproducibility import CLOCK
 from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.training.masked_lm import OBJECTIVES, HeldOutText, terms
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.stage import Stage
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 _DEBUG_SEQUENCES = 16
 

@@ -16,15 +16,19 @@ Cost:      one teacher forward over the training texts; then as soft_targets.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
 from tfdistill.data.text_data import TextData
 from tfdistill.distill.label_terms import HardLabels
-from tfdistill.models.load import trained_length
-from tfdistill.models.text_model import TextModel
+from tfdistill.models.training_record import trained_length
 from tfdistill.recipes._students import StudentSettings, make_student
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.soft_terms import cross_entropy_term
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 
 class Settings(StudentSettings):

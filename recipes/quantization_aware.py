@@ -16,16 +16,19 @@ Cost:      a forward of the float student once, and rounding around every produc
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
 from tfdistill.data.batching import Examples, dataset, some_rows
 from tfdistill.data.dataset import Data
-from tfdistill.models.quantization_aware import QuantizationAware
-from tfdistill.models.text_model import TextModel
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.rows import take
 from tfdistill.training.settings import Settings as CommonSettings
 from tfdistill.training.soft_terms import soft_and_hard_terms
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 
 class Settings(CommonSettings):
@@ -37,6 +40,8 @@ class Settings(CommonSettings):
 
 
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
+    from tfdistill.models.quantization_aware import QuantizationAware
+
     settings = (settings or Settings()).like(teacher)
     student = QuantizationAware.of(teacher)
     encoded = data.encode(data.splits["train"], student.tokenizer, settings.max_length).encoded

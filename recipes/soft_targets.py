@@ -17,6 +17,7 @@ Cost:      one teacher forward over the training texts, then half the teacher's 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -25,12 +26,14 @@ from tfdistill.data.dataset import Data
 from tfdistill.distill import losses, mapping
 from tfdistill.distill.label_terms import HardLabels
 from tfdistill.distill.match import Match
-from tfdistill.models.text_model import TextModel
 from tfdistill.recipes._students import StudentSettings, make_student
 from tfdistill.training.answers import AnswersTeacher
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.settings import Group
 from tfdistill.training.soft_terms import soft_and_hard_terms
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 
 class Labelled(Group):

@@ -16,17 +16,19 @@ Cost:      one teacher forward over the training texts, and three tokens a forwa
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from tfdistill.data.text_data import TextData
 from tfdistill.models import presets
-from tfdistill.models.text_model import TextModel
 from tfdistill.training.answers import AnswersTeacher
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.settings import Settings as CommonSettings
 from tfdistill.training.soft_terms import soft_and_hard_terms
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 
 class Settings(CommonSettings):

@@ -20,7 +20,7 @@ Cost:      one teacher forward in each step of the transformer stage; 20 epochs 
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field
 
@@ -30,7 +30,6 @@ from tfdistill.distill import losses
 from tfdistill.distill.match import Match
 from tfdistill.errors import UserError
 from tfdistill.models import presets
-from tfdistill.models.text_model import TextModel
 from tfdistill.recipes._augmentation import MaskedLMAugmentation
 from tfdistill.recipes._general_stage import GeneralSettings, general_stages_only, plain_text, pretrained_teacher
 from tfdistill.recipes._students import STUDENT, StudentSettings, layer_pairs, make_student, read_projections
@@ -39,6 +38,9 @@ from tfdistill.training.answers import without_copies
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.settings import Group
 from tfdistill.training.soft_terms import cross_entropy_term
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 # Copies are from the authors' code, which sets them for each task.
 _MLM = "augmentation.masked_lm=teacher"

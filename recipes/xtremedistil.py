@@ -21,7 +21,7 @@ Cost:      a teacher forward in each step of stage 1, one over all texts for sta
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -33,13 +33,15 @@ from tfdistill.distill.match import Match
 from tfdistill.distill.step import Term
 from tfdistill.errors import UserError
 from tfdistill.models.presets import bilstm
-from tfdistill.models.text_model import TextModel
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.schedules import gradual_unfreezing
 from tfdistill.training.settings import Group
 from tfdistill.training.settings import Settings as CommonSettings
 from tfdistill.training.soft_terms import soft_term
 from tfdistill.training.stage import Stage
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 
 class Joint(Group):

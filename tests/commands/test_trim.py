@@ -9,8 +9,9 @@ import pytest
 
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.hf import save_directory
-from tfdistill.models.load import load, max_length_of
+from tfdistill.models.load import load
 from tfdistill.models.text_model import TextModel
+from tfdistill.models.training_record import max_length_of
 from tfdistill.text.tokenizer import Tokenizer
 
 WORDS = ["bad", "cab", "dead"]
@@ -81,4 +82,4 @@ def test_mistakes_are_one_line(work, tfdistill):
 @pytest.mark.parametrize("content", ["[1]", "null", "{", '{"max_length": "long"}'])
 def test_a_damaged_recipe_is_as_none(tmp_path, content):
     (tmp_path / "recipe.json").write_text(content, "utf-8")
-    assert max_length_of(str(tmp_path), 64) == 64
+    assert max_length_of(str(tmp_path)) == 64

@@ -10,7 +10,8 @@ from helpers import inputs, tiny_bert
 
 from tfdistill.errors import UserError
 from tfdistill.models.hf import save_directory
-from tfdistill.models.load import data_for, load, max_length_of, recipe_of, save
+from tfdistill.models.load import data_for, load, save
+from tfdistill.models.training_record import max_length_of, recipe_of
 from tfdistill.text.tokenizer import Tokenizer
 
 TINY_BERT = Path(__file__).parent / "tiny_bert"
@@ -31,9 +32,9 @@ def test_what_recipe_json_says_is_read_if_it_can_be(tmp_path):
     model = tiny_bert()
     model.tokenizer = Tokenizer.from_directory(TINY_BERT)
     directory = str(save_directory(model, tmp_path / "model", recipe={"max_length": 16}))
-    assert recipe_of(f"hf:{directory}") == {"max_length": 16} and max_length_of(directory, 64) == 16
+    assert recipe_of(f"hf:{directory}") == {"max_length": 16} and max_length_of(directory) == 16
     (tmp_path / "model" / "recipe.json").write_text("[", "utf-8")
-    assert recipe_of(directory) == {} and max_length_of(directory, 64) == 64
+    assert recipe_of(directory) == {} and max_length_of(directory) == 64
 
 
 def test_data_of_another_number_of_classes_are_refused(tmp_path):

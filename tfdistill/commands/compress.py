@@ -44,7 +44,8 @@ def compress(
     import_tensorflow()
     from tfdistill.compress.tfmot import Compression, compress_student, require_known
     from tfdistill.models.hf import save_directory
-    from tfdistill.models.load import data_for, load, max_length_of, recipe_of
+    from tfdistill.models.load import data_for, load
+    from tfdistill.models.training_record import max_length_of, recipe_of
 
     require_new(out, "config.json" if force else None, "Choose a new name, or use --force to replace a model.")
     method: dict[str, Any] = {"method": "prune", "sparsity": sparsity}
@@ -53,7 +54,7 @@ def compress(
     compression = Compression(**method, steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
     student = load(model, new_head=False)
     require_known(student)
-    dataset, length = data_for(student, model, data), max_length_of(model, 64)
+    dataset, length = data_for(student, model, data), max_length_of(model)
     with task(compression.method, compression.steps) as advance:
         before, after = compress_student(student, dataset, compression, max_length=length, advance=advance)
     report = {

@@ -56,7 +56,7 @@ def corpus(
     import_tensorflow()
     from tfdistill.corpora.work import Work, spans_of
     from tfdistill.corpora.workers import RUNNERS, make_corpus
-    from tfdistill.models.load import max_length_of
+    from tfdistill.models.training_record import max_length_of
 
     if runner != "local" and runner not in RUNNERS:
         raise UserError(f"`--runner {runner}` is unknown. Use local, {', '.join(RUNNERS)}.")
@@ -69,7 +69,7 @@ def corpus(
         held_out=held_out,
         seed=seed,
         rows=rows,
-        max_length=max_length or max_length_of(teacher or "", 64),
+        max_length=max_length or max_length_of(teacher or ""),
         copies=copies,
         teacher=None if teacher is None else _directory(teacher),
         least_characters=least_characters,

@@ -40,8 +40,9 @@ def evaluate(
     if predictions is not None:
         require_file_place(predictions, "choose another `--predictions`")
     import_tensorflow()
-    from tfdistill.models.load import data_for, load, max_length_of
+    from tfdistill.models.load import data_for, load
     from tfdistill.models.predict import predict_logits, say_cut
+    from tfdistill.models.training_record import max_length_of
 
     loaded = load(model, new_head=False)
     dataset = data_for(loaded, model, data)
@@ -54,7 +55,7 @@ def evaluate(
         raise UserError(
             f"--split {split}: {dataset.name} has no labels there. Choose another split, or add --predictions."
         )
-    length = max_length or max_length_of(model, 128)
+    length = max_length or max_length_of(model)
     rows = dataset.encode(dataset.splits[split], loaded.tokenizer, length)
     say_cut(rows, loaded, length, option="--length", split=split)
     with task(f"{split}, examples", len(rows.encoded)) as advance:

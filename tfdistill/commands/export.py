@@ -54,14 +54,15 @@ def export(
     from tfdistill.export.bundle.bundle import BundleData, write_bundle
     from tfdistill.export.bundle.request import ExportRequest
     from tfdistill.export.tflite.accuracy_gate import AccuracyDropped
-    from tfdistill.models.load import load, max_length_of, recipe_of
+    from tfdistill.models.load import load
+    from tfdistill.models.training_record import max_length_of, recipe_of
 
     if length is not None and lengths is not None:
         raise UserError("received `--length` and `--lengths`; give one of them")
     if golden_from_data and data is None:
         raise UserError("`--golden-from-data` takes examples of `--data`; add `--data`")
     fields = _fields(card or [])
-    sizes = (length or max_length_of(model, 64),) if lengths is None else numbers("--lengths", lengths)
+    sizes = (length or max_length_of(model),) if lengths is None else numbers("--lengths", lengths)
     request = ExportRequest.of(
         load(model, new_head=False),
         out,

@@ -48,7 +48,8 @@ def trim(
     from tfdistill.compress.trim import trim_model
     from tfdistill.corpora.plain_text import documents, text_files
     from tfdistill.models.hf import save_directory
-    from tfdistill.models.load import data_for, load, max_length_of, recipe_of
+    from tfdistill.models.load import data_for, load
+    from tfdistill.models.training_record import max_length_of, recipe_of
 
     require_new(out, "config.json" if force else None, "Choose a new name, or use --force to replace a model.")
     loaded = load(model, new_head=False)
@@ -59,7 +60,7 @@ def trim(
         min_count=min_count,
         at_least=pieces,
         embedding_size=embedding_size,
-        max_length=max_length_of(model, 64),
+        max_length=max_length_of(model),
     )
     save_directory(small, out, recipe={**recipe_of(model), "trimmed": report})
     _show(report)

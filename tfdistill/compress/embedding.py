@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tfdistill.compress.structured import like, sizes_of
 from tfdistill.errors import UserError
 from tfdistill.models.heads import HEADS
-from tfdistill.models.text_model import TextModel
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 
 def factorise_embedding(model: TextModel, size: int) -> tuple[TextModel, float]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfdistill.compress.importance import Batches, TaskLoss, mean_absolute
 from tfdistill.compress.structured import Kept, everything, sizes_of, zero
 from tfdistill.errors import UserError
-from tfdistill.models.text_model import TextModel
+from tfdistill.system.lazy import tf
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 # (layer from 1, head from 0)
 Head = tuple[int, int]

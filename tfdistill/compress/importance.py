@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfdistill.errors import UserError
-from tfdistill.models.text_model import TextModel
+from tfdistill.system.lazy import tf
 from tfdistill.system.workers import on_one_replica
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 # As from `tfdistill.data.batching.dataset`: "student" (model inputs, int32 (B, L) each) and "labels".
 Batches = Iterable[Mapping[str, Any]]

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tfdistill.compress.structured import cut, everything
 from tfdistill.errors import UserError
-from tfdistill.models.text_model import TextModel
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 
 def layers_at_rate(num_layers: int, rate: float) -> tuple[int, ...]:

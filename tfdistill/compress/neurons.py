@@ -8,7 +8,7 @@ fine-tuning. See `tfdistill.compress.structured` for what can be cut.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,7 +16,9 @@ from tfdistill.compress.importance import Batches, TaskLoss, weight_saliency
 from tfdistill.compress.structured import Kept, cut, everything, sizes_of, zero
 from tfdistill.errors import UserError
 from tfdistill.models.heads import HEADS
-from tfdistill.models.text_model import TextModel
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 Measure = Literal["taylor", "magnitude"]
 

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -24,8 +24,10 @@ from tfdistill.data.dataset import Data
 from tfdistill.data.splits import concatenate
 from tfdistill.errors import MissingExtra, UserError
 from tfdistill.models.predict import encode, evaluate, predict_logits
-from tfdistill.models.text_model import TextModel
 from tfdistill.text.encoded import Encoded
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 WORKER = Path(__file__).with_name("tfmot_worker.py")
 

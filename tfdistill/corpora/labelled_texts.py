@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfdistill.corpora.manifest import Manifest
 from tfdistill.corpora.parts import Part, load_array
@@ -18,6 +17,7 @@ from tfdistill.errors import UserError, listing
 from tfdistill.models.class_order import column_order
 from tfdistill.models.fingerprint import identity
 from tfdistill.system.console import say
+from tfdistill.system.lazy import tf
 from tfdistill.text.tokenizer import Tokenizer
 
 

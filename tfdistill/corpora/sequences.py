@@ -27,11 +27,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
 
 from tfdistill.corpora.masking import Masker, uniforms
 from tfdistill.data.batching import ready
 from tfdistill.errors import UserError
+from tfdistill.system.lazy import tf
 
 if TYPE_CHECKING:
     from tfdistill.corpora.corpus import Corpus

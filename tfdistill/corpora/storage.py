@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import tensorflow as tf
-
 from tfdistill.errors import UserError
+from tfdistill.system.lazy import tf
 
 PART = ".part"  # suffix of files that are being written
-FAILURES = (OSError, tf.errors.OpError)  # of local and of remote files
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """Return the errors of local and of remote files; without TensorFlow there are no remote ones."""
+    return (OSError, tf.errors.OpError) if "tensorflow" in sys.modules else (OSError,)
 
 
 def join(*names: str) -> str:
@@ -56,7 +60,7 @@ class _Remote(io.RawIOBase):
 
 
 def why(error: Exception) -> str:
-    """Return the message of one of the `FAILURES`, in one line."""
+    """Return the message of one of the `failures`, in one line."""
     own = (
         error.strerror if isinstance(error, OSError) else error.message if isinstance(error, tf.errors.OpError) else ""
     )
@@ -89,7 +93,7 @@ def put(path: str, content: bytes) -> None:
             with open(temporary, "rb") as written:
                 os.fsync(written.fileno())
         tf.io.gfile.rename(temporary, path, overwrite=True)
-    except FAILURES as error:
+    except failures() as error:
         raise UserError(f"cannot write {path}: {why(error)}. Free some room, or choose another `--out`.") from error
 
 

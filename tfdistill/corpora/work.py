@@ -13,9 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any
-
-import tensorflow as tf
+from typing import TYPE_CHECKING, Any
 
 from tfdistill.corpora import storage
 from tfdistill.corpora.manifest import MANIFEST, Manifest
@@ -23,11 +21,14 @@ from tfdistill.corpora.plain_text import SUFFIXES, Span, spans, text_files
 from tfdistill.errors import UserError
 from tfdistill.models.fingerprint import identity
 from tfdistill.models.load import load
-from tfdistill.models.text_model import TextModel
 from tfdistill.system.files import CHOOSE_OUT, parse_json, sha256
 from tfdistill.system.identity import require_same
+from tfdistill.system.lazy import tf
 from tfdistill.system.reproducibility import versions
 from tfdistill.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 STEPS = ("hashes", "repeats", "shards")
 _PLAN, _FAILED = "work/plan.json", "work/failed.txt"
@@ -179,7 +180,7 @@ def _content(path: str) -> list[int | str]:
     try:
         status = tf.io.gfile.stat(path)
         return [status.length, status.mtime_nsec if "://" in path else sha256(path)]
-    except storage.FAILURES as error:
+    except storage.failures() as error:
         raise UserError(
             f"cannot read {path}: {storage.why(error)}. The text must stay until its corpus is made."
         ) from error

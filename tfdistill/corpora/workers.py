@@ -103,7 +103,7 @@ def part_of(work_text: str, step: str, part: int) -> None:
         run_part(work_text, step, part)
     except UserError as error:
         note_failure(Work.from_text(work_text), str(error))
-    except storage.FAILURES as error:
+    except storage.failures() as error:
         where = f", {error.filename}" if isinstance(error, OSError) and error.filename else ""
         problem = f"{step}, part {part}: {storage.why(error)}{where}"
         note_failure(Work.from_text(work_text), f"{problem}. Free some room, then repeat the same command.")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, wraps
 from typing import Any, Literal, Protocol
 
 import numpy as np
-import tensorflow as tf
 
 from tfdistill.errors import UserError
+from tfdistill.system.lazy import tf
 from tfdistill.text.alignment import NO_WORD
 from tfdistill.text.encoded import Encoded
 
@@ -134,12 +135,21 @@ def widths_of(lengths: np.ndarray, batch_size: int, buckets: Buckets, waste: flo
     return tuple(dict.fromkeys(best[-1][-1][1]))
 
 
-_IDS = tf.TensorSpec((None,), tf.int32)
-_ROWS = tf.TensorSpec((None,), tf.int64)
+def _traced_once(*dtypes: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a function of vectors a graph at its first call: one for all data sets, and none before TensorFlow is needed."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @cache
+        def graph() -> Any:
+            signature = [tf.TensorSpec((None,), dtype) for dtype in dtypes]
+            return tf.function(function, input_signature=signature, autograph=False)
+
+        return wraps(function)(lambda *vectors: graph()(*vectors))
+
+    return decorate
 
 
-# Module-level functions, so that they are traced once and not for each data set.
-@tf.function(input_signature=[_ROWS, _ROWS, _ROWS], autograph=False)
+@_traced_once("int64", "int64", "int64")
 def _places(rows: Any, offsets: Any, widths: Any) -> tuple[Any, Any]:
     """Return the positions of the tokens of `rows` in the flat arrays, (batch, width), and which of them are real.
 
@@ -155,7 +165,7 @@ def _places(rows: Any, offsets: Any, widths: Any) -> tuple[Any, Any]:
     return tf.where(real, starts[:, None] + columns, 0), real
 
 
-@tf.function(input_signature=[_ROWS, _IDS, _IDS, _ROWS, _ROWS], autograph=False)
+@_traced_once("int64", "int32", "int32", "int64", "int64")
 def _inputs(rows: Any, token_ids: Any, segment_ids: Any, offsets: Any, widths: Any) -> dict[str, Any]:
     positions, real = _places(rows, offsets, widths)
     mask = tf.cast(real, tf.int32)

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-import keras
-import tensorflow as tf
+from tfdistill.system.lazy import keras, tf
 
 
 def unpack(data: Any) -> tuple[Any, Any, Any]:

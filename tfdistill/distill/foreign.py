@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from tfdistill.errors import UserError
+from tfdistill.system.lazy import keras, tf
 
 # Operations that pass values on as they are.
 _PASSING = (

@@ -7,10 +7,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import keras
-import tensorflow as tf
-
 from tfdistill.errors import UserError, nearest
+from tfdistill.system.lazy import keras, tf
 
 # Losses that read probabilities or rates, and have no `from_logits`; by the name of their function: what to use instead.
 _INSTEAD = {

@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import tensorflow as tf
-
 from tfdistill.distill import keras_losses, losses
 from tfdistill.distill.features import Features
 from tfdistill.distill.losses import Mean, Value
 from tfdistill.distill.step import Step, Term
 from tfdistill.errors import UserError
+from tfdistill.system.lazy import tf
 
 
 def token_labels(labels: Any) -> tf.Tensor:

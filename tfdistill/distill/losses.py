@@ -14,9 +14,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-import tensorflow as tf
 
 from tfdistill.errors import UserError
+from tfdistill.system.lazy import tf
 
 __all__ = [
     "FIRST_ONLY",
@@ -60,7 +60,7 @@ class Mean(NamedTuple):
     count: tf.Tensor
 
 
-Value: TypeAlias = tf.Tensor | Mean
+Value: TypeAlias = "tf.Tensor | Mean"
 
 # Minus infinity in a softmax: its exponential is zero next to any real score, and 0 times it is zero.
 _NEVER = -1e9

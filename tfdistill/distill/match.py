@@ -8,9 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import keras
-import tensorflow as tf
-
 from tfdistill.distill import losses
 from tfdistill.distill.features import FEATURES
 from tfdistill.distill.label_terms import token_labels
@@ -19,6 +16,7 @@ from tfdistill.distill.mapping import Pairs
 from tfdistill.distill.step import Projections, Step, Term
 from tfdistill.distill.word_pooling import Words
 from tfdistill.errors import UserError, nearest
+from tfdistill.system.lazy import keras, tf
 
 PROJECTIONS = (None, "fit", "shared", "gelu")
 

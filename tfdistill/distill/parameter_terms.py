@@ -9,13 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import keras
-import tensorflow as tf
-
 from tfdistill.distill import losses
 from tfdistill.distill.losses import Value
 from tfdistill.distill.step import Projections, Step, Term
 from tfdistill.errors import UserError
+from tfdistill.system.lazy import tf
 
 # The dense layers of a BERT layer with the kinds of their kernels' axes.
 _DENSE = {
@@ -39,17 +37,6 @@ def _parameters(model: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:
         for name in _NORMS:
             yield getattr(block, name).gamma, ("width",)
             yield getattr(block, name).beta, ("width",)
-
-
-class Matrix(keras.layers.Layer):
-    """One trainable matrix (rows, columns)."""
-
-    def __init__(self, rows: int, columns: int, **kwargs: Any):
-        super().__init__(**kwargs)
-        # Columns have length 1 on average, so projected parameters are about as large as before.
-        initializer = keras.initializers.RandomNormal(stddev=rows**-0.5)
-        self.matrix = self.add_weight(shape=(rows, columns), initializer=initializer, name="matrix")
-        self.built = True
 
 
 @dataclass(frozen=True)
@@ -77,6 +64,8 @@ class SharedProjection(Term):
                 f"shared projection needs two BERT models with the same number of layers; the student has {layers[0]}, "
                 f"the teacher {layers[1]}"
             )
+        from tfdistill.distill.matrix import Matrix
+
         sizes = {
             "width": (student.config.hidden_size, teacher.config.hidden_size),
             "ffn": (student.config.intermediate_size, teacher.config.intermediate_size),

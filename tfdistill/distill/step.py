@@ -6,14 +6,13 @@ import functools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any
-
-import keras
+from typing import Any, TypeAlias
 
 from tfdistill.distill.features import Features
 from tfdistill.distill.losses import Value
+from tfdistill.system.lazy import keras
 
-Projections = dict[str, keras.layers.Layer]
+Projections: TypeAlias = "dict[str, keras.layers.Layer]"
 
 
 @dataclass(frozen=True)

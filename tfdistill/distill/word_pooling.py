@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import tensorflow as tf
-
 from tfdistill.distill.step import Step
+from tfdistill.system.lazy import tf
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfdistill.distill.features import FEATURES, features_of
 from tfdistill.errors import UserError
-from tfdistill.models.text_model import TextModel
+from tfdistill.system.lazy import tf
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 
 def largest_values(model: TextModel, inputs: Any) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfdistill.errors import UserError
 from tfdistill.models.bert import NOT_IN_BERT, BertConfig
@@ -16,9 +16,11 @@ from tfdistill.models.google_config import GOOGLE_CONFIG, as_hugging_face
 from tfdistill.models.heads import HEADS
 from tfdistill.models.mobilebert import MobileBertConfig
 from tfdistill.models.static import StaticConfig
-from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import say
 from tfdistill.system.files import read_json
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 CONFIG = "config.json"
 BILSTM_TYPE = "tfdistill_bilstm"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -11,9 +12,11 @@ from safetensors.numpy import save
 from tfdistill.errors import UserError
 from tfdistill.models.hf_config import CONFIG
 from tfdistill.models.hf_names import Named
-from tfdistill.models.text_model import TextModel
 from tfdistill.models.weight_files.tensors import Tensors
 from tfdistill.system.files import atomic_write, require_regular
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 # Activation ranges of quantization-aware training. The metadata hold the SHA-256 of the weights they belong to.
 RANGES = "quantization.safetensors"

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfdistill.data.dataset import Data
 from tfdistill.data.load import load_any
 from tfdistill.errors import UserError
-from tfdistill.models.hf import load_directory, save_directory
-from tfdistill.models.hub import load_preset
 from tfdistill.models.predict import in_order_of
-from tfdistill.models.text_model import TextModel
-from tfdistill.system.console import say
-from tfdistill.system.files import read_json, student_directory
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 
 def load(
@@ -48,9 +46,13 @@ def load(
     Example:
         teacher = tfdistill.load("my-bert", task="regression")
     """
+    from tfdistill.models.hf import load_directory
+
     name = os.fspath(source)
     head: dict[str, Any] = {"num_outputs": num_outputs, "task": task, "label_names": label_names, "new_head": new_head}
     if name.startswith("hub:"):
+        from tfdistill.models.hub import load_preset
+
         return load_preset(
             name.removeprefix("hub:"), **{key: value for key, value in head.items() if value is not None}
         )
@@ -73,36 +75,9 @@ def save(model: TextModel, directory: str | os.PathLike) -> Path:
         model: the model, with its tokenizer in `model.tokenizer`.
         directory: replaced as a whole if it exists.
     """
+    from tfdistill.models.hf import save_directory
+
     return save_directory(model, Path(directory))
-
-
-def recipe_of(source: str) -> dict[str, Any]:
-    """Return recipe.json of a student directory or of the student of a run; empty if it is missing or damaged."""
-    if not source:
-        return {}
-    path = student_directory(source) / "recipe.json"
-    if not path.exists():
-        return {}
-    try:
-        return read_json(path, "remove it")
-    except UserError as error:
-        say(f"how the model was trained is unknown: {error}")
-        return {}
-
-
-def max_length_of(source: str, default: int) -> int:
-    """Return the number of tokens that a student was trained with; `default` if its directory does not say so."""
-    return _length_in(recipe_of(source)) or default
-
-
-def trained_length(model: Any) -> int | None:
-    """Return the number of tokens that a model was trained with; None if that is not known."""
-    return model.trained_length or _length_in(recipe_of(model.loaded_from or ""))
-
-
-def _length_in(recipe: dict[str, Any]) -> int | None:
-    length = recipe.get("max_length")
-    return length if type(length) is int and length >= 3 else None
 
 
 def data_for(model: TextModel, source: str, data: str) -> Data:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import tensorflow as tf
 
 from tfdistill.data.batching import Examples, dataset, plan
 from tfdistill.data.dataset import Data, Rows
@@ -19,9 +18,12 @@ from tfdistill.errors import UserError
 from tfdistill.models.class_order import is_unnamed
 from tfdistill.models.heads import HEADS
 from tfdistill.models.limits import check_encoded
-from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import say
+from tfdistill.system.lazy import tf
 from tfdistill.text.encoded import Encoded
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 # One compiled forward pass for each living model: tracing it again for each evaluation costs more than a small evaluation.
 _FORWARDS: WeakKeyDictionary[TextModel, Callable[[dict[str, Any]], Any]] = WeakKeyDictionary()

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfdistill.errors import UserError, listing
 from tfdistill.models.class_order import have_same_classes, is_unnamed
 from tfdistill.models.heads import HEADS
 from tfdistill.models.hf_names import PREFIXES, head_names, pooler_names
 from tfdistill.models.hf_weights import fill, found_name
-from tfdistill.models.text_model import TextModel
 from tfdistill.models.weight_files.tensors import Tensors
 from tfdistill.system.console import say
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 _MADE_BY_PRETRAINING = ("masked_lm", "pretraining", "next_sentence")
 

@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-import tensorflow as tf
-
 from tfdistill.errors import UserError
+from tfdistill.system.lazy import tf
 from tfdistill.system.signals import reinstall_handler
 from tfdistill.system.workers import several_workers
 

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
+from tfdistill.system.lazy import tf
 
 CLOCK = "the clock ends the training, after a number of steps that depends on the machine's speed"
 # The names that `--strategy` uses.

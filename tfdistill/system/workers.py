@@ -6,9 +6,10 @@ Each worker has to call these functions in the same order. With one process they
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
-import tensorflow as tf
+from tfdistill.system.lazy import tf
 
 
 def several_workers() -> bool:
@@ -23,13 +24,17 @@ def is_chief() -> bool:
 
 def sum_over_workers(*values: float) -> list[float]:
     """Return the sum of each value over all workers."""
-    return [float(value) for value in _sum_over_workers(tf.constant(values, tf.float64)).numpy()]
+    return [float(value) for value in _traced_sum()(tf.constant(values, tf.float64)).numpy()]
 
 
-@tf.function(autograph=False)
-def _sum_over_workers(value: tf.Tensor) -> tf.Tensor:  # float64, so that scores do not change
-    strategy = tf.distribute.get_strategy()
-    return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: tf.identity(value)), axis=None)
+@cache
+def _traced_sum() -> Callable[[tf.Tensor], tf.Tensor]:
+    @tf.function(autograph=False)
+    def sum_over_workers(value: tf.Tensor) -> tf.Tensor:  # float64, so that scores do not change
+        strategy = tf.distribute.get_strategy()
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: tf.identity(value)), axis=None)
+
+    return sum_over_workers
 
 
 def chief_values(*values: float) -> list[float]:

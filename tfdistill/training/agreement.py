@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfdistill.data.batching import some_rows
 from tfdistill.models.predict import predict_logits
-from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import say
 from tfdistill.training.answers import AnswersTeacher
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.rows import Prepared
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 _ROWS = 10_000  # labelled training examples that are compared at most
 _CONFUSIONS = 3

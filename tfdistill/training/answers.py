@@ -18,7 +18,6 @@ from tfdistill.data.splits import Split
 from tfdistill.data.text_data import TEXT_TASKS, TextData
 from tfdistill.errors import UserError, listing, nearest
 from tfdistill.models.class_order import column_order
-from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import say, task
 from tfdistill.system.files import sha256
 from tfdistill.text.learned_vocabulary import learned_tokenizer
@@ -178,6 +177,8 @@ class AnswersTeacher:
 
     def __getattr__(self, name: str) -> Any:
         """Raise UserError for what only a network has."""
+        from tfdistill.models.text_model import TextModel
+
         if name in _OF_MODELS or (not name.startswith("_") and hasattr(TextModel, name)):
             raise UserError(
                 f"{self.name} has predictions only, and these settings need the teacher's layers. Use a student of its own "

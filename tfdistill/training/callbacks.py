@@ -11,14 +11,13 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfdistill.distill.distiller import Distiller
 from tfdistill.errors import UserError
 from tfdistill.models.hf import save_directory
-from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import Advance, say
 from tfdistill.system.devices import WorkerLost
 from tfdistill.system.files import atomic_write
@@ -31,6 +30,9 @@ from tfdistill.training.rows import Prepared
 from tfdistill.training.stage import ENDLESS, Stage
 from tfdistill.training.state import RunState
 from tfdistill.training.trainer import Position, StageCallback, Trainer, assign
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 _SECONDS_BETWEEN_QUESTIONS, _STEPS_BETWEEN_QUESTIONS = 2.0, 50  # at most, between agreements of workers
 

@@ -16,8 +16,8 @@ from tfdistill.data.dataset import AnySplit, Data, Rows
 from tfdistill.data.doubtful_texts import repeated_texts
 from tfdistill.data.splits import Split
 from tfdistill.metrics.scores import softmax
-from tfdistill.models.load import trained_length
 from tfdistill.models.predict import predict_logits
+from tfdistill.models.training_record import trained_length
 from tfdistill.system.console import task
 from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.training.answers import AnswersTeacher

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,12 +12,14 @@ from tfdistill.data.batching import Examples, dataset
 from tfdistill.distill.distiller import Distiller
 from tfdistill.models.fp16_range import check_range
 from tfdistill.models.predict import predict_logits
-from tfdistill.models.text_model import TextModel
 from tfdistill.system.workers import chief_values
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.rows import Prepared, aligned, read_for_teacher, take
 from tfdistill.training.stage import Stage
 from tfdistill.training.teacher_outputs import teacher_logits
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 _RANGE_ROWS = 32  # examples whose values are compared with the range of fp16
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import keras
-import tensorflow as tf
-
 from tfdistill.data.batching import Buckets
 from tfdistill.errors import UserError
+from tfdistill.system.lazy import keras, tf
 
 POLICIES = {"float32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 

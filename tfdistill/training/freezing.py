@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-
-import keras
+from typing import TYPE_CHECKING
 
 from tfdistill.errors import UserError
-from tfdistill.models.text_model import TextModel
+from tfdistill.system.lazy import keras
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 
 def parts_of(student: TextModel) -> tuple[str, ...]:

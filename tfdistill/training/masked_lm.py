@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfdistill.corpora.sequences import TextExamples
 from tfdistill.distill.label_terms import HardLabels
@@ -14,8 +13,11 @@ from tfdistill.distill.step import Term
 from tfdistill.errors import UserError
 from tfdistill.models import presets
 from tfdistill.models.load import load
-from tfdistill.models.text_model import TextModel
+from tfdistill.system.lazy import tf
 from tfdistill.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 OBJECTIVES: dict[str, str] = {"mlm": "masked_lm", "mlm+nsp": "pretraining"}
 

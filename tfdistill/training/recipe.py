@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,10 +12,12 @@ from tfdistill.data.dataset import Data
 from tfdistill.data.splits import Split
 from tfdistill.errors import UserError
 from tfdistill.models.limits import check_ids
-from tfdistill.models.text_model import TextModel
 from tfdistill.training.answers import AnswersTeacher, check_answers
 from tfdistill.training.execution import Execution
 from tfdistill.training.stage import Stage
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 _DEBUG_EXAMPLES = 64  # of each split
 
@@ -135,6 +137,8 @@ class Recipe:
 
     def _order_outputs(self, data: Data) -> None:
         """Put the outputs of all models whose logits are for the classes of the data in the order of these classes."""
+        from tfdistill.models.text_model import TextModel
+
         named = [teacher.label_names for teacher in self.teachers]
         models: list[Any] = list(self.teachers)
         models += [each.teacher for each in self.stages if each.teacher is not None and "logits" in each.reads_teacher]

@@ -16,15 +16,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import ml_dtypes
 import numpy as np
-import tensorflow as tf
 
 from tfdistill.cache.folder import cache_lock
 from tfdistill.data.batching import plan
 from tfdistill.errors import UserError
 from tfdistill.system.files import atomic_write, require_writable
 
-DTYPES = {name: np.dtype(tf.as_dtype(name).as_numpy_dtype) for name in ("float32", "float16", "bfloat16")}
+DTYPES = {"float32": np.dtype("float32"), "float16": np.dtype("float16"), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 ADVICE = "set TFDISTILL_CACHE to another folder"
 _CHECKSUM = 32  # bytes
 _READ = 1 << 24  # bytes that are checked at a time

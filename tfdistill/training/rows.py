@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,12 +13,14 @@ from tfdistill.data.dataset import Rows
 from tfdistill.data.splits import Split
 from tfdistill.errors import UserError
 from tfdistill.models.limits import check_encoded
-from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import task
 from tfdistill.text.alignment import align_words
 from tfdistill.text.encoded import Encoded
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.stage import Stage
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfdistill.data.batching import dataset, some_rows
-from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import say, task
 from tfdistill.training.agreement import agreement
 from tfdistill.training.callbacks import Bookkeeper
@@ -23,6 +22,9 @@ from tfdistill.training.stage import Pause
 from tfdistill.training.state import RunState
 from tfdistill.training.teacher_outputs import TeacherPlan, stage_examples, teacher_plan, training_logits
 from tfdistill.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 
 @dataclass

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import is_dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfdistill.distill.step import Term
-from tfdistill.models.text_model import TextModel
 from tfdistill.training.freezing import parts_of
 from tfdistill.training.stage import Stage
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 
 def gradual_unfreezing(stage: Stage, student: TextModel) -> tuple[Stage, ...]:

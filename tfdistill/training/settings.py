@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from tfdistill.augment.tang import augment_split
 from tfdistill.distill.step import Term
 from tfdistill.errors import UserError, nearest
-from tfdistill.models.load import trained_length
+from tfdistill.models.training_record import DEFAULT_LENGTH, trained_length
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.stage import Stage
 
@@ -40,7 +40,7 @@ class Settings(Group):
     learning_rate: float = Field(1e-4, gt=0, description="peak learning rate")
     batch_size: int = Field(32, ge=1, description="examples in a step")
     max_length: int = Field(
-        64,
+        DEFAULT_LENGTH,
         ge=_SHORTEST,
         le=LONGEST,
         description="tokens of an example, [CLS] and [SEP] included; by default the number that the teacher was trained with",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
-
-import tensorflow as tf
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tfdistill.distill.step import Term
-from tfdistill.models.text_model import TextModel
+from tfdistill.system.lazy import tf
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 ENDLESS = 10**7  # steps; more than any run takes
 

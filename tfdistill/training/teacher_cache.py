@@ -14,10 +14,9 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfdistill.cache.folder import ABOUT, TEACHER, cache_folder
 from tfdistill.data.batching import Examples, dataset
@@ -26,14 +25,17 @@ from tfdistill.distill.features import Features, feature, features_of
 from tfdistill.errors import UserError
 from tfdistill.models.fingerprint import fingerprint
 from tfdistill.models.predict import predict_logits
-from tfdistill.models.text_model import TextModel, dummy_inputs
 from tfdistill.system.console import Advance, readable, say, task
 from tfdistill.system.files import atomic_write, read_json
 from tfdistill.system.identity import differences
+from tfdistill.system.lazy import tf
 from tfdistill.system.reproducibility import reproducible, versions
 from tfdistill.system.signals import raise_if_signalled
 from tfdistill.text.encoded import Encoded
 from tfdistill.training.row_store import ADVICE, Column, Part, RowStore
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 LEVELS = ("off", "logits", "cls", "all")
 FORMATS = {"fp16": "float16", "bf16": "bfloat16"}
@@ -179,6 +181,8 @@ def _want(names: Sequence[str]) -> list[str]:
 
 def _columns(teacher: TextModel, names: Mapping[str, bool]) -> tuple[Column, ...]:
     """Return a column for each of `names`. Features that are not of all tokens have the first position only."""
+    from tfdistill.models.text_model import dummy_inputs
+
     outputs, columns = features_of(teacher, dummy_inputs(), _want(list(names)), False), []
     for name, of_tokens in names.items():
         shape, kind = tuple(_value(outputs, name).shape), feature(name.partition("/")[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from tfdistill.distill.features import feature
 from tfdistill.distill.step import Term
 from tfdistill.errors import UserError
 from tfdistill.models.limits import check_encoded
-from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import say
 from tfdistill.text.encoded import Encoded
 from tfdistill.training.answers import AnswersTeacher
@@ -24,6 +23,9 @@ from tfdistill.training.row_store import RowStore
 from tfdistill.training.rows import Prepared, aligned, take
 from tfdistill.training.stage import Stage
 from tfdistill.training.teacher_cache import OPTION, TeacherCache
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 TITLE = "teacher reads the training texts"
 

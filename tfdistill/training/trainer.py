@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -16,7 +16,6 @@ import tensorflow as tf
 from tfdistill.data.batching import Buckets, Examples, dataset
 from tfdistill.distill.distiller import Distiller
 from tfdistill.errors import DivergedError, UserError
-from tfdistill.models.text_model import TextModel
 from tfdistill.optim.optimizers import make_optimizer
 from tfdistill.optim.schedule import WarmupLinear
 from tfdistill.system.workers import by_worker, splits_by_worker
@@ -24,6 +23,9 @@ from tfdistill.training.execution import Execution
 from tfdistill.training.freezing import frozen, layers_of
 from tfdistill.training.schedules import share_a_step
 from tfdistill.training.stage import Source, Stage
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 _UNKNOWN = 10**6  # steps of a schedule as long as the clock has not shown how many there will be
 

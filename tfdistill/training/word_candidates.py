@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
 
 from tfdistill.augment.glove import GloVe
 from tfdistill.augment.tinybert import Finder, MaskedLM
 from tfdistill.errors import UserError
-from tfdistill.models.load import load, recipe_of
+from tfdistill.models.load import load
 from tfdistill.models.stored_head import MissingHead
-from tfdistill.models.text_model import TextModel
+from tfdistill.models.training_record import recipe_of
 from tfdistill.models.weight_files.choose import weights_in
 from tfdistill.system.files import student_directory
+from tfdistill.system.lazy import tf
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 MASKED_LM_HEADS = ("masked_lm", "pretraining")
 
