@@ -39,6 +39,37 @@ class StudentSettings(Settings):
             raise ValueError(f"num_layers is only for student=layers. Remove it, or remove student={self.student}")
         return self
 
+    @property
+    def matches_layers(self) -> bool:
+        """Return whether each layer of the student learns from one of the teacher's."""
+        return False
+
+    def like(self, *teachers: Any) -> Self:
+        """Return these settings with the teachers' length. Raises UserError if the first teacher has too few layers."""
+        most = _layers_of(teachers[0]) if teachers else None
+        if most is not None:
+            self._require_layers(most)
+        return super().like(*teachers)
+
+    def _require_layers(self, most: int) -> None:
+        has = f"the teacher has {most} layer{'s' if most > 1 else ''}"
+        if self.student == "layers" and (self.num_layers or 1) > most:
+            raise UserError(f"num_layers={self.num_layers}: {has}. Set num_layers to at most {most}.")
+        sizes = presets.PRESETS.get(self.student)
+        layers = getattr(sizes, "num_hidden_layers", 0)
+        if self.matches_layers and layers > most:
+            raise UserError(
+                f"student={self.student} has {layers} layers, {has}, and each layer of the student learns from one of the "
+                f"teacher's. Use --set student=layers --set num_layers={max(1, most // 2)}, or a deeper teacher."
+            )
+
+
+def _layers_of(teacher: Any) -> int | None:
+    try:
+        return int(teacher.num_layers)
+    except UserError:
+        return None  # a teacher that is not one of our networks
+
 
 def make_student(
     teacher: TextModel | AnswersTeacher,

@@ -54,6 +54,10 @@ class Settings(StudentSettings):
     labelled: Labelled | None = Field(None, description="a first stage on a corpus with the teacher's logits")
     hidden_weight: float = Field(0.0, ge=0, description="weight of the hidden-state loss; 0 is the paper's method")
 
+    @property
+    def matches_layers(self) -> bool:
+        return self.hidden_weight > 0
+
 
 def recipe(teacher: TextModel | AnswersTeacher, data: Data, settings: Settings | None = None) -> Recipe:
     settings = (settings or Settings()).like(teacher)

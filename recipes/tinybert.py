@@ -82,6 +82,10 @@ class Settings(GeneralSettings, StudentSettings):
     )
     max_length: int = Field(64, ge=5, le=512, description="tokens of an example; 128 for pairs by default")
 
+    @property
+    def matches_layers(self) -> bool:
+        return self.transformer.epochs > 0 and self.transformer.hidden_weight + self.transformer.attention_weight > 0
+
     def for_debug(self) -> Self:
         """Return these settings with few steps of a masked LM, too."""
         small = super().for_debug()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from tfdistill.export.tflite.runtime import TFLiteModel
 from tfdistill.models.fingerprint import fingerprint
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.files import atomic_directory, atomic_write, sha256
+from tfdistill.system.leftovers import temporary_directory
 from tfdistill.text.encoded import Encoded
 
 # Tokenized examples, the Keras model's logits on them, and a function from logits to scores, or None without labels.
@@ -127,7 +127,7 @@ def write_bundle(request: ExportRequest, data: BundleData, *, latency: bool = Fa
     """Carry out a validated request, all or nothing; see `export_bundle`."""
     if request.mediapipe and any(np.any(each[0].segment_ids) for each in (data.dev, data.test) if each is not None):
         refuse_for_mediapipe("pairs")  # a BERT for pairs looks like one for single texts until it sees its data
-    with tempfile.TemporaryDirectory(prefix="tfdistill-bundle-") as work, atomic_directory(request.out) as directory:
+    with temporary_directory("bundle") as work, atomic_directory(request.out) as directory:
         (files,) = run_conversion(request.conversion, work, calibration=data.calibration)
         converted = files[request.quantization]
         file = _write_model(request, converted, directory)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from importlib import resources
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,9 @@ from tfdistill.export.tflite.parity import of_real_tokens
 from tfdistill.export.tflite.runtime import TFLiteModel
 from tfdistill.metrics.scores import softmax
 from tfdistill.models.limits import check_encoded
-from tfdistill.models.text_model import TextModel
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 _LINES = resources.files(__package__).joinpath("golden_texts.txt").read_text("utf-8").split("\n")
 TEXTS: tuple[str, ...] = tuple(json.loads(line) for line in _LINES if line.startswith('"'))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tfdistill.errors import UserError
 from tfdistill.export.bundle.golden import MOST_OUTPUTS
@@ -15,8 +16,10 @@ from tfdistill.export.convert.modes import MODES
 from tfdistill.export.convert.request import ConversionRequest, reads_pairs
 from tfdistill.export.convert.text_input import check_text_in
 from tfdistill.export.tflite.metadata import model_card
-from tfdistill.models.text_model import TextModel
 from tfdistill.system.files import require_new
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 _LEAST_LENGTH = 5  # a pair of texts with [CLS] and [SEP]
 # Outputs that are not classes of the data.
@@ -61,6 +64,8 @@ class ExportRequest:
     ) -> ExportRequest:
         """Validate the arguments of an export; see `tfdistill.export.bundle.bundle.export_bundle`.
 
+        The model may be a `StoredModel`; call `with_model` when it is built.
+
         Raises:
             UserError: `out` holds something other than a bundle, the conversion is not possible,
                 the model has no tokenizer or does not suit MediaPipe or --text-in, or an option is
@@ -91,6 +96,11 @@ class ExportRequest:
         names = names or tuple(f"LABEL_{n}" for n in range(model.num_outputs))
         about = model_card(card or {}, family=model.family, task=model.task, quantization=quantize, label_names=names)
         return cls(model, Path(out), conversion, tuple(names), about, max_drop, text_in)
+
+    def with_model(self, model: TextModel) -> ExportRequest:
+        """Return the request for the built model of a `StoredModel`, for which it was validated."""
+        ((_, name),) = self.conversion.models
+        return replace(self, model=model, conversion=replace(self.conversion, models=((model, name),)))
 
     @property
     def quantization(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from tfdistill.models.limits import check_encoded
 from tfdistill.models.quantization_aware import QuantizationAware
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.files import atomic_write, sha256
+from tfdistill.system.leftovers import temporary_directory
 from tfdistill.text.encoded import Encoded
 
 CALIBRATION, CALIBRATION_ROWS = "calibration.npz", 200
@@ -132,7 +132,7 @@ def run_conversion(
     """Carry out a validated request; arguments and result as for `convert_models`."""
     if request.calibrated and (calibration is None or len(calibration.offsets) < 2):
         raise UserError(f"{request.calibrated[0]} measures ranges on training data and received none; add `--data`")
-    with tempfile.TemporaryDirectory(prefix="tfdistill-convert-") as temporary:
+    with temporary_directory("convert") as temporary:
         jobs = _jobs(request, Path(temporary), calibration)
         audited: dict[tuple[int, str], ConvertedFile] = {}
 

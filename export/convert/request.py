@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tfdistill.errors import MissingExtra, UserError
 from tfdistill.export.convert.modes import AEQ, EXPORTED_HEADS, MODES, TF, check_mode, tool_for
-from tfdistill.models.text_model import TextModel
 
-NamedModel = tuple[TextModel, str]
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
+
+NamedModel = tuple["TextModel", str]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,8 +15,9 @@ from tfdistill.export.convert.modes import MODES, TF, tool_for
 from tfdistill.export.convert.request import reads_pairs
 from tfdistill.export.tflite.operators import TEXT_MODEL, TEXT_OPERATORS, operators, read_file
 from tfdistill.export.tflite.runtime import LOGITS
-from tfdistill.models.hf import write_model
-from tfdistill.models.text_model import TextModel
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 
 def check_text_in(model: TextModel, mode: str) -> None:
@@ -49,6 +50,8 @@ def convert_text_in(model: TextModel, directory: Path, *, length: int, mode: str
         UserError: the converter failed, or the file needs operators other than built-in ones and
             `TEXT_OPERATORS`.
     """
+    from tfdistill.models.hf import write_model
+
     place = directory / "text"
     place.mkdir()
     write_model(model, place)

@@ -74,7 +74,7 @@ def test_command_tinybert(tfdistill, folder, tmp_path, masked_lm):
         "tinybert",
         "--copies",
         3,
-        "--k",
+        "--candidates",
         2,
         "--glove",
         tmp_path / "glove.txt",
@@ -104,7 +104,7 @@ def test_command_tinybert(tfdistill, folder, tmp_path, masked_lm):
         (["--p-mask", "2", "--p-pos", "0"], "p_mask=2.0"),
         (["--ngram", "3", "2", "--p-pos", "0"], "ngram=(3, 2)"),
         (["--tagger", "/nowhere/tagger.json"], "/nowhere/tagger.json"),
-        (["--mlm-minutes", "1", "--mlm-steps", "2"], "--mlm-steps"),
+        (["--minutes", "1", "--steps", "2"], "--steps"),
     ],
 )
 def test_mistakes(tfdistill, folder, tmp_path, words, message):
@@ -118,7 +118,7 @@ def test_mistakes(tfdistill, folder, tmp_path, words, message):
 def test_a_teacher_without_a_head_gets_one_of_the_tasks_text(tfdistill, folder, tmp_path, masked_lm, monkeypatch):
     monkeypatch.setenv("TFDISTILL_CACHE", str(tmp_path / "cache"))
     words = ["augment", "--data", folder, "--method", "tinybert", "--teacher", masked_lm / "tiny_classification"]
-    words += ["--glove", "none", "--copies", 2, "--k", 2, "--mlm-steps", 3]
+    words += ["--glove", "none", "--copies", 2, "--candidates", 2, "--steps", 3]
     code, _, error = tfdistill(*words, "--out", tmp_path / "out")
     assert code == 0 and "is trained" in error, error
     (run,) = (tmp_path / "cache" / "masked-lm").glob("*/run")
@@ -126,16 +126,16 @@ def test_a_teacher_without_a_head_gets_one_of_the_tasks_text(tfdistill, folder, 
     code, _, error = tfdistill(*words, "--out", tmp_path / "again")  # not trained twice
     assert code == 0 and "is trained" not in error and "new" in error
     assert contents(tmp_path / "again") == contents(tmp_path / "out")
-    trained = tfdistill(*words[:-2], "--mlm", run, "--out", tmp_path / "other")
+    trained = tfdistill(*words[:-2], "--masked-lm", run, "--out", tmp_path / "other")
     assert trained[0] == 0
     ours, theirs = (json.loads((tmp_path / name / "provenance.json").read_text("utf-8")) for name in ("out", "other"))
     assert ours["settings"]["mlm"] == theirs["settings"]["mlm"]
 
 
 def test_an_mlm_that_is_none_is_refused(tfdistill, folder, tmp_path, masked_lm):
-    words = ["augment", "--data", folder, "--method", "tinybert", "--mlm", masked_lm / "tiny_classification"]
+    words = ["augment", "--data", folder, "--method", "tinybert", "--masked-lm", masked_lm / "tiny_classification"]
     code, _, error = tfdistill(*words, "--out", tmp_path / "out")
-    assert code == 2 and "--mlm" in error
+    assert code == 2 and "--masked-lm" in error
     assert error.count("tfdistill:") == 1
 
 

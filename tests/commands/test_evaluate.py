@@ -83,7 +83,7 @@ def test_texts_and_pairs_beyond_the_tables_of_a_model_are_one_line(tfdistill, tm
     (tmp_path / "long.tsv").write_text("text\tlabel\n" + "a b c d e f g h i j\tyes\nb\tno\n" * 6, "utf-8")
     (tmp_path / "pairs.tsv").write_text("text\ttext_b\tlabel\n" + "a\tb\tyes\nb\ta\tno\n" * 6, "utf-8")
     for data, part in (("long", "12 tokens"), ("pairs", "type_vocab_size")):
-        words = ["--data", tmp_path / f"{data}.tsv", "--split", "train", "--length", 64]
+        words = ["--data", tmp_path / f"{data}.tsv", "--split", "train", "--max-length", 64]
         code, printed, err = tfdistill("evaluate", tmp_path / "model", *words)
         last = err.rstrip().splitlines()[-1]
         assert code == 2 and not printed and last.startswith("tfdistill: ") and part in last, err

@@ -68,7 +68,7 @@ def commands(work, model):
             *data,
             "--method",
             "tinybert",
-            "--mlm",
+            "--masked-lm",
             model,
             "--glove",
             "none",

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tfdistill.commands.quickstart_job import floor, run_quickstart
-from tfdistill.errors import UserError
+from tfdistill.commands.quickstart_job import floor
 
 
-def test_a_directory_with_other_things_is_not_touched(tmp_path):
+def test_a_directory_with_other_things_is_not_touched(tmp_path, tfdistill):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match=tmp_path.name):
-        run_quickstart(tmp_path)
+    code, _, err = tfdistill("quickstart", "--out", tmp_path)
+    assert code == 2 and tmp_path.name in err
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 

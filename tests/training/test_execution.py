@@ -90,7 +90,7 @@ def test_a_run_in_bf16_with_buckets(tmp_path, call):
     assert code == 0, told
     assert last["loss_scale"] == 32768 and last["skipped_steps"] == 0 and 0 < last["fp16_largest"] < 65504
     code, told = call("--out", tmp_path / "other", "--buckets", "4")
-    assert code == 2 and "the longest text has 8 word pieces" in told
+    assert code == 2 and "the longest text has 8 tokens" in told
 
 
 def weights(out: Path) -> dict[str, np.ndarray]:

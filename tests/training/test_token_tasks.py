@@ -100,7 +100,7 @@ def test_tags_are_learned_saved_and_scored(tags, tmp_path, tfdistill):
         tmp_path / "teacher",
         "--data",
         tags,
-        "--length",
+        "--max-length",
         20,
         "--predictions",
         tmp_path / "said.jsonl",
@@ -133,7 +133,7 @@ def test_answers_are_learned_in_windows(answers, tmp_path, tfdistill):
     assert evaluate(teacher, data, "dev", max_length=20) == {"f1": 1.0, "exact_match": 1.0}
     save(teacher, tmp_path / "teacher")
     place = tmp_path / "said.jsonl"
-    words = ["evaluate", tmp_path / "teacher", "--split", "dev", "--length", 20, "--predictions", place]
+    words = ["evaluate", tmp_path / "teacher", "--split", "dev", "--max-length", 20, "--predictions", place]
     assert tfdistill(*words, "--data", f"{answers}?n_best=8&max_answer_length=2&stride=2")[0] == 0
     first = json.loads(place.read_text("utf-8").splitlines()[0])
     assert (first["id"], first["predicted"], first["answers"]) == ("AnnalivesParisWho", "Anna", ["Anna"])

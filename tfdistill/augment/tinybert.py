@@ -90,7 +90,7 @@ class Finder:
 
     def __post_init__(self) -> None:
         if "[MASK]" not in self.tokenizer.vocabulary:
-            raise UserError("the vocabulary has no [MASK]. Use a masked language model for `--mlm`.")
+            raise UserError("the vocabulary has no [MASK]. Use a masked language model for `--masked-lm`.")
 
     def __call__(self, texts: Sequence[str], advance: Callable[..., Any] | None = None) -> dict[str, Candidates]:
         """Return the candidates of each different text; `advance` gets the number of answered queries."""

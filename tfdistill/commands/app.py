@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -25,7 +27,8 @@ from tfdistill.commands.recipes import recipes
 from tfdistill.commands.train import train
 from tfdistill.commands.trim import trim
 from tfdistill.errors import UserError
-from tfdistill.system.console import say_error
+from tfdistill.system.console import say_error, show
+from tfdistill.system.leftovers import sweep
 from tfdistill.system.signals import exits_on_signals
 
 app = typer.Typer(
@@ -35,7 +38,25 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib import metadata
+
+        show(f"tfdistill {metadata.version('tfdistill')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options of the command itself."""
 
 
 # The order is that of `tfdistill --help`. A verb that needs TensorFlow imports it itself, by `import_tensorflow()`.
@@ -46,6 +67,18 @@ for verb in (evaluate, doctor, export, verify, bench, compare, recipes):
     app.command()(verb)
 
 
+# Options by their former names.
+_RENAMED = {
+    "--p": "--p-replace",
+    "--k": "--candidates",
+    "--mlm": "--masked-lm",
+    "--mlm-minutes": "--minutes",
+    "--mlm-steps": "--steps",
+    "--mask-pieces": "--mask-tokens",
+    "--pieces": "--keep-tokens",
+    "--length": "--max-length",
+}
+
 # Some versions of Typer include Click, others depend on it; the base class of their usage errors is the same in both.
 _UsageError: Any = typer.BadParameter.__mro__[1]
 
@@ -55,6 +88,8 @@ def main() -> None:
 
     Every error that the user can fix is one line on stderr with exit code 2. Ctrl-C exits with 130, SIGTERM with 143.
     """
+    for folder in (Path(tempfile.gettempdir()), Path()):
+        sweep(folder)
     try:
         with exits_on_signals():
             outcome = app(prog_name="tfdistill", standalone_mode=False)
@@ -63,6 +98,8 @@ def main() -> None:
         if len(sys.argv) < 2:
             error.show()  # the list of commands
         else:
+            if renamed := _RENAMED.get(getattr(error, "option_name", "")):
+                error.possibilities = [renamed]
             context = error.ctx
             verb = "tfdistill" if context is None else context.command_path
             say_error(f"{error.format_message().strip().rstrip('.')}; see {verb} --help")

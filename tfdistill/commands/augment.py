@@ -26,14 +26,19 @@ def augment(
     ] = "tang",
     copies: Annotated[int, typer.Option(min=1, help="copies of each text (Tang et al.: 10 for pairs)")] = 20,
     split: Annotated[str, typer.Option(help="the split to augment; the others do not change")] = "train",
-    p_mask: Annotated[float, typer.Option(help="tang: probability that a word is masked")] = 0.1,
+    p_mask: Annotated[float, typer.Option(min=0, max=1, help="tang: probability that a word is masked")] = 0.1,
     p_pos: Annotated[
-        float, typer.Option(help="tang: probability of another word of the same part of speech; 0 needs no tagger")
+        float,
+        typer.Option(
+            min=0, max=1, help="tang: probability of another word of the same part of speech; 0 needs no tagger"
+        ),
     ] = 0.1,
-    p_ngram: Annotated[float, typer.Option("--p-ngram", help="tang: probability that an n-gram is kept")] = 0.25,
+    p_ngram: Annotated[
+        float, typer.Option("--p-ngram", min=0, max=1, help="tang: probability that an n-gram is kept")
+    ] = 0.25,
     ngram: Annotated[tuple[int, int], typer.Option(help="tang: shortest and longest n-gram")] = (1, 5),
     tokens_of: Annotated[
-        str | None, typer.Option("--mask-pieces", help="tang: mask tokens of this model directory instead of words")
+        str | None, typer.Option("--mask-tokens", help="tang: mask tokens of this model directory instead of words")
     ] = None,
     tagger: Annotated[
         str | None, typer.Option(help="tang: a model of NLTK's perceptron tagger; one is fetched by default")
@@ -41,19 +46,19 @@ def augment(
     teacher: Annotated[
         str | None, typer.Option(help="tinybert: a directory with a masked LM; else one is trained")
     ] = None,
-    mlm_minutes: Annotated[
+    minutes: Annotated[
         float | None,
         typer.Option(min=0.01, help="tinybert: minutes to train a masked LM if the teacher has none; 3 by default"),
     ] = None,
-    mlm_steps: Annotated[
+    steps: Annotated[
         int | None, typer.Option(min=1, help="tinybert: steps instead of minutes, equal on every machine")
     ] = None,
-    mlm: Annotated[str | None, typer.Option(help="tinybert: a directory with a masked LM")] = None,
+    masked_lm: Annotated[str | None, typer.Option(help="tinybert: a directory with a masked LM")] = None,
     glove: Annotated[
         str | None, typer.Option(help="tinybert: a GloVe text file, or none; GloVe 6B 50d is fetched by default")
     ] = None,
-    p: Annotated[float, typer.Option(help="tinybert: probability of exchanging a word")] = 0.4,
-    k: Annotated[int, typer.Option(min=1, help="tinybert: candidates of each word")] = 15,
+    p_replace: Annotated[float, typer.Option(min=0, max=1, help="tinybert: probability of replacing a word")] = 0.4,
+    candidates: Annotated[int, typer.Option(min=1, help="tinybert: candidates for each replaced word")] = 15,
     only_copies: Annotated[bool, typer.Option("--only-copies", help="leave out the examples of the split")] = False,
     file_format: Annotated[str, typer.Option("--format", help="jsonl or tsv")] = "jsonl",
     seed: Annotated[int, typer.Option(min=0, help="seed of everything random")] = 1,
@@ -68,8 +73,8 @@ def augment(
 
     _require_one_of("--method", method, ("tang", "tinybert"))
     _require_one_of("--format", file_format, ("jsonl", "tsv"))
-    if mlm_minutes is not None and mlm_steps is not None:
-        raise UserError("`--mlm-minutes` and `--mlm-steps` exclude each other. Use one of them.")
+    if minutes is not None and steps is not None:
+        raise UserError("`--minutes` and `--steps` exclude each other. Use one of them.")
     require_new(out, PROVENANCE)
     text = load_data(data)
     _require_one_of("--split", split, tuple(text.splits))
@@ -78,8 +83,8 @@ def augment(
         words = {"p_mask": p_mask, "p_pos": p_pos, "p_ng": p_ngram, "ngram": ngram}
         plan = tang_plan(source, copies=copies, seed=seed, tagger=tagger, tokens_of=tokens_of, **words)
     else:
-        trained = {"minutes": mlm_minutes, "steps": mlm_steps}
-        plan = _tinybert_plan(source, copies, seed, mlm, teacher, trained, glove, p, k)
+        trained = {"minutes": minutes, "steps": steps}
+        plan = _tinybert_plan(source, copies, seed, masked_lm, teacher, trained, glove, p_replace, candidates)
     kind: Format = "tsv" if file_format == "tsv" else "jsonl"
     made = augment_data(text, plan, out, split=split, only_copies=only_copies, file_format=kind, force=force)
     say(
@@ -115,11 +120,9 @@ def _tinybert_plan(
     from tfdistill.system.files import student_directory
     from tfdistill.training.word_candidates import finder, load_masked_lm
 
-    if not 0 <= p <= 1:
-        raise UserError(f"`--p` is {p}. Use a probability from 0 to 1.")
     if mlm is None and teacher is None:
         raise UserError(
-            "`--method tinybert` needs a masked language model. Give `--mlm DIR`, or `--teacher DIR` to train one."
+            "`--method tinybert` needs a masked language model. Give `--masked-lm DIR`, or `--teacher DIR` to train one."
         )
     source = mlm or masked_lm_for(load(student_directory(str(teacher))), split, seed=seed, **trained)  # type: ignore[arg-type]
     masked_lm = load_masked_lm(source)

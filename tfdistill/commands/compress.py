@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
+from tfdistill.commands.model_and_data import ModelAndData
 from tfdistill.commands.options import OutOption, ReplaceModelOption
 from tfdistill.commands.tables import show_next
 from tfdistill.errors import UserError
 from tfdistill.system.console import make_table, readable, show, show_table, task
 from tfdistill.system.files import require_new
-from tfdistill.system.tensorflow_import import import_tensorflow
 
 
 def compress(
@@ -41,20 +41,19 @@ def compress(
     """
     if (clusters is None) == (sparsity is None):
         raise UserError("Use either --clusters N or --sparsity SHARE.")
-    import_tensorflow()
+    require_new(out, "config.json" if force else None, "Choose a new name, or use --force to replace a model.")
+    student, dataset = ModelAndData(model, data).load()
+    assert dataset is not None
     from tfdistill.compress.tfmot import Compression, compress_student, require_known
     from tfdistill.models.hf import save_directory
-    from tfdistill.models.load import data_for, load
     from tfdistill.models.training_record import max_length_of, recipe_of
 
-    require_new(out, "config.json" if force else None, "Choose a new name, or use --force to replace a model.")
     method: dict[str, Any] = {"method": "prune", "sparsity": sparsity}
     if clusters is not None:
         method = {"method": "cluster", "clusters": clusters}
     compression = Compression(**method, steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
-    student = load(model, new_head=False)
     require_known(student)
-    dataset, length = data_for(student, model, data), max_length_of(model)
+    length = max_length_of(model)
     with task(compression.method, compression.steps) as advance:
         before, after = compress_student(student, dataset, compression, max_length=length, advance=advance)
     report = {

@@ -10,7 +10,6 @@ import typer
 from tfdistill.commands.tables import show_next
 from tfdistill.system.console import readable, show
 from tfdistill.system.files import require_new
-from tfdistill.system.tensorflow_import import import_tensorflow
 
 
 def convert(
@@ -30,7 +29,6 @@ def convert(
     Example: `tfdistill convert TinyBERT_General_4L_312D TINYBERT`
     """
     require_new(out, advice="Choose a new name for OUT.")
-    import_tensorflow()
     from tfdistill.models.rewrite import rewrite
     from tfdistill.models.weight_files.choose import WEIGHTS
 

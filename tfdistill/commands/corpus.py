@@ -38,7 +38,7 @@ def corpus(
     shard_mb: Annotated[
         float, typer.Option(min=0.001, help="megabytes of text of a shard; more needs more memory")
     ] = 16.0,
-    seed: Annotated[int, typer.Option(min=0, help="decides about held-out documents and augmentation")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="decides about held-out documents and augmentation")] = 1,
     runner: Annotated[
         str, typer.Option(help="local (processes of this machine), or Apache Beam's direct, flink, spark, dataflow")
     ] = "local",
@@ -53,9 +53,9 @@ def corpus(
     """
     if not rows and (teacher is not None or copies or max_length is not None):
         raise UserError("`--teacher`, `--copies` and `--max-length` are for separate examples. Add `--rows`.")
-    import_tensorflow()
     from tfdistill.corpora.work import Work, spans_of
     from tfdistill.corpora.workers import RUNNERS, make_corpus
+    from tfdistill.models.stored_model import open_directory
     from tfdistill.models.training_record import max_length_of
 
     if runner != "local" and runner not in RUNNERS:
@@ -75,6 +75,9 @@ def corpus(
         least_characters=least_characters,
         least_letters=least_letters,
     )
+    if work.teacher is not None and "://" not in work.teacher:
+        open_directory(work.teacher).require_head()
+    import_tensorflow()
     totals = make_corpus(work, source, runner, workers, context.args).totals
     say(
         f"{work.out}: {len(work.spans)} shards, {totals['bytes'] / 1e6:,.1f} MB of text, {totals['documents']:,} documents, "

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tfdistill.commands.model_and_data import ModelAndData
 from tfdistill.commands.options import JsonOption
 from tfdistill.commands.tables import show_scores
 from tfdistill.errors import UserError
 from tfdistill.system.console import say, task
 from tfdistill.system.files import atomic_write, require_file_place
-from tfdistill.system.tensorflow_import import import_tensorflow
+
+if TYPE_CHECKING:
+    from tfdistill.data.dataset import Data
 
 
 def evaluate(
@@ -29,7 +32,7 @@ def evaluate(
         ),
     ] = None,
     max_length: Annotated[
-        int | None, typer.Option("--length", min=5, max=512, help="tokens of an example; by default as in training")
+        int | None, typer.Option("--max-length", min=5, max=512, help="tokens of an example; by default as in training")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -39,25 +42,18 @@ def evaluate(
     """
     if predictions is not None:
         require_file_place(predictions, "choose another `--predictions`")
-    import_tensorflow()
-    from tfdistill.models.load import data_for, load
+    checked = ModelAndData(model, data)
+    if checked.data is not None:
+        _is_labelled(checked.data, split, predictions)
+    loaded, dataset = checked.load()
+    assert dataset is not None
     from tfdistill.models.predict import predict_logits, say_cut
     from tfdistill.models.training_record import max_length_of
 
-    loaded = load(model, new_head=False)
-    dataset = data_for(loaded, model, data)
-    if split not in dataset.splits:
-        raise UserError(
-            f"--split {split}: {dataset.name} has the splits {', '.join(dataset.splits)}. Choose one of them."
-        )
-    labelled = dataset.has_labels(split)
-    if not labelled and predictions is None:
-        raise UserError(
-            f"--split {split}: {dataset.name} has no labels there. Choose another split, or add --predictions."
-        )
+    labelled = _is_labelled(dataset, split, predictions)
     length = max_length or max_length_of(model)
     rows = dataset.encode(dataset.splits[split], loaded.tokenizer, length)
-    say_cut(rows, loaded, length, option="--length", split=split)
+    say_cut(rows, loaded, length, option="--max-length", split=split)
     with task(f"{split}, examples", len(rows.encoded)) as advance:
         logits = predict_logits(loaded, rows.encoded, advance=advance)
     scores = rows.score(logits) if labelled else {}
@@ -70,3 +66,17 @@ def evaluate(
         print(json.dumps({"model": model, "data": dataset.name, "split": split, "rows": count, **scores}))
     elif labelled:
         show_scores(f"{model} on {dataset.name}", {split: scores})
+
+
+def _is_labelled(dataset: Data, split: str, predictions: Path | None) -> bool:
+    """Return whether a split has labels. Raises UserError if there is no such split, or nothing to do with it."""
+    if split not in dataset.splits:
+        raise UserError(
+            f"--split {split}: {dataset.name} has the splits {', '.join(dataset.splits)}. Choose one of them."
+        )
+    labelled = dataset.has_labels(split)
+    if not labelled and predictions is None:
+        raise UserError(
+            f"--split {split}: {dataset.name} has no labels there. Choose another split, or add --predictions."
+        )
+    return labelled

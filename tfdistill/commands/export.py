@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tfdistill.commands.model_and_data import ModelAndData
 from tfdistill.commands.options import numbers
 from tfdistill.errors import UserError
 from tfdistill.system.console import make_table, say, say_error, show, show_table
 from tfdistill.system.files import sha256
-from tfdistill.system.tensorflow_import import import_tensorflow
 
 if TYPE_CHECKING:
+    from tfdistill.data.dataset import Data
     from tfdistill.export.bundle.bundle import BundleData
     from tfdistill.export.bundle.request import ExportRequest
 
@@ -50,11 +51,7 @@ def export(
 
     Example: `tfdistill export RUN/student --quantize dynamic_int8 --out BUNDLE`
     """
-    import_tensorflow()
-    from tfdistill.export.bundle.bundle import BundleData, write_bundle
     from tfdistill.export.bundle.request import ExportRequest
-    from tfdistill.export.tflite.accuracy_gate import AccuracyDropped
-    from tfdistill.models.load import load
     from tfdistill.models.training_record import max_length_of, recipe_of
 
     if length is not None and lengths is not None:
@@ -63,8 +60,10 @@ def export(
         raise UserError("`--golden-from-data` takes examples of `--data`; add `--data`")
     fields = _fields(card or [])
     sizes = (length or max_length_of(model),) if lengths is None else numbers("--lengths", lengths)
+    checked = ModelAndData(model, data)
+    loaded, dataset = (checked.stored, checked.data) if checked.stored is not None else checked.load()
     request = ExportRequest.of(
-        load(model, new_head=False),
+        loaded,  # type: ignore[arg-type]  # a stored model is validated as the built one
         out,
         quantize=quantize,
         length=sizes,
@@ -73,9 +72,17 @@ def export(
         text_in=text_in,
         card=fields,
     )
+    if dataset is not None:
+        _require_splits(dataset, request, golden_from_data)
+    if checked.stored is not None:
+        loaded, dataset = checked.load()
+        request = request.with_model(loaded)
     recipe = recipe_of(model) or None
+    from tfdistill.export.bundle.bundle import BundleData, write_bundle
+    from tfdistill.export.tflite.accuracy_gate import AccuracyDropped
+
     try:
-        used = BundleData(recipe=recipe) if data is None else _read(request, model, data, golden_from_data, recipe)
+        used = BundleData(recipe=recipe) if dataset is None else _read(request, dataset, golden_from_data, recipe)
         path = write_bundle(request, used, latency=True)
     except AccuracyDropped as error:
         say_error(str(error))
@@ -109,23 +116,27 @@ def _fields(words: list[str]) -> dict[str, str]:
     return fields
 
 
-def _read(request: ExportRequest, directory: str, name: str, golden: bool, recipe: dict[str, Any] | None) -> BundleData:
-    """Evaluate the model on dev and test of the data `name`, and pick examples for calibration and golden.json."""
-    from tfdistill.data.batching import some_rows
-    from tfdistill.export.bundle.bundle import BundleData
-    from tfdistill.export.convert.convert import CALIBRATION_ROWS
-    from tfdistill.models.load import data_for
-    from tfdistill.models.predict import measure, say_cut
-
-    model, longest, calibrated = request.model, request.conversion.longest, bool(request.conversion.calibrated)
-    data = data_for(model, directory, name)
+def _require_splits(data: Data, request: ExportRequest, golden: bool) -> None:
+    """Raise UserError if the data have not what `--quantize` and `--golden-from-data` need."""
+    calibrated = bool(request.conversion.calibrated)
     needs = {"train": (calibrated, f"--quantize {request.quantization}"), "dev": (golden, "--golden-from-data")}
     for split, (needed, option) in needs.items():
         if needed and split not in data.splits:
             raise UserError(f"{data.name} has no {split} split but {', '.join(data.splits)}; `{option}` needs it")
-    examples = data.splits["dev"] if golden else None
     if golden and data.per_token:
         raise UserError(f"{data.name} has neither texts nor pairs; remove `--golden-from-data`")
+
+
+def _read(request: ExportRequest, data: Data, golden: bool, recipe: dict[str, Any] | None) -> BundleData:
+    """Evaluate the model on dev and test, and pick examples for calibration and golden.json."""
+    from tfdistill.data.batching import some_rows
+    from tfdistill.export.bundle.bundle import BundleData
+    from tfdistill.export.convert.convert import CALIBRATION_ROWS
+    from tfdistill.models.predict import measure, say_cut
+
+    model, longest, calibrated = request.model, request.conversion.longest, bool(request.conversion.calibrated)
+    _require_splits(data, request, golden)
+    examples = data.splits["dev"] if golden else None
     calibration = None
     if calibrated:
         rows = data.encode(data.splits["train"], model.tokenizer, longest)
@@ -212,11 +223,14 @@ def _number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def verify(bundle: Annotated[Path, typer.Argument(help="a directory written by export")]) -> None:
-    """Check a bundle: checksums, operators, golden vectors. Needs no TensorFlow.
+def verify(bundles: Annotated[list[Path], typer.Argument(help="directories written by export")]) -> None:
+    """Check bundles: checksums, operators, golden vectors. Needs no TensorFlow.
 
     Example: `tfdistill verify BUNDLE`
     """
     from tfdistill.export.verify import verify_bundle
 
-    show(*(f"ok  {check}" for check in verify_bundle(bundle)))
+    for bundle in bundles:
+        if len(bundles) > 1:
+            show(f"{bundle}:")
+        show(*(f"ok  {check}" for check in verify_bundle(bundle)))

@@ -10,7 +10,7 @@ import typer
 from tfdistill.commands.options import DataOption, SetOption, TaskOption
 from tfdistill.commands.run_options import RunOptions, run_recipe, with_run_options
 from tfdistill.commands.tables import show_next, show_scores
-from tfdistill.system.tensorflow_import import import_tensorflow
+from tfdistill.system.lazy import keras
 
 if TYPE_CHECKING:
     from tfdistill.training.recipe import Recipe
@@ -29,29 +29,29 @@ def finetune(
 
     Example: `tfdistill finetune demo:minilm --data demo:movie-snippets --out TEACHER --set epochs=2`
     """
-    import_tensorflow(use=options.strategy == "one")
-    import keras
-
     from tfdistill.commands.task_option import data_and_settings
-    from tfdistill.data.load import load_any
-    from tfdistill.models.load import load
+    from tfdistill.data.load import load_any, needs_tensorflow
+    from tfdistill.models.load import load, open_model
     from tfdistill.recipes import finetune as module
     from tfdistill.training.settings import parse_settings
 
     source, assignments = data_and_settings(task, data, settings or [], module)
     chosen = parse_settings(module.Settings, assignments)
 
+    options.check()
+    stored, dataset = open_model(model), None if needs_tensorflow(source) else load_any(source)
+
     def make() -> Recipe:
-        dataset = load_any(source)
+        data = dataset or load_any(source)
         keras.utils.set_random_seed(options.seed)
         loaded = load(
-            model,
-            num_outputs=dataset.num_outputs,
-            task=dataset.task,
-            label_names=dataset.label_names,
+            stored or model,
+            num_outputs=data.num_outputs,
+            task=data.task,
+            label_names=data.label_names,
             new_head=True,
         )
-        recipe = module.recipe(loaded, dataset, chosen)
+        recipe = module.recipe(loaded, data, chosen)
         return replace(recipe, settings={**recipe.settings, "model": model})
 
     result = run_recipe(make, options)

@@ -10,7 +10,6 @@ from tfdistill.commands.options import SetOption
 from tfdistill.commands.run_options import RunOptions, run_recipe, student_of, with_run_options
 from tfdistill.commands.tables import show_scores
 from tfdistill.errors import UserError
-from tfdistill.system.tensorflow_import import import_tensorflow
 
 if TYPE_CHECKING:
     from tfdistill.training.recipe import Recipe
@@ -44,9 +43,9 @@ def pretrain(
 
     Example: `tfdistill pretrain demo:minilm --text demo:plain-text --out MLM --minutes 10`
     """
-    import_tensorflow(use=options.strategy == "one")
+    from tfdistill.corpora.shards import require_text
     from tfdistill.recipes import pretrain as module
-    from tfdistill.training.masked_lm import make_model
+    from tfdistill.training.masked_lm import make_model, open_start
     from tfdistill.training.settings import parse_settings
 
     if options.strategy == "multiworker" and minutes is not None:
@@ -55,14 +54,19 @@ def pretrain(
         )
     chosen = parse_settings(module.Settings, settings or [])
     duration, changes = module.Duration(steps, epochs, minutes), module.parse_config(config or [])
+    options.check()
+    start, weights = student_of(model), None if encoder is None else student_of(encoder)
+    opened = open_start(start, objective, encoder=weights, changes=changes)
+    require_text(text)
 
     def make() -> Recipe:
         loaded, trained_before = make_model(
-            student_of(model),
+            start,
             objective,
-            encoder=None if encoder is None else student_of(encoder),
+            encoder=weights,
             tokenizer=tokenizer,
             changes=changes,
+            opened=opened,
         )
         return module.recipe(
             loaded,

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from tfdistill.commands.options import OutOption, SeedOption
+from tfdistill.errors import optional
+from tfdistill.system.files import require_new
 from tfdistill.system.tensorflow_import import import_tensorflow
 
 
@@ -21,6 +23,9 @@ def quickstart(
 
     Example: `tfdistill quickstart --fast --out quickstart`
     """
+    require_new(out, "report.json", "Expected a new name or a former quickstart: choose another `--out`.")
+    for library in ("sklearn", "matplotlib"):
+        optional(library, "quickstart")
     import_tensorflow()
     from tfdistill.commands.quickstart_job import run_quickstart
 

@@ -35,7 +35,7 @@ from tfdistill.models.predict import encode
 from tfdistill.models.text_model import TextModel
 from tfdistill.recipes import bilstm, finetune, soft_targets
 from tfdistill.system.console import say, task
-from tfdistill.system.files import atomic_directory, require_new
+from tfdistill.system.files import atomic_directory
 from tfdistill.system.reproducibility import versions
 from tfdistill.text.encoded import Encoded
 from tfdistill.training.baseline import on_labels_alone, with_learning_rate
@@ -167,9 +167,6 @@ def run_quickstart(out: Path, *, fast: bool = False, seed: int = 1, command: str
         UserError: the demo's packages cannot be downloaded, or `out` cannot be written.
     """
     started = time.monotonic()
-    for library in ("sklearn", "matplotlib"):
-        optional(library, "quickstart")
-    require_new(out, "report.json", "Expected a new name or a former quickstart: choose another `--out`.")
     with atomic_directory(out) as directory:
         report = _quickstart(directory, FAST if fast else Plan(), seed, fast, command, started)
     print_report(report)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from typing import Annotated
 
 import typer
 
-from tfdistill.system.console import make_table, show_prose, show_table
+from tfdistill.system.console import show
+
+_BEGIN = (
+    "Begin with soft_targets: the student has some of the teacher's layers, and any teacher will do. bilstm makes a far "
+    "smaller and faster student. `tfdistill recipes NAME` shows paper, command and settings of one."
+)
 
 
 def recipes(name: Annotated[str | None, typer.Argument(help="show this recipe in full")] = None) -> None:
@@ -23,27 +30,36 @@ def recipes(name: Annotated[str | None, typer.Argument(help="show this recipe in
 def _list() -> None:
     from tfdistill.recipes import docstring, names
 
-    rows = []
+    show(*textwrap.wrap(_BEGIN, _width()), "")
+    indent = max(map(len, names())) + 2
     for name in names():
         text = docstring(name)
         fields = {line.partition(":")[0]: line.partition(":")[2].strip() for line in text.splitlines()}
-        paper = " ".join(text.split("\n\n")[0].split())
-        rows.append((name, paper, fields.get("Idea", ""), fields.get("Published", "")))
-    headings = ("name", "paper", "idea", "published")
-    show_table(make_table(headings, rows, title="recipes", left=headings))
+        idea, paper = fields.get("Idea", ""), " ".join(text.split("\n\n")[0].split())
+        show(*_entry(name, idea, indent), *_entry("", paper, indent))
 
 
 def _show(name: str) -> None:
     from tfdistill.recipes import find
-    from tfdistill.system.tensorflow_import import import_tensorflow
-
-    import_tensorflow()
     from tfdistill.training.settings import described
 
     module = find(name)
     # Prose is wrapped to the terminal; formulas and lists of fields keep their lines.
-    paragraphs = (module.__doc__ or "").strip().split("\n\n")
-    prose = [part if part.startswith((" ", "Idea:")) else part.replace("\n", " ") for part in paragraphs]
-    show_prose("\n\n".join(prose))
-    headings = ("key", "default", "meaning")
-    show_table(make_table(headings, described(module.Settings), title="settings (--set key=value)", left=headings))
+    for part in (module.__doc__ or "").strip().split("\n\n"):
+        plain = part.startswith((" ", "Idea:"))
+        show(*(part.split("\n") if plain else textwrap.wrap(" ".join(part.split()), _width())), "")
+    show("Settings, with their defaults (--set KEY=VALUE):")
+    for key, default, meaning in described(module.Settings):
+        show(f"  {key}={default}" if default else f"  {key}  (required with its group)", *_entry("", meaning, 6))
+
+
+def _entry(name: str, text: str, indent: int) -> list[str]:
+    """Return a name, and a text that is wrapped next to it."""
+    space = " " * indent
+    return textwrap.wrap(
+        text, _width(), initial_indent=name.ljust(indent), subsequent_indent=space, break_on_hyphens=False
+    ) or [name]
+
+
+def _width() -> int:
+    return max(40, min(110, shutil.get_terminal_size().columns))

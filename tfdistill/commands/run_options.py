@@ -12,6 +12,7 @@ import typer
 
 from tfdistill.commands.options import OutOption, SeedOption
 from tfdistill.system.files import require_place, student_directory
+from tfdistill.system.tensorflow_import import import_tensorflow
 
 if TYPE_CHECKING:
     from tfdistill.training.execution import Execution
@@ -71,6 +72,19 @@ class RunOptions:
         ),
     ] = 1
 
+    def check(self) -> None:
+        """Check the options and `--out` without TensorFlow. Raises UserError."""
+        from tfdistill.system.devices import check_strategy
+        from tfdistill.training.execution import make_execution
+        from tfdistill.training.run_identity import require_run
+
+        check_strategy(self.strategy)
+        named = "float32" if self.precision == "auto" else self.precision  # what auto means depends on the devices
+        make_execution(named, self.jit, self.buckets, self.micro_batches)
+        if self.strategy != "multiworker":  # whose first worker writes for all
+            require_run(self.out, self.resume, self.force)
+            require_place(self.out)
+
     def execution(self) -> Execution:
         """Return how steps are computed."""
         from tfdistill.training.execution import make_execution
@@ -95,23 +109,22 @@ def with_run_options(verb: Callable[..., None]) -> Callable[..., None]:
 
 
 def run_recipe(make: Callable[[], Recipe], options: RunOptions, **more: Any) -> Result:
-    """Build a recipe on the devices of `--strategy` and train it into `--out`.
+    """Import TensorFlow, build a recipe on the devices of `--strategy`, and train it into `--out`.
+
+    Call `options.check()` and check all else that needs no TensorFlow before.
 
     Args:
         make: builds the recipe; it is called in the scope of the strategy, with seeded random numbers.
         options: the options of the command line.
         more: further arguments of `tfdistill.training.run_directory.run`.
     """
+    import_tensorflow(use=options.strategy == "one")
     import keras
 
     from tfdistill.system.devices import training_on
     from tfdistill.training.execution import set_precision
     from tfdistill.training.run_directory import run
-    from tfdistill.training.run_identity import require_run
 
-    if options.strategy != "multiworker":  # whose first worker writes for all
-        require_run(options.out, options.resume, options.force)
-        require_place(options.out)
     execution = options.execution()
     set_precision(execution.precision)
     with training_on(options.strategy):

@@ -11,10 +11,11 @@ import typer
 from tfdistill.commands.options import DataOption, SetOption, TaskOption
 from tfdistill.commands.run_options import RunOptions, run_recipe, student_of, with_run_options
 from tfdistill.commands.tables import show_next, show_scores
-from tfdistill.system.tensorflow_import import import_tensorflow
+from tfdistill.system.lazy import keras
 
 if TYPE_CHECKING:
     from tfdistill.data.dataset import Data
+    from tfdistill.models.stored_model import StoredModel
     from tfdistill.training.recipe import Recipe
 
 
@@ -60,31 +61,37 @@ def train(
 
     Example: `tfdistill train bilstm --teacher TEACHER --data demo:movie-snippets --out RUN --set copies=4`
     """
-    import_tensorflow(use=options.strategy == "one")
-    import keras
-
     from tfdistill.commands.task_option import data_and_settings
-    from tfdistill.models.quantization_aware import QuantizationAware
+    from tfdistill.data.load import needs_tensorflow
+    from tfdistill.models.stored_model import StoredModel
     from tfdistill.recipes import find
-    from tfdistill.training.baseline import on_labels_alone
     from tfdistill.training.settings import parse_settings
     from tfdistill.training.teacher_cache import TeacherCache
 
     module, cache = find(recipe), TeacherCache(teacher_cache, cache_format)
     source, assignments = data_and_settings(task, data, settings or [], module)
     chosen = parse_settings(module.Settings, assignments)
+    options.check()
+    stored = [_open(name) for name in teachers]
+    dataset = None if needs_tensorflow(source) else _read(stored, source)
+    chosen.like(*(teacher for teacher in stored if isinstance(teacher, StoredModel)))  # raises if they do not fit
 
     def make() -> Recipe:
-        (teacher, *others), dataset = _load(teachers, source)
+        data = dataset or _read(stored, source)
+        teacher, *others = _teachers(stored, data)
         keras.utils.set_random_seed(options.seed)
         read = chosen.like(teacher, *others)
-        made = module.recipe(teacher, dataset, read.for_debug() if options.debug else read)
+        made = module.recipe(teacher, data, read.for_debug() if options.debug else read)
         if on_labels:
+            from tfdistill.training.baseline import on_labels_alone
+
             return on_labels_alone(made)
         weights = tuple(teacher_weights) if teacher_weights else None
         return replace(made, other_teachers=tuple(others), teacher_weights=weights)
 
     result = run_recipe(make, options, gradient_norms=gradient_norms, teacher_cache=cache)
+    from tfdistill.models.quantization_aware import QuantizationAware
+
     student = options.out / "student"
     show_scores(f"{student}", result.scores)
     learned_ranges = isinstance(result.student, QuantizationAware)
@@ -92,16 +99,37 @@ def train(
     show_next(f"tfdistill export {student} --quantize {mode} --out BUNDLE")
 
 
-def _load(names: Sequence[str], source: str) -> tuple[list[Any], Data]:
-    """Return the teachers, and the data with the classes in the order of the first model that names them."""
+def _open(name: str) -> StoredModel | str:
+    """Check a teacher that is a model directory; other names, of files of answers and KerasHub presets, stay names."""
+    from tfdistill.models.load import open_model
+    from tfdistill.training.answers import PREFIX
+
+    stored = None if name.startswith(PREFIX) else open_model(student_of(name))
+    if stored is None:
+        return name
+    stored.require_head()
+    return stored
+
+
+def _read(teachers: Sequence[StoredModel | str], source: str) -> Data:
+    """Return the data with the classes in the order of the first teacher that names them, and check that all fit."""
     from tfdistill.data.load import load_any
+    from tfdistill.models.predict import require_fit
+    from tfdistill.training.recipe import FINETUNE_FIRST
+
+    models = [teacher for teacher in teachers if not isinstance(teacher, str)]
+    classes = next((model.label_names for model in models if model.label_names is not None), None)
+    data = load_any(source, label_names=classes, separate_unlabelled=True)
+    for model in models:
+        require_fit(model, data, "The teacher", FINETUNE_FIRST)
+    return data
+
+
+def _teachers(stored: Sequence[StoredModel | str], data: Any) -> list[Any]:
     from tfdistill.models.load import load
     from tfdistill.training.answers import PREFIX, AnswersTeacher
 
-    models = [None if name.startswith(PREFIX) else load(student_of(name), new_head=False) for name in names]
-    named = (model.label_names for model in models if model is not None and model.task != "regression")
-    classes = next((each for each in named if each is not None), None)
-    data: Any = load_any(source, label_names=classes, separate_unlabelled=True)
     return [
-        AnswersTeacher(name, data) if model is None else model for name, model in zip(names, models, strict=True)
-    ], data
+        AnswersTeacher(each, data) if isinstance(each, str) and each.startswith(PREFIX) else load(each, new_head=False)
+        for each in stored
+    ]

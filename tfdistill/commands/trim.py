@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
+from tfdistill.commands.model_and_data import ModelAndData
 from tfdistill.commands.options import OutOption, ReplaceModelOption
 from tfdistill.commands.tables import show_next
 from tfdistill.system.console import make_table, show, show_table
 from tfdistill.system.files import require_new
-from tfdistill.system.tensorflow_import import import_tensorflow
 
 
 def trim(
@@ -26,7 +26,7 @@ def trim(
     pieces: Annotated[
         int,
         typer.Option(
-            "--pieces",
+            "--keep-tokens",
             min=0,
             help="keep at least this many tokens, added from the start of the vocabulary, where BERT's are frequent",
         ),
@@ -44,18 +44,17 @@ def trim(
 
     Example: `tfdistill trim RUN/student --data demo:movie-snippets --out SMALL`
     """
-    import_tensorflow()
+    require_new(out, "config.json" if force else None, "Choose a new name, or use --force to replace a model.")
+    loaded, dataset = ModelAndData(model, data).load()
+    assert dataset is not None
     from tfdistill.compress.trim import trim_model
     from tfdistill.corpora.plain_text import documents, text_files
     from tfdistill.models.hf import save_directory
-    from tfdistill.models.load import data_for, load
     from tfdistill.models.training_record import max_length_of, recipe_of
 
-    require_new(out, "config.json" if force else None, "Choose a new name, or use --force to replace a model.")
-    loaded = load(model, new_head=False)
     small, report = trim_model(
         loaded,
-        data_for(loaded, model, data),
+        dataset,
         more=None if text is None else (document for path in text_files(text) for document in documents(path)),
         min_count=min_count,
         at_least=pieces,

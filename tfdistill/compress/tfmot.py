@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from tfdistill.data.dataset import Data
 from tfdistill.data.splits import concatenate
 from tfdistill.errors import MissingExtra, UserError
 from tfdistill.models.predict import encode, evaluate, predict_logits
+from tfdistill.system.leftovers import temporary_directory
 from tfdistill.text.encoded import Encoded
 
 if TYPE_CHECKING:
@@ -82,13 +82,13 @@ def compress(
     """
     require_known(model)
     weights = named_weights(model)
-    with tempfile.TemporaryDirectory() as place:
+    with temporary_directory("compress") as place:
         job = {**asdict(how), "config": asdict(model.config), "outputs": model.num_outputs, "task": model.task}
         Path(place, "job.json").write_text(json.dumps(job), "utf-8")
         np.savez(Path(place, "weights.npz"), **{name: weight.numpy() for name, weight in weights.items()})
         arrays: dict[str, Any] = {"logits": logits, **_texts(rows, model.config.pair)}
         np.savez(Path(place, "rows.npz"), **arrays)
-        _run(place, advance)
+        _run(str(place), advance)
         with np.load(Path(place, "weights-out.npz")) as file:
             for name, weight in weights.items():
                 weight.assign(file[name])

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -29,6 +28,7 @@ from tfdistill.corpora.plain_text import SHORT, clean, documents, sentences, tex
 from tfdistill.corpora.work import Work, readable, shard_name, teacher_of, tokenizer_of
 from tfdistill.corpora.writer import CorpusWriter, is_held_out
 from tfdistill.models.predict import predict_logits
+from tfdistill.system.leftovers import temporary_directory
 
 _ORDER_BITS = 32  # of a sentence's number in its span
 _TEXTS_TOGETHER = 2048  # Examples that are tokenized, augmented and labelled together.
@@ -112,7 +112,7 @@ def _save(path: str, values: np.ndarray) -> None:
 
 def _shard(work: Work, part: int) -> None:
     repeated = _repeated(work, part)
-    with tempfile.TemporaryDirectory() as place:
+    with temporary_directory("corpus") as place:
         writer = CorpusWriter(Path(place), tokenizer_of(work.tokenizer))
         kept = _kept(work, part, repeated, writer)
         if work.rows:

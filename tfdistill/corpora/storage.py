@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, BinaryIO
 
 from tfdistill.errors import UserError
 from tfdistill.system.lazy import tf
+from tfdistill.system.leftovers import temporary_directory
 
 PART = ".part"  # suffix of files that are being written
 
@@ -110,7 +110,7 @@ def here(directory: str) -> Iterator[str]:
     if "://" not in directory:
         yield directory
         return
-    with tempfile.TemporaryDirectory() as place:
+    with temporary_directory("corpus") as place:
         for name in tf.io.gfile.listdir(directory):
             tf.io.gfile.copy(join(directory, name), str(Path(place, name)))
-        yield place
+        yield str(place)

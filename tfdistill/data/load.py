@@ -10,6 +10,11 @@ from tfdistill.data.question_data import load_squad_directory
 from tfdistill.data.text_sources import load_data
 
 
+def needs_tensorflow(spec: str) -> bool:
+    """Return whether data are read by TensorFlow: those of TensorFlow Datasets."""
+    return spec.startswith("tfds:")
+
+
 def load_any(
     spec: str,
     *,

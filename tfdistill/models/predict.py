@@ -99,13 +99,22 @@ def in_order_of(model: TextModel, data: Data, who: str | None = None) -> Data:
     is_part = names is not None and others is not None and not is_unnamed(names) and set(others) <= set(names)
     if names is not None and is_part and others != names:
         data = with_label_names(data, names) if isinstance(data, TextData) else replace(data, label_names=names)  # type: ignore[type-var]
+    require_fit(model, data, who, "Use data with the model's classes.")
+    model.order_outputs(data.label_names, data.name)
+    return data
+
+
+def require_fit(model: Any, data: Data, who: str, advice: str) -> None:
+    """Check that a model, or a `StoredModel`, is for the task of the data and has an output for each class.
+
+    Raises:
+        UserError: it is not; the message begins with `who` and ends with `advice`.
+    """
     if (model.task, model.num_outputs) != (data.task, data.num_outputs):
         raise UserError(
             f"{who} is a {model.task} model with {model.num_outputs} outputs, {data.name} is for {data.task} with "
-            f"{data.num_outputs}. Use data with the model's classes."
+            f"{data.num_outputs}. {advice}"
         )
-    model.order_outputs(data.label_names, data.name)
-    return data
 
 
 def measure(

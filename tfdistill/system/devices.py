@@ -39,13 +39,12 @@ def make_strategy(spec: str) -> tf.distribute.Strategy:
         UserError: the name is unknown, there are too few GPUs or processors, TF_CONFIG is missing or wrong, or there is no TPU.
         WorkerLost: the other workers did not answer.
     """
-    kind, _, value = spec.partition(":")
-    if kind == "one" and not value:
+    kind, value = check_strategy(spec)
+    if kind == "one":
         return tf.distribute.get_strategy()
-    if kind == "mirrored" and (not value or (value.isdecimal() and int(value) > 0)):
+    if kind == "mirrored":
         return _mirrored(int(value) if value else None)
-    if kind == "multiworker" and not value:
-        _check_config()
+    if kind == "multiworker":
         try:
             strategy = tf.distribute.MultiWorkerMirroredStrategy()
             reinstall_handler()
@@ -54,18 +53,29 @@ def make_strategy(spec: str) -> tf.distribute.Strategy:
             if not _is_lost_worker(error):
                 raise
             raise WorkerLost(f"cannot reach the workers of TF_CONFIG: {error.message.splitlines()[0][:200]}") from error
-    if kind == "tpu":
-        try:
-            resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=value)
-            tf.config.experimental_connect_to_cluster(resolver)
-            tf.tpu.experimental.initialize_tpu_system(resolver)
-        except (ValueError, OSError, tf.errors.OpError) as error:
-            reason = (str(error).splitlines() or ["no answer"])[0]
-            raise UserError(
-                f"`--strategy {spec}`: there is no TPU ({reason[:200]}). Choose another strategy."
-            ) from error
-        return tf.distribute.TPUStrategy(resolver)
-    raise UserError(f"`--strategy {spec}` is unknown; expected {EXPECTED}")
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=value)
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ValueError, OSError, tf.errors.OpError) as error:
+        reason = (str(error).splitlines() or ["no answer"])[0]
+        raise UserError(f"`--strategy {spec}`: there is no TPU ({reason[:200]}). Choose another strategy.") from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def check_strategy(spec: str) -> tuple[str, str]:
+    """Return the kind of a strategy and what follows its colon. Needs no TensorFlow.
+
+    Raises:
+        UserError: the name is unknown, or TF_CONFIG is missing or wrong.
+    """
+    kind, _, value = spec.partition(":")
+    number = not value or (value.isdecimal() and int(value) > 0)
+    if not (kind == "tpu" or (kind == "mirrored" and number) or (kind in ("one", "multiworker") and not value)):
+        raise UserError(f"`--strategy {spec}` is unknown; expected {EXPECTED}")
+    if kind == "multiworker":
+        _check_config()
+    return kind, value
 
 
 def _mirrored(count: int | None) -> tf.distribute.Strategy:

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import stat
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tfdistill.errors import UserError, with_advice
+from tfdistill.system.leftovers import REPLACED, hidden, new_directory, new_file, sweep_once
 
 LOCK = ".lock"  # name of the lock inside a directory that one process at a time writes
 CHOOSE_OUT = "choose another `--out`"
@@ -231,9 +231,8 @@ def atomic_file(path: str | os.PathLike, advice: str = CHOOSE_OUT) -> Iterator[P
     require_writable(path.parent, advice)
     temporary = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        temporary = Path(name)
+        sweep_once(path.parent)
+        temporary = new_file(path.parent, hidden(path))
         yield temporary
         _flush(temporary)
         os.chmod(temporary, 0o644)
@@ -283,20 +282,21 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
     require_writable(path.parent)
     temporary = None
     try:
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        sweep_once(path.parent)
+        temporary = new_directory(path.parent, hidden(path))
         os.chmod(temporary, 0o755)
         yield temporary
         for file in sorted(temporary.rglob("*")):
             if file.is_file():
                 _flush(file)
         if path.exists():
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+            old = new_directory(path.parent, hidden(path) + REPLACED)
             try:
-                os.replace(path, old / "previous")
+                os.replace(path, old / path.name)
                 os.replace(temporary, path)
             except BaseException:
                 if not path.exists():
-                    os.replace(old / "previous", path)
+                    os.replace(old / path.name, path)
                 old.rmdir()
                 raise
             shutil.rmtree(old)

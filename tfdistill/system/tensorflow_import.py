@@ -6,10 +6,13 @@ import os
 import sys
 
 from tfdistill.errors import UserError
+from tfdistill.system.console import say
 
 
 def import_tensorflow(use: bool = True) -> None:
     """Import TensorFlow and hide its native start-up messages (CUDA, oneDNN); Python errors still appear.
+
+    It takes several seconds, so a line comes first. Check before what can be checked without it.
 
     The messages come from C++ before any log level is read, so stderr itself is redirected during the import.
 
@@ -25,6 +28,8 @@ def import_tensorflow(use: bool = True) -> None:
             f"KERAS_BACKEND is '{backend}', expected 'tensorflow'. Unset it, or set KERAS_BACKEND=tensorflow."
         )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "tensorflow" not in sys.modules:
+        say("starting TensorFlow …")
     sys.stderr.flush()
     saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

@@ -52,20 +52,21 @@ def make_execution(
 
     Raises UserError for an unknown precision, or buckets that are not numbers.
     """
-    precision = precision_for(precision, strategy)
-    if precision not in POLICIES:
+    if precision not in ("auto", *POLICIES):
         raise UserError(f"`--precision {precision}` is unknown. Use auto, {', '.join(POLICIES)}.")
-    if buckets is None:
-        buckets = "auto" if jit else "none"
-    if buckets in ("auto", "none"):
-        return Execution(precision, jit, "auto" if buckets == "auto" else (), micro_batches)
+    widths = _buckets(buckets or ("auto" if jit else "none"))
+    return Execution(precision_for(precision, strategy), jit, widths, micro_batches)
+
+
+def _buckets(text: str) -> Buckets:
+    if text in ("auto", "none"):
+        return "auto" if text == "auto" else ()
     try:
-        widths = tuple(int(width) for width in buckets.split(","))
+        return tuple(int(width) for width in text.split(","))
     except ValueError as error:
         raise UserError(
-            f"`--buckets {buckets}` is not valid. Use auto, none, or numbers of tokens such as 16,32,64."
+            f"`--buckets {text}` is not valid. Use auto, none, or numbers of tokens such as 16,32,64."
         ) from error
-    return Execution(precision, jit, widths, micro_batches)
 
 
 def precision_for(requested: str, strategy: str = "one") -> str:

@@ -12,7 +12,8 @@ from tfdistill.distill.label_terms import HardLabels
 from tfdistill.distill.step import Term
 from tfdistill.errors import UserError
 from tfdistill.models import presets
-from tfdistill.models.load import load
+from tfdistill.models.load import load, open_model
+from tfdistill.models.stored_model import StoredModel
 from tfdistill.system.lazy import tf
 from tfdistill.text.tokenizer import Tokenizer
 
@@ -29,6 +30,7 @@ def make_model(
     encoder: str | None = None,
     tokenizer: str = "demo:minilm",
     changes: dict[str, Any] | None = None,
+    opened: StoredModel | None = None,
 ) -> tuple[TextModel, bool]:
     """Make the model to pre-train. Returns it, and whether its encoder has been trained before.
 
@@ -39,22 +41,18 @@ def make_model(
         encoder: for a preset: a directory whose encoder has the preset's architecture and gives weights and vocabulary.
         tokenizer: for a preset with random weights: a directory with the vocabulary, or demo:minilm (uncased English).
         changes: fields of the preset's config to change, for instance {"num_hidden_layers": 6}.
+        opened: what `open_start` returned for these arguments, if it was called before.
 
     Raises:
         UserError: unknown preset, objective or directory, or an encoder of another architecture.
     """
-    if objective not in OBJECTIVES:
-        raise UserError(f"`--objective {objective}` is unknown. Use {' or '.join(OBJECTIVES)}.")
+    opened = opened or open_start(source, objective, encoder=encoder, changes=changes)
     head = OBJECTIVES[objective]
     if source not in presets.PRESETS:
-        if encoder is not None or changes:
-            what = "--from" if encoder is not None else "--config"
-            known = ", ".join(presets.PRESETS)
-            raise UserError(f"`{what}` needs a preset, and '{source}' is not one. Remove it, or use one of {known}.")
-        return load(source, task=head, new_head=True), True
+        return load(opened or source, task=head, new_head=True), True
     if encoder is None:
         return presets.new(source, tokenizer=_tokenizer(tokenizer), task=head, **(changes or {})), False
-    model = load(encoder, task=head, new_head=True)
+    model = load(opened or encoder, task=head, new_head=True)
     preset = presets.config(source, **{"vocab_size": model.config.vocab_size, **(changes or {})})
     other = [model.family] if type(preset) is not type(model.config) else []
     for name, size in asdict(preset).items() if not other else ():
@@ -65,6 +63,25 @@ def make_model(
             f"{encoder} has another architecture than the preset '{source}': {', '.join(other)}. Use the directory in its place."
         )
     return model, True
+
+
+def open_start(
+    source: str, objective: str, *, encoder: str | None = None, changes: dict[str, Any] | None = None
+) -> StoredModel | None:
+    """Check the arguments of `make_model` without TensorFlow, and return the model directory among them, if there is one.
+
+    Raises:
+        UserError: as in `make_model`, except about another architecture.
+    """
+    if objective not in OBJECTIVES:
+        raise UserError(f"`--objective {objective}` is unknown. Use {' or '.join(OBJECTIVES)}.")
+    if source not in presets.PRESETS:
+        if encoder is not None or changes:
+            what = "--from" if encoder is not None else "--config"
+            known = ", ".join(presets.PRESETS)
+            raise UserError(f"`{what}` needs a preset, and '{source}' is not one. Remove it, or use one of {known}.")
+        return open_model(source)
+    return None if encoder is None else open_model(encoder)
 
 
 def _tokenizer(source: str) -> Tokenizer:

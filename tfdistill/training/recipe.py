@@ -12,6 +12,7 @@ from tfdistill.data.dataset import Data
 from tfdistill.data.splits import Split
 from tfdistill.errors import UserError
 from tfdistill.models.limits import check_ids
+from tfdistill.models.predict import require_fit
 from tfdistill.training.answers import AnswersTeacher, check_answers
 from tfdistill.training.execution import Execution
 from tfdistill.training.stage import Stage
@@ -19,6 +20,7 @@ from tfdistill.training.stage import Stage
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
 
+FINETUNE_FIRST = "Use a teacher that was fine-tuned on this data (tfdistill finetune)."
 _DEBUG_EXAMPLES = 64  # of each split
 
 
@@ -129,11 +131,7 @@ class Recipe:
                 )
         self._order_outputs(data)
         for role, model in (*(("teacher", model) for model in self.teachers), ("student", self.student)):
-            if (model.task, model.num_outputs) != (data.task, data.num_outputs):
-                raise UserError(
-                    f"The {role} is a {model.task} model with {model.num_outputs} outputs, {data.name} is for {data.task} with "
-                    f"{data.num_outputs}. Use a teacher that was fine-tuned on this data (tfdistill finetune)."
-                )
+            require_fit(model, data, f"The {role}", FINETUNE_FIRST)
 
     def _order_outputs(self, data: Data) -> None:
         """Put the outputs of all models whose logits are for the classes of the data in the order of these classes."""

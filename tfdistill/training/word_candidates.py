@@ -62,7 +62,7 @@ def load_masked_lm(source: str | os.PathLike) -> TextModel:
         return load(student_directory(source), task="masked_lm", new_head=False)
     except MissingHead as error:
         raise UserError(
-            f"{source} has no masked-language-model head. Use `--mlm DIR` with a pre-trained directory that "
+            f"{source} has no masked-language-model head. Use `--masked-lm DIR` with a pre-trained directory that "
             "has one, or train one on top of this encoder (tfdistill pretrain)."
         ) from error
 
