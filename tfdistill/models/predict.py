@@ -16,7 +16,6 @@ from tfdistill.data.splits import Split
 from tfdistill.data.text_data import TextData, with_label_names
 from tfdistill.errors import UserError
 from tfdistill.models.class_order import is_unnamed
-from tfdistill.models.heads import HEADS
 from tfdistill.models.limits import check_encoded
 from tfdistill.system.console import say
 from tfdistill.system.lazy import tf
@@ -61,6 +60,8 @@ def predict_logits(
     Raises:
         UserError: there are no examples, or the model has no row for an id, a segment or a length.
     """
+    from tfdistill.models.heads import HEADS
+
     check_encoded(model.config, encoded)
     tokens = (int(encoded.lengths.max(initial=1)),) if HEADS[model.task].per_token else ()
     logits = np.zeros((len(encoded), *tokens, model.num_outputs), "float32")
