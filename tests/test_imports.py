@@ -62,6 +62,7 @@ WITHOUT_TENSORFLOW = (
     "tfdistill.training.soft_terms",
     "tfdistill.commands.app",
     "tfdistill.export.bench",
+    "tfdistill.export.classifier",
     "tfdistill.export.verify",
 )
 TENSORFLOW = {"tensorflow", "keras", "tf_keras", "tensorflow_text", "keras_hub", "tensorflow_datasets"}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tfdistill.distill.label_terms import HardLabels
     from tfdistill.distill.match import Match
     from tfdistill.errors import UserError
+    from tfdistill.export.classifier import Classifier
     from tfdistill.models import presets
     from tfdistill.models.load import load, save
     from tfdistill.models.text_model import TextModel
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AnswersTeacher": "tfdistill.training.answers",
+    "Classifier": "tfdistill.export.classifier",
     "Distiller": "tfdistill.distill.distiller",
     "Features": "tfdistill.distill.features",
     "HardLabels": "tfdistill.distill.label_terms",
@@ -47,6 +49,7 @@ _HOMES = {
 
 __all__ = [
     "AnswersTeacher",
+    "Classifier",
     "Distiller",
     "Features",
     "HardLabels",

@@ -43,3 +43,16 @@ def test_data_of_another_number_of_classes_are_refused(tmp_path):
     with pytest.raises(UserError, match="3"):
         data_for(tiny_bert(), "MODEL", str(tmp_path))
     assert data_for(tiny_bert(outputs=2), "MODEL", str(tmp_path)).num_outputs == 2
+
+
+@pytest.mark.heavy
+def test_a_run_is_its_student(tmp_path):
+    model = load(TINY_BERT)
+    save(model, tmp_path / "run" / "student")
+    assert load(tmp_path / "run").count_params() == model.count_params()
+
+
+def test_a_run_without_a_student_is_named(tmp_path):
+    (tmp_path / "run.json").write_text("{}", "utf-8")
+    with pytest.raises(UserError, match="not finished"):
+        load(tmp_path)

