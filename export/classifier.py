@@ -184,13 +184,13 @@ class _Keras:
     """A model that `tfdistill.load` reads."""
 
     def __init__(self, source: str):
+        from tfdistill.models.load import load, open_model
+        from tfdistill.models.training_record import max_length_of
         from tfdistill.system.tensorflow_import import import_tensorflow
 
+        stored = open_model(source)
         import_tensorflow()
-        from tfdistill.models.load import load
-        from tfdistill.models.training_record import max_length_of
-
-        model = load(source, new_head=False)
+        model = load(stored or source, new_head=False)
         if model.task in ("masked_lm", "pretraining"):
             raise UserError(f"{source} is a {model.task} model, which answers nothing. Fine-tune it first.")
         self._keras, self.title, self.task, self.tokenizer = model, source, model.task, model.tokenizer
