@@ -189,6 +189,8 @@ class _Keras:
         from tfdistill.system.tensorflow_import import import_tensorflow
 
         stored = open_model(source)
+        if stored is not None:
+            stored.require_head()
         import_tensorflow()
         model = load(stored or source, new_head=False)
         if model.task in ("masked_lm", "pretraining"):
