@@ -102,10 +102,10 @@ def test_damaged_bundles_and_wrong_places_are_refused(tmp_path):
         td.Classifier(tmp_path / "nowhere")
     shutil.copytree(PINNED / "bundle", tmp_path / "bundle")
     (tmp_path / "bundle" / "labels.txt").write_text("yes\nno\n")
-    with pytest.raises(UserError, match="labels.txt"):
+    with pytest.raises(UserError, match=r"labels\.txt"):
         td.Classifier(tmp_path / "bundle")
     (tmp_path / "bundle" / "manifest.json").unlink()
-    with pytest.raises(UserError, match="manifest.json"):
+    with pytest.raises(UserError, match=r"manifest\.json"):
         td.Classifier(tmp_path / "bundle")
 
 
