@@ -94,8 +94,8 @@ def _lines(name: str, content: bytes) -> Iterator[Pair]:
     try:
         lines = content.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{name}, line {line}: byte {error.start} is not UTF-8. Save it as UTF-8.") from error
+        number = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{name}, line {number}: byte {error.start} is not UTF-8. Save it as UTF-8.") from error
     if not any(line.strip() for line in lines):
         raise UserError(f"{name} has no text. Give one text a line.")
     for line in lines:
