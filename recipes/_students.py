@@ -108,8 +108,7 @@ def make_student(
             label_names=teacher.label_names,
             new_head=True,
         )
-    vocabulary = teacher.tokenizer if isinstance(teacher, AnswersTeacher) else None
-    return presets.student(choice, like=model, tokenizer=vocabulary, dropout=dropout, **sizes)
+    return presets.student(choice, like=model, tokenizer=teacher.student_tokenizer, dropout=dropout, **sizes)
 
 
 def read_projections(student: str) -> dict[str, list[np.ndarray]]:

@@ -39,6 +39,7 @@ from tfdistill.training.answers import AnswersTeacher, without_copies
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.settings import Group
 from tfdistill.training.settings import Settings as CommonSettings
+from tfdistill.training.teachers import with_teacher
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
@@ -75,7 +76,11 @@ class Augmentation(Group):
     def split_maker(self, teacher: TextModel | AnswersTeacher, copies: int) -> Callable[[Split, int], Split]:
         """Return the function (split, seed) -> augmented split."""
         shortest, longest = map(int, self.ngram.split("-"))
-        tokens = None if self.whole_word else lambda words: written_tokens(words, teacher.tokenizer)
+        tokens = (
+            None
+            if self.whole_word
+            else lambda words: written_tokens(words, teacher.student_tokenizer or teacher.tokenizer)
+        )
         return augment_split(
             copies,
             tagger=default_tagger if self.p_pos else None,
@@ -103,9 +108,11 @@ class Settings(CommonSettings):
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout before the dense layer")
 
 
+@with_teacher
 def recipe(teacher: TextModel | AnswersTeacher, data: TextData, settings: Settings | None = None) -> Recipe:
     settings = without_copies(settings or Settings(), teacher).like(teacher)
-    table = None if isinstance(teacher, AnswersTeacher) else teacher
+    vocabulary = teacher.student_tokenizer
+    table: Any = teacher if vocabulary is None else None
     if data.is_pair and "copies" not in settings.model_fields_set:
         settings = settings.model_copy(update={"copies": 10})
     like: Any = teacher
@@ -113,7 +120,7 @@ def recipe(teacher: TextModel | AnswersTeacher, data: TextData, settings: Settin
         like,
         pair=data.is_pair,
         embedding_from=table,
-        tokenizer=teacher.tokenizer if table is None else None,
+        tokenizer=vocabulary,
         embedding_size=settings.embedding_size
         if table is None
         else min(settings.embedding_size, table.encoder.embedding.output_dim),

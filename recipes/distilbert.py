@@ -43,6 +43,7 @@ from tfdistill.training.freezing import copy_encoder
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.soft_terms import soft_and_hard_terms
 from tfdistill.training.stage import Stage
+from tfdistill.training.teachers import with_teacher
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
@@ -75,6 +76,7 @@ class Settings(GeneralSettings, StudentSettings):
     max_length: int = Field(128, ge=5, le=512, description="tokens of an example")
 
 
+@with_teacher
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     """Return the recipe: general stage with the triple loss, then fine-tuning."""
     settings = (settings or Settings()).like(teacher)

@@ -42,6 +42,7 @@ from tfdistill.recipes._students import make_student
 from tfdistill.training.freezing import copy_encoder
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.stage import Stage
+from tfdistill.training.teachers import with_teacher
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
@@ -77,6 +78,7 @@ class Settings(GeneralSettings):
         return self
 
 
+@with_teacher
 def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
     """Return the recipe: dual training on plain text, then fine-tuning on labels."""
     settings = (settings or Settings()).like(teacher)

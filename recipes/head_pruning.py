@@ -22,6 +22,7 @@ from pydantic import Field
 from tfdistill.data.dataset import Data
 from tfdistill.recipes._pruning import PruneHeads, PruningSettings, compacted, whole_student
 from tfdistill.training.recipe import Recipe
+from tfdistill.training.teachers import with_teacher
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
@@ -36,6 +37,7 @@ class Settings(PruningSettings):
     importance_rows: int | None = Field(1000, ge=1, description="training rows for the importance; none takes all")
 
 
+@with_teacher
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     settings = (settings or Settings()).like(teacher)
     prune = PruneHeads(

@@ -23,6 +23,7 @@ from tfdistill.data.dataset import Data
 from tfdistill.errors import UserError
 from tfdistill.recipes._pruning import PruningSettings, integers, whole_student
 from tfdistill.training.recipe import Recipe
+from tfdistill.training.teachers import with_teacher
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
@@ -58,6 +59,7 @@ def remaining_layers(num_layers: int, settings: Settings) -> dict[str, tuple[int
     return {f"depth-{depth}": layers_at_depth(num_layers, depth) for depth in depths}
 
 
+@with_teacher
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     settings = (settings or Settings()).like(teacher)
     student = with_layerdrop(whole_student(teacher, settings), settings.rate)

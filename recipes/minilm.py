@@ -37,6 +37,7 @@ from tfdistill.recipes._students import STUDENT, StudentSettings, make_student
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.settings import Group
 from tfdistill.training.soft_terms import soft_and_hard_terms
+from tfdistill.training.teachers import with_teacher
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
@@ -80,6 +81,7 @@ class Settings(GeneralSettings, StudentSettings):
     max_length: int = Field(128, ge=5, le=512, description="tokens of an example")
 
 
+@with_teacher
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     """Return the recipe: general stage, relations on the task's examples, fine-tuning."""
     settings = (settings or Settings()).like(teacher)

@@ -55,6 +55,7 @@ from tfdistill.training.schedules import progressive
 from tfdistill.training.settings import Group
 from tfdistill.training.soft_terms import soft_and_hard_terms
 from tfdistill.training.stage import Stage
+from tfdistill.training.teachers import with_teacher
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
@@ -123,6 +124,7 @@ class Settings(GeneralSettings):
         return self.soft_weight
 
 
+@with_teacher
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     """Return the recipe: the schedule on plain text, and the schedule or fine-tuning on the task."""
     settings = (settings or Settings()).like(teacher)

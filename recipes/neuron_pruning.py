@@ -38,6 +38,7 @@ from tfdistill.recipes._pruning import (
     whole_student,
 )
 from tfdistill.training.recipe import Recipe
+from tfdistill.training.teachers import with_teacher
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
@@ -85,6 +86,7 @@ def _narrowed(student: TextModel, data: Data, settings: Settings) -> TextModel:
     return prune_neurons(student, importance, Widths(hidden=width))
 
 
+@with_teacher
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     settings = (settings or Settings()).like(teacher)
     student = whole_student(teacher, settings)

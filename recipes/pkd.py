@@ -26,6 +26,7 @@ from tfdistill.distill.match import Match
 from tfdistill.recipes._students import StudentSettings, make_student
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.soft_terms import soft_and_hard_terms
+from tfdistill.training.teachers import with_teacher
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
@@ -44,6 +45,7 @@ class Settings(StudentSettings):
     max_length: int = Field(128, ge=5, le=512, description="tokens of an example")
 
 
+@with_teacher
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     settings = (settings or Settings()).like(teacher)
     first = range(1, (settings.num_layers or max(2, teacher.num_layers // 2)) + 1)

@@ -26,6 +26,7 @@ from tfdistill.models.training_record import trained_length
 from tfdistill.recipes._students import StudentSettings, make_student
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.soft_terms import cross_entropy_term
+from tfdistill.training.teachers import with_teacher
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
@@ -42,6 +43,7 @@ class Settings(StudentSettings):
     )
 
 
+@with_teacher
 def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
     settings = (settings or Settings()).like(teacher)
     soft = cross_entropy_term(data.task, settings.temperature, settings.soft_weight, student_temperature=1.0)

@@ -26,6 +26,7 @@ from tfdistill.training.recipe import Recipe
 from tfdistill.training.rows import take
 from tfdistill.training.settings import Settings as CommonSettings
 from tfdistill.training.soft_terms import soft_and_hard_terms
+from tfdistill.training.teachers import with_teacher
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
@@ -39,6 +40,7 @@ class Settings(CommonSettings):
     calibration_rows: int = Field(200, ge=1, description="training examples for the initial ranges")
 
 
+@with_teacher
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     from tfdistill.models.quantization_aware import QuantizationAware
 

@@ -31,6 +31,7 @@ from tfdistill.training.answers import AnswersTeacher
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.settings import Group
 from tfdistill.training.soft_terms import soft_and_hard_terms
+from tfdistill.training.teachers import with_teacher
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
@@ -59,6 +60,7 @@ class Settings(StudentSettings):
         return self.hidden_weight > 0
 
 
+@with_teacher
 def recipe(teacher: TextModel | AnswersTeacher, data: Data, settings: Settings | None = None) -> Recipe:
     settings = (settings or Settings()).like(teacher)
     student = make_student(teacher, settings.student, settings.num_layers, dropout=settings.dropout)

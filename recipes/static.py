@@ -26,6 +26,7 @@ from tfdistill.training.answers import AnswersTeacher
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.settings import Settings as CommonSettings
 from tfdistill.training.soft_terms import soft_and_hard_terms
+from tfdistill.training.teachers import with_teacher
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
@@ -46,9 +47,10 @@ class Settings(CommonSettings):
     soft_weight: float = Field(0.9, ge=0, le=1, description="λ, the share of the soft targets")
 
 
+@with_teacher
 def recipe(teacher: TextModel | AnswersTeacher, data: TextData, settings: Settings | None = None) -> Recipe:
     settings = (settings or Settings()).like(teacher)
-    from_teacher = settings.table == "teacher" and not isinstance(teacher, AnswersTeacher)
+    from_teacher = settings.table == "teacher" and teacher.student_tokenizer is None
     sizes: dict[str, Any] = {
         name: getattr(settings, name)
         for name in ("convolution_layers", "convolution_size", "dense_layers", "dense_size", "dropout")
@@ -61,7 +63,7 @@ def recipe(teacher: TextModel | AnswersTeacher, data: TextData, settings: Settin
         like,
         pair=data.is_pair,
         table_from=like if from_teacher else None,
-        tokenizer=None if isinstance(teacher, TextModel) else teacher.tokenizer,
+        tokenizer=teacher.student_tokenizer,
         embedding_size=width,
         **sizes,
     )

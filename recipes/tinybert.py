@@ -38,6 +38,7 @@ from tfdistill.training.answers import without_copies
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.settings import Group
 from tfdistill.training.soft_terms import cross_entropy_term
+from tfdistill.training.teachers import with_teacher
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
@@ -94,6 +95,7 @@ class Settings(GeneralSettings, StudentSettings):
         return small.model_copy(update={"augmentation": small.augmentation.for_debug()})
 
 
+@with_teacher
 def recipe(teacher: TextModel, data: Data, settings: Settings | None = None) -> Recipe:
     """Return the recipe: general stage, transformer layers, prediction layer."""
     settings = without_copies(settings or Settings(), teacher).like(teacher)

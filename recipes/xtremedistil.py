@@ -39,6 +39,7 @@ from tfdistill.training.settings import Group
 from tfdistill.training.settings import Settings as CommonSettings
 from tfdistill.training.soft_terms import soft_term
 from tfdistill.training.stage import Stage
+from tfdistill.training.teachers import with_teacher
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
@@ -69,6 +70,7 @@ class Settings(CommonSettings):
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout before the head")
 
 
+@with_teacher
 def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None) -> Recipe:
     settings = (settings or Settings()).like(teacher)
     if data.task in PER_TOKEN:

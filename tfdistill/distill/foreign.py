@@ -41,6 +41,13 @@ def has_features(model: Any) -> bool:
     return "want" in inspect.signature(method).parameters
 
 
+def is_hub_classifier(model: Any) -> bool:
+    """Return whether a model is a text classifier of KerasHub, without importing KerasHub."""
+    return any(
+        base.__name__ == "TextClassifier" and base.__module__.startswith("keras_hub") for base in type(model).__mro__
+    )
+
+
 def logits_of(model: Any, outputs: Any) -> Any:
     """Return the tensor of logits in what a model returned: (B, C), or (B, L, C); (B,) becomes (B, 1).
 

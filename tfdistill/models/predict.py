@@ -95,7 +95,8 @@ def in_order_of(model: TextModel, data: Data, who: str | None = None) -> Data:
     Raises:
         UserError: data of another task or number of outputs, or with classes that the model does not have.
     """
-    who = who or model.loaded_from or f"the {model.family} model"
+    who = who or model.loaded_from or model.source or f"the {model.family} model"
+    model.take_task(data.task)
     names, others = model.label_names, data.label_names
     is_part = names is not None and others is not None and not is_unnamed(names) and set(others) <= set(names)
     if names is not None and is_part and others != names:

@@ -65,8 +65,11 @@ class TextModel(keras.Model):
 
     tokenizer: Any = None  # the `Tokenizer` of this vocabulary, set by whoever makes or loads the model
     loaded_from: str | None = None  # the directory that the model was read from
+    source: str = ""  # what messages call a model without a directory
     trained_length: int | None = None  # tokens of an example in training, if this process trained the model
     order_is_assumed = False  # whether the outputs had no names, so that those of the data were taken for them
+    task_is_assumed = False  # whether the source names no task, as KerasHub, so that data may change it
+    student_tokenizer: Any = None  # the vocabulary of students, if they cannot have that of this model
     # Activation ranges of quantization-aware training: of this model, and as read from a directory with the
     # SHA-256 of the weights they belong to.
     activation_ranges: dict[str, np.ndarray] | None = None
@@ -117,6 +120,12 @@ class TextModel(keras.Model):
         """Names of the features that `features` can return."""
         return ("logits", *(("nsp_logits",) if self.nsp_head is not None else ()), *self.encoder.offers)
 
+    def take_task(self, task: str) -> None:
+        """Take the task of data if that of the model is only assumed, and its outputs allow it."""
+        kinds = ("classification", "multilabel", "regression")
+        if self.task_is_assumed and task in kinds and (task == "regression") == (self.num_outputs == 1):
+            self.task, self._task = task, task_of(task, self.family)
+
     def order_outputs(self, names: Iterable[str] | None, where: str, *, quiet: bool = False) -> None:
         """Put the outputs of the head in the order of `names`, in place, with a line that says what was done.
 
@@ -132,7 +141,7 @@ class TextModel(keras.Model):
         """
         if names is None or not self._task.labelled or self.task == "regression":
             return
-        names, who = tuple(names), self.loaded_from or f"the {self.family} model"
+        names, who = tuple(names), self.loaded_from or self.source or f"the {self.family} model"
         own = self.label_names or generic_names(self.num_outputs)
         if is_unnamed(own) and set(own) != set(names):
             self.label_names, self.order_is_assumed = checked_names(names, self.num_outputs, where), True

@@ -71,7 +71,7 @@ class AnswersTeacher:
             raise UserError(f"{data.name} is for {data.task}, and answers are for {listing(TEXT_TASKS)}. Use a model.")
         _require_file(path)
         self.task, self.num_outputs, self.label_names = data.task, data.num_outputs, data.label_names
-        self._tokenizer, self._texts = tokenizer, _training_texts(data)
+        self._tokenizer, self._texts = tokenizer, training_texts(data)
         self._places: dict[_Key, int] = {}
         for split in data.splits.values():
             for key in _keys(split):
@@ -175,6 +175,11 @@ class AnswersTeacher:
         )
         return made
 
+    @property
+    def student_tokenizer(self) -> Tokenizer:
+        """The vocabulary of students, as of other teachers whose own students cannot have."""
+        return self.tokenizer
+
     def __getattr__(self, name: str) -> Any:
         """Raise UserError for what only a network has."""
         from tfdistill.models.text_model import TextModel
@@ -199,7 +204,8 @@ def _require_file(path: Path) -> None:
     raise UserError(f"There is no file {path} with answers{nearest(path.name, others)}. Give an existing file.")
 
 
-def _training_texts(data: TextData) -> list[str]:
+def training_texts(data: TextData) -> list[str]:
+    """Return the texts of the splits train and unlabelled."""
     splits = [data.splits[name] for name in ("train", "unlabelled") if name in data.splits]
     return [text for split in splits for column in (split.texts, split.texts_b or []) for text in column]
 

@@ -16,6 +16,7 @@ from tfdistill.models.predict import require_fit
 from tfdistill.training.answers import AnswersTeacher, check_answers
 from tfdistill.training.execution import Execution
 from tfdistill.training.stage import Stage
+from tfdistill.training.teachers import teacher_for
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
@@ -82,6 +83,8 @@ class Recipe:
         return None if isinstance(self.teacher, AnswersTeacher) else self.teacher
 
     def __post_init__(self) -> None:
+        others = tuple(teacher_for(teacher, self.data) for teacher in self.other_teachers)
+        object.__setattr__(self, "other_teachers", others)
         weights, name = self.teacher_weights, self.name
         if weights is not None and (len(weights) != len(self.teachers) or sum(weights) <= 0):
             raise UserError(

@@ -1,0 +1,146 @@
+"""KerasHub text classifiers as teachers: their own predictions, whatever the family and the form they are saved in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tiny_hub import FAMILIES, TEXTS, TEXTS_B, classifier
+
+import tfdistill
+from tfdistill.data.batching import Examples, dataset
+from tfdistill.errors import UserError
+from tfdistill.models.fingerprint import identity
+from tfdistill.models.hub import from_classifier
+from tfdistill.models.predict import predict_logits
+from tfdistill.models.stored_head import MissingHead
+
+pytest.importorskip("keras_hub")
+# KerasHub does not close the files of SentencePiece.
+pytestmark = [pytest.mark.heavy, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
+
+
+def logits(model, texts_b=None):
+    return predict_logits(model, model.tokenizer.encode(TEXTS, texts_b, max_length=24))
+
+
+def theirs(made, texts_b=None):
+    return made.predict(np.array(TEXTS) if texts_b is None else (np.array(TEXTS), np.array(texts_b)), verbose=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_are_those_of_predict_from_a_preset_a_file_and_an_object(family, tmp_path):
+    made = classifier(family)
+    made.save_to_preset(str(tmp_path / "preset"))
+    made.save(tmp_path / "saved.keras")
+    alone, pairs = theirs(made), theirs(made, TEXTS_B)
+    models = [
+        tfdistill.load(f"hub:{tmp_path / 'preset'}", new_head=False),
+        tfdistill.load(f"hub:{tmp_path / 'saved.keras'}", new_head=False),
+        from_classifier(made, "mine"),
+    ]
+    for model in models:
+        np.testing.assert_allclose(logits(model), alone, atol=1e-5)
+        whole = slice(None) if model.family == "keras_hub" else slice(4)  # our tokenizer cuts pairs differently
+        np.testing.assert_allclose(logits(model, TEXTS_B)[whole], pairs[whole], atol=1e-5)
+        assert (model.task, model.num_outputs, model.label_names) == ("classification", 3, None)
+    assert len({identity(model) for model in models}) == 1
+    assert models[0].family == {"bert": "bert", "distil_bert": "distilbert"}.get(family, "keras_hub")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["roberta", "xlm_roberta", "deberta_v3", "f_net", "roformer_v2"])
+def test_hidden_states_are_those_of_the_backbone(family):
+    made = classifier(family)
+    model = from_classifier(made, "mine")
+    (batch,) = dataset(Examples(model.tokenizer.encode(TEXTS)), 8, shuffle=False)
+    inputs = batch["student"]
+    outputs = model.features(inputs, ("logits", "embeddings", "hidden_states", "pooled"))
+    np.testing.assert_allclose(outputs.logits, model.features(inputs).logits, atol=1e-6)
+    assert len(outputs.hidden_states) == model.num_layers == 3
+    read = made.preprocessor(np.array(TEXTS), y=None, sample_weight=None)
+    own = made.backbone({name: read[name] for name in made.backbone.input})
+    own = own["sequence_output"] if isinstance(own, dict) else own
+    order = [
+        np.argmax([np.array_equal(row, np.asarray(other)[:24]) for other in inputs["token_ids"]])
+        for row in read["token_ids"]
+    ]
+    real = np.asarray(inputs["padding_mask"])[order][..., None]
+    np.testing.assert_allclose(np.asarray(outputs.hidden_states[-1])[order] * real, own * real, atol=1e-5)
+    with pytest.raises(UserError, match="attention_scores"):
+        model.features(inputs, ("attention_scores",))
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_activations_are_inverted(activation):
+    plain, activated = classifier("f_net"), classifier("f_net", activation=activation)
+    model = from_classifier(activated, "mine")
+    expected = theirs(plain)
+    if activation == "softmax":
+        expected = expected - np.log(np.exp(expected).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(logits(model), expected, atol=1e-4)
+    assert model.task == ("classification" if activation == "softmax" else "multilabel")
+
+
+def test_one_sigmoid_becomes_two_classes():
+    made = classifier("f_net", num_classes=1, activation="sigmoid")
+    model = from_classifier(made, "mine")
+    values = logits(model)
+    assert (model.task, model.num_outputs) == ("classification", 2)
+    np.testing.assert_allclose(1 / (1 + np.exp(values[:, :1] - values[:, 1:])), theirs(made), atol=1e-5)
+
+
+def test_classes_of_data_are_taken_in_their_order_and_labels_txt_names_them(tmp_path, capsys):
+    made = classifier("f_net")
+    unnamed = from_classifier(made, "mine")
+    unnamed.order_outputs(["b", "a", "c"], "the data")
+    assert unnamed.order_is_assumed and "b, a and c" in " ".join(capsys.readouterr().err.split()).replace(
+        "b, a, c", "b, a and c"
+    )
+    made.save_to_preset(str(tmp_path / "preset"))
+    (tmp_path / "preset" / "labels.txt").write_text("a\nb\nc\n")
+    named = tfdistill.load(f"hub:{tmp_path / 'preset'}")
+    assert named.label_names == ("a", "b", "c")
+    before = identity(named)
+    named.order_outputs(["c", "a", "b"], "the data")
+    np.testing.assert_allclose(logits(named), theirs(made)[:, [2, 0, 1]], atol=1e-5)
+    assert named.get_config()["columns"] == [2, 0, 1] and identity(named) == before
+
+
+def test_other_weights_or_settings_are_another_identity():
+    first = from_classifier(classifier("f_net"), "mine")
+    others = [classifier("f_net", seed=4), classifier("f_net", length=20)]
+    assert len({identity(first), *(identity(from_classifier(other, "mine")) for other in others)}) == 3
+
+
+def test_what_is_no_classifier_with_a_preprocessor_is_one_line(tmp_path):
+    import keras
+
+    with pytest.raises(UserError, match="preprocessor"):
+        from_classifier(classifier("f_net", length=None), "mine")
+    made = classifier("f_net")
+    made.backbone.save_to_preset(str(tmp_path / "backbone"))
+    made.preprocessor.save_to_preset(str(tmp_path / "backbone"))
+    with pytest.raises(MissingHead, match="FNetBackbone"):
+        tfdistill.load(f"hub:{tmp_path / 'backbone'}", new_head=False)
+    with pytest.raises(MissingHead, match="FNetBackbone"):  # no training through KerasHub
+        tfdistill.load(f"hub:{tmp_path / 'backbone'}", num_outputs=2, new_head=True)
+    keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(2)]).save(tmp_path / "other.keras")
+    (tmp_path / "broken.keras").write_bytes(b"PK no")
+    (tmp_path / "empty").mkdir()
+    for name, part in {
+        "other.keras": "Sequential",
+        "broken.keras": "broken.keras",
+        "othr.keras": "other.keras",
+        "empty": "empty",
+        "missing": "missing",
+    }.items():
+        with pytest.raises(UserError, match=part) as error:
+            tfdistill.load(f"hub:{tmp_path / name}")
+        assert "\n" not in str(error.value)
+    model = from_classifier(made, "mine")
+    for use in (lambda: model.encoder, lambda: tfdistill.save(model, tmp_path / "out"), lambda: model.export("x")):
+        with pytest.raises(UserError, match="mine"):
+            use()
+    with pytest.raises(UserError, match="token_classification"):
+        from_classifier(made, "mine", task="token_classification")
