@@ -77,7 +77,8 @@ class HubClassifier(TextModel):
             )
         self.source, self.classifier = source, classifier
         self.tokenizer = HubTokenizer(classifier.preprocessor, source)
-        self.family, self._columns = HubConfig.family, None
+        self.family = HubConfig.family
+        self._columns: np.ndarray | None = None
         seen = look_at(classifier, {name: value for name, value in dummy_inputs().items() if name in classifier.input})
         size, self._activation = int(seen.outputs or 0), seen.activation
         self._is_binary = self._activation == "sigmoid" and size == 1
@@ -109,15 +110,15 @@ class HubClassifier(TextModel):
         )
 
     @cached_property
-    def student_tokenizer(self) -> Any:  # type: ignore[override]
+    def student_tokenizer(self) -> Any:
         """The vocabulary of students, which cannot read KerasHub's tokens; made of the training texts of a recipe."""
         if self.vocabulary is None:
             raise UserError(f"{self.source} has no vocabulary for students. Give a `tokenizer`.")
         return self.vocabulary()
 
-    encoder = property(_refuse)  # type: ignore[assignment]
-    head = property(_refuse)  # type: ignore[assignment]
-    dropout = property(_refuse)  # type: ignore[assignment]
+    encoder = property(_refuse)
+    head = property(_refuse)
+    dropout = property(_refuse)
     nsp_head = None
 
     @property
@@ -173,7 +174,7 @@ class HubClassifier(TextModel):
                     values[name] = _cut(made[name], length) if name != "pooled" else made[name]
             outputs = self._head(made["pooled"], training=training) if "logits" in want else None
         if "logits" in want:
-            values["logits"] = self._logits(outputs)  # type: ignore[call-arg]
+            values["logits"] = self._logits(outputs)
         return Features(mask=inputs["padding_mask"], words=inputs.get("words"), **values)
 
     def _inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:

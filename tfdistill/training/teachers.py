@@ -15,15 +15,17 @@ from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.training.answers import AnswersTeacher, training_texts
 
 if TYPE_CHECKING:
-    from tfdistill.models.text_model import TextModel
     from tfdistill.training.recipe import Recipe
 
 
-def teacher_for(teacher: Any, data: Any) -> TextModel | AnswersTeacher:
+def teacher_for(teacher: Any, data: Any) -> Any:
     """Return a teacher as recipes use it.
 
     A `keras_hub.models.TextClassifier` becomes a model of this library or a `HubClassifier`, with the task of `data`. A
     `HubClassifier`, whose tokens students cannot read, gets a vocabulary for students made of the training texts.
+
+    Returns:
+        A `TextModel` or an `AnswersTeacher`; None if there is no teacher.
 
     Raises:
         UserError: another kind of model or a name, or data for tokens.
