@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
