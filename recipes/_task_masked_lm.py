@@ -18,6 +18,7 @@ from tfdistill.cache.folder import cache_folder, cache_lock
 from tfdistill.data.splits import Split
 from tfdistill.errors import UserError
 from tfdistill.models.fingerprint import identity
+from tfdistill.models.limits import most_tokens
 from tfdistill.models.presets import resembling
 from tfdistill.recipes.pretrain import Duration, Settings, recipe
 from tfdistill.system.console import say
@@ -97,7 +98,7 @@ def _train(teacher: TextModel, lines: list[str], out: Path, duration: Duration, 
     atomic_write(out / "text.txt", "\n".join(lines) + "\n")
     long = f"{duration.steps} steps" if duration.minutes is None else f"{duration.minutes:g} minutes"
     say(f"the teacher has no masked LM; one is trained on {len(lines):,} texts of the task for {long}, into {out}")
-    longest = getattr(model.config, "max_position_embeddings", _LONGEST)
+    longest = most_tokens(model.config, _LONGEST)
     settings = Settings(
         length=min(_LONGEST, longest),
         batch_size=_BATCH,

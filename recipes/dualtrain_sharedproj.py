@@ -37,6 +37,7 @@ from tfdistill.distill.label_terms import HardLabels
 from tfdistill.distill.parameter_terms import SharedProjection, TeacherMaskedLM
 from tfdistill.errors import UserError
 from tfdistill.models import presets
+from tfdistill.models.limits import most_tokens
 from tfdistill.recipes._general_stage import GeneralSettings, MaskedGeneral, plain_text, pretrained_teacher
 from tfdistill.recipes._students import make_student
 from tfdistill.training.freezing import copy_encoder
@@ -138,7 +139,7 @@ def narrow_sizes(teacher: TextModel, width: int) -> dict[str, Any]:
         "intermediate_size": 4 * width,
         "num_hidden_layers": sizes.num_hidden_layers,
         "num_attention_heads": heads,
-        "max_position_embeddings": sizes.max_position_embeddings,
+        "max_position_embeddings": most_tokens(sizes),
     }
 
 

@@ -40,6 +40,7 @@ from tfdistill.distill.match import Match
 from tfdistill.distill.step import Term
 from tfdistill.errors import UserError
 from tfdistill.models import presets
+from tfdistill.models.limits import most_tokens
 from tfdistill.recipes._general_stage import (
     GeneralSettings,
     SegmentedGeneral,
@@ -162,7 +163,7 @@ def thin_student(teacher: TextModel, settings: Settings, task: str | None = None
         UserError: the teacher is not a transformer.
     """
     sizes = teacher.config
-    if teacher.family not in ("bert", "distilbert", "mobilebert"):
+    if "queries" not in teacher.offers:
         raise UserError(
             f"the teacher is a {teacher.family} model. Use an IB-BERT, a BERT or a DistilBERT for mobilebert."
         )
@@ -174,7 +175,7 @@ def thin_student(teacher: TextModel, settings: Settings, task: str | None = None
         "num_attention_heads": heads,
         "intra_bottleneck_size": inside,
         "intermediate_size": 4 * inside,
-        "max_position_embeddings": sizes.max_position_embeddings,
+        "max_position_embeddings": most_tokens(sizes),
         "type_vocab_size": getattr(sizes, "type_vocab_size", 0) or 2,  # a DistilBERT has none
     }
     is_bottleneck_teacher = teacher.family == "mobilebert"

@@ -20,6 +20,7 @@ from tfdistill.corpora.corpus import Corpus
 from tfdistill.corpora.masking import Masking
 from tfdistill.corpora.shards import PREFIX, ShardedCorpus, read_text, require_text
 from tfdistill.errors import UserError
+from tfdistill.models.limits import most_tokens
 from tfdistill.system.console import say, task
 from tfdistill.system.reproducibility import CLOCK
 from tfdistill.text.tokenizer import Tokenizer
@@ -187,7 +188,7 @@ def _check(model: TextModel, text: str, settings: Settings, objective: str) -> N
         raise UserError(
             f"The model has the head {model.task}; objective {objective} needs {OBJECTIVES[objective]}. Load it with that head."
         )
-    longest = getattr(model.config, "max_position_embeddings", settings.length)
+    longest = most_tokens(model.config, settings.length)
     if settings.length > longest:
         raise UserError(f"length is {settings.length}, the model reads {longest} tokens. Use --set length={longest}.")
     require_text(text)

@@ -17,7 +17,7 @@ from tfdistill.export.tflite.operators import check_operators, operators, read_f
 from tfdistill.export.tflite.parity import check_logits, of_real_tokens, parity
 from tfdistill.export.tflite.runtime import INPUTS, EncodedRows, Rows, TFLiteModel
 from tfdistill.models.hf import write_model
-from tfdistill.models.limits import check_encoded
+from tfdistill.models.limits import check_encoded, most_tokens
 from tfdistill.models.quantization_aware import QuantizationAware
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.files import atomic_write, sha256
@@ -259,8 +259,10 @@ def parameters_of(model: TextModel) -> int:
 
 def _weights_in_file(model: TextModel, length: int) -> int:
     """Count the weights that the graph reads: all but the positions after `length`."""
-    unused = max(0, getattr(model.config, "max_position_embeddings", 0) - length)
-    return parameters_of(model) - (unused * model.config.hidden_size if unused else 0)
+    limit = most_tokens(model.config)
+    if limit is None:
+        return parameters_of(model)
+    return parameters_of(model) - (limit - length) * model.encoder.embeddings.position.embeddings.shape[1]
 
 
 def _probe(model: TextModel, lengths: Sequence[int]) -> tuple[Rows, dict[str, np.ndarray]]:

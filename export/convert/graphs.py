@@ -18,7 +18,7 @@ import tensorflow as tf
 from tfdistill.export.convert.graph_parts import Parts, Tensors
 from tfdistill.export.convert.lstm_graphs import bilstm
 from tfdistill.export.convert.static_graphs import static
-from tfdistill.export.convert.transformer_graphs import bert, distilbert, mobilebert
+from tfdistill.export.convert.transformer_graphs import albert, bert, distilbert, electra, mobilebert, roberta
 from tfdistill.export.tflite.runtime import INPUTS, LOGITS, PROBABILITIES, signature_name
 
 # From config.json's model_type to the function that builds the encoder.
@@ -26,6 +26,11 @@ BUILDERS = {
     "bert": bert,
     "tfdistill_pruned_bert": bert,
     "distilbert": distilbert,
+    "roberta": roberta,
+    "xlm-roberta": roberta,
+    "camembert": roberta,
+    "electra": electra,
+    "albert": albert,
     "mobilebert": mobilebert,
     "tfdistill_ib_bert": mobilebert,
     "tfdistill_bilstm": bilstm,
@@ -74,6 +79,8 @@ def graph(
     name, pooled = next(
         (head for ending, head in HEADS.items() if config["architectures"][0].endswith(ending)), ("classifier", True)
     )
+    if f"{name}.out_proj.weight" in tensors:  # RoBERTa and ELECTRA
+        name = f"{name}.out_proj"
     module, held = tf.Module(), dict[tuple[Any, ...], tf.Variable]()
 
     def hold(value: np.ndarray) -> tf.Variable:
@@ -125,11 +132,14 @@ def measure(
     traced_peaks: dict[str, tf.Tensor] = {}
 
     def watch(name: str, y: tf.Tensor) -> None:
-        traced_peaks[name] = tf.reduce_max(tf.abs(y), axis=0)
+        peak = tf.reduce_max(tf.abs(y), axis=0)
+        # Layers that share their weights have the same name.
+        traced_peaks[name] = tf.maximum(traced_peaks[name], peak) if name in traced_peaks else peak
 
     forward = next(iter(graph(config, tensors, [length], "float", watch=watch).forwards.values())).python_function
 
     def peaks_of(row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        traced_peaks.clear()
         forward(**row)
         return dict(traced_peaks)
 

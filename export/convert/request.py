@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tfdistill.errors import MissingExtra, UserError
 from tfdistill.export.convert.modes import AEQ, EXPORTED_HEADS, MODES, TF, check_mode, tool_for
+from tfdistill.models.limits import most_tokens
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
@@ -98,7 +99,7 @@ def _check_model(model: TextModel, name: str, lengths: tuple[int, ...], modes: t
 
 def longest_input(model: TextModel) -> int:
     """Return the number of tokens that a model can read; a BiLSTM and a static model have no limit but a sensible one."""
-    return getattr(model.config, "max_position_embeddings", 4096)
+    return most_tokens(model.config, 4096)
 
 
 def reads_pairs(model: TextModel) -> bool:

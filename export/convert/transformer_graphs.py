@@ -1,4 +1,4 @@
-"""Build the inference graphs of BERT, DistilBERT and MobileBERT.
+"""Build the inference graphs of BERT, DistilBERT, RoBERTa, ELECTRA, ALBERT and MobileBERT.
 
 With `Parts.fuses`, query, key and value come from one product if they read the same rows;
 `benchmarks/graph_rewrites.py` measures the gain.
@@ -6,7 +6,8 @@ With `Parts.fuses`, query, key and value come from one product if they read the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -135,25 +136,111 @@ def _key_bias(padding_mask: tf.Tensor, masked_score: float) -> tf.Tensor:
 
 # --- BERT -----------------------------------------------------------------------------------------------------------
 
+NAMES = {
+    "query": "attention.self.query",
+    "key": "attention.self.key",
+    "value": "attention.self.value",
+    "project": "attention.output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "widen": "intermediate.dense",
+    "narrow": "output.dense",
+    "output_norm": "output.LayerNorm",
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Say which tensors a BERT encoder has, and how it combines them.
+
+    Args:
+        embeddings: start of the names of the embeddings.
+        layers: start of the names of each layer; layers with the same name share their weights.
+        heads: number of heads of each layer.
+        scale: factor of the scores.
+        activation: the activation of the feed-forward layers.
+        epsilon: added to the variance by LayerNorm.
+        pooler: name and activation of the dense layer over the [CLS] state; None for the states of all tokens.
+        names: the rest of a layer's names, by part.
+        projection: name of a dense layer of the embeddings.
+        projects_sum: whether it follows LayerNorm; otherwise it belongs to the word table.
+        padding_idx: the id of padding, if positions are counted from the one after it.
+    """
+
+    embeddings: str
+    layers: Sequence[str]
+    heads: Sequence[int]
+    scale: float
+    activation: str
+    epsilon: float
+    pooler: tuple[str, str] | None
+    names: Mapping[str, str] = field(default_factory=lambda: NAMES)
+    projection: str | None = None
+    projects_sum: bool = False
+    padding_idx: int | None = None
+
 
 def bert(config: Mapping[str, Any], parts: Parts, length: int, pooled: bool) -> Encoder:
     """Return BERT, regular or pruned: its pooler's output (1, width), or the last states (length, width)."""
-    prefix = "bert.encoder.layer"
-    names = {
-        "query": "attention.self.query",
-        "key": "attention.self.key",
-        "value": "attention.self.value",
-        "project": "attention.output.dense",
-        "attention_norm": "attention.output.LayerNorm",
-        "widen": "intermediate.dense",
-        "narrow": "output.dense",
-        "output_norm": "output.LayerNorm",
-    }
+    pooler = ("bert.pooler.dense", config.get("pooler_act", "tanh")) if pooled else None
+    layout = replace(
+        _layout(config, "bert", pooler),
+        projection="bert.embeddings.word_projection" if config.get("embedding_size") else None,
+        projects_sum=config.get("projects_sum", False),
+        padding_idx=config.get("padding_idx"),
+    )
+    return _encoder(parts, length, layout)
+
+
+def roberta(config: Mapping[str, Any], parts: Parts, length: int, pooled: bool) -> Encoder:
+    """Return RoBERTa, XLM-R or CamemBERT: the first layer of its head (1, width), or the last states (length, width)."""
+    layout = _layout(config, "roberta", ("classifier.dense", "tanh") if pooled else None)
+    return _encoder(parts, length, replace(layout, padding_idx=config["pad_token_id"]))
+
+
+def electra(config: Mapping[str, Any], parts: Parts, length: int, pooled: bool) -> Encoder:
+    """Return ELECTRA: the first layer of its head (1, width), or the last states (length, width)."""
+    layout = _layout(config, "electra", ("classifier.dense", "gelu") if pooled else None)
+    projection = "electra.embeddings_project" if config["embedding_size"] != config["hidden_size"] else None
+    return _encoder(parts, length, replace(layout, projection=projection, projects_sum=True))
+
+
+def albert(config: Mapping[str, Any], parts: Parts, length: int, pooled: bool) -> Encoder:
+    """Return ALBERT, whose layers share weights: its pooler's output (1, width), or the last states (length, width)."""
+    count, inner = config["num_hidden_layers"], range(config["inner_group_num"])
+    groups = [int(n / (count / config["num_hidden_groups"])) for n in range(count)]
+    layers = [f"albert.encoder.albert_layer_groups.{group}.albert_layers.{n}" for group in groups for n in inner]
+    layout = replace(
+        _layout(config, "albert", ("albert.pooler", "tanh") if pooled else None),
+        layers=layers,
+        heads=[config["num_attention_heads"]] * len(layers),
+        projection="albert.encoder.embedding_hidden_mapping_in",
+        projects_sum=True,
+        names={
+            "query": "attention.query",
+            "key": "attention.key",
+            "value": "attention.value",
+            "project": "attention.dense",
+            "attention_norm": "attention.LayerNorm",
+            "widen": "ffn",
+            "narrow": "ffn_output",
+            "output_norm": "full_layer_layer_norm",
+        },
+    )
+    return _encoder(parts, length, layout)
+
+
+def _layout(config: Mapping[str, Any], prefix: str, pooler: tuple[str, str] | None) -> Layout:
     head_size = config.get("attention_head_size") or config["hidden_size"] // config["num_attention_heads"]
     heads = config.get("heads_per_layer") or [config["num_attention_heads"]] * config["num_hidden_layers"]
-    pooler = ("bert.pooler.dense", config.get("pooler_act", "tanh")) if pooled else None
-    settings = heads, head_size**-0.5, config["hidden_act"], config["layer_norm_eps"]
-    return _encoder(parts, length, "bert.embeddings", prefix, names, pooler, *settings)
+    return Layout(
+        embeddings=f"{prefix}.embeddings",
+        layers=[f"{prefix}.encoder.layer.{n}" for n in range(len(heads))],
+        heads=heads,
+        scale=head_size**-0.5,
+        activation=config["hidden_act"],
+        epsilon=config["layer_norm_eps"],
+        pooler=pooler,
+    )
 
 
 def distilbert(config: Mapping[str, Any], parts: Parts, length: int, pooled: bool) -> Encoder:
@@ -168,44 +255,29 @@ def distilbert(config: Mapping[str, Any], parts: Parts, length: int, pooled: boo
         "narrow": "ffn.lin2",
         "output_norm": "output_layer_norm",
     }
-    heads, scale = [config["n_heads"]] * config["n_layers"], (config["dim"] // config["n_heads"]) ** -0.5
-    pooler = ("pre_classifier", "relu") if pooled else None
-    settings = heads, scale, config["activation"], 1e-12
-    return _encoder(parts, length, "distilbert.embeddings", "distilbert.transformer.layer", names, pooler, *settings)
+    layout = Layout(
+        embeddings="distilbert.embeddings",
+        layers=[f"distilbert.transformer.layer.{n}" for n in range(config["n_layers"])],
+        heads=[config["n_heads"]] * config["n_layers"],
+        scale=(config["dim"] // config["n_heads"]) ** -0.5,
+        activation=config["activation"],
+        epsilon=1e-12,
+        pooler=("pre_classifier", "relu") if pooled else None,
+        names=names,
+    )
+    return _encoder(parts, length, layout)
 
 
-def _encoder(
-    parts: Parts,
-    length: int,
-    embeddings: str,
-    prefix: str,
-    names: Mapping[str, str],
-    pooler: tuple[str, str] | None,
-    heads: list[int],
-    scale: float,
-    activation: str,
-    epsilon: float,
-) -> Encoder:
-    word, norm = parts.embedding(f"{embeddings}.word_embeddings"), parts.layer_norm(f"{embeddings}.LayerNorm", epsilon)
-    positions = parts.hold(parts.tensors[f"{embeddings}.position_embeddings.weight"][:length])
-    token_types = parts.tensors.get(f"{embeddings}.token_type_embeddings.weight")
-    factor = f"{embeddings}.word_projection"
-    project = parts.dense(factor) if f"{factor}.weight" in parts.tensors else ACTIVATIONS["linear"]
+def _encoder(parts: Parts, length: int, layout: Layout) -> Encoder:
+    embed = _embeddings(parts, length, layout)
     # A pooler reads only [CLS], so the last layer computes nothing else.
-    blocks = [
-        _layer(
-            parts, f"{prefix}.{n}", names, count, scale, activation, epsilon, pooler is not None and n + 1 == len(heads)
-        )
-        for n, count in enumerate(heads)
-    ]
-    pool = None if pooler is None else (parts.dense(pooler[0]), ACTIVATIONS[pooler[1]])
+    last = None if layout.pooler is None else len(layout.layers) - 1
+    blocks = [_layer(parts, layout, number, number == last) for number in range(len(layout.layers))]
+    pool = None if layout.pooler is None else (parts.dense(layout.pooler[0]), ACTIVATIONS[layout.pooler[1]])
 
     def forward(token_ids: tf.Tensor, padding_mask: tf.Tensor, segment_ids: tf.Tensor) -> tf.Tensor:
         key_bias = _key_bias(padding_mask, MASKED_SCORE)
-        x = project(word(tf.reshape(token_ids, [length]))) + positions
-        if token_types is not None:
-            x = x + tf.gather(token_types, tf.reshape(segment_ids, [length]))
-        x = norm(x)
+        x = embed(tf.reshape(token_ids, [length]), tf.reshape(segment_ids, [length]))
         for block in blocks:
             x = block(x, key_bias)
         return x if pool is None else pool[1](pool[0](x))
@@ -213,23 +285,40 @@ def _encoder(
     return forward
 
 
-def _layer(
-    parts: Parts,
-    prefix: str,
-    names: Mapping[str, str],
-    heads: int,
-    scale: float,
-    activation: str,
-    epsilon: float,
-    first: bool,
-) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+def _embeddings(parts: Parts, length: int, layout: Layout) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Return the embeddings of ids (length,) and segments (length,): (length, width)."""
+    name, padding_idx = layout.embeddings, layout.padding_idx
+    word, norm = parts.embedding(f"{name}.word_embeddings"), parts.layer_norm(f"{name}.LayerNorm", layout.epsilon)
+    first = 0 if padding_idx is None else padding_idx + 1
+    table = parts.hold(parts.tensors[f"{name}.position_embeddings.weight"][: first + length])
+    token_types = parts.tensors.get(f"{name}.token_type_embeddings.weight")
+    project = ACTIVATIONS["linear"] if layout.projection is None else parts.dense(layout.projection)
+    widen, finish = (ACTIVATIONS["linear"], project) if layout.projects_sum else (project, ACTIVATIONS["linear"])
+
+    def positions(token_ids: tf.Tensor) -> tf.Tensor:
+        if padding_idx is None:
+            return table
+        # Padding is recognised by its id and has the row of that number, as in `tfdistill.models.bert`.
+        tokens = tf.cast(tf.not_equal(token_ids, padding_idx), tf.int32)
+        return tf.gather(table, tf.cumsum(tokens) * tokens + padding_idx)
+
+    def embed(token_ids: tf.Tensor, segment_ids: tf.Tensor) -> tf.Tensor:
+        x = widen(word(token_ids)) + positions(token_ids)
+        if token_types is not None:
+            x = x + tf.gather(token_types, segment_ids)
+        return finish(norm(x))
+
+    return embed
+
+
+def _layer(parts: Parts, layout: Layout, number: int, first: bool) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Return a layer: (x (length, width), key_bias) to its states (length, width), or (1, width) if `first`."""
-    kind, act = _attention_of(parts, first, 3), ACTIVATIONS[activation]
-    query, key, value = (f"{prefix}.{names[part]}" for part in ("query", "key", "value"))
-    attend = kind(parts, (query, key, value), heads, scale)
-    widen = parts.dense(f"{prefix}.{names['widen']}")
-    project, narrow = (parts.add_dense(f"{prefix}.{names[part]}") for part in ("project", "narrow"))
-    norms = [parts.layer_norm(f"{prefix}.{names[part]}", epsilon) for part in ("attention_norm", "output_norm")]
+    kind, act = _attention_of(parts, first, 3), ACTIVATIONS[layout.activation]
+    name = {part: f"{layout.layers[number]}.{rest}" for part, rest in layout.names.items()}
+    attend = kind(parts, (name["query"], name["key"], name["value"]), layout.heads[number], layout.scale)
+    widen = parts.dense(name["widen"])
+    project, narrow = (parts.add_dense(name[part]) for part in ("project", "narrow"))
+    norms = [parts.layer_norm(name[part], layout.epsilon) for part in ("attention_norm", "output_norm")]
 
     def layer(x: tf.Tensor, key_bias: tf.Tensor) -> tf.Tensor:
         rest = x[:1] if first else x

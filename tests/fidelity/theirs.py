@@ -8,6 +8,7 @@ python theirs.py vectors       renews the small vectors that the ordinary tests 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,19 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 from weights import batch, tensors, vocabulary
 
-CLASSES = {"bert": "Bert", "distilbert": "DistilBert", "mobilebert": "MobileBert", "ib_bert": "MobileBert"}
+CLASSES = {
+    "bert": "Bert",
+    "distilbert": "DistilBert",
+    "mobilebert": "MobileBert",
+    "ib_bert": "MobileBert",
+    "roberta": "Roberta",
+    "xlm-roberta": "XLMRoberta",
+    "camembert": "Camembert",
+    "electra": "Electra",
+    "albert": "Albert",
+}
+ROBERTAS = ("roberta", "xlm-roberta", "camembert")
+WITHOUT_NEXT_SENTENCE = ("distilbert", *ROBERTAS, "electra", "albert")
 SUFFIXES = {
     "classification": "ForSequenceClassification",
     "multilabel": "ForSequenceClassification",
@@ -41,7 +54,7 @@ CASES = [
     (family, task)
     for family in CLASSES
     for task in SUFFIXES
-    if family != "distilbert" or task not in ("pretraining", "next_sentence")
+    if family not in WITHOUT_NEXT_SENTENCE or task not in ("pretraining", "next_sentence")
 ]
 
 
@@ -71,6 +84,28 @@ def random_config(family: str, task: str, rng: np.random.RandomState) -> Any:
     }
     if family == "bert":
         return transformers.BertConfig(hidden_size=width, layer_norm_eps=float(rng.choice([1e-12, 1e-5])), **common)
+    if family in ROBERTAS:
+        common |= {
+            "hidden_size": width,
+            "layer_norm_eps": float(rng.choice([1e-12, 1e-5])),
+            "pad_token_id": int(rng.choice([0, 1, 1, 2])),
+            "max_position_embeddings": int(rng.randint(12, 20)),
+            "type_vocab_size": int(rng.choice([1, 1, 2])),
+        }
+        return getattr(transformers, f"{CLASSES[family]}Config")(**common)
+    if family == "electra":
+        size = width if rng.randint(2) else int(rng.randint(3, 12))
+        return transformers.ElectraConfig(hidden_size=width, embedding_size=size, **common)
+    if family == "albert":
+        common |= {
+            "hidden_size": width,
+            "embedding_size": int(rng.choice([4, 7, width])),
+            "num_hidden_layers": layers + 1,
+            "num_hidden_groups": int(rng.randint(1, layers + 2)),
+            "inner_group_num": int(rng.choice([1, 1, 2])),
+            "layer_norm_eps": float(rng.choice([1e-12, 1e-5])),
+        }
+        return transformers.AlbertConfig(**common)
     # transformers wants the body to be a multiple of the heads too when there is no bottleneck.
     body = heads * int(rng.randint(4, 9))
     if body == width:  # then it would be no IB-BERT
@@ -152,11 +187,12 @@ def answers(model: Any, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     Returns vectors that run over rows, then over layers: "logits", perhaps "nsp_logits", "hidden_states" (embeddings
     first), "attentions" and "attention_scores".
     """
-    caught: dict[str, torch.Tensor] = {}
+    # In the order of the calls: ALBERT calls a module for several layers.
+    caught: list[tuple[str, torch.Tensor]] = []
     hooks = []
     for name, module in model.named_modules():
         if name.endswith((".query", ".key", ".q_lin", ".k_lin")):
-            hooks.append(module.register_forward_hook(lambda m, args, out, name=name: caught.__setitem__(name, out)))
+            hooks.append(module.register_forward_hook(lambda m, args, out, name=name: caught.append((name, out))))
     said: dict[str, Any] = {
         "logits": [],
         "nsp_logits": [],
@@ -169,6 +205,7 @@ def answers(model: Any, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             torch.tensor(batch[name][row : row + 1, :length]).long() for name in ("token_ids", "segment_ids")
         )
         types = {} if model.config.model_type == "distilbert" else {"token_type_ids": segments}
+        caught.clear()
         with torch.no_grad():
             out = model(ids, **types, output_hidden_states=True, output_attentions=True)
         if "start_logits" in out:
@@ -180,8 +217,8 @@ def answers(model: Any, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             said["nsp_logits"].append(out.seq_relationship_logits[0].numpy())
         said["hidden_states"].append([state[0].numpy() for state in out.hidden_states])
         said["attentions"].append([weights[0].numpy() for weights in out.attentions])
-        queries = [value for name, value in caught.items() if name.endswith((".query", ".q_lin"))]
-        keys = [value for name, value in caught.items() if name.endswith((".key", ".k_lin"))]
+        queries = [value for name, value in caught if name.endswith((".query", ".q_lin"))]
+        keys = [value for name, value in caught if name.endswith((".key", ".k_lin"))]
         heads = model.config.num_attention_heads
         split = [[x.reshape(length, heads, -1).transpose(0, 1) for x in each] for each in (queries, keys)]
         said["attention_scores"].append(
@@ -212,6 +249,34 @@ def config_of(family: str, task: str, seed: int) -> Any:
     return random_config(family, task, np.random.RandomState(1000 * seed + CASES.index((family, task))))
 
 
+def segments(config: Any) -> int:
+    return getattr(config, "type_vocab_size", 2)
+
+
+def write_forms(model: Any, place: Path) -> None:
+    """The same model in the other forms that PyTorch writes: DIR/…/form-NAME."""
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    names = list(state)
+
+    def directory(name: str) -> Path:
+        made = place / f"form-{name}"
+        made.mkdir()
+        for file in ("config.json", "vocab.txt"):
+            shutil.copy(place / "theirs" / file, made / file)
+        return made
+
+    torch.save(state, directory("bin") / "pytorch_model.bin")
+    torch.save(state, directory("legacy") / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    model.save_pretrained(directory("shards"), max_shard_size="5KB")
+    shards, halves = directory("bin-shards"), (names[::2], names[1::2])
+    index: dict[str, Any] = {"metadata": {"total_size": 0}, "weight_map": {}}
+    for number, half in enumerate(halves, 1):
+        file = f"pytorch_model-{number:05}-of-00002.bin"
+        torch.save({name: state[name] for name in half}, shards / file)
+        index["weight_map"] |= dict.fromkeys(half, file)
+    (shards / "pytorch_model.bin.index.json").write_text(json.dumps(index), "utf-8")
+
+
 def write(directory: Path) -> None:
     """DIR/FAMILY-TASK-SEED/: `theirs` (a checkpoint), answers.npz, facts.json."""
     for family, task, seed in cases():
@@ -220,8 +285,11 @@ def write(directory: Path) -> None:
         config = config_of(family, task, seed)
         write_checkpoint(family, task, config, place / "theirs")
         model = open_checkpoint(family, task, place / "theirs", config)
-        np.savez(place / "answers.npz", **answers(model, batch(config.vocab_size, seed)))
+        if task == "classification" and not seed and family != "ib_bert":
+            write_forms(model, place)
+        np.savez(place / "answers.npz", **answers(model, batch(config.vocab_size, seed, segments(config))))
         facts = {"task": task, "seed": seed, "vocab_size": config.vocab_size, "parameters": model.num_parameters()}
+        facts["segments"] = segments(config)
         (place / "facts.json").write_text(json.dumps(facts), "utf-8")
     for (name, task), expected in COUNTS.items():
         found = parameters(SIZES[name][0], task, **SIZES[name][1], num_labels=2)
@@ -238,7 +306,7 @@ def check(directory: Path) -> None:
         config = config_of(family, task, seed)
         model = open_checkpoint(family, task, place / "ours", config)
         with np.load(place / "answers.npz") as expected:
-            assert_close(answers(model, batch(config.vocab_size, seed)), dict(expected))
+            assert_close(answers(model, batch(config.vocab_size, seed, segments(config))), dict(expected))
         if task not in ("masked_lm", "pretraining", "next_sentence"):  # these have no labels of their own
             assert model.config.num_labels == config.num_labels, place
         assert model.config.problem_type == config.problem_type or task == "classification", place
@@ -254,6 +322,8 @@ def vectors() -> None:
     facts: dict[str, Any] = {}
     found: dict[str, np.ndarray] = {}
     for family, task in CASES:
+        if family in ("xlm-roberta", "camembert"):  # the same as RoBERTa
+            continue
         config = random_config(family, task, np.random.RandomState(VECTOR_SEED))
         if family != "mobilebert":
             setattr(config, "activation" if family == "distilbert" else "hidden_act", "gelu")
@@ -261,7 +331,7 @@ def vectors() -> None:
             config.normalization_type = "layer_norm"
         place = VECTORS / "temporary"
         shapes = write_checkpoint(family, task, config, place)
-        said = answers(open_checkpoint(family, task, place, config), batch(config.vocab_size))
+        said = answers(open_checkpoint(family, task, place, config), batch(config.vocab_size, 0, segments(config)))
         raw = json.loads((place / "config.json").read_text("utf-8"))
         if task == "classification":
             facts[family] = {"config": raw, "shapes": shapes, "tasks": {}}

@@ -23,13 +23,14 @@ def tensors(shapes: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
     return {name: tensor(name, shape) for name, shape in shapes.items()}
 
 
-def batch(vocab_size: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Three rows of 9, 5 and 1 real tokens; the first two are pairs."""
+def batch(vocab_size: int, seed: int = 0, types: int = 2) -> dict[str, np.ndarray]:
+    """Three rows of 9, 5 and 1 real tokens; the first two are pairs, if there are two token types."""
     rng = np.random.RandomState(seed)
     lengths = np.array([9, 5, 1])
     mask = (np.arange(9) < lengths[:, None]).astype("int32")
     ids = rng.randint(1, vocab_size, (3, 9)).astype("int32") * mask
     segments = ((np.arange(9) >= np.array([4, 2, 9])[:, None]) * mask).astype("int32")
+    segments *= types > 1
     return {"token_ids": ids, "padding_mask": mask, "segment_ids": segments}
 
 

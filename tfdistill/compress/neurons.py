@@ -106,9 +106,13 @@ def neuron_importance(
     encoder = model.encoder
     embeddings, pooler = encoder.embeddings, encoder.pooler
     projection = embeddings.word_projection
-    tables = [embeddings.position.embeddings, embeddings.word.embeddings if projection is None else projection.kernel]
-    tables += [embeddings.token_type.embeddings] if embeddings.token_type is not None else []
-    hidden = norm(embeddings.norm) + sum(of[id(table)].sum(axis=0) for table in tables)
+    if embeddings.projects_sum:
+        hidden = computing(projection)
+    else:
+        tables = [embeddings.position.embeddings]
+        tables += [embeddings.word.embeddings if projection is None else projection.kernel]
+        tables += [embeddings.token_type.embeddings] if embeddings.token_type is not None else []
+        hidden = norm(embeddings.norm) + sum(of[id(table)].sum(axis=0) for table in tables)
     hidden += reading(model.head if pooler is None else pooler)
     query_key, value, intermediate = [], [], []
     for number, block in enumerate(encoder.blocks, 1):

@@ -25,6 +25,7 @@ import numpy as np
 from tfdistill.errors import UserError
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.distilbert import DistilBertConfig
+from tfdistill.models.families import ElectraConfig, RobertaConfig
 from tfdistill.models.heads import HEADS
 from tfdistill.models.text_model import TextModel
 
@@ -67,19 +68,21 @@ class Kept:
 
 
 def sizes_of(model: TextModel) -> BertConfig:
-    """Return the sizes of a BERT or DistilBERT model in BERT's names.
+    """Return the sizes of a BERT, DistilBERT, RoBERTa or ELECTRA model in BERT's names.
 
     Raises:
         UserError: another model.
     """
-    if isinstance(model.config, DistilBertConfig):
-        return replace(model.config.as_bert(), classifier_dropout=model.config.head_dropout(model.task))
     if isinstance(model.config, BertConfig):
         return model.config
-    raise UserError(f"The model is a {model.family}. Use a BERT or DistilBERT, whose layers can be cut.")
+    if model.family in ("distilbert", "roberta", "electra"):
+        return replace(model.config.as_bert(), classifier_dropout=model.config.head_dropout(model.task))
+    raise UserError(
+        f"The model is of the family {model.family}. Use a BERT, DistilBERT, RoBERTa or ELECTRA, whose layers can be cut."
+    )
 
 
-def _config(model: TextModel, kept: Kept, layerdrop: float) -> BertConfig | DistilBertConfig:
+def _config(model: TextModel, kept: Kept, layerdrop: float) -> Any:
     """Return the sizes of what is kept. A field with a number for each layer is None if all of these are as in `model`."""
     sizes, layers = sizes_of(model), [layer for _, layer in kept.layers]
     counts = {
@@ -100,6 +103,12 @@ def _config(model: TextModel, kept: Kept, layerdrop: float) -> BertConfig | Dist
     small = replace(sizes, num_hidden_layers=len(layers), layerdrop=layerdrop, **changed)
     if isinstance(model.config, DistilBertConfig) and replace(small, pooler_act="tanh").is_plain:
         return replace(model.config, n_layers=small.num_hidden_layers, hidden_dim=small.intermediate_size)
+    if isinstance(model.config, RobertaConfig | ElectraConfig):
+        # The family describes what is kept, if the layers are of one size.
+        same = {"num_hidden_layers": small.num_hidden_layers, "intermediate_size": small.intermediate_size}
+        plain = replace(model.config, **same)
+        if replace(plain.as_bert(), classifier_dropout=small.classifier_dropout) == small:
+            return plain
     return small
 
 
@@ -193,6 +202,11 @@ def _columns(neurons: Sequence[Indices], heads: Indices, size: int) -> np.ndarra
 
 
 def _copy_embeddings(to: Any, source: Any, hidden: np.ndarray) -> None:
+    if source.projects_sum:
+        for part in ("word", "position", "token_type", "norm"):
+            getattr(to, part).set_weights(getattr(source, part).get_weights())
+        _copy_dense(to.word_projection, source.word_projection, np.arange(source.word.output_dim), hidden)
+        return
     tables = [(to.position.embeddings, source.position.embeddings)]
     if source.token_type is not None:
         tables.append((to.token_type.embeddings, source.token_type.embeddings))

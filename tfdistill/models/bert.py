@@ -1,13 +1,15 @@
 """BERT's encoder (Devlin et al. 2019), exact against Hugging Face: erf-GELU, LayerNorm after each residual sum.
 
-The same classes encode DistilBERT (without token types), models that `tfdistill.compress` has pruned
-(layers of different sizes, a factorised word table) and models that train with LayerDrop.
+The same classes encode DistilBERT (without token types), RoBERTa, ELECTRA and ALBERT
+(`tfdistill.models.families`), models that `tfdistill.compress` has pruned (layers of different sizes, a
+factorised word table) and models that train with LayerDrop.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import keras
@@ -32,6 +34,7 @@ from tfdistill.models.layers import (
 
 # Fields of BertConfig with one number for each layer, in the order of LayerShape.
 PER_LAYER = ("heads_per_layer", "query_key_sizes", "value_sizes", "intermediate_sizes")
+POOLER_ACTIVATIONS = {"tanh": "tanh", "relu": "relu", "gelu": ACTIVATIONS["gelu"]}
 
 
 class LayerShape(NamedTuple):
@@ -71,7 +74,7 @@ class BertConfig:
         attention_probs_dropout_prob: dropout of attention weights.
         initializer_range: standard deviation of random weights.
         classifier_dropout: dropout before the head; None means `hidden_dropout_prob`.
-        pooler_act: "tanh" as in BERT, or "relu" as in DistilBERT.
+        pooler_act: "tanh" as in BERT, "relu" as in DistilBERT, or "gelu" as in ELECTRA.
         layerdrop: probability with which training skips a layer.
         heads_per_layer: number of heads, for each layer.
         query_key_sizes: size of one head's query and key, for each layer.
@@ -80,6 +83,9 @@ class BertConfig:
         attention_head_size: size of a head before pruning, by whose root scores are divided.
         pooler_size: size of the pooler's output.
         embedding_size: the word table is (vocab_size, embedding_size), times (embedding_size, hidden_size).
+        projects_sum: whether positions, token types and LayerNorm are `embedding_size` wide as well, and a
+            dense layer with bias follows them, as in ELECTRA and ALBERT.
+        padding_idx: the id of padding, if positions are counted from padding_idx + 1, as in RoBERTa.
 
     Raises:
         UserError: sizes that do not fit together, or an unknown activation.
@@ -111,6 +117,8 @@ class BertConfig:
     attention_head_size: int | None = None
     pooler_size: int | None = None
     embedding_size: int | None = None
+    projects_sum: bool = False
+    padding_idx: int | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -128,8 +136,10 @@ class BertConfig:
             raise UserError(
                 f"`attention_head_size` is {self.attention_head_size}. Use at least {least}, of a whole head."
             )
-        if self.pooler_act not in ("tanh", "relu"):
-            raise UserError(f"`pooler_act` '{self.pooler_act}' is unknown. Use tanh or relu.")
+        if self.pooler_act not in POOLER_ACTIVATIONS:
+            raise UserError(f"`pooler_act` '{self.pooler_act}' is unknown. Use {', '.join(POOLER_ACTIVATIONS)}.")
+        if self.projects_sum and self.embedding_size is None:
+            raise UserError("`projects_sum` is true without an `embedding_size`. Set both.")
         heads = self.num_attention_heads if self.attention_head_size is None else 1
         check_transformer("hidden_size", self.hidden_size, heads, self.hidden_act)
 
@@ -146,6 +156,15 @@ class BertConfig:
     def head_size(self) -> int:
         """Size of a head before pruning."""
         return self.attention_head_size or self.hidden_size // self.num_attention_heads
+
+    @property
+    def first_position(self) -> int:
+        """The row of the position table for the first token."""
+        return 0 if self.padding_idx is None else self.padding_idx + 1
+
+    def as_bert(self) -> BertConfig:
+        """Return this config; configs of other families return their sizes in BERT's names."""
+        return self
 
     def layer_shape(self, layer: int) -> LayerShape:
         """Return the sizes of one of the layers 1..num_hidden_layers."""
@@ -168,7 +187,11 @@ class BertConfig:
 NOT_IN_BERT = {
     field.name: field.default
     for field in fields(BertConfig)
-    if field.name in ("pooler_act", "layerdrop", *PER_LAYER, "attention_head_size", "pooler_size", "embedding_size")
+    if field.name
+    in (
+        *("pooler_act", "layerdrop", *PER_LAYER, "attention_head_size", "pooler_size"),
+        *("embedding_size", "projects_sum", "padding_idx"),
+    )
 }
 
 
@@ -201,7 +224,8 @@ def dropout_of_classifiers(task: str, rate: float | None, default: float) -> flo
 class BertEmbeddings(Composite):
     """Sum word, position and token-type embeddings, then apply LayerNorm and dropout.
 
-    With `config.embedding_size` E the word table is (V, E), times a matrix (E, H).
+    With `config.embedding_size` E the word table is (V, E), times a matrix (E, H). With
+    `config.projects_sum` all tables and LayerNorm are E wide, and a dense layer (E, H) follows.
     """
 
     def __init__(self, config: BertConfig, **kwargs: Any):
@@ -211,32 +235,44 @@ class BertEmbeddings(Composite):
             init = initializer(config.initializer_range)
             return Embedding(rows, width, init, dtype=self.dtype_policy, name=name)
 
-        self.word = table(config.vocab_size, config.embedding_size or config.hidden_size, "word")
+        self.projects_sum, self.padding_idx = config.projects_sum, config.padding_idx
+        columns = config.embedding_size or config.hidden_size
+        width = columns if config.projects_sum else config.hidden_size
+        self.word = table(config.vocab_size, columns, "word")
         self.word_projection = None
         if config.embedding_size is not None:
-            self.word_projection = keras.layers.Dense(
+            # Only a matrix may be a plain dense layer: `Linear` is what quantization-aware training rounds.
+            kind: Any = Linear if config.projects_sum else partial(keras.layers.Dense, use_bias=False)
+            self.word_projection = kind(
                 config.hidden_size,
-                use_bias=False,
                 kernel_initializer=initializer(config.initializer_range),
                 dtype=self.dtype_policy,
                 name="word_projection",
             )
-        self.position = table(config.max_position_embeddings, config.hidden_size, "position")
+        self.position = table(config.max_position_embeddings, width, "position")
         types = config.type_vocab_size
-        self.token_type = table(types, config.hidden_size, "token_type") if types else None
+        self.token_type = table(types, width, "token_type") if types else None
         self.norm = keras.layers.LayerNormalization(epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="norm")
         self.dropout = Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
 
     def call(self, token_ids: Any, segment_ids: Any, mask: Any, training: bool = False) -> Any:
         """Return embeddings (B, L, H) of int32 (B, L) inputs. BERT ignores the mask, MobileBERT reads it."""
-        positions = ops.expand_dims(ops.arange(ops.shape(token_ids)[1], dtype="int32"), 0)
         words = self.word(token_ids)
-        if self.word_projection is not None:
+        if self.word_projection is not None and not self.projects_sum:
             words = self.word_projection(words)
-        total = words + self.position(positions)
+        total = words + self.position(self._positions(token_ids))
         if self.token_type is not None:
             total = total + self.token_type(segment_ids)
-        return self.dropout(self.norm(total), training=training)
+        embeddings = self.dropout(self.norm(total), training=training)
+        return self.word_projection(embeddings) if self.projects_sum else embeddings
+
+    def _positions(self, token_ids: Any) -> Any:
+        """Return rows of the position table, (1, L) or (B, L)."""
+        if self.padding_idx is None:
+            return ops.expand_dims(ops.arange(ops.shape(token_ids)[1], dtype="int32"), 0)
+        # As in transformers, padding is recognised by its id and has the row of that number.
+        tokens = ops.cast(ops.not_equal(token_ids, self.padding_idx), "int32")
+        return ops.cumsum(tokens, axis=1) * tokens + self.padding_idx
 
 
 # Features with the inputs of self-attention, and their names in a layer and in its output.
@@ -346,6 +382,7 @@ class BertEncoder(Encoder):
     Args:
         config: the sizes.
         pooler: whether the task reads `pooled`.
+        share: for each layer, the number of the weights that it uses, as in ALBERT; None if each has its own.
 
     Example:
         encoder = BertEncoder(BertConfig(num_hidden_layers=4))
@@ -356,16 +393,18 @@ class BertEncoder(Encoder):
 
     masked_score = MASKED_SCORE
 
-    def __init__(self, config: BertConfig, pooler: bool = True, **kwargs: Any):
+    def __init__(self, config: BertConfig, pooler: bool = True, *, share: Sequence[int] | None = None, **kwargs: Any):
         super().__init__(config, pooler, **kwargs)
         self.embeddings = self.make_embeddings()
-        self.blocks = [self.make_layer(n) for n in range(1, config.num_hidden_layers + 1)]
+        share = range(config.num_hidden_layers) if share is None else share
+        made = {number: self.make_layer(number + 1) for number in sorted(set(share))}
+        self.blocks = [made[number] for number in share]
         self.layerdrops = [LayerDrop(config.layerdrop) for _ in self.blocks] if config.layerdrop else None
         self.pooler = None
         if pooler and config.pooler_act:
             self.pooler = Linear(
                 config.pooler_size or config.hidden_size,
-                config.pooler_act,
+                POOLER_ACTIVATIONS[config.pooler_act],
                 kernel_initializer=initializer(config.initializer_range),
                 dtype=self.dtype_policy,
                 name="pooler",
@@ -427,7 +466,7 @@ class BertEncoder(Encoder):
         outputs: list[LayerOutput] = []
         for number, block in enumerate(self.blocks):
             options = {} if gates is None else {"gates": gates[number]}
-            if pooled_only and block is self.blocks[-1]:
+            if pooled_only and number + 1 == len(self.blocks):
                 # A classifier reads the [CLS] state alone. So the last layer computes queries, attention
                 # output and feed-forward network for one position instead of L, which saves most of a layer.
                 options["first_only"] = True

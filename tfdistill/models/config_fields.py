@@ -13,7 +13,7 @@ import numpy as np
 from tfdistill.errors import UserError
 
 # Sizes that count something are at least 1; these may be 0.
-_MAY_BE_0 = ("type_vocab_size", "dense_size", "convolution_layers", "dense_layers")
+_MAY_BE_0 = ("type_vocab_size", "dense_size", "convolution_layers", "dense_layers", "pad_token_id", "padding_idx")
 # Sizes that no shape limits: of dense layers that may start with random weights, and of a head before pruning.
 _LIMITS = {"pooler_size": 100_000, "dense_size": 100_000, "convolution_size": 100_000, "attention_head_size": 10_000}
 _LARGEST = 2**31 - 1

@@ -69,13 +69,20 @@ HEADS: dict[str, Task] = {
     "next_sentence": Task("pooled", "ForNextSentencePrediction", "cls.seq_relationship", fixed=True),
 }
 
-# DistilBERT was trained without next-sentence prediction and has no head for it.
-_SEQUENCE = ("classification", "multilabel", "regression")
+SEQUENCE_TASKS = ("classification", "multilabel", "regression")
+_WITHOUT_NEXT_SENTENCE = (*SEQUENCE_TASKS, "token_classification", "question_answering", "masked_lm")
+# These families were trained without next-sentence prediction and have no head for it. ELECTRA's and ALBERT's own
+# pre-training heads, for replaced tokens and for the order of sentences, are not among our tasks.
 _BY_FAMILY = {
-    "distilbert": (*_SEQUENCE, "token_classification", "question_answering", "masked_lm"),
-    "bilstm": (*_SEQUENCE, "token_classification"),
-    "static": (*_SEQUENCE, "token_classification"),
+    **dict.fromkeys(("distilbert", "roberta", "electra", "albert"), _WITHOUT_NEXT_SENTENCE),
+    "bilstm": (*SEQUENCE_TASKS, "token_classification"),
+    "static": (*SEQUENCE_TASKS, "token_classification"),
 }
+
+
+def tasks_of(family: str) -> tuple[str, ...]:
+    """Return the tasks that a family has heads for."""
+    return _BY_FAMILY.get(family, tuple(HEADS))
 
 
 def task_of(name: str, family: str) -> Task:
@@ -84,7 +91,7 @@ def task_of(name: str, family: str) -> Task:
     Raises:
         UserError: an unknown task, or one that the family has no head for.
     """
-    known = _BY_FAMILY.get(family, tuple(HEADS))
+    known = tasks_of(family)
     if name not in HEADS:
         raise UserError(f"task '{name}' is unknown. Use one of {', '.join(HEADS)}.")
     if name not in known:
@@ -118,7 +125,8 @@ class LinearHead(Linear):
 class MaskedLMHead(Composite):
     """Score the vocabulary: dense, activation, LayerNorm, the product with the word table (V, E) it is tied to, and a bias.
 
-    If the table is narrower than the hidden states (MobileBERT: 128 of 512), further weights (H - E, V) make up the rest.
+    If the table is narrower than the hidden states, the dense layer is as wide as the table in ELECTRA and ALBERT; in
+    MobileBERT (128 of 512) further weights (H - E, V) make up the rest.
 
     Args:
         config: the encoder's sizes.
@@ -127,10 +135,11 @@ class MaskedLMHead(Composite):
 
     def __init__(self, config: Any, table_width: int, **kwargs: Any):
         super().__init__(**kwargs)
-        width, vocab_size = config.hidden_size, config.vocab_size
+        width = table_width if getattr(config, "projects_sum", False) else config.hidden_size
+        vocab_size = config.vocab_size
         self.transform = Linear(
             width,
-            ACTIVATIONS[config.hidden_act],
+            ACTIVATIONS[getattr(config, "masked_lm_act", None) or config.hidden_act],
             kernel_initializer=initializer(config.initializer_range),
             dtype=self.dtype_policy,
             name="transform",

@@ -39,7 +39,7 @@ def load_directory(
     new_head: bool | None = None,
     name: str | None = None,
 ) -> TextModel:
-    """Read a Hugging Face directory of a BERT, DistilBERT or MobileBERT model, or a student directory.
+    """Read a Hugging Face directory of a model of one of the families, or a student directory.
 
     Args:
         directory: holds config.json, model.safetensors and vocab.txt; or what `open_directory` returned for it.

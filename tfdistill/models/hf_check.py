@@ -19,7 +19,10 @@ from tfdistill.text.tokenizer import Tokenizer
 _IN_DISTILBERT = {bert: own for own, bert in NAMES_IN_BERT.items()}
 _LAYER = re.compile(r"(?:\blayer\.|^forward_|^backward_|^convolution_)(\d{1,9})\.")
 # Tensors of heads, which a model for another task does not need, and buffers; and those of poolers.
-_HEADS = re.compile(r"^(\w+\.)?(cls|classifier|qa_outputs|vocab_\w+|head)\.|position_ids$|token_type_ids$")
+_HEADS = re.compile(
+    r"^(\w+\.)?(cls|classifier|qa_outputs|vocab_\w+|head|lm_head|predictions|sop_classifier|generator_\w+"
+    r"|discriminator_\w+)\.|position_ids$|token_type_ids$"
+)
 _HEADS_AND_POOLER = re.compile(rf"{_HEADS.pattern}|^(\w+\.)?(pre_classifier|pooler|dense|dense_\d|token_score)\.")
 
 
@@ -65,7 +68,12 @@ def _under_another_name(name: str, tensors: Tensors, prefix: str) -> str:
         return ", but those of a PEFT adapter. Merge it into the model (merge_and_unload) and save that"
     ending = name.removeprefix(prefix)
     other = next((each for each in tensors if each.endswith(ending)), None)
-    return f". Use the {CONFIG} of this model" if other is None else f", but {other[:120]}. Rename the tensors"
+    if other is None:
+        return f". Use the {CONFIG} of this model"
+    advice = "Rename the tensors"
+    if any(start and other.startswith(start) for start in PREFIXES.values() if start != prefix):
+        advice = f"Correct `model_type` in {CONFIG}, or rename the tensors"
+    return f", but {other[:120]}. {advice}"
 
 
 def check_vocabulary(tokenizer: Tokenizer, config: Any, directory: Path) -> None:
@@ -96,6 +104,8 @@ def _pooler(model: Any) -> Named:
 
 def _check_layers(config: Any, tensors: Tensors, directory: Path) -> None:
     """Compare the number of layers, so that a wrong one is answered by its name and at once."""
+    if config.family == "albert":  # whose weights do not show the number of layers
+        return
     starts_at_1 = config.family in ("bilstm", "static")
     numbers = [int(match[1]) for match in map(_LAYER.search, tensors) if match]
     stored = max(numbers, default=-1) + (0 if starts_at_1 else 1)

@@ -12,6 +12,7 @@ from tfdistill.models.bert import NOT_IN_BERT, BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.config_fields import shown
 from tfdistill.models.distilbert import DistilBertConfig
+from tfdistill.models.families import ROBERTA_TYPES, AlbertConfig, ElectraConfig, RobertaConfig
 from tfdistill.models.google_config import GOOGLE_CONFIG, as_hugging_face
 from tfdistill.models.heads import HEADS
 from tfdistill.models.mobilebert import MobileBertConfig
@@ -34,6 +35,9 @@ _CONFIGS: dict[Any, type] = {
     "bert": BertConfig,
     "distilbert": DistilBertConfig,
     "mobilebert": MobileBertConfig,
+    **dict.fromkeys(ROBERTA_TYPES, RobertaConfig),
+    "electra": ElectraConfig,
+    "albert": AlbertConfig,
     BILSTM_TYPE: BiLSTMConfig,
     IB_BERT_TYPE: MobileBertConfig,
     PRUNED_BERT_TYPE: BertConfig,
@@ -44,18 +48,32 @@ _PARTS = {
     "transformer.layer.": "distilbert",
     ".bottleneck.": "mobilebert",
     "embedding_transformation": "mobilebert",
+    "albert_layer_groups.": "albert",
+    "electra.": "electra",
+    "roberta.": "roberta",
     "encoder.layer.": "bert",
 }
+# Starts of the names of transformers' classes, by model_type.
 _CLASSES = {
     "bert": "Bert",
     "distilbert": "DistilBert",
+    "roberta": "Roberta",
+    "xlm-roberta": "XLMRoberta",
+    "camembert": "Camembert",
+    "electra": "Electra",
+    "albert": "Albert",
     "mobilebert": "MobileBert",
-    "bilstm": "BiLSTM",
-    "pruned_bert": "PrunedBert",
-    "static": "Static",
+    IB_BERT_TYPE: "MobileBert",
+    BILSTM_TYPE: "BiLSTM",
+    PRUNED_BERT_TYPE: "PrunedBert",
+    STATIC_TYPE: "Static",
 }
 
 
+_SUPPORTED = (
+    f"Supported are {', '.join(_CONFIGS)}. Any other model can be the teacher by a file of its answers: "
+    "--teacher answers:FILE."
+)
 # Other names of the fields of DistilBERT, which transformers takes as well.
 _OTHER_NAMES = {"distilbert": {"hidden_size": "dim", "num_attention_heads": "n_heads", "num_hidden_layers": "n_layers"}}
 # What no encoder of this library computes, with the value that is computed.
@@ -98,7 +116,7 @@ def config_of(raw: dict[str, Any], directory: Path, names: Collection[str]) -> A
     path = directory / CONFIG
     kind = raw.get("model_type") or _family_of(raw, path, names)
     if kind not in _CONFIGS:
-        raise UserError(f"{path}: `model_type` is {shown(kind)}; expected one of {', '.join(_CONFIGS)}.")
+        raise UserError(f"{path}: `model_type` is {shown(kind)}. {_SUPPORTED}")
     for name, value in _UNSUPPORTED.items():
         if raw.get(name, value) != value:
             raise UserError(f"{path}: `{name}` is {shown(raw[name])}. Only {shown(value)} is supported.")
@@ -123,7 +141,7 @@ def _family_of(raw: dict[str, Any], path: Path, names: Collection[str]) -> str:
     """Return the family that the names of the tensors show; as in transformers' oldest directories, it is not named."""
     family = next((family for part, family in _PARTS.items() if any(part in name for name in names)), None)
     if family is None or any(raw.get(name) is not None for name in NOT_IN_BERT if name != "embedding_size"):
-        raise UserError(f"{path}: `model_type` is missing; expected one of {', '.join(_CONFIGS)}.")
+        raise UserError(f"{path}: `model_type` is missing. {_SUPPORTED}")
     say(f"{path} has no `model_type`: taken as '{family}', whose tensors the weights have.")
     return family
 
@@ -151,14 +169,16 @@ def config_json(model: TextModel) -> dict[str, Any]:
     """Return the content of config.json for a model."""
     own = {"bilstm": BILSTM_TYPE, "static": STATIC_TYPE, "pruned_bert": PRUNED_BERT_TYPE}
     kind = own.get(model.family, model.family)
+    kind = getattr(model.config, "model_type", kind)
     if isinstance(model.config, MobileBertConfig) and not model.config.runs_in_transformers:
         kind = IB_BERT_TYPE
     head = HEADS[model.task]
     written = {
-        "architectures": [_CLASSES[model.family] + head.architecture],
+        "architectures": [_CLASSES[kind] + head.architecture],
         "model_type": kind,
-        **{name: size for name, size in asdict(model.config).items() if kind != "bert" or name not in NOT_IN_BERT},
         "pad_token_id": 0 if model.tokenizer is None else model.tokenizer.pad_id,
+        # RoBERTa's own `pad_token_id` decides about positions, and stays.
+        **{name: size for name, size in asdict(model.config).items() if kind != "bert" or name not in NOT_IN_BERT},
     }
     if head.labelled:
         names = model.label_names or tuple(f"LABEL_{n}" for n in range(model.num_outputs))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tfdistill.models.heads import HEADS
+from tfdistill.models.heads import HEADS, SEQUENCE_TASKS
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
@@ -17,6 +18,9 @@ Named = Iterator[tuple[str, Any, bool]]
 PREFIXES = {
     "bert": "bert.",
     "distilbert": "distilbert.",
+    "roberta": "roberta.",
+    "electra": "electra.",
+    "albert": "albert.",
     "mobilebert": "mobilebert.",
     "bilstm": "",
     "pruned_bert": "bert.",
@@ -24,19 +28,55 @@ PREFIXES = {
 }
 
 
+# Layers over the [CLS] state with other names than `pooler.dense`.
+_POOLERS = {
+    "distilbert": "pre_classifier",
+    "roberta": "classifier.dense",
+    "electra": "classifier.dense",
+    "albert": "albert.pooler",
+}
+
+
+class _MaskedLM(NamedTuple):
+    """The names of the tensors of a masked-LM head."""
+
+    transform: str
+    norm: str
+    bias: str
+
+
+_MASKED_LM = {
+    "distilbert": _MaskedLM("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
+    "roberta": _MaskedLM("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
+    "electra": _MaskedLM("generator_predictions.dense", "generator_predictions.LayerNorm", "generator_lm_head.bias"),
+    "albert": _MaskedLM("predictions.dense", "predictions.LayerNorm", "predictions.bias"),
+}
+_BERTS_MASKED_LM = _MaskedLM(
+    "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias"
+)
+
+
 def encoder_names(model: TextModel) -> Named:
     """Yield the tensors of the encoder without its pooler."""
     encoder = model.encoder  # a KerasHub classifier has none, and raises an error that says so
-    yield from _ENCODERS[model.family](encoder)
+    if model.family == "albert":
+        yield from _albert(encoder, model.config)
+    else:
+        yield from _ENCODERS[model.family](encoder)
 
 
 def pooler_names(model: TextModel) -> Named:
     """Yield the tensors of the dense layer over the [CLS] state, if there is one."""
     pooler = model.encoder.pooler
     if pooler is not None:
-        yield from _dense(
-            "pre_classifier" if model.family == "distilbert" else f"{PREFIXES[model.family]}pooler.dense", pooler
-        )
+        yield from _dense(_POOLERS.get(model.family, f"{PREFIXES[model.family]}pooler.dense"), pooler)
+
+
+def head_tensor(task: str, family: str) -> str:
+    """Return the name of the dense layer of a head that is not over the vocabulary."""
+    if task in SEQUENCE_TASKS and _POOLERS.get(family) == "classifier.dense":
+        return "classifier.out_proj"
+    return HEADS[task].tensor
 
 
 def head_names(model: TextModel) -> Named:
@@ -45,20 +85,16 @@ def head_names(model: TextModel) -> Named:
         yield "head.kernel", model.head.kernel, False
         yield "head.bias", model.head.bias, False
     elif HEADS[model.task].over_vocabulary:
-        if model.family == "distilbert":
-            yield from _dense("vocab_transform", model.head.transform)
-            yield from _norm("vocab_layer_norm", model.head.norm)
-            yield "vocab_projector.bias", model.head.bias, False
-        else:
-            yield from _dense("cls.predictions.transform.dense", model.head.transform)
-            yield from _norm("cls.predictions.transform.LayerNorm", model.head.norm)
-            yield "cls.predictions.bias", model.head.bias, False
-            if model.head.rest is not None:
-                yield "cls.predictions.dense.weight", model.head.rest, False
+        names = _MASKED_LM.get(model.family, _BERTS_MASKED_LM)
+        yield from _dense(names.transform, model.head.transform)
+        yield from _norm(names.norm, model.head.norm)
+        yield names.bias, model.head.bias, False
+        if model.head.rest is not None:
+            yield "cls.predictions.dense.weight", model.head.rest, False
         if model.nsp_head is not None:
             yield from _dense("cls.seq_relationship", model.nsp_head)
     else:
-        yield from _dense(HEADS[model.task].tensor, model.head)
+        yield from _dense(head_tensor(model.task, model.family), model.head)
 
 
 def _dense(name: str, layer: Any) -> Named:
@@ -86,16 +122,38 @@ def _attention(prefix: str, block: Any) -> Named:
     yield from _norm(f"{prefix}.attention.output.LayerNorm", block.attention_norm)
 
 
-def _bert(encoder: Any) -> Named:
-    yield from _embeddings("bert.embeddings", encoder.embeddings)
-    if encoder.embeddings.word_projection is not None:
-        yield "bert.embeddings.word_projection.weight", encoder.embeddings.word_projection.kernel, True
-    for number, block in enumerate(encoder.blocks):
-        prefix = f"bert.encoder.layer.{number}"
+def _bert(encoder: Any, prefix: str = "bert") -> Named:
+    yield from _embeddings(f"{prefix}.embeddings", encoder.embeddings)
+    projection = encoder.embeddings.word_projection
+    if projection is not None:
+        name = "embeddings_project" if prefix == "electra" else "embeddings.word_projection"
+        named = _dense(f"{prefix}.{name}", projection)
+        yield from ((name, variable, turned) for name, variable, turned in named if variable is not None)
+    yield from _layers(f"{prefix}.encoder.layer", encoder.blocks)
+
+
+def _layers(start: str, blocks: Iterable[Any]) -> Named:
+    for number, block in enumerate(blocks):
+        prefix = f"{start}.{number}"
         yield from _attention(prefix, block)
         yield from _dense(f"{prefix}.intermediate.dense", block.intermediate)
         yield from _dense(f"{prefix}.output.dense", block.output_dense)
         yield from _norm(f"{prefix}.output.LayerNorm", block.output_norm)
+
+
+def _albert(encoder: Any, config: Any) -> Named:
+    yield from _embeddings("albert.embeddings", encoder.embeddings)
+    yield from _dense("albert.encoder.embedding_hidden_mapping_in", encoder.embeddings.word_projection)
+    for number, block in dict(zip(config.layer_weights, encoder.blocks, strict=True)).items():
+        group, inner = divmod(number, config.inner_group_num)
+        prefix = f"albert.encoder.albert_layer_groups.{group}.albert_layers.{inner}"
+        for part in ("query", "key", "value"):
+            yield from _dense(f"{prefix}.attention.{part}", getattr(block, part))
+        yield from _dense(f"{prefix}.attention.dense", block.attention_output)
+        yield from _norm(f"{prefix}.attention.LayerNorm", block.attention_norm)
+        yield from _dense(f"{prefix}.ffn", block.intermediate)
+        yield from _dense(f"{prefix}.ffn_output", block.output_dense)
+        yield from _norm(f"{prefix}.full_layer_layer_norm", block.output_norm)
 
 
 def _distilbert(encoder: Any) -> Named:
@@ -165,6 +223,8 @@ def static_pooler_names(encoder: Any) -> Named:
 
 _ENCODERS = {
     "bert": _bert,
+    "roberta": partial(_bert, prefix="roberta"),
+    "electra": partial(_bert, prefix="electra"),
     "distilbert": _distilbert,
     "mobilebert": _mobilebert,
     "bilstm": _bilstm,

@@ -49,7 +49,7 @@ def write_ranges(model: TextModel, path: Path, weights: str) -> None:
 
 def head_size(tensors: Tensors) -> int | None:
     """Return the number of classes of the head in the file; None if there is no such head."""
-    for name, axis in (("classifier.weight", 0), ("head.kernel", 1)):
+    for name, axis in (("classifier.weight", 0), ("classifier.out_proj.weight", 0), ("head.kernel", 1)):
         if name in tensors:
             shape = tensors.shape(name)
             if len(shape) != 2:

@@ -11,14 +11,14 @@ import tensorflow as tf
 
 from tfdistill.errors import UserError
 from tfdistill.models.layers import gelu
+from tfdistill.models.limits import most_tokens
 
 _LONGEST = 128  # tokens of a fixed input, where the model itself has no limit
 
 
 def input_signature(config: Any, export_format: str) -> list[dict[str, keras.InputSpec]]:
     """Return int32 inputs of any batch and length; for LiteRT one example of the longest length."""
-    longest = getattr(config, "max_position_embeddings", _LONGEST)
-    shape = (1, longest) if export_format == "litert" else (None, None)
+    shape = (1, most_tokens(config, _LONGEST)) if export_format == "litert" else (None, None)
     names = ("token_ids", "padding_mask", "segment_ids")
     return [{name: keras.InputSpec(shape=shape, dtype="int32", name=name) for name in names}]
 

@@ -13,6 +13,18 @@ from tfdistill.errors import UserError
 from tfdistill.text.encoded import Encoded
 
 
+def most_tokens(config: Any, default: Any = None) -> Any:
+    """Return the largest number of tokens of an example that a model reads; `default` if it has no limit.
+
+    Args:
+        config: the sizes of an encoder, such as `model.config`.
+        default: for a BiLSTM.
+    """
+    positions = getattr(config, "max_position_embeddings", None)
+    # RoBERTa leaves the first rows of the position table out.
+    return default if positions is None else positions - getattr(config, "first_position", 0)
+
+
 def check_encoded(config: Any, rows: Encoded, who: str = "model", *, cut_to: int | None = None) -> None:
     """Check tokenized examples, such as those of a split.
 
@@ -25,19 +37,19 @@ def check_encoded(config: Any, rows: Encoded, who: str = "model", *, cut_to: int
     Raises:
         UserError: an id, a segment or a length that the model has no row for.
     """
-    longest = int(np.diff(rows.offsets).max(initial=0))
-    longest = longest if cut_to is None else min(longest, cut_to)
-    check_ids(config, rows.token_ids, rows.segment_ids, longest, who)
+    most = int(np.diff(rows.offsets).max(initial=0))
+    most = most if cut_to is None else min(most, cut_to)
+    check_ids(config, rows.token_ids, rows.segment_ids, most, who)
 
 
-def check_ids(config: Any, token_ids: Any, segment_ids: Any, longest: int, who: str = "model") -> None:
+def check_ids(config: Any, token_ids: Any, segment_ids: Any, tokens: int, who: str = "model") -> None:
     """Check ids, segments and the length of examples in any shape.
 
     Args:
         config: the sizes of an encoder. A BiLSTM has no limit of the length, a DistilBERT reads no segments.
         token_ids: integers of any shape.
         segment_ids: likewise, or None.
-        longest: tokens of the longest example.
+        tokens: number of tokens of the longest example.
         who: what to call the model in a message.
 
     Raises:
@@ -50,11 +62,11 @@ def check_ids(config: Any, token_ids: Any, segment_ids: Any, longest: int, who: 
             f"The texts have the token id {wrong}, but the {who}'s vocabulary has {config.vocab_size} tokens. "
             "Use the model's own tokenizer."
         )
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is not None and longest > positions:
+    limit = most_tokens(config)
+    if limit is not None and tokens > limit:
         raise UserError(
-            f"A text has {longest} tokens, but the {who} reads at most {positions}. "
-            f"Use `--length` or `max_length` {positions} or less."
+            f"A text has {tokens} tokens, but the {who} reads at most {limit}. "
+            f"Use `--length` or `max_length` {limit} or less."
         )
     segments = 2 if getattr(config, "pair", False) else getattr(config, "type_vocab_size", 0)
     least, most = _range(segment_ids) if segments and segment_ids is not None else (0, 0)

@@ -30,13 +30,13 @@ class Shape(NamedTuple):
 
 
 def outline(config: Any) -> Any:
-    """Return the outline of a model: `family`, `encoder`, and no head.
+    """Return the outline of a model: `family`, `config`, `encoder`, and no head.
 
     Layers are outlined when they are read. What a model of tokens does not have is the `pooler`: the dense layer of a
     BiLSTM, the token scores and dense layers of a static encoder.
     """
     encoder = {"bilstm": _bilstm, "static": _static}.get(config.family, _transformer)(config)
-    return SimpleNamespace(family=config.family, encoder=encoder)
+    return SimpleNamespace(family=config.family, config=config, encoder=encoder)
 
 
 def _dense(inputs: Size, units: Size) -> Any:
@@ -52,37 +52,49 @@ def _table(rows: Size, columns: Size) -> Any:
 
 
 def _of(config: Any, field: str) -> Size:
-    """Return a field of a config as a size; DistilBERT's fields by BERT's names are properties."""
+    """Return a field of a config as a size."""
     return Size(getattr(config, field), field)
 
 
 def _transformer(config: Any) -> Any:
-    hidden, mobile = _of(config, "hidden_size"), config.family == "mobilebert"
+    mobile = config.family == "mobilebert"
+    config = config if mobile else config.as_bert()
+    hidden = _of(config, "hidden_size")
     blocks = (_mobile_layer(config) if mobile else _bert_layer(config, n) for n in range(config.num_hidden_layers))
     pooler = None
     if config.pooler_act:
         width = _of(config, "pooler_size") if config.pooler_size else hidden
         pooler = _dense(hidden, width)
-    return SimpleNamespace(embeddings=_embeddings(config, hidden), blocks=blocks, pooler=pooler)
+    embeddings = _mobile_embeddings(config, hidden) if mobile else _embeddings(config, hidden)
+    return SimpleNamespace(embeddings=embeddings, blocks=blocks, pooler=pooler)
 
 
 def _embeddings(config: Any, hidden: Size) -> Any:
-    columns = _of(config, "embedding_size") if getattr(config, "embedding_size", None) else hidden
-    types = getattr(config, "type_vocab_size", 0)
-    transformation = projection = None
-    if config.family == "mobilebert":
-        if config.embedding_transformation:
-            transformation = _dense(Size(columns * (3 if config.trigram_input else 1), "trigram_input"), hidden)
-    elif columns is not hidden:
+    columns = _of(config, "embedding_size") if config.embedding_size else hidden
+    projection = None
+    if columns is not hidden:
         projection = _dense(columns, hidden)
-    return SimpleNamespace(
-        word=_table(_of(config, "vocab_size"), columns),
-        position=_table(_of(config, "max_position_embeddings"), hidden),
-        token_type=_table(_of(config, "type_vocab_size"), hidden) if types else None,
-        norm=_norm(hidden),
-        word_projection=projection,
-        transformation=transformation,
-    )
+        if not config.projects_sum:
+            projection.bias = None
+    tables = _tables(config, columns, columns if config.projects_sum else hidden)
+    return SimpleNamespace(**tables, word_projection=projection)
+
+
+def _mobile_embeddings(config: Any, hidden: Size) -> Any:
+    columns, transformation = _of(config, "embedding_size"), None
+    if config.embedding_transformation:
+        transformation = _dense(Size(columns * (3 if config.trigram_input else 1), "trigram_input"), hidden)
+    return SimpleNamespace(**_tables(config, columns, hidden), transformation=transformation)
+
+
+def _tables(config: Any, columns: Size, width: Size) -> dict[str, Any]:
+    types = _of(config, "type_vocab_size")
+    return {
+        "word": _table(_of(config, "vocab_size"), columns),
+        "position": _table(_of(config, "max_position_embeddings"), width),
+        "token_type": _table(types, width) if types else None,
+        "norm": _norm(width),
+    }
 
 
 def _attention(reads: Size, values: Size, sizes: tuple[Size, Size], width: Size) -> dict[str, Any]:
@@ -98,8 +110,7 @@ def _attention(reads: Size, values: Size, sizes: tuple[Size, Size], width: Size)
 
 def _bert_layer(config: Any, number: int) -> Any:
     hidden = _of(config, "hidden_size")
-    sizes = config.as_bert() if config.family == "distilbert" else config
-    shape = sizes.layer_shape(number + 1)
+    shape = config.layer_shape(number + 1)
     intermediate = Size(shape.intermediate, _field(config, "intermediate_sizes", "intermediate_size"))
     return SimpleNamespace(
         **_attention(hidden, hidden, _head_sizes(config, shape, hidden), hidden),

@@ -16,7 +16,7 @@ from tfdistill.data.splits import Split
 from tfdistill.data.text_data import TextData, with_label_names
 from tfdistill.errors import UserError
 from tfdistill.models.class_order import is_unnamed
-from tfdistill.models.limits import check_encoded
+from tfdistill.models.limits import check_encoded, most_tokens
 from tfdistill.system.console import say
 from tfdistill.system.lazy import tf
 from tfdistill.text.encoded import Encoded
@@ -84,7 +84,7 @@ def encode(model: TextModel, split: Split, max_length: int) -> Encoded:
 
 def say_cut(rows: Rows, model: TextModel, max_length: int, *, option: str, split: str) -> None:
     """Print a line if examples of a split were cut; it proposes another value of `option`, unless that is ""."""
-    line = rows.cut_line(max_length, option=option, longest=getattr(model.config, "max_position_embeddings", None))
+    line = rows.cut_line(max_length, option=option, longest=most_tokens(model.config))
     if line is not None:
         say(f"{split}: {line}")
 

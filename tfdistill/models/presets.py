@@ -174,7 +174,7 @@ def student_from_layers(
     """Make a student of some of the teacher's layers, with its embeddings, pooler and head, weights included.
 
     Args:
-        teacher: a BERT, DistilBERT or MobileBERT model.
+        teacher: any transformer. The student has its family; an ALBERT shares the weights among its layers as well.
         num_layers: the number of layers, chosen by `mapping.uniform` (3 of 6: layers 2, 4, 6).
         layers: the numbers of the layers, from 1; instead of `num_layers`.
         family: "distilbert" makes a DistilBERT of a BERT. It has no token types: the teacher's vector

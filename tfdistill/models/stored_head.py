@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from tfdistill.errors import UserError, listing
 from tfdistill.models.class_order import have_same_classes, is_unnamed
-from tfdistill.models.heads import HEADS
-from tfdistill.models.hf_names import PREFIXES, head_names, pooler_names
+from tfdistill.models.heads import HEADS, tasks_of
+from tfdistill.models.hf_names import PREFIXES, head_names, head_tensor, pooler_names
 from tfdistill.models.hf_weights import fill, found_name
 from tfdistill.models.weight_files.tensors import Tensors
 from tfdistill.system.console import say
@@ -58,7 +58,9 @@ class StoredHead:
         return ""
 
 
-def stored_head(raw: dict[str, Any], size: int | None, names: tuple[str, ...] | None, file: object) -> StoredHead:
+def stored_head(
+    raw: dict[str, Any], size: int | None, names: tuple[str, ...] | None, file: object, family: str
+) -> StoredHead:
     """Find out which head a directory has.
 
     Args:
@@ -66,6 +68,7 @@ def stored_head(raw: dict[str, Any], size: int | None, names: tuple[str, ...] | 
         size: the number of outputs of the head over classes in the weights; None if there is none.
         names: the class names of the directory.
         file: config.json, for messages.
+        family: the family of the model.
 
     Raises:
         UserError: a classification with one class, or an unknown problem_type.
@@ -73,7 +76,7 @@ def stored_head(raw: dict[str, Any], size: int | None, names: tuple[str, ...] | 
     known = [head.problem_type for head in HEADS.values() if head.problem_type is not None]
     if raw.get("problem_type") not in (None, *known):
         raise UserError(f"{file}: problem_type is {raw['problem_type']!r:.60}. Use {', '.join(known)}, or remove it.")
-    task, promised = _promise(raw, names)
+    task, promised = _promise(raw, names, family)
     if task is None and size is not None and "For" not in _architecture(raw):
         task = _sequence_task(raw)
     if task == "classification" and size == 1:
@@ -96,11 +99,13 @@ def _sequence_task(raw: dict[str, Any]) -> str:
     return problems.get(str(raw.get("problem_type")), "classification")
 
 
-def _promise(raw: dict[str, Any], names: tuple[str, ...] | None) -> tuple[str | None, str]:
+def _promise(raw: dict[str, Any], names: tuple[str, ...] | None, family: str) -> tuple[str | None, str]:
     """Return the task of the head that config.json promises, and the entry that does."""
     architecture = _architecture(raw)
+    if architecture == "AlbertForPreTraining":  # besides the order of sentences it has the masked-LM head
+        return "masked_lm", f"architectures {architecture}"
     for name, head in HEADS.items():
-        if architecture.endswith(head.architecture):
+        if architecture.endswith(head.architecture) and name in tasks_of(family):
             return (name if head.problem_type is None else _sequence_task(raw)), f"architectures {architecture}"
     if architecture:  # A class without a head, or with one that is not supported. Class names may be left from before.
         return None, ""
@@ -109,9 +114,10 @@ def _promise(raw: dict[str, Any], names: tuple[str, ...] | None) -> tuple[str | 
     return (None, "") if is_unnamed(names) else (_sequence_task(raw), "id2label")
 
 
-def require_promised(head: StoredHead, tensors: Tensors) -> None:
+def require_promised(head: StoredHead, tensors: Tensors, family: str) -> None:
     """Raise UserError if config.json promises a head over classes or positions, and the file has no such tensor."""
-    tensor = HEADS[head.task].tensor if head.promised and head.task not in (None, *_MADE_BY_PRETRAINING) else ""
+    is_named = head.promised and head.task not in (None, *_MADE_BY_PRETRAINING)
+    tensor = head_tensor(str(head.task), family) if is_named else ""
     if tensor and f"{tensor}.weight" not in tensors and "head.kernel" not in tensors:
         raise UserError(
             f"{tensors.path} has no tensor '{tensor}.weight', which config.json promises ({head.promised})"
@@ -178,7 +184,7 @@ def fill_head(
             problem = problem or f"no {part} for {model.task}"
     if new:
         if stored.size is None and HEADS[model.task].labelled:
-            problem += similar(HEADS[model.task].tensor, tensors)
+            problem += similar(head_tensor(model.task, model.family), tensors)
         say_or_refuse(str(model.loaded_from), problem, model.task, new_head, new)
     return new
 

@@ -96,6 +96,6 @@ def open_directory(directory: str | Path, *, lower_case: bool | None = None, nam
     check_shapes(config, tensors, directory)
     tokenizer = Tokenizer.from_directory(directory, lower_case=lower_case)
     check_vocabulary(tokenizer, config, directory)
-    head = stored_head(raw, head_size(tensors), label_names_in(directory, raw), directory / CONFIG)
-    require_promised(head, tensors)
+    head = stored_head(raw, head_size(tensors), label_names_in(directory, raw), directory / CONFIG, config.family)
+    require_promised(head, tensors, config.family)
     return StoredModel(directory, name or str(directory), raw, config, tensors, tokenizer, head)

@@ -18,6 +18,7 @@ from tfdistill.models.bilstm import BiLSTMConfig, BiLSTMEncoder
 from tfdistill.models.class_order import checked_names, column_order, generic_names, is_unnamed
 from tfdistill.models.distilbert import DistilBertConfig, DistilBertEncoder
 from tfdistill.models.encoder import Encoder
+from tfdistill.models.families import AlbertConfig, ElectraConfig, LikeBertEncoder, RobertaConfig
 from tfdistill.models.heads import LinearHead, MaskedLMHead, outputs_of, task_of
 from tfdistill.models.keras_export import convertible, input_signature
 from tfdistill.models.layers import Dropout, initializer
@@ -30,6 +31,9 @@ from tfdistill.system.console import say
 ENCODERS: dict[str, tuple[type, type[Encoder]]] = {
     "bert": (BertConfig, BertEncoder),
     "distilbert": (DistilBertConfig, DistilBertEncoder),
+    "roberta": (RobertaConfig, LikeBertEncoder),
+    "electra": (ElectraConfig, LikeBertEncoder),
+    "albert": (AlbertConfig, LikeBertEncoder),
     "mobilebert": (MobileBertConfig, MobileBertEncoder),
     "bilstm": (BiLSTMConfig, BiLSTMEncoder),
     "pruned_bert": (BertConfig, BertEncoder),

@@ -16,6 +16,7 @@ from tfdistill.data.dataset import AnySplit, Data, Rows
 from tfdistill.data.doubtful_texts import repeated_texts
 from tfdistill.data.splits import Split
 from tfdistill.metrics.scores import softmax
+from tfdistill.models.limits import most_tokens
 from tfdistill.models.predict import predict_logits
 from tfdistill.models.training_record import trained_length
 from tfdistill.system.console import task
@@ -187,7 +188,7 @@ def _readers(recipe: Recipe, data: Data, seed: int) -> dict[str, dict[str, Any]]
 
 def _described(rows: Rows, model: Any, length: int, setting: str) -> dict[str, Any]:
     encoded = rows.encoded
-    longest = min(LONGEST, getattr(getattr(model, "config", None), "max_position_embeddings", LONGEST))
+    longest = min(LONGEST, most_tokens(getattr(model, "config", None), LONGEST))
     return {
         "max_length": length,
         "unknown": unknown_share(encoded.token_ids, model.tokenizer),

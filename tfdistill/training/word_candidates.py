@@ -11,6 +11,7 @@ import numpy as np
 from tfdistill.augment.glove import GloVe
 from tfdistill.augment.tinybert import Finder, MaskedLM
 from tfdistill.errors import UserError
+from tfdistill.models.limits import most_tokens
 from tfdistill.models.load import load
 from tfdistill.models.stored_head import MissingHead
 from tfdistill.models.training_record import recipe_of
@@ -49,7 +50,7 @@ def fill_mask(model: TextModel) -> MaskedLM:
 
 def finder(model: TextModel, glove: GloVe | None = None, *, k: int = 15) -> Finder:
     """Make a finder of candidates for TinyBERT's augmentation, with queries as long as the model can read."""
-    longest = getattr(model.config, "max_position_embeddings", 512)
+    longest = most_tokens(model.config, 512)
     return Finder(model.tokenizer, fill_mask(model), glove, k=k, max_length=min(512, longest))
 
 
