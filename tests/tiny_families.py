@@ -8,6 +8,7 @@ from typing import Any
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.distilbert import DistilBertConfig
+from tfdistill.models.families import AlbertConfig, ElectraConfig, RobertaConfig
 from tfdistill.models.mobilebert import MobileBertConfig
 from tfdistill.models.static import StaticConfig
 
@@ -40,6 +41,9 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "distilbert": lambda: DistilBertConfig(
         vocab_size=50, dim=6, n_layers=2, n_heads=2, hidden_dim=9, max_position_embeddings=16, initializer_range=0.3
     ),
+    "roberta": lambda: RobertaConfig(**BERT, type_vocab_size=1),
+    "electra": lambda: ElectraConfig(**BERT, embedding_size=5),
+    "albert": lambda: AlbertConfig(**BERT, embedding_size=5),
     "mobilebert": lambda: MobileBertConfig(**MOBILE),
     "ib_bert": lambda: MobileBertConfig(
         **MOBILE, key_query_shared_bottleneck=False, normalization_type="layer_norm"

@@ -329,6 +329,10 @@ def vectors() -> None:
             setattr(config, "activation" if family == "distilbert" else "hidden_act", "gelu")
         if family == "ib_bert":
             config.normalization_type = "layer_norm"
+        if family == "roberta":
+            config.pad_token_id = 1
+        if family == "albert":
+            config.embedding_size, config.num_hidden_groups, config.hidden_act = 7, 2, "gelu_new"
         place = VECTORS / "temporary"
         shapes = write_checkpoint(family, task, config, place)
         said = answers(open_checkpoint(family, task, place, config), batch(config.vocab_size, 0, segments(config)))

@@ -12,6 +12,7 @@ from helpers import inputs, tiny_bert, tiny_bilstm
 
 from tfdistill.distill.features import FEATURES
 from tfdistill.models import presets
+from tfdistill.models.families import AlbertConfig, ElectraConfig, RobertaConfig
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.tokenizer import Tokenizer
@@ -26,6 +27,16 @@ MOBILE = {
     "intermediate_size": 7,
     "embedding_size": 3,
     "intra_bottleneck_size": 6,
+}
+
+LIKE_BERT = {
+    **SMALL,
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 12,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
 }
 
 
@@ -61,6 +72,12 @@ MODELS = {
     "bert next_sentence": lambda: tiny_bert(outputs=None, task="next_sentence"),
     "distilbert": lambda: distilbert("classification", num_outputs=3),
     "distilbert masked_lm": lambda: distilbert("masked_lm"),
+    "roberta": lambda: TextModel(RobertaConfig(**LIKE_BERT), 3),
+    "roberta masked_lm": lambda: TextModel(RobertaConfig(**LIKE_BERT), None, "masked_lm"),
+    "electra question_answering": lambda: TextModel(
+        ElectraConfig(**LIKE_BERT, embedding_size=5), None, "question_answering"
+    ),
+    "albert": lambda: TextModel(AlbertConfig(**LIKE_BERT, embedding_size=5), 3),
     "mobilebert": lambda: mobile("mobilebert", "classification", classifier_activation=True),
     "mobilebert masked_lm": lambda: mobile("mobilebert", "masked_lm"),
     "mobilebert_tiny": lambda: mobile("mobilebert_tiny", "token_classification"),

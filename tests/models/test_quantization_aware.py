@@ -17,6 +17,7 @@ from tfdistill.export.convert.graphs import measure
 from tfdistill.export.tflite.runtime import TFLiteModel
 from tfdistill.models import quantization_aware as quantized
 from tfdistill.models.distilbert import DistilBertConfig
+from tfdistill.models.families import AlbertConfig, ElectraConfig
 from tfdistill.models.hf import load_directory, save_directory, write_model
 from tfdistill.models.hf_weights import RANGES
 from tfdistill.models.mobilebert import MobileBertConfig
@@ -73,11 +74,20 @@ def test_a_kernel_has_a_scale_for_each_output():
 # --- models ---------------------------------------------------------------------------------------------------------
 
 SIZES = {"vocab_size": 50, "max_position_embeddings": 16, "initializer_range": 0.2}
+LIKE_BERT = {
+    **SIZES,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
 FAMILIES = {
     "bert": lambda task: tiny_bert(width=16, task=task),
     "distilbert": lambda task: TextModel(
         DistilBertConfig(dim=16, n_layers=2, n_heads=2, hidden_dim=32, **SIZES), 3, task
     ),
+    "electra": lambda task: TextModel(ElectraConfig(**LIKE_BERT, embedding_size=8), 3, task),
+    "albert": lambda task: TextModel(AlbertConfig(**LIKE_BERT, embedding_size=8), 3, task),
     "mobilebert": lambda task: TextModel(
         MobileBertConfig(
             embedding_size=8,

@@ -19,6 +19,7 @@ from tfdistill.export.tflite.parity import of_real_tokens
 from tfdistill.models.bert import BertConfig
 from tfdistill.models.bilstm import BiLSTMConfig
 from tfdistill.models.distilbert import DistilBertConfig
+from tfdistill.models.families import AlbertConfig, ElectraConfig, RobertaConfig
 from tfdistill.models.hf import write_model
 from tfdistill.models.mobilebert import MobileBertConfig
 from tfdistill.models.static import StaticConfig
@@ -26,6 +27,7 @@ from tfdistill.models.text_model import TextModel
 
 LENGTH = 9
 _BERT = {"vocab_size": 40, "hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 20}
+_ALBERT = {**_BERT, "embedding_size": 8, "num_hidden_layers": 3, "num_hidden_groups": 2}
 _MOBILE = {**_BERT, "embedding_size": 8, "intra_bottleneck_size": 6, "num_feedforward_networks": 3}
 _LSTM = {"vocab_size": 40, "embedding_size": 8, "lstm_size": 6, "dense_size": 7}
 MODELS = {
@@ -52,6 +54,12 @@ MODELS = {
     "distilbert": (DistilBertConfig(40, 12, 2, 3, 20), "classification"),
     "distilbert, tokens": (DistilBertConfig(40, 12, 2, 3, 20), "token_classification"),
     "distilbert, spans": (DistilBertConfig(40, 12, 2, 3, 20), "question_answering"),
+    "roberta": (RobertaConfig(**_BERT), "classification"),
+    "roberta, tokens": (RobertaConfig(**_BERT), "token_classification"),
+    "electra": (ElectraConfig(**_BERT, embedding_size=8), "classification"),
+    "electra, no projection, spans": (ElectraConfig(**_BERT, embedding_size=12), "question_answering"),
+    "albert": (AlbertConfig(**_ALBERT), "classification"),
+    "albert, inner layers, tokens": (AlbertConfig(**_ALBERT, inner_group_num=2), "token_classification"),
     "mobilebert": (MobileBertConfig(**_MOBILE), "classification"),
     "mobilebert, tokens": (MobileBertConfig(**_MOBILE), "token_classification"),
     "mobilebert, no pooler": (MobileBertConfig(**_MOBILE, classifier_activation=False), "classification"),
@@ -79,7 +87,17 @@ MODELS = {
 }
 
 
-STATIC = ["bert", "pruned", "mobilebert", "mobilebert tiny", "bilstm, max, 2 layers", "static"]
+STATIC = [
+    "bert",
+    "pruned",
+    "roberta",
+    "electra",
+    "albert",
+    "mobilebert",
+    "mobilebert tiny",
+    "bilstm, max, 2 layers",
+    "static",
+]
 
 
 def random_model(name: str, directory: Path) -> tuple[TextModel, dict, dict]:
