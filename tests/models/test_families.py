@@ -30,7 +30,8 @@ BATCH = {
 
 
 def model_of(family: str, task: str = "classification") -> TextModel:
-    model = TextModel(FAMILIES[family](), 3 if task == "classification" else None, task, NAMES)
+    outputs, names = (3, NAMES) if task == "classification" else (None, None)
+    model = TextModel(FAMILIES[family](), outputs, task, names)
     model.tokenizer = Tokenizer(WORDS)
     return model
 

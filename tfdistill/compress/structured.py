@@ -105,8 +105,11 @@ def _config(model: TextModel, kept: Kept, layerdrop: float) -> Any:
         return replace(model.config, n_layers=small.num_hidden_layers, hidden_dim=small.intermediate_size)
     if isinstance(model.config, RobertaConfig | ElectraConfig):
         # The family describes what is kept, if the layers are of one size.
-        same = {"num_hidden_layers": small.num_hidden_layers, "intermediate_size": small.intermediate_size}
-        plain = replace(model.config, **same)
+        same: dict[str, Any] = {
+            "num_hidden_layers": small.num_hidden_layers,
+            "intermediate_size": small.intermediate_size,
+        }
+        plain: Any = replace(model.config, **same)
         if replace(plain.as_bert(), classifier_dropout=small.classifier_dropout) == small:
             return plain
     return small

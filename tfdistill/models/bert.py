@@ -239,7 +239,7 @@ class BertEmbeddings(Composite):
         columns = config.embedding_size or config.hidden_size
         width = columns if config.projects_sum else config.hidden_size
         self.word = table(config.vocab_size, columns, "word")
-        self.word_projection = None
+        self.word_projection: Any = None
         if config.embedding_size is not None:
             # Only a matrix may be a plain dense layer: `Linear` is what quantization-aware training rounds.
             kind: Any = Linear if config.projects_sum else partial(keras.layers.Dense, use_bias=False)

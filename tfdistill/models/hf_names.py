@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -221,7 +221,7 @@ def static_pooler_names(encoder: Any) -> Named:
         yield from _dense(layer.name, layer)
 
 
-_ENCODERS = {
+_ENCODERS: dict[str, Callable[[Any], Named]] = {
     "bert": _bert,
     "roberta": partial(_bert, prefix="roberta"),
     "electra": partial(_bert, prefix="electra"),
