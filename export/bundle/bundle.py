@@ -34,6 +34,7 @@ from tfdistill.export.tflite.operators import TEXT_MODEL, operators
 from tfdistill.export.tflite.runtime import TFLiteModel
 from tfdistill.models.fingerprint import fingerprint
 from tfdistill.models.text_model import TextModel
+from tfdistill.system.console import task
 from tfdistill.system.files import atomic_directory, atomic_write, sha256
 from tfdistill.system.leftovers import temporary_directory
 from tfdistill.text.encoded import Encoded
@@ -128,7 +129,10 @@ def write_bundle(request: ExportRequest, data: BundleData, *, latency: bool = Fa
     if request.mediapipe and any(np.any(each[0].segment_ids) for each in (data.dev, data.test) if each is not None):
         refuse_for_mediapipe("pairs")  # a BERT for pairs looks like one for single texts until it sees its data
     with temporary_directory("bundle") as work, atomic_directory(request.out) as directory:
-        (files,) = run_conversion(request.conversion, work, calibration=data.calibration)
+        with task(f"converting to {request.quantization}", 1) as advance:
+            (files,) = run_conversion(
+                request.conversion, work, calibration=data.calibration, progress=lambda *_: advance()
+            )
         converted = files[request.quantization]
         file = _write_model(request, converted, directory)
         if data.recipe is not None:
@@ -234,14 +238,16 @@ def judge(request: ExportRequest, file: TFLiteModel, data: BundleData) -> dict[s
         AccuracyDropped: the file is not good enough. The numbers are in `request.report`.
     """
 
-    def compared(measured: Measured | None) -> dict[str, Any] | None:
+    def compared(measured: Measured | None, split: str) -> dict[str, Any] | None:
         if measured is None:
             return None
         rows, logits, scores = measured
-        return compare(file.expected(np.asarray(logits)), file.predict(rows), rows.lengths, scores)
+        with task(f"model.tflite on {split}", len(rows)) as advance:
+            predicted = file.predict(rows, progress=advance)
+        return compare(file.expected(np.asarray(logits)), predicted, rows.lengths, scores)
 
-    dev, allowed = compared(data.dev), request.max_drop
-    entries = {"max_drop": allowed, "parity": dev, "test": compared(data.test)}
+    dev, allowed = compared(data.dev, "dev"), request.max_drop
+    entries = {"max_drop": allowed, "parity": dev, "test": compared(data.test, "test")}
     if dev is None or "drop" not in dev:
         return {"judged": False, **entries}
     drop, metric = dev["drop"], dev["metric"]

@@ -152,7 +152,7 @@ class TFLiteModel:
         Args:
             rows: tokenized rows, such as an `Encoded`.
             workers: number of interpreters, each in its own thread.
-            progress: called with the number of rows that are done.
+            progress: called with the number of rows that were done since the last call.
 
         Returns:
             Float32 logits (N, C) or (N, length, C).
@@ -173,10 +173,10 @@ class TFLiteModel:
                 self._idle.append(self._runners(self._interpreter()))
             interpreters = self._idle[: max(workers, 1)]
             logits = np.zeros((count, *(int(n) for n in self._output_shape[1:])), np.float32)
-            done, counting = 0, Lock()
+            done, reported, counting = 0, 0, Lock()
 
             def work(start: int, runners: dict[int, Any]) -> None:
-                nonlocal done
+                nonlocal done, reported
                 for row in range(start, count, len(interpreters)):
                     span = slice(int(rows.offsets[row]), int(rows.offsets[row + 1]))
                     values = self._run(runners, rows.token_ids[span], rows.segment_ids[span])
@@ -187,7 +187,8 @@ class TFLiteModel:
                     with counting:
                         done += 1
                         if progress is not None and (done % 32 == 0 or done == count):
-                            progress(done)
+                            progress(done - reported)
+                            reported = done
 
             try:
                 with ThreadPoolExecutor(len(interpreters)) as pool:

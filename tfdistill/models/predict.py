@@ -17,7 +17,7 @@ from tfdistill.data.text_data import TextData, with_label_names
 from tfdistill.errors import UserError
 from tfdistill.models.class_order import is_unnamed
 from tfdistill.models.limits import check_encoded, most_tokens
-from tfdistill.system.console import say
+from tfdistill.system.console import say, task
 from tfdistill.system.lazy import tf
 from tfdistill.text.encoded import Encoded
 
@@ -141,7 +141,8 @@ def measure(
     rows = data.encode(data.splits[name], model.tokenizer, max_length)
     if cut_option is not None:
         say_cut(rows, model, max_length, option=cut_option, split=name)
-    logits = predict_logits(model, rows.encoded, batch_size=batch_size)
+    with task(f"Keras model on {name}", len(rows.encoded)) as advance:
+        logits = predict_logits(model, rows.encoded, batch_size=batch_size, advance=advance)
     return rows.encoded, logits, rows.score if data.has_labels(name) else None
 
 

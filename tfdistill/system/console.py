@@ -6,55 +6,130 @@ and control characters are escaped, whoever wrote them.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from threading import Event, Lock, Thread
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress, ProgressColumn, Task
 from rich.table import Table
 from rich.text import Text
 
 from tfdistill.system.escapes import visible
 
 console = Console(stderr=True)
+clock = time.monotonic  # of progress, in seconds; tests replace it
 
 Advance = Callable[..., None]
 _LONGEST_WORD = 12  # of a text in a narrow table, before it is broken
+_FIRST, _EVERY = 5.0, 30.0  # seconds before the first and between two plain lines
+_LEAST_BAR, _LEAST_NAME = 10, 8  # characters
+_PERIOD = 600.0  # seconds whose steps give the speed: some steps take half a minute
 
 
 @contextmanager
 def task(description: str, total: float | None) -> Iterator[Advance]:
-    """Show a progress bar during the block; without a terminal, one line at the end.
+    """Show progress during the block: one line that changes, or without a terminal a line every 30 seconds and at the end.
 
-    Yields `advance(steps=1, note=None)`. `total` is the number of steps, or None if it is unknown.
+    Yields `advance(steps=1, note=None)`. `total` is the number of steps, or None if it is unknown. What `advance` receives
+    first may be steps of an earlier process; they do not count for the speed.
     """
-    columns: list[ProgressColumn] = [
-        TextColumn("{task.description}", markup=False),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-    ]
-    if console.is_terminal:
-        columns += [TextColumn("left"), TimeRemainingColumn(), BarColumn(bar_width=16)]
-    columns.append(TextColumn("{task.fields[note]}", markup=False))
-    with Progress(*columns, console=console, refresh_per_second=4) as progress:
+    live = console.is_terminal
+    progress = Progress(
+        _Line(), console=console, refresh_per_second=4, disable=not live, get_time=clock, speed_estimate_period=_PERIOD
+    )
+    with progress:
         number = progress.add_task(visible(description), total=total, note="")
+        with nullcontext(_nothing) if live else _plain_lines(progress.tasks[0]) as tick:
 
-        def advance(steps: float = 1, note: str | None = None) -> None:
-            if note is not None:
-                progress.update(number, note=visible(note))
-            progress.update(number, advance=steps)
+            def advance(steps: float = 1, note: str | None = None) -> None:
+                if note is not None:
+                    progress.update(number, note=visible(note))
+                progress.update(number, advance=steps)
+                tick()
 
-        yield advance
+            yield advance
+
+
+class _Line(ProgressColumn):
+    """A whole line of progress, as wide as the terminal."""
+
+    def render(self, task: Task) -> Text:
+        return Text(progress_line(task, console.width), no_wrap=True)
+
+
+@contextmanager
+def _plain_lines(shown: Task) -> Iterator[Callable[[], None]]:
+    """Print a line every 30 seconds, also while nothing advances, and one at the end. Yields what prints a line if due."""
+    due, lock, over = [clock() + _FIRST], Lock(), Event()
+
+    def tick() -> None:
+        with lock:
+            if clock() >= due[0] and not over.is_set():
+                due[0] = clock() + _EVERY
+                _print(console, progress_line(shown))
+
+    def watch() -> None:
+        while not over.wait(1.0):
+            tick()
+
+    Thread(target=watch, daemon=True).start()
+    try:
+        yield tick
+    finally:
+        over.set()
+    _print(console, progress_line(shown))
+
+
+def _nothing() -> None:
+    pass
+
+
+def progress_line(task: Task, width: int | None = None) -> str:
+    """Return what a task has done, the time it took, the time left, and its note.
+
+    Args:
+        task: the task, with a field `note`.
+        width: characters of a terminal: the description is shortened before anything else, and a bar fills the rest. None
+            shortens nothing.
+    """
+    counts = _share(task)
+    times = f"{_minutes(task.elapsed)} elapsed"
+    if not task.finished and task.time_remaining is not None:
+        times += f", {_minutes(task.time_remaining)} left"
+    name, note = task.description, task.fields["note"]
+    if width is None:
+        return ", ".join(part for part in (f"{name}: {counts}" if counts else name, times, note) if part)
+    times = times.replace(" elapsed", "").replace(", ", " ")
+    rest = " ".join(part for part in (counts, times, note) if part)
+    room = width - 1 - cell_len(rest)  # the last column stays free, as some terminals wrap there
+    if cell_len(name) > room - 1:
+        room = max(room - 1, _LEAST_NAME)
+        name = name if cell_len(name) <= room else set_cell_size(name, room - 1) + "…"
+    line = f"{name} {rest}"
+    bar = width - 2 - cell_len(line)
+    if bar >= _LEAST_BAR and task.total:
+        done = min(bar, int(bar * task.completed / task.total))
+        line += f" {'━' * done}{'·' * (bar - done)}"
+    return set_cell_size(line, width - 1).rstrip() if cell_len(line) > width - 1 else line
+
+
+def _share(task: Task) -> str:
+    """Return how much of a task is done: "37 %", or the number of steps without a total; "" if that is unknown."""
+    if task.total:
+        return f"{min(100, int(100 * task.completed / task.total))} %"
+    return f"{task.completed:,.0f}" if task.completed else ""
+
+
+def _minutes(seconds: float | None) -> str:
+    """Return a time as 0:07, 12:05 or 1:02:03."""
+    minutes, rest = divmod(round(seconds or 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def say(message: str) -> None:

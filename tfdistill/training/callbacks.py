@@ -34,6 +34,7 @@ from tfdistill.training.trainer import Position, StageCallback, Trainer, assign
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
 
+_LOSS_SECONDS = 5.0  # between two looks at the loss of a step
 _SECONDS_BETWEEN_QUESTIONS, _STEPS_BETWEEN_QUESTIONS = 2.0, 50  # at most, between agreements of workers
 
 
@@ -116,6 +117,7 @@ class Bookkeeper(StageCallback):
         if self.stage.minutes is not None and steps == ENDLESS:
             self.clock = Clock(60 * self.stage.minutes, self.state.training_seconds)
         self.advance: Advance = lambda *_, **__: None
+        self._scores, self._loss_due = "", 0.0  # of the last evaluation, as shown; the time to show the loss again
         self._agreed: tuple[int, float] | None = None  # step and time of the last agreement between workers
         self._next_agreement = 0
         return resumed
@@ -180,6 +182,7 @@ class Bookkeeper(StageCallback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         raise_if_signalled()
         self.state.step += 1
+        self._show_loss(logs)
         if self.clock is None:
             self.advance(1)
         else:
@@ -195,6 +198,12 @@ class Bookkeeper(StageCallback):
             if self.finished:
                 self.model.stop_training = True
 
+    def _show_loss(self, logs: dict[str, Any] | None) -> None:
+        """Show the loss every few seconds; reading it waits for the step."""
+        if logs and "loss" in logs and time.monotonic() >= self._loss_due:
+            self._loss_due = time.monotonic() + _LOSS_SECONDS
+            self.advance(0, note=f"loss {float(np.mean(logs['loss'])):.4f}{self._scores}")
+
     def _evaluate(self) -> None:
         state, stage = self.state, self.stage
         # Evaluating the loss uses up the metrics.
@@ -205,8 +214,8 @@ class Bookkeeper(StageCallback):
             self.recipe, self.prepared, stage, self.student, "student"
         )
         self.log(stage=stage.name, step=state.step, **losses, **evaluation.logged, **scaled)
-        shown = "".join(f", {name.replace('_', ' ')} {number:.4f}" for name, number in evaluation.logged.items())
-        self.advance(0, note=f"loss {losses.get('loss', float('nan')):.4f}{shown}")
+        self._scores = "".join(f", {name.replace('_', ' ')} {number:.4f}" for name, number in evaluation.logged.items())
+        self.advance(0, note=f"loss {losses.get('loss', float('nan')):.4f}{self._scores}")
         weights = self.student.get_weights() if stage.keep_best and evaluation.value is not None else None
         progress = state.progress.after(
             evaluation, weights, rounds=self.rounds_due, entries=len(state.log), patience=stage.patience
