@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tfdistill.commands.options import with_column_options
 from tfdistill.errors import UserError
 from tfdistill.system.console import say
 from tfdistill.system.files import require_new
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tfdistill.data.splits import Split
 
 
+@with_column_options
 def augment(
     data: Annotated[
         str, typer.Option(help="a .tsv, .csv or .jsonl file, a directory, tfds:glue/TASK or demo:movie-snippets")

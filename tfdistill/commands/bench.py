@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tfdistill.commands.options import JsonOption, numbers
+from tfdistill.commands.options import JsonOption, numbers, with_column_options
 from tfdistill.commands.run_options import student_of
 from tfdistill.errors import UserError, optional
 from tfdistill.system.console import say, task
@@ -35,6 +35,7 @@ _OPTIONS_OF = {
 }
 
 
+@with_column_options
 def bench(
     context: typer.Context,
     bundles: Annotated[list[Path], typer.Argument(help="bundles or .tflite files; measured alternately")],

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from tfdistill.commands.model_and_data import ModelAndData
-from tfdistill.commands.options import OutOption, ReplaceModelOption
+from tfdistill.commands.options import OutOption, ReplaceModelOption, with_column_options
 from tfdistill.commands.tables import show_next
 from tfdistill.errors import UserError
 from tfdistill.system.console import make_table, readable, show, show_table, task
 from tfdistill.system.files import require_new
 
 
+@with_column_options
 def compress(
     model: Annotated[str, typer.Argument(help="directory of a BiLSTM student")],
     data: Annotated[

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tfdistill.commands.model_and_data import ModelAndData
-from tfdistill.commands.options import JsonOption
+from tfdistill.commands.options import JsonOption, with_column_options
 from tfdistill.commands.tables import show_scores
 from tfdistill.errors import UserError
 from tfdistill.system.console import say, task
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tfdistill.data.dataset import Data
 
 
+@with_column_options
 def evaluate(
     model: Annotated[str, typer.Argument(help="a model directory, such as RUN/student")],
     data: Annotated[

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tfdistill.commands.model_and_data import ModelAndData
-from tfdistill.commands.options import numbers
+from tfdistill.commands.options import numbers, with_column_options
 from tfdistill.errors import UserError
 from tfdistill.system.console import make_table, say, say_error, show, show_table
 from tfdistill.system.files import sha256
@@ -32,6 +32,7 @@ _CARD = "KEY=VALUE of the file's model card: name, description, version, author,
 _TEXT_IN = "also write model-text.tflite, which takes text and needs TensorFlow Text's operators in the runtime"
 
 
+@with_column_options
 def export(
     model: Annotated[str, typer.Argument(help="a model directory, for instance RUN/student")],
     out: Annotated[Path, typer.Option("--out", help="directory to write")],

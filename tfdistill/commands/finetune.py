@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tfdistill.commands.options import DataOption, SetOption, TaskOption
+from tfdistill.commands.options import DataOption, SetOption, TaskOption, with_column_options
 from tfdistill.commands.run_options import RunOptions, run_recipe, with_run_options
 from tfdistill.commands.tables import show_next, show_scores
 from tfdistill.system.lazy import keras
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tfdistill.training.recipe import Recipe
 
 
+@with_column_options
 @with_run_options
 def finetune(
     model: Annotated[str, typer.Argument(help="hf:DIR, hub:PRESET or demo:minilm")],

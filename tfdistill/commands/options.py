@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from tfdistill.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 DataOption = Annotated[
     str,
@@ -32,6 +32,46 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", help="key=value, c
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="seed of all random numbers")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 ReplaceModelOption = Annotated[bool, typer.Option("--force", help="replace a model at --out")]
+
+_COLUMNS = {
+    "text": "the column of --data with the texts, if it is not called text",
+    "text_b": "the column with the second text of a pair, if it is not called text_b",
+    "label": "the column with the labels, if it is not called label",
+}
+
+
+def with_column_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """Let a verb with the option `--data` take the names of the columns too; they become part of the name of the data."""
+    signature = inspect.signature(verb, eval_str=True)
+
+    @wraps(verb)
+    def call(**values: Any) -> None:
+        from tfdistill.data.columns import OPTIONS, with_columns
+
+        given = {role: values.pop(f"{role}_column") for role in _COLUMNS}
+        columns = {role: name for role, name in given.items() if name is not None}
+        if columns:
+            options = " ".join(OPTIONS[role] for role in columns)
+            if values["data"] is None:
+                raise UserError(f"`{options}` needs `--data`, a .tsv, .csv or .jsonl file or a directory of them")
+            values["data"] = with_columns(values["data"], columns)
+        verb(**values)
+
+    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in signature.parameters.values()]
+    columns = [
+        inspect.Parameter(
+            f"{role}_column",
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[str | None, typer.Option(f"--{role.replace('_', '-')}-column", help=text)],
+        )
+        for role, text in _COLUMNS.items()
+    ]
+    place = 1 + [each.name for each in parameters].index("data")
+    call.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*parameters[:place], *columns, *parameters[place:]]
+    )
+    return call
 
 
 def numbers(option: str, text: str) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tfdistill.commands.options import DataOption, SetOption, TaskOption
+from tfdistill.commands.options import DataOption, SetOption, TaskOption, with_column_options
 from tfdistill.commands.run_options import RunOptions, run_recipe, student_of, with_run_options
 from tfdistill.commands.tables import show_next, show_scores
 from tfdistill.system.lazy import keras
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tfdistill.training.recipe import Recipe
 
 
+@with_column_options
 @with_run_options
 def train(
     recipe: Annotated[str, typer.Argument(help="name of a recipe (tfdistill recipes lists them)")],

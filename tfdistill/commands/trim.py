@@ -7,12 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from tfdistill.commands.model_and_data import ModelAndData
-from tfdistill.commands.options import OutOption, ReplaceModelOption
+from tfdistill.commands.options import OutOption, ReplaceModelOption, with_column_options
 from tfdistill.commands.tables import show_next
 from tfdistill.system.console import make_table, show, show_table
 from tfdistill.system.files import require_new
 
 
+@with_column_options
 def trim(
     model: Annotated[str, typer.Argument(help="a model directory, such as RUN/student")],
     data: Annotated[

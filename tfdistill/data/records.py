@@ -9,13 +9,15 @@ import codecs
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from tfdistill.data.columns import COLUMNS, Columns, missing, renamed
 from tfdistill.data.delimited import at_line, csv_lines, hint, lines_of, tsv_lines
-from tfdistill.errors import UserError, listing, nearest, short
+from tfdistill.errors import UserError, listing, short
 
-COLUMNS = ("text", "text_b", "label")
 EXTRA = re.compile(r"text_extra(?:_(?:([0-9]{1,4})|\w+))?")
 
 Record = tuple[int, dict[str, Any]]  # the line on which it begins, from 1, and its cells by column
@@ -80,8 +82,12 @@ def names_in(directory: Path) -> str:
     return listing(sorted(file.name for file in directory.iterdir())) or "nothing"
 
 
-def read_records(path: Path) -> list[Record]:
+def read_records(path: Path, columns: Columns | None = None) -> list[Record]:
     """Return the records of a .tsv, .csv or .jsonl file; each has a column "text".
+
+    Args:
+        path: the file.
+        columns: the names of its columns for text, text_b and label, if they are others.
 
     Raises:
         UserError: another suffix, or anything that is wrong with the form of the file.
@@ -89,78 +95,66 @@ def read_records(path: Path) -> list[Record]:
     read = _FORMATS.get(path.suffix.lower())
     if read is None:
         raise UserError(f"{path} ends in '{short(path.suffix)}'; expected .tsv, .csv or .jsonl. Convert or rename it.")
-    return list(read(path, decoded(path, read_bytes(path))))
+    return list(read(path, decoded(path, read_bytes(path)), columns or {}))
 
 
-def _tsv(path: Path, content: str) -> Iterator[Record]:
-    return _with_header(path, tsv_lines(path, content), "TSV has no quoting: replace tabs and line ends inside texts.")
+def _tsv(path: Path, content: str, columns: Columns) -> Iterator[Record]:
+    advice = "TSV has no quoting: replace tabs and line ends inside texts."
+    return _with_header(path, tsv_lines(path, content), columns, advice)
 
 
-def _csv(path: Path, content: str) -> Iterator[Record]:
-    return _with_header(path, csv_lines(path, content), "Quote texts that hold the separator.")
+def _csv(path: Path, content: str, columns: Columns) -> Iterator[Record]:
+    return _with_header(path, csv_lines(path, content), columns, "Quote texts that hold the separator.")
 
 
-def _with_header(path: Path, rows: Iterable[tuple[int, list[str]]], advice: str) -> Iterator[Record]:
+def _with_header(path: Path, rows: Iterable[tuple[int, list[str]]], columns: Columns, advice: str) -> Iterator[Record]:
     rows = iter(rows)
     _, header = next(rows)
     with at_line(path, 1):
         header = [name.strip() for name in header]
-        _check_names(header, hint(path.suffix.lower(), header))
-        for name in (*COLUMNS, *filter(EXTRA.fullmatch, dict.fromkeys(header))):
-            if header.count(name) > 1:
+        if columns.get("text", "text") not in header:
+            first = [dict(zip(header, cells, strict=False)) for _, cells in _first(rows)]
+            raise ValueError(missing("text", columns, header, first, hint(path.suffix.lower(), header)))
+        for name in (*COLUMNS, *columns.values(), *filter(EXTRA.fullmatch, dict.fromkeys(header))):
+            if header.count(name) > 1 and (name not in columns or name in columns.values()):
                 raise ValueError(f"column '{short(name)}' occurs {header.count(name)} times; expected once")
     for line, cells in rows:
         if len(cells) != len(header):
             raise UserError(
                 f"{path}, line {line}: got {len(cells)} cells; expected {len(header)}, as in the header. {advice}"
             )
-        yield line, dict(zip(header, cells, strict=True))
+        yield line, renamed(dict(zip(header, cells, strict=True)), columns)
 
 
-def _check_names(names: Iterable[str], advice: str = "") -> None:
-    """Check that a header, or the keys of a row, have "text"; raises ValueError with advice otherwise."""
-    names = list(names)
-    if "text" not in names:
-        raise ValueError(
-            f"no column 'text'; found {listing(names) or 'none'}{meant('text', names)}. "
-            f"{advice or 'Name the columns text, text_b, label.'}"
-        )
+def _first(rows: Iterator[Any], count: int = 200) -> list[Any]:
+    """Return the first rows, up to one that is damaged."""
+    first: list[Any] = []
+    with suppress(UserError, ValueError):
+        first.extend(islice(rows, count))
+    return first
 
 
-def meant(column: str, names: Iterable[str]) -> str:
-    """Return " (did you mean 'x'?)" for the name that probably is the column "text" or "label", or ""."""
-    usual = {name.lower(): name for name in names}
-    for name in _USUAL[column]:
-        if name in usual:
-            return f" (did you mean '{usual[name]}'?)"
-    # "intent" has the letters of "text", and is the label.
-    others = {name for key, usual_names in _USUAL.items() if key != column for name in (key, *usual_names)}
-    return nearest(column, [name for key, name in usual.items() if key not in others])
-
-
-# Usual names of the columns in data sets, the likeliest first.
-_USUAL = {
-    "text": ("sentence", "utterance", "sentence1", "review", "content", "tweet", "comment", "comment_text", "body",
-             "question", "premise", "query", "message", "document"),
-    "label": ("labels", "intent", "class", "category", "target", "sentiment", "topic", "emotion", "rating", "score"),
-}  # fmt: skip
-
-
-def _jsonl(path: Path, content: str) -> Iterator[Record]:
-    for number, line in enumerate(lines_of(content), start=1):
+def _jsonl(path: Path, content: str, columns: Columns) -> Iterator[Record]:
+    lines = lines_of(content)
+    for number, line in enumerate(lines, start=1):
         with at_line(path, number):
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                why = f"not JSON ({short(error, 200)})" if line.strip() else "the line is blank"
-                raise ValueError(f"{why}; expected one JSON object a line") from error
-            if not isinstance(row, dict):
-                raise ValueError(
-                    f'got {kind_of(row)}; expected a JSON object such as {{"text": "...", "label": "..."}}'
-                )
-            if "text" not in row:
-                _check_names(row)
-        yield number, row
+            row = _object(line)
+            if columns.get("text", "text") not in row:
+                others = _first(_object(other) for other in lines[number:])
+                raise ValueError(missing("text", columns, row, [row, *others]))
+        yield number, renamed(row, columns)
+
+
+def _object(line: str) -> dict[str, Any]:
+    """Return the JSON object of a line; raises ValueError."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        why = f"not JSON ({short(error, 200)})" if line.strip() else "the line is blank"
+        raise ValueError(f"{why}; expected one JSON object a line") from error
+    if not isinstance(row, dict):
+        raise ValueError(f'got {kind_of(row)}; expected a JSON object such as {{"text": "...", "label": "..."}}')
+    return row
 
 
 def kind_of(value: Any) -> str:
@@ -169,5 +163,5 @@ def kind_of(value: Any) -> str:
     return "null" if value is None else names.get(type(value), type(value).__name__)
 
 
-_FORMATS: dict[str, Callable[[Path, str], Iterator[Record]]] = {".tsv": _tsv, ".csv": _csv, ".jsonl": _jsonl}
+_FORMATS: dict[str, Callable[[Path, str, Columns], Iterator[Record]]] = {".tsv": _tsv, ".csv": _csv, ".jsonl": _jsonl}
 SUFFIXES = tuple(_FORMATS)

@@ -1,8 +1,8 @@
 """Read one data file as checked texts and labels. Each error names the file and the line.
 
-Columns: `text`, `text_b`, `label`, `text_extra`, `text_extra_2` and `text_extra_NAME`; all but `text` are optional, and other
-columns are ignored. Without `label`, two or more columns of 0 and 1 are one class each. Plain text (`read_plain`) has one text a
-line and no header.
+Columns: `text`, `text_b`, `label` (`columns` may give them other names), `text_extra`, `text_extra_2` and `text_extra_NAME`.
+All but `text` are optional, and other columns are ignored. Without `label`, two or more columns of 0 and 1 are one class each.
+Plain text (`read_plain`) has one text a line and no header.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from tfdistill.data.cell_labels import Label, columns_of_classes, label_of, label_of_columns, valid
+from tfdistill.data.columns import COLUMNS, Columns, missing
 from tfdistill.data.delimited import at_line, lines_of
-from tfdistill.data.records import COLUMNS, EXTRA, Record, decoded, kind_of, meant, read_bytes, read_records
+from tfdistill.data.records import EXTRA, Record, decoded, kind_of, read_bytes, read_records
 from tfdistill.data.splits import Split
-from tfdistill.errors import UserError, listing
+from tfdistill.errors import UserError
 
 PLAIN_SUFFIXES = (".txt", ".txt.gz")
 Labels = Literal["needed", "optional", "separate", "ignored"]
-_ADD_LABEL = "Add it, with a|b for several classes, or one column of 0 and 1 for each class."
+_MANY_LABELS = "Write several classes as a|b, or as one column of 0 and 1 for each class."
 _UNLABELLED_ROWS = (
     "Only a test file may have no labels, and then in no row; rows for distillation alone belong in unlabelled.tsv."
 )
@@ -88,18 +89,20 @@ class Table:
         return UserError(f"{self.path}, line {self.rows[row].line}: {message}")
 
 
-def read_table(path: Path, *, labels: Labels = "needed") -> Table:
+def read_table(path: Path, *, labels: Labels = "needed", columns: Columns | None = None) -> Table:
     """Read a .tsv, .csv or .jsonl file.
 
     Args:
         path: the file.
         labels: "needed" in each row; "optional", all or none; "separate": rows without one become the table `unlabelled`;
             "ignored": none are read.
+        columns: the names of its columns for text, text_b and label, if they are others.
 
     Raises:
         UserError: anything that is wrong with the file.
     """
-    records = read_records(path)
+    columns = columns or {}
+    records = read_records(path, columns)
     if not records:
         what = "no objects" if path.suffix.lower() == ".jsonl" else "a header and no rows"
         raise UserError(f"{path} has {what}; expected at least one example. Add some or remove the file.")
@@ -107,10 +110,12 @@ def read_table(path: Path, *, labels: Labels = "needed") -> Table:
     extra = _extra_columns(records)
     classes: tuple[str, ...] = ()
     with at_line(path, 1):
-        if labels != "ignored" and "label" not in names:
+        if labels != "ignored" and "label" not in names and "label" not in columns:
             classes = columns_of_classes([cells for _, cells in records], (*COLUMNS, *extra))
         if labels in ("needed", "separate") and "label" not in names and not classes:
-            raise ValueError(f"no column 'label'; found {listing(names)}{meant('label', names)}. {_ADD_LABEL}")
+            raise ValueError(f"{_missing('label', columns, records)} {_MANY_LABELS}")
+        if "text_b" in columns and "text_b" not in names:
+            raise ValueError(_missing("text_b", columns, records))
     rows = [_row(path, line, cells, extra, classes, labels != "ignored") for line, cells in records]
     table = Table(path, rows, extra, classes, tuple(name for name in names if name not in (*COLUMNS, *extra, *classes)))
     _all_or_none(table, "text_b", [row.text_b is not None for row in rows])
@@ -138,6 +143,11 @@ def read_plain(path: Path) -> Table:
             raise UserError(f"{path} is not a complete gzip file ({error}). Fetch it again.") from error
     lines = enumerate(lines_of(decoded(path, content)), start=1)
     return Table(path, [Row(number, line) for number, line in lines if line.strip()])
+
+
+def _missing(role: str, columns: Columns, records: Sequence[Record]) -> str:
+    rows = [{columns.get(name, name): cell for name, cell in cells.items()} for _, cells in records[:200]]
+    return missing(role, columns, dict.fromkeys(name for row in rows for name in row), rows)
 
 
 def _extra_columns(records: Sequence[Record]) -> tuple[str, ...]:

@@ -7,12 +7,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from tfdistill.data import demo, glue
 from tfdistill.data import tfds as tfds_source
 from tfdistill.data.class_labels import Classes, check_rare, check_unseen, checked_names, classes_of, split_of
+from tfdistill.data.columns import Columns, parse_query
 from tfdistill.data.delimited import lines_of
 from tfdistill.data.doubtful_texts import check_spread, say_about_texts
 from tfdistill.data.records import SUFFIXES, names_in, split_files
@@ -56,7 +58,8 @@ def load_data(
             labels.txt with one class name a line, and a file "unlabelled" of texts without labels (also .txt or .txt.gz, one
             text a line). Only test may have no labels.
             one such file: split 80/10/10, see `random_split`.
-            Files may be followed by a task, as in "DIR?task=classification".
+            Files may be followed by a task and by the names of their columns, as in "DIR?task=classification" and
+            "data.csv?text=utterance&label=intent" (also text_b); "%3F" in a name is "?", "%26" is "&".
         seed: of the random split.
         label_names: the classes in the order to number them, such as a teacher's. By default labels.txt, else the labels of train.
         splits: the splits to return; None for all.
@@ -85,8 +88,7 @@ def load_data(
             f"got {spec}; expected texts with labels. Tags and answers work in finetune, train and evaluate."
         )
     else:
-        path, task = _path_and_task(spec, task)
-        data = _from_files(spec, path, seed, label_names, task, separate_unlabelled)
+        data = _from_files(_files_of(spec, task), seed, label_names, separate_unlabelled)
     data = without_missing_labels(data)
     if splits is None:
         return data
@@ -100,38 +102,57 @@ def _named(data: TextData, label_names: Sequence[str] | None) -> TextData:
     return data if label_names is None else with_label_names(data, label_names)
 
 
-def _path_and_task(spec: str, task: str | None) -> tuple[Path, str | None]:
-    """Return the path and the task of "PATH?task=TASK"."""
-    name, mark, query = spec.rpartition("?task=")
-    if mark and not Path(spec).expanduser().exists():
-        if task not in (None, query):
-            raise UserError(f"{spec} is for the task {query}; expected {task}, the task of the model")
-        spec, task = name, query
+class _Files(NamedTuple):
+    """Files of data, and how they are read.
+
+    Args:
+        spec: the name that was given.
+        path: the directory or the file.
+        task: the task, or None if the labels decide.
+        columns: the names of the columns for text, text_b and label, if they are others.
+    """
+
+    spec: str
+    path: Path
+    task: str | None
+    columns: Columns
+
+
+def _files_of(spec: str, task: str | None) -> _Files:
+    """Parse the name of files, such as "PATH?task=TASK&text=COLUMN"."""
+    name, mark, query = spec.rpartition("?")
+    chosen: dict[str, str] = {}
+    if mark and "=" in query and not Path(spec).expanduser().exists():
+        chosen = parse_query(spec, query)
+        named = chosen.pop("task", None)
+        if named is not None and task not in (None, named):
+            raise UserError(f"{spec} is for the task {named}; expected {task}, the task of the model")
+        task = named or task
+    else:
+        name = spec
     if task is not None and task not in TEXT_TASKS:
         raise UserError(f"got the task '{short(task)}'; expected {listing(TEXT_TASKS)}{nearest(task, TEXT_TASKS)}")
-    return Path(spec).expanduser(), task
+    return _Files(spec, Path(name).expanduser(), task, chosen)
 
 
-def _from_files(
-    spec: str, path: Path, seed: int, label_names: tuple[str, ...] | None, task: str | None, separate: bool
-) -> TextData:
+def _from_files(files: _Files, seed: int, label_names: tuple[str, ...] | None, separate: bool) -> TextData:
+    path = files.path
     if path.is_dir():
-        return _from_directory(spec, path, label_names, task, separate)
+        return _from_directory(files, label_names, separate)
     if path.is_file():
-        return _from_file(spec, path, seed, label_names, task, separate)
+        return _from_file(files, seed, label_names, separate)
     if os.path.lexists(path):
         raise UserError(f"{path} is not a regular file or a directory. Give a .tsv, .csv or .jsonl file.")
     siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, siblings, n=1)
     hint = f"; did you mean {path.parent / close[0]}?" if close else ""
-    raise UserError(f"no data at '{spec}'; expected a directory, a file, demo:NAME or tfds:NAME{hint}")
+    raise UserError(f"no data at '{path}'; expected a directory, a file, demo:NAME or tfds:NAME{hint}")
 
 
-def _from_file(
-    spec: str, path: Path, seed: int, label_names: tuple[str, ...] | None, task: str | None, separate: bool
-) -> TextData:
-    table = read_table(path, labels="separate" if separate else "needed")
-    classes = classes_of(table, label_names, task)
+def _from_file(files: _Files, seed: int, label_names: tuple[str, ...] | None, separate: bool) -> TextData:
+    path = files.path
+    table = read_table(path, labels="separate" if separate else "needed", columns=files.columns)
+    classes = classes_of(table, label_names, files.task)
     whole = split_of(table, classes)
     labelled = whole.take(np.flatnonzero(whole.labelled))
     splits = random_split(labelled, seed)
@@ -149,19 +170,24 @@ def _from_file(
         without.append(replace(whole.take(np.flatnonzero(~whole.labelled)), labels=None))
     if without:
         splits["unlabelled"] = concatenate(without)
-    return TextData(spec, splits, classes.names, classes.multilabel)
+    counts = ", ".join(f"{name} {len(split):,}" for name, split in splits.items())
+    say(f"{path} is one file, split at random, always in the same way: {counts}")
+    return TextData(files.spec, splits, classes.names, classes.multilabel)
 
 
-def _from_directory(
-    spec: str, path: Path, label_names: tuple[str, ...] | None, task: str | None, separate: bool
-) -> TextData:
+def _from_directory(named: _Files, label_names: tuple[str, ...] | None, separate: bool) -> TextData:
+    path, task = named.path, named.task
     files = split_files(path, _split_of)
     if not files.keys() - {"unlabelled"}:
         raise UserError(
             f"{path} has {names_in(path)}; expected train, dev and test files ending in {', '.join(SUFFIXES)}"
         )
     kinds: dict[str, Labels] = {"train": "separate" if separate else "needed", "dev": "needed", "test": "optional"}
-    tables = {split: read_table(files[split], labels=kind) for split, kind in kinds.items() if split in files}
+    tables = {
+        split: read_table(files[split], labels=kind, columns=named.columns)
+        for split, kind in kinds.items()
+        if split in files
+    }
     train = tables.get("train")
     # Without a column "label", columns of 0 and 1 are classes only if train has such.
     tables = {
@@ -171,7 +197,7 @@ def _from_directory(
     reference = next((table for table in tables.values() if table.labels is not None), None)
     listed = _labels_file(path / "labels.txt")
     known = listed or label_names
-    unlabelled = _unlabelled(path, tables, files.get("unlabelled"))
+    unlabelled = _unlabelled(named, tables, files.get("unlabelled"))
     _check_columns({**tables, **({} if unlabelled is None else {"unlabelled": unlabelled})})
     is_regression = task == "regression" or (
         task is None and reference is not None and any(label.kind == "float" for label in reference.labels or [])
@@ -189,7 +215,7 @@ def _from_directory(
     say_about_texts(tables)
     if unlabelled is not None:
         splits["unlabelled"] = unlabelled.split(None)
-    data = TextData(spec, splits, classes.names, classes.multilabel)
+    data = TextData(named.spec, splits, classes.names, classes.multilabel)
     return data if listed is None or label_names is None else with_label_names(data, label_names)
 
 
@@ -200,18 +226,18 @@ def _split_of(file: Path) -> str | None:
     return split if dot + suffix in suffixes else None
 
 
-def _unlabelled(path: Path, tables: dict[str, Table], file: Path | None) -> Table | None:
+def _unlabelled(files: _Files, tables: dict[str, Table], file: Path | None) -> Table | None:
     """Return the texts without labels, from a separate file or from rows of the training file."""
     separated = tables["train"].unlabelled if "train" in tables else None
     if file is None:
         return separated
     if separated is not None:
         raise UserError(
-            f"{path} has {file.name}, and {separated.path.name} has rows without a label. Move them to one file."
+            f"{files.path} has {file.name}, and {separated.path.name} has rows without a label. Move them to one file."
         )
     if file.name.lower().endswith(PLAIN_SUFFIXES):
         return read_plain(file)
-    return read_table(file, labels="ignored")
+    return read_table(file, labels="ignored", columns=files.columns)
 
 
 def _labels_file(path: Path) -> tuple[str, ...] | None:
