@@ -80,6 +80,8 @@ class ConversionRequest:
 
 
 def _check_model(model: TextModel, name: str, lengths: tuple[int, ...], modes: tuple[str, ...]) -> None:
+    if model.family == "keras_hub":
+        model.require_layers()
     if model.task not in EXPORTED_HEADS:
         raise UserError(f"'{name}' is a model for {model.task}; expected one for {', '.join(EXPORTED_HEADS)}")
     most = longest_input(model)

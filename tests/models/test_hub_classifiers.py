@@ -71,6 +71,7 @@ def test_hidden_states_are_those_of_the_backbone(family):
         model.features(inputs, ("attention_scores",))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_activations_are_inverted(activation):
     plain, activated = classifier("f_net"), classifier("f_net", activation=activation)
@@ -105,6 +106,15 @@ def test_classes_of_data_are_taken_in_their_order_and_labels_txt_names_them(tmp_
     named.order_outputs(["c", "a", "b"], "the data")
     np.testing.assert_allclose(logits(named), theirs(made)[:, [2, 0, 1]], atol=1e-5)
     assert named.get_config()["columns"] == [2, 0, 1] and identity(named) == before
+
+
+def test_a_new_seed_does_not_disturb_the_tokenizer():
+    import tensorflow as tf
+
+    model = from_classifier(classifier("f_net"), "mine")
+    before = model.tokenizer.encode(TEXTS).token_ids
+    tf.random.set_seed(2)  # frees the resources of SentencePiece
+    np.testing.assert_array_equal(model.tokenizer.encode(TEXTS).token_ids, before)
 
 
 def test_other_weights_or_settings_are_another_identity():

@@ -45,6 +45,7 @@ def trim_model(
     from tfdistill.compress.vocabulary import compare_models, compare_segmentation, pieces_to_keep, trim_vocabulary
     from tfdistill.models.predict import evaluate
 
+    model.require_layers()
     read = [text for name in ("train", "unlabelled") if name in data.splits for text in texts_of(data.splits[name])]
     kept = pieces_to_keep(model.tokenizer, [*read, *(more or ())], min_count=min_count, at_least=at_least)
     small = trim_vocabulary(model, kept)

@@ -57,6 +57,11 @@ def load_preset(
         misfit = _misfit(classifier, stored, task, num_outputs, label_names)
         if not misfit:
             model = from_classifier(classifier, name, task=task, label_names=stored)
+            if new_head and isinstance(model, HubClassifier):
+                raise UserError(
+                    f"{name} is computed by KerasHub, so that it cannot be trained here. Train it with KerasHub, or use it as "
+                    f"it is: `--teacher {name}`."
+                )
             model.order_outputs(label_names, "label_names")
             return model
         backbone, tokenizer = classifier.backbone, getattr(classifier.preprocessor, "tokenizer", None)
@@ -156,8 +161,10 @@ def _unreadable(hub: Any, preset: str, error: Exception) -> UserError:
     what = nearest(preset, known)
     if Path(preset).is_dir():
         return UserError(f"hub:{preset} cannot be loaded: {_reason(error)}. Save it with `save_to_preset` again.")
+    why = _reason(error)
+    why = "" if why.startswith("Unknown preset") else f": {why}"
     return UserError(
-        f"There is no KerasHub preset and no directory '{preset}'{what}: {_reason(error)}. Give a preset, a directory of "
+        f"There is no KerasHub preset and no directory '{preset}'{what}{why}. Give a preset, a directory of "
         f"`save_to_preset`, or a {KERAS_FILE} file."
     )
 

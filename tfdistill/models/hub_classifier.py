@@ -104,10 +104,10 @@ class HubClassifier(TextModel):
         if not (self._is_binary and task == "multilabel"):
             super().take_task(task)
 
-    def _refuse(self) -> Any:
+    def require_layers(self) -> Any:
         raise UserError(
-            f"{self.source} is computed by KerasHub, and these settings need its layers. Use a student of its own "
-            "(`--set student=hf:DIR` or a preset) and no term on attention, or a model directory as `--teacher`."
+            f"{self.source} is computed by KerasHub, and this needs its layers. As a teacher, use it with a student of its own "
+            "(`--set student=hf:DIR` or a preset) and without terms on attention; else use a model directory."
         )
 
     @cached_property
@@ -117,9 +117,9 @@ class HubClassifier(TextModel):
             raise UserError(f"{self.source} has no vocabulary for students. Give a `tokenizer`.")
         return self.vocabulary()
 
-    encoder = property(_refuse)
-    head = property(_refuse)
-    dropout = property(_refuse)
+    encoder = property(require_layers)
+    head = property(require_layers)
+    dropout = property(require_layers)
     nsp_head = None
 
     @property

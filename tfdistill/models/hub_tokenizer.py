@@ -97,6 +97,10 @@ class HubTokenizer:
         if not len(texts):
             return
 
+        library = self.preprocessor.tokenizer
+        if isinstance(getattr(library, "proto", None), bytes):
+            library.set_proto(library.proto)  # `tf.random.set_seed` frees the resource of SentencePiece
+
         def read(*columns: Any) -> Any:  # without `y`, KerasHub takes a tuple for texts and labels
             return self.preprocessor(columns if texts_b is not None else columns[0], y=None, sample_weight=None)
 

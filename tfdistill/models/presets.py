@@ -187,6 +187,7 @@ def student_from_layers(
     """
     if teacher.family in ("bilstm", "static"):
         raise UserError(f"The teacher is a {teacher.family} model. Use a transformer, whose layers can be copied.")
+    teacher.require_layers()
     if family not in (None, teacher.family) and (teacher.family, family) != ("bert", "distilbert"):
         raise UserError(f"A {family} student cannot be cut from a {teacher.family} teacher. Leave `family` out.")
     have = teacher.num_layers

@@ -174,6 +174,7 @@ class QuantizationAware(TextModel):
     @classmethod
     def of(cls, model: TextModel) -> QuantizationAware:
         """Return a copy of a model that rounds, without dropout."""
+        model.require_layers()
         rounding = cls(with_dropout(model.config, 0.0), model.num_outputs, model.task, model.label_names)
         for (_, own, _), (_, source, _) in zip(_named(rounding), _named(model), strict=True):
             own.assign(source)

@@ -124,6 +124,9 @@ class TextModel(keras.Model):
         """Names of the features that `features` can return."""
         return ("logits", *(("nsp_logits",) if self.nsp_head is not None else ()), *self.encoder.offers)
 
+    def require_layers(self) -> None:
+        """Raise UserError if the layers are not of this library, so that they cannot be copied, changed or exported."""
+
     def take_task(self, task: str) -> None:
         """Take the task of data if that of the model is only assumed, and its outputs allow it."""
         kinds = ("classification", "multilabel", "regression")
