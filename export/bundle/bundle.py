@@ -32,6 +32,7 @@ from tfdistill.export.tflite.delegates import delegates
 from tfdistill.export.tflite.metadata import LABELS, VOCABULARY, with_metadata
 from tfdistill.export.tflite.operators import TEXT_MODEL, operators
 from tfdistill.export.tflite.runtime import TFLiteModel
+from tfdistill.metrics.notation import shown
 from tfdistill.models.fingerprint import fingerprint
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.console import task
@@ -254,7 +255,7 @@ def judge(request: ExportRequest, file: TFLiteModel, data: BundleData) -> dict[s
     if isfinite(drop) and (allowed is None or drop <= allowed):
         return {"judged": allowed is not None, **entries}
     _write_json(request.report, {"quantization": request.quantization, "length": file.length, **entries})
-    scores = f"{metric} on dev ({dev['keras_' + metric]:.4f} → {dev[metric]:.4f})"
+    scores = f"{metric} on dev ({shown(metric, dev['keras_' + metric])} → {shown(metric, dev[metric])})"
     if isfinite(drop):
         problem = f"loses {drop:.1f} points of {scores}, but {allowed:g} are allowed"
         advice = "choose another quantization, or raise `--max-drop`"

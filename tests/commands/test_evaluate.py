@@ -21,7 +21,7 @@ def test_a_table_of_scores(work, tfdistill):
     code, printed, err = tfdistill("evaluate", work / "teacher" / "student", "--data", work / "data")
     assert code == 0, err
     scores = json.loads((work / "teacher" / "run.json").read_text("utf-8"))["scores"]["test"]
-    assert "accuracy" in printed and f"{scores['accuracy']:.4f}" in printed
+    assert "accuracy" in printed and f"{scores['accuracy']:.1%}".replace("%", " %") in printed
 
 
 def test_the_scores_of_the_data_come_first(tfdistill, tmp_path):

@@ -56,7 +56,7 @@ def test_export_with_data(work, tfdistill, tmp_path):
     assert [vector["text"] for vector in vectors[100:]] == dev
     for part in (
         hashlib.sha256((out / "manifest.json").read_bytes()).hexdigest(),
-        f"{manifest['test']['accuracy']:.4f}",
+        f"{100 * manifest['test']['accuracy']:.1f} %",
         "100.0 %",
         "5.0 points",  # one of 20 examples
         f"tfdistill verify {out}",

@@ -195,15 +195,15 @@ def test_what_is_off_after_a_training():
     check = Check("classification", 10, {"dev": {"rows": 1000, "without_label": 0}}, {}, [about], 0.1)
     curve = [{"stage": "labels", "step": step, "dev_accuracy": value} for step, value in ((10, 0.6), (20, 0.816))]
     improving, above = after_lines(check, recipe, {"accuracy": 0.816}, curve)
-    assert "0.8160" in improving and "0.6000" in improving
-    assert "0.8160" in above and "0.7580" in above
+    assert "81.6 %" in improving and "60.0 %" in improving
+    assert "81.6 %" in above and "75.8 %" in above
     (low,) = after_lines(check, recipe, {"accuracy": 0.11}, curve[:1])
-    assert "0.1100" in low and "0.1000" in low
+    assert "11.0 %" in low and "10.0 %" in low
     assert after_lines(check, recipe, {"accuracy": 0.75}, [{**curve[0], "dev_accuracy": 0.75}]) == []
     on_text = replace(recipe, stages=(replace(recipe.stages[0], source=["plain text"]),))
     (untrained,) = after_lines(check, on_text, {"accuracy": 0.75}, curve)
     assert "student=hf:" in untrained
-    assert "0.7500" in summary(check, {"accuracy": 0.75}) and "0.7580" in summary(check, {"accuracy": 0.75})
+    assert "75.0 %" in summary(check, {"accuracy": 0.75}) and "75.8 %" in summary(check, {"accuracy": 0.75})
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------

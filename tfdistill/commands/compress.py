@@ -10,6 +10,7 @@ from tfdistill.commands.model_and_data import ModelAndData
 from tfdistill.commands.options import OutOption, ReplaceModelOption, with_column_options
 from tfdistill.commands.tables import show_next
 from tfdistill.errors import UserError
+from tfdistill.metrics.notation import shown
 from tfdistill.system.console import make_table, readable, show, show_table, task
 from tfdistill.system.files import require_new
 
@@ -80,4 +81,4 @@ def _show(before: dict[str, Any], after: dict[str, Any]) -> None:
     show(f"weights in float32, zipped: {sizes}")
     for name, then in before["scores"].items():
         metric = next(iter(then))
-        show(f"{name} {metric}: {then[metric]:.4f} → {after['scores'][name][metric]:.4f}")
+        show(f"{name} {metric}: {shown(metric, then[metric])} → {shown(metric, after['scores'][name][metric])}")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tfdistill.commands.options import ReplaceModelOption
 from tfdistill.commands.tables import show_next
 from tfdistill.system.console import readable, show
 from tfdistill.system.files import require_new
@@ -21,6 +22,7 @@ def convert(
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="directory to write")],
+    force: ReplaceModelOption = False,
 ) -> None:
     """Convert the weights of a model to safetensors; a pickle is read without running anything.
 
@@ -28,7 +30,7 @@ def convert(
 
     Example: `tfdistill convert TinyBERT_General_4L_312D TINYBERT`
     """
-    require_new(out, advice="Choose a new name for OUT.")
+    require_new(out, "config.json" if force else None, "Choose a new name, or use --force to replace a model.")
     from tfdistill.models.rewrite import rewrite
     from tfdistill.models.weight_files.choose import WEIGHTS
 

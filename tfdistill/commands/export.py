@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,8 +13,9 @@ import typer
 from tfdistill.commands.model_and_data import ModelAndData
 from tfdistill.commands.options import numbers, with_column_options
 from tfdistill.errors import UserError
+from tfdistill.metrics.notation import percent, shown
 from tfdistill.system.console import make_table, say, say_error, show, show_table
-from tfdistill.system.files import sha256
+from tfdistill.system.files import require_new, sha256
 
 if TYPE_CHECKING:
     from tfdistill.data.dataset import Data
@@ -47,11 +50,13 @@ def export(
     mediapipe: Annotated[bool, typer.Option("--mediapipe", help=_MEDIAPIPE)] = False,
     card: Annotated[list[str] | None, typer.Option("--card", help=_CARD)] = None,
     text_in: Annotated[bool, typer.Option("--text-in", help=_TEXT_IN)] = False,
+    force: Annotated[bool, typer.Option("--force", help="replace a bundle at --out")] = False,
 ) -> None:
     """Write a bundle: the TFLite file, its vocabulary, labels, golden vectors and manifest.
 
     Example: `tfdistill export RUN/student --quantize dynamic_int8 --out BUNDLE`
     """
+    from tfdistill.export.bundle.manifest import MANIFEST
     from tfdistill.export.bundle.request import ExportRequest
     from tfdistill.models.training_record import max_length_of, recipe_of
 
@@ -59,6 +64,7 @@ def export(
         raise UserError("received `--length` and `--lengths`; give one of them")
     if golden_from_data and data is None:
         raise UserError("`--golden-from-data` takes examples of `--data`; add `--data`")
+    require_new(out, MANIFEST if force else None, "Choose a new name, or use --force to replace a bundle.")
     fields = _fields(card or [])
     sizes = (length or max_length_of(model),) if lengths is None else numbers("--lengths", lengths)
     checked = ModelAndData(model, data)
@@ -73,6 +79,8 @@ def export(
         text_in=text_in,
         card=fields,
     )
+    if request.conversion.calibrated and data is None:
+        raise UserError(f"`--quantize {quantize}` is calibrated on training examples; add `--data`")
     if dataset is not None:
         _require_splits(dataset, request, golden_from_data)
     if checked.stored is not None:
@@ -193,19 +201,19 @@ def _summarize(manifest: dict[str, Any], path: Path) -> None:
 def _accuracy_table(manifest: dict[str, Any]) -> Any:
     """Compare the file with the Keras model, one column for each split."""
     splits = {name: manifest[key] for name, key in (("dev", "parity"), ("test", "test")) if manifest[key]}
-    lines = [("examples", "rows", "{:,}")]
+    lines: list[tuple[str, str, Callable[[Any], str]]] = [("examples", "rows", "{:,}".format)]
     metric = next((scores["metric"] for scores in splits.values() if "metric" in scores), None)
-    for name in [metric, "expected_calibration_error"]:
-        if any(name in scores for scores in splits.values()):
-            title = str(name).replace("_", " ")
-            lines += [(f"{title}, Keras", f"keras_{name}", "{:.4f}"), (f"{title}, file", str(name), "{:.4f}")]
+    for name in (metric, "expected_calibration_error"):
+        if name is not None and any(name in scores for scores in splits.values()):
+            title, form = name.replace("_", " "), partial(shown, name)
+            lines += [(f"{title}, Keras", f"keras_{name}", form), (f"{title}, file", name, form)]
         if name == metric and metric is not None:
-            lines += [("points lost", "drop", "{:.2f}")]
-    lines += [("same argmax", "argmax_agreement", "{:.1%}"), ("largest difference", "max_abs_difference", "{:.2g}")]
+            lines += [("points lost", "drop", "{:.2f}".format)]
+    lines += [("same answer as Keras", "argmax_agreement", percent)]
+    lines += [("largest difference of logits", "max_abs_difference", "{:.2g}".format)]
     rows = []
-    for title, key, form in lines:
-        cells = (form.format(scores[key]).replace("%", " %") if key in scores else "–" for scores in splits.values())
-        rows.append((title, *cells))
+    for title, key, write in lines:
+        rows.append((title, *(write(scores[key]) if key in scores else "–" for scores in splits.values())))
     return make_table(("", *splits), rows, title="the file compared with Keras")
 
 

@@ -18,12 +18,13 @@ def quickstart(
     fast: Annotated[bool, typer.Option("--fast", help="a small part of the data and few steps: minutes")] = False,
     out: OutOption = Path("quickstart"),
     seed: SeedOption = 1,
+    force: Annotated[bool, typer.Option("--force", help="replace a former quickstart at --out")] = False,
 ) -> None:
     """Distil a real BERT into quantized TFLite files, and compare them in a table and a page.
 
     Example: `tfdistill quickstart --fast --out quickstart`
     """
-    require_new(out, "report.json", "Expected a new name or a former quickstart: choose another `--out`.")
+    require_new(out, "report.json" if force else None, "Choose a new name, or use --force to replace a quickstart.")
     for library in ("sklearn", "matplotlib"):
         optional(library, "quickstart")
     import_tensorflow()

@@ -9,6 +9,7 @@ import typer
 from tfdistill.commands.model_and_data import ModelAndData
 from tfdistill.commands.options import OutOption, ReplaceModelOption, with_column_options
 from tfdistill.commands.tables import show_next
+from tfdistill.metrics.notation import shown
 from tfdistill.system.console import make_table, show, show_table
 from tfdistill.system.files import require_new
 
@@ -103,4 +104,4 @@ def _score(scores: list[dict[str, float]] | None) -> str:
     if scores is None:
         return "–"
     metric = next(iter(scores[0]))
-    return " → ".join(f"{values[metric]:.4f}" for values in scores) + f" {metric}"
+    return " → ".join(shown(metric, values[metric]) for values in scores) + f" {metric}"

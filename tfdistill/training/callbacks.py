@@ -17,6 +17,7 @@ import numpy as np
 
 from tfdistill.distill.distiller import Distiller
 from tfdistill.errors import UserError
+from tfdistill.metrics.notation import shown
 from tfdistill.models.hf import save_directory
 from tfdistill.system.console import Advance, say
 from tfdistill.system.devices import WorkerLost
@@ -214,7 +215,9 @@ class Bookkeeper(StageCallback):
             self.recipe, self.prepared, stage, self.student, "student"
         )
         self.log(stage=stage.name, step=state.step, **losses, **evaluation.logged, **scaled)
-        self._scores = "".join(f", {name.replace('_', ' ')} {number:.4f}" for name, number in evaluation.logged.items())
+        self._scores = "".join(
+            f", {name.replace('_', ' ')} {shown(name, number)}" for name, number in evaluation.logged.items()
+        )
         self.advance(0, note=f"loss {losses.get('loss', float('nan')):.4f}{self._scores}")
         weights = self.student.get_weights() if stage.keep_best and evaluation.value is not None else None
         progress = state.progress.after(

@@ -15,6 +15,7 @@ from tfdistill.corpora.sequences import SequenceBatches
 from tfdistill.data.dataset import AnySplit, Data, Rows
 from tfdistill.data.doubtful_texts import repeated_texts
 from tfdistill.data.splits import Split
+from tfdistill.metrics.notation import shown
 from tfdistill.metrics.scores import softmax
 from tfdistill.models.limits import most_tokens
 from tfdistill.models.predict import predict_logits
@@ -77,8 +78,8 @@ class Check:
         lines += [_read_line(who, about) for who, about in self.reads.items()]
         for about in self.teachers:
             lines.append(
-                f"{about['name']}: dev {about['metric'].replace('_', ' ')} {about['score']:.4f}, "
-                f"chance {about['chance']:.4f} ({about['rows']:,} rows)"
+                f"{about['name']}: dev {about['metric'].replace('_', ' ')} {shown(about['metric'], about['score'])}, "
+                f"chance {shown(about['metric'], about['chance'])} ({about['rows']:,} rows)"
             )
         return [*lines, *(f"WARNING: {line}" for line in self.warnings)]
 
@@ -291,8 +292,8 @@ def _teacher_warnings(about: Mapping[str, Any]) -> list[str]:
     who, score = f"The {about['name']}", about["score"]
     if is_at_chance(score, about["chance"], about["rows"]):
         return [
-            f"{who} is not better than chance on dev ({about['metric'].replace('_', ' ')} {score:.4f}, chance "
-            f"{about['chance']:.4f}). {_ASSUMED if about.get('order_is_assumed') else _CAUSE}"
+            f"{who} is not better than chance on dev ({about['metric'].replace('_', ' ')} {shown(about['metric'], score)}, chance "
+            f"{shown(about['metric'], about['chance'])}). {_ASSUMED if about.get('order_is_assumed') else _CAUSE}"
         ]
     if about["metric"] == "accuracy" and score - about.get("confidence", score) > _UNSURE:
         return [

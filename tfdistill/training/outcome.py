@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from tfdistill.metrics.notation import shown
 from tfdistill.training.chance import is_above, is_at_chance, still_improving
 from tfdistill.training.check import Check
 from tfdistill.training.recipe import Recipe
@@ -32,24 +34,27 @@ def after_lines(
         return []
     rows = int(check.splits["dev"]["rows"]) - int(check.splits["dev"]["without_label"])
     metric, score = next(iter(scores.items()))
-    shown, last = metric.replace("_", " "), recipe.stages[-1].name
+    of = partial(shown, metric)
+    title, last = metric.replace("_", " "), recipe.stages[-1].name
     lines = []
     values = [point[f"dev_{metric}"] for point in curve if point.get("stage") == last and f"dev_{metric}" in point]
     if still_improving(values, rows):
         lines.append(
-            f"The last evaluation is the best by far (dev {shown} {values[-1]:.4f}, {max(values[:-1]):.4f} before): training "
+            f"The last evaluation is the best by far (dev {title} {of(values[-1])}, {of(max(values[:-1]))} before): training "
             "has not levelled off. Train longer, with more epochs."
         )
     best = max((about for about in check.teachers if about["metric"] == metric), key=lambda a: a["score"], default=None)
     at_chance = check.chance is not None and is_at_chance(score, check.chance, rows)
     if best is not None and not at_chance and is_above(score, best["score"], best["rows"], rows):
         lines.append(
-            f"The student is better than its teacher (dev {shown} {score:.4f}, teacher {best['score']:.4f}): the teacher was "
+            f"The student is better than its teacher (dev {title} {of(score)}, teacher {of(best['score'])}): the teacher was "
             "probably not trained to the end."
         )
     if at_chance:
         who = "student" if recipe.teachers else "model"
-        lines.append(f"The {who} is not better than chance (dev {shown} {score:.4f}, chance {check.chance:.4f}).")
+        lines.append(
+            f"The {who} is not better than chance (dev {title} {of(score)}, chance {of(check.chance or 0.0)})."
+        )
     return lines
 
 
@@ -58,5 +63,7 @@ def summary(check: Check, scores: Mapping[str, float]) -> str:
     if not scores or not check.teachers or check.chance is None:
         return ""
     metric, score = next(iter(scores.items()))
-    others = ", ".join(f"{about['name']} {about['score']:.4f}" for about in check.teachers if about["metric"] == metric)
-    return f"dev {metric.replace('_', ' ')}: student {score:.4f}, {others}, chance {check.chance:.4f}"
+    others = ", ".join(
+        f"{about['name']} {shown(metric, about['score'])}" for about in check.teachers if about["metric"] == metric
+    )
+    return f"dev {metric.replace('_', ' ')}: student {shown(metric, score)}, {others}, chance {shown(metric, check.chance)}"

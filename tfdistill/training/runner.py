@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdistill.data.batching import dataset, some_rows
+from tfdistill.metrics.notation import shown
 from tfdistill.system.console import say, task
 from tfdistill.training.agreement import agreement
 from tfdistill.training.callbacks import Bookkeeper
@@ -222,4 +223,4 @@ def _score(result: Result, run: _Run, score_test: bool) -> None:
 
 def in_words(scores: Mapping[str, float]) -> str:
     """Return scores as a line of text."""
-    return ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items())
+    return ", ".join(f"{name.replace('_', ' ')} {shown(name, value)}" for name, value in scores.items())
