@@ -43,7 +43,7 @@ def main() -> None:
     from tfdistill.augment.tinybert import Finder
     from tfdistill.data.demo import minilm_directory
     from tfdistill.data.text_sources import load_data
-    from tfdistill.models.bert import BertConfig
+    from tfdistill.models.bert_config import BertConfig
     from tfdistill.models.text_model import TextModel
     from tfdistill.text.tokenizer import Tokenizer
     from tfdistill.training.word_candidates import fill_mask

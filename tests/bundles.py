@@ -13,7 +13,7 @@ import numpy as np
 from tfdistill.export.bundle.bundle import Measured
 from tfdistill.export.bundle.manifest import sealed
 from tfdistill.metrics.scores import score
-from tfdistill.models.bert import BertConfig
+from tfdistill.models.bert_config import BertConfig
 from tfdistill.models.text_model import TextModel
 from tfdistill.system.files import sha256
 from tfdistill.text.tokenizer import Tokenizer

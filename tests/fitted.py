@@ -10,7 +10,7 @@ import numpy as np
 
 from tfdistill.data.splits import Split
 from tfdistill.data.text_data import TextData
-from tfdistill.models.bert import BertConfig
+from tfdistill.models.bert_config import BertConfig
 from tfdistill.models.predict import encode
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.tokenizer import Tokenizer

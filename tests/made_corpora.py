@@ -9,7 +9,7 @@ import numpy as np
 
 from tfdistill.corpora.work import Work, spans_of
 from tfdistill.corpora.workers import make_corpus
-from tfdistill.models.bert import BertConfig
+from tfdistill.models.bert_config import BertConfig
 from tfdistill.models.load import save
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.tokenizer import Tokenizer

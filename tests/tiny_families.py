@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tfdistill.models.bert import BertConfig
-from tfdistill.models.bilstm import BiLSTMConfig
-from tfdistill.models.distilbert import DistilBertConfig
-from tfdistill.models.families import AlbertConfig, ElectraConfig, RobertaConfig
-from tfdistill.models.mobilebert import MobileBertConfig
-from tfdistill.models.static import StaticConfig
+from tfdistill.models.bert_config import BertConfig
+from tfdistill.models.bilstm_config import BiLSTMConfig
+from tfdistill.models.distilbert_config import DistilBertConfig
+from tfdistill.models.families_config import AlbertConfig, ElectraConfig, RobertaConfig
+from tfdistill.models.mobilebert_config import MobileBertConfig
+from tfdistill.models.static_config import StaticConfig
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "abcdefgh")]
 WORDS += ["good", "film", "the", "##ness", "was", "!", ".", "?", "not", "very", "bad"]

@@ -10,9 +10,9 @@ import numpy as np
 
 from tfdistill.data.splits import Split
 from tfdistill.data.text_data import TextData
-from tfdistill.models.bert import BertConfig
+from tfdistill.models.bert_config import BertConfig
 from tfdistill.models.load import save
-from tfdistill.models.mobilebert import MobileBertConfig
+from tfdistill.models.mobilebert_config import MobileBertConfig
 from tfdistill.models.text_model import TextModel
 from tfdistill.recipes import find
 from tfdistill.text.tokenizer import Tokenizer

@@ -10,7 +10,7 @@ import pytest
 from tfdistill.augment.tang import augment_tang
 from tfdistill.data.text_sources import load_data
 from tfdistill.errors import UserError
-from tfdistill.models.bert import BertConfig
+from tfdistill.models.bert_config import BertConfig
 from tfdistill.models.load import save
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.tokenizer import Tokenizer

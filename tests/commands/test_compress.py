@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tfdistill.compress import tfmot
-from tfdistill.models.bilstm import BiLSTMConfig
+from tfdistill.models.bilstm_config import BiLSTMConfig
 from tfdistill.models.hf import save_directory
 from tfdistill.models.load import load
 from tfdistill.models.text_model import TextModel

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tfdistill.models.bert import BertConfig
+from tfdistill.models.bert_config import BertConfig
 from tfdistill.models.hf import save_directory
 from tfdistill.models.load import load
 from tfdistill.models.text_model import TextModel

@@ -14,8 +14,8 @@ from tfdistill.compress.heads import zero_heads
 from tfdistill.compress.layerdrop import keep_layers
 from tfdistill.compress.structured import alive, compact, cut, everything, zero
 from tfdistill.errors import UserError
-from tfdistill.models.bert import BertConfig
-from tfdistill.models.distilbert import DistilBertConfig
+from tfdistill.models.bert_config import BertConfig
+from tfdistill.models.distilbert_config import DistilBertConfig
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.tokenizer import Tokenizer

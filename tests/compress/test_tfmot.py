@@ -11,8 +11,8 @@ import pytest
 from tfdistill.compress import tfmot
 from tfdistill.compress.tfmot import Compression, compress, content, named_weights, zipped
 from tfdistill.errors import MissingExtra, UserError
-from tfdistill.models.bert import BertConfig
-from tfdistill.models.bilstm import BiLSTMConfig
+from tfdistill.models.bert_config import BertConfig
+from tfdistill.models.bilstm_config import BiLSTMConfig
 from tfdistill.models.load import load, save
 from tfdistill.models.predict import predict_logits
 from tfdistill.models.text_model import TextModel

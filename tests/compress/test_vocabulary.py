@@ -15,7 +15,7 @@ from tfdistill.compress.vocabulary import (
     word_counts,
 )
 from tfdistill.errors import UserError
-from tfdistill.models.bert import BertConfig
+from tfdistill.models.bert_config import BertConfig
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.tokenizer import Tokenizer

@@ -13,7 +13,7 @@ from tiny_recipes import teacher
 
 import tfdistill as td
 from tfdistill.errors import UserError
-from tfdistill.models.bert import BertConfig
+from tfdistill.models.bert_config import BertConfig
 from tfdistill.models.text_model import TextModel
 
 PINNED = Path(__file__).parents[1] / "pinned"

@@ -12,7 +12,7 @@ from helpers import inputs, tiny_bert, tiny_bilstm
 
 from tfdistill.distill.features import FEATURES
 from tfdistill.models import presets
-from tfdistill.models.families import AlbertConfig, ElectraConfig, RobertaConfig
+from tfdistill.models.families_config import AlbertConfig, ElectraConfig, RobertaConfig
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.tokenizer import Tokenizer

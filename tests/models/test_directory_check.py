@@ -17,7 +17,7 @@ from tiny_families import BERT, FAMILIES, NAMES, WORDS
 
 import tfdistill
 from tfdistill.errors import UserError
-from tfdistill.models.bert import BertConfig
+from tfdistill.models.bert_config import BertConfig
 from tfdistill.models.hf import load_directory
 from tfdistill.models.hf_names import encoder_names, pooler_names
 from tfdistill.models.outline import outline

@@ -12,7 +12,7 @@ from tiny_families import FAMILIES, NAMES, WORDS
 
 from tfdistill.compress.structured import compact, everything, zero
 from tfdistill.errors import UserError
-from tfdistill.models.families import AlbertConfig, ElectraConfig, RobertaConfig
+from tfdistill.models.families_config import AlbertConfig, ElectraConfig, RobertaConfig
 from tfdistill.models.hf import load_directory, save_directory
 from tfdistill.models.limits import most_tokens
 from tfdistill.models.presets import student_from_layers

@@ -230,7 +230,7 @@ def test_nothing_is_written_for_bad_input(tmp_path):
 @pytest.mark.slow
 def test_checkpoint_of_mobilebert_has_its_names(tmp_path):
     from tfdistill.models.hf import save_directory
-    from tfdistill.models.mobilebert import MobileBertConfig
+    from tfdistill.models.mobilebert_config import MobileBertConfig
     from tfdistill.models.text_model import TextModel
     from tfdistill.text.tokenizer import Tokenizer
 

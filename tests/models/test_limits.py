@@ -6,9 +6,9 @@ from helpers import tiny_bert, tiny_bilstm
 
 from tfdistill.errors import UserError
 from tfdistill.export.convert.convert import _probe
-from tfdistill.models.bert import BertConfig
-from tfdistill.models.bilstm import BiLSTMConfig
-from tfdistill.models.distilbert import DistilBertConfig
+from tfdistill.models.bert_config import BertConfig
+from tfdistill.models.bilstm_config import BiLSTMConfig
+from tfdistill.models.distilbert_config import DistilBertConfig
 from tfdistill.models.limits import check_encoded, check_ids
 from tfdistill.models.predict import predict_logits
 from tfdistill.models.text_model import TextModel

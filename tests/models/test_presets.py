@@ -8,7 +8,7 @@ from helpers import inputs, tiny_bert, tiny_bilstm
 
 from tfdistill.errors import UserError
 from tfdistill.models import presets
-from tfdistill.models.bert import BertConfig
+from tfdistill.models.bert_config import BertConfig
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.tokenizer import Tokenizer
 

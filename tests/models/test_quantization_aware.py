@@ -16,11 +16,11 @@ from tfdistill.export.convert.graph_parts import LEAST_SHARE
 from tfdistill.export.convert.graphs import measure
 from tfdistill.export.tflite.runtime import TFLiteModel
 from tfdistill.models import quantization_aware as quantized
-from tfdistill.models.distilbert import DistilBertConfig
-from tfdistill.models.families import AlbertConfig, ElectraConfig
+from tfdistill.models.distilbert_config import DistilBertConfig
+from tfdistill.models.families_config import AlbertConfig, ElectraConfig
 from tfdistill.models.hf import load_directory, save_directory, write_model
 from tfdistill.models.hf_weights import RANGES
-from tfdistill.models.mobilebert import MobileBertConfig
+from tfdistill.models.mobilebert_config import MobileBertConfig
 from tfdistill.models.quantization_aware import QuantizationAware, Range
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.encoded import Encoded

@@ -8,7 +8,7 @@ from helpers import inputs
 
 from tfdistill.errors import UserError
 from tfdistill.models import presets
-from tfdistill.models.static import StaticConfig
+from tfdistill.models.static_config import StaticConfig
 
 
 def tiny(**changes) -> presets.TextModel:

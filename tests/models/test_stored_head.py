@@ -11,7 +11,7 @@ from helpers import inputs, tiny_bert, tiny_bilstm
 from safetensors.numpy import load_file, save_file
 
 from tfdistill.errors import UserError
-from tfdistill.models.distilbert import DistilBertConfig
+from tfdistill.models.distilbert_config import DistilBertConfig
 from tfdistill.models.load import load, save
 from tfdistill.models.stored_head import MissingHead
 from tfdistill.models.text_model import TextModel

@@ -8,7 +8,7 @@ from tfdistill.augment.tang import augment_tang
 from tfdistill.data.splits import Split
 from tfdistill.data.text_data import TextData
 from tfdistill.errors import UserError
-from tfdistill.models.bert import BertConfig
+from tfdistill.models.bert_config import BertConfig
 from tfdistill.models.text_model import TextModel
 from tfdistill.recipes import bilstm
 from tfdistill.text.tokenizer import Tokenizer

@@ -7,7 +7,7 @@ import pytest
 from pruned import tiny_data, trained
 
 from tfdistill.errors import UserError
-from tfdistill.models.bert import BertConfig
+from tfdistill.models.bert_config import BertConfig
 from tfdistill.models.hf import load_directory
 from tfdistill.models.predict import evaluate
 from tfdistill.recipes import find

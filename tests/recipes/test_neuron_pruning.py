@@ -7,7 +7,7 @@ import json
 import pytest
 from pruned import trained
 
-from tfdistill.models.bert import BertConfig
+from tfdistill.models.bert_config import BertConfig
 from tfdistill.recipes._pruning import scaled, shares
 
 

@@ -16,9 +16,9 @@ from tiny_recipes import (
 
 from tfdistill.errors import UserError
 from tfdistill.export.bundle.bundle import export_bundle
-from tfdistill.models.bert import BertConfig
-from tfdistill.models.bilstm import BiLSTMConfig
-from tfdistill.models.distilbert import DistilBertConfig
+from tfdistill.models.bert_config import BertConfig
+from tfdistill.models.bilstm_config import BiLSTMConfig
+from tfdistill.models.distilbert_config import DistilBertConfig
 from tfdistill.models.load import load
 from tfdistill.models.text_model import TextModel
 from tfdistill.optim.optimizers import make_optimizer

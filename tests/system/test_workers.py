@@ -22,7 +22,7 @@ from as_worker import trained
 from safetensors.numpy import load_file
 from tiny_recipes import SMALL, dualtrain_settings, write_text
 
-from tfdistill.models.bert import BertConfig
+from tfdistill.models.bert_config import BertConfig
 from tfdistill.models.load import save
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.tokenizer import Tokenizer

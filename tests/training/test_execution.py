@@ -14,7 +14,7 @@ import tensorflow as tf
 from safetensors.numpy import load_file
 
 from tfdistill.errors import UserError
-from tfdistill.models.bert import BertConfig
+from tfdistill.models.bert_config import BertConfig
 from tfdistill.models.load import save
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.tokenizer import Tokenizer

@@ -11,7 +11,7 @@ from tfdistill.commands import app as cli
 from tfdistill.data.load import load_any
 from tfdistill.errors import UserError
 from tfdistill.export.verify import verify_bundle
-from tfdistill.models.bert import BertConfig
+from tfdistill.models.bert_config import BertConfig
 from tfdistill.models.load import data_for, load, save
 from tfdistill.models.predict import evaluate, predict_logits
 from tfdistill.models.text_model import TextModel

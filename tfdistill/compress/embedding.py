@@ -9,7 +9,7 @@ import numpy as np
 
 from tfdistill.compress.structured import like, sizes_of
 from tfdistill.errors import UserError
-from tfdistill.models.heads import HEADS
+from tfdistill.models.tasks import HEADS
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel

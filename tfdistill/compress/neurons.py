@@ -15,7 +15,7 @@ import numpy as np
 from tfdistill.compress.importance import Batches, TaskLoss, weight_saliency
 from tfdistill.compress.structured import Kept, cut, everything, sizes_of, zero
 from tfdistill.errors import UserError
-from tfdistill.models.heads import HEADS
+from tfdistill.models.tasks import HEADS
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel

@@ -18,16 +18,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfdistill.errors import UserError
-from tfdistill.models.bert import BertConfig
-from tfdistill.models.distilbert import DistilBertConfig
-from tfdistill.models.families import ElectraConfig, RobertaConfig
-from tfdistill.models.heads import HEADS
-from tfdistill.models.text_model import TextModel
+from tfdistill.models.bert_config import BertConfig
+from tfdistill.models.distilbert_config import DistilBertConfig
+from tfdistill.models.families_config import ElectraConfig, RobertaConfig
+from tfdistill.models.tasks import HEADS
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 Indices = tuple[int, ...]
 
@@ -134,6 +136,8 @@ def everything(model: TextModel) -> Kept:
 
 def like(model: TextModel, config: Any) -> TextModel:
     """Return a new model of `config` with random weights, and with task, label names and tokenizer of `model`."""
+    from tfdistill.models.text_model import TextModel
+
     new = TextModel(config, model.num_outputs, model.task, model.label_names, dtype=model.dtype_policy)
     new.tokenizer = model.tokenizer
     return new

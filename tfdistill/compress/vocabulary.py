@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tfdistill.errors import UserError
-from tfdistill.models.heads import HEADS
+from tfdistill.models.tasks import HEADS
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.tokenizer import Tokenizer
 from tfdistill.text.vocabulary import CLS, MASK, PAD, SEP, UNK

@@ -17,13 +17,13 @@ from safetensors.numpy import save
 
 from tfdistill.errors import UserError
 from tfdistill.models.class_order import checked_names
-from tfdistill.models.heads import HEADS
 from tfdistill.models.hf_config import CONFIG, config_json
 from tfdistill.models.hf_labels import LABELS
 from tfdistill.models.hf_names import PREFIXES, encoder_names, head_names, pooler_names
 from tfdistill.models.hf_weights import RANGES, fill, read_ranges, write_ranges
 from tfdistill.models.stored_head import fill_head
 from tfdistill.models.stored_model import StoredModel, open_directory
+from tfdistill.models.tasks import HEADS
 from tfdistill.models.text_model import TextModel
 from tfdistill.models.weight_files.choose import WEIGHTS
 from tfdistill.system.files import atomic_directory, atomic_write, sha256
@@ -44,7 +44,7 @@ def load_directory(
     Args:
         directory: holds config.json, model.safetensors and vocab.txt; or what `open_directory` returned for it.
         num_outputs: the size of the logits' last axis; by default that of the stored head.
-        task: one of `tfdistill.models.heads.HEADS`; by default the one in the directory, or classification.
+        task: one of `tfdistill.models.tasks.HEADS`; by default the one in the directory, or classification.
         label_names: class names, in the order to have the logits in.
         lower_case: overrides tokenizer_config.json.
         new_head: whether the head may have new random weights, as for `tfdistill.models.load.load`.

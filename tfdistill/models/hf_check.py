@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tfdistill.errors import UserError, listing
-from tfdistill.models.distilbert import NAMES_IN_BERT
+from tfdistill.models.distilbert_config import NAMES_IN_BERT
 from tfdistill.models.hf_config import CONFIG
 from tfdistill.models.hf_names import PREFIXES, Named, encoder_names, pooler_names, static_pooler_names
 from tfdistill.models.hf_weights import found_name, require_numbers

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfdistill.errors import UserError
-from tfdistill.models.bert import NOT_IN_BERT, BertConfig
-from tfdistill.models.bilstm import BiLSTMConfig
+from tfdistill.models.bert_config import NOT_IN_BERT, BertConfig
+from tfdistill.models.bilstm_config import BiLSTMConfig
 from tfdistill.models.config_fields import shown
-from tfdistill.models.distilbert import DistilBertConfig
-from tfdistill.models.families import ROBERTA_TYPES, AlbertConfig, ElectraConfig, RobertaConfig
+from tfdistill.models.distilbert_config import DistilBertConfig
+from tfdistill.models.families_config import ROBERTA_TYPES, AlbertConfig, ElectraConfig, RobertaConfig
 from tfdistill.models.google_config import GOOGLE_CONFIG, as_hugging_face
-from tfdistill.models.heads import HEADS
-from tfdistill.models.mobilebert import MobileBertConfig
-from tfdistill.models.static import StaticConfig
+from tfdistill.models.mobilebert_config import MobileBertConfig
+from tfdistill.models.static_config import StaticConfig
+from tfdistill.models.tasks import HEADS
 from tfdistill.system.console import say
 from tfdistill.system.files import read_json
 

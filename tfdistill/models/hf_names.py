@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tfdistill.models.heads import HEADS, SEQUENCE_TASKS
+from tfdistill.models.tasks import HEADS, SEQUENCE_TASKS
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel

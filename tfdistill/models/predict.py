@@ -60,7 +60,7 @@ def predict_logits(
     Raises:
         UserError: there are no examples, or the model has no row for an id, a segment or a length.
     """
-    from tfdistill.models.heads import HEADS
+    from tfdistill.models.tasks import HEADS
 
     check_encoded(model.config, encoded)
     tokens = (int(encoded.lengths.max(initial=1)),) if HEADS[model.task].per_token else ()

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfdistill.distill import mapping
 from tfdistill.errors import UserError
-from tfdistill.models.bert import BertConfig
-from tfdistill.models.bilstm import BiLSTMConfig
-from tfdistill.models.distilbert import DistilBertConfig
-from tfdistill.models.heads import HEADS
-from tfdistill.models.mobilebert import MobileBertConfig
-from tfdistill.models.static import StaticConfig
-from tfdistill.models.text_model import TextModel
+from tfdistill.models.bert_config import BertConfig
+from tfdistill.models.bilstm_config import BiLSTMConfig
+from tfdistill.models.distilbert_config import DistilBertConfig
+from tfdistill.models.mobilebert_config import MobileBertConfig
+from tfdistill.models.static_config import StaticConfig
+from tfdistill.models.tasks import HEADS
+
+if TYPE_CHECKING:
+    from tfdistill.models.text_model import TextModel
 
 # The comments give the number of parameters in the paper, all for the English uncased vocabulary of 30,522 entries.
 PRESETS: dict[str, Any] = {
@@ -91,7 +93,7 @@ def new(
         name: one of `PRESETS`.
         tokenizer: gives the size of the vocabulary; else it is the preset's, or `vocab_size` in `changes`.
         num_outputs: the size of the logits' last axis; None means the task's default.
-        task: one of `tfdistill.models.heads.HEADS`.
+        task: one of `tfdistill.models.tasks.HEADS`.
         label_names: class names, in the order of the logits.
         changes: fields of the preset's config to change.
 
@@ -103,6 +105,8 @@ def new(
     """
     if tokenizer is not None:
         changes.setdefault("vocab_size", len(tokenizer.vocabulary))
+    from tfdistill.models.text_model import TextModel
+
     model = TextModel(config(name, **changes), num_outputs, task, label_names)
     model.tokenizer = tokenizer
     return model
@@ -155,6 +159,8 @@ def _like(teacher: TextModel, sizes: Any, task: str | None = None, tokenizer: An
     task = task or teacher.task
     same = task == teacher.task and not HEADS[task].over_vocabulary
     outputs, names = (teacher.num_outputs, teacher.label_names) if same else (None, None)
+    from tfdistill.models.text_model import TextModel
+
     model = TextModel(sizes, outputs, task, names)
     model.tokenizer = teacher.tokenizer if tokenizer is None else tokenizer
     return model

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from tfdistill.errors import UserError, listing
 from tfdistill.models.class_order import have_same_classes, is_unnamed
-from tfdistill.models.heads import HEADS, tasks_of
 from tfdistill.models.hf_names import PREFIXES, head_names, head_tensor, pooler_names
 from tfdistill.models.hf_weights import fill, found_name
+from tfdistill.models.tasks import HEADS, tasks_of
 from tfdistill.models.weight_files.tensors import Tensors
 from tfdistill.system.console import say
 

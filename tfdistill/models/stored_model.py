@@ -8,12 +8,12 @@ from typing import Any
 
 from tfdistill.errors import UserError
 from tfdistill.models.google_config import with_architecture
-from tfdistill.models.heads import HEADS
 from tfdistill.models.hf_check import check_shapes, check_vocabulary
 from tfdistill.models.hf_config import CONFIG, config_of, read_config
 from tfdistill.models.hf_labels import label_names_in
 from tfdistill.models.hf_weights import head_size
 from tfdistill.models.stored_head import StoredHead, require_promised, say_or_refuse, stored_head
+from tfdistill.models.tasks import HEADS
 from tfdistill.models.weight_files.choose import WEIGHTS, open_weights
 from tfdistill.models.weight_files.tensors import Tensors
 from tfdistill.text.tokenizer import Tokenizer

@@ -13,18 +13,25 @@ from keras import ops
 
 from tfdistill.distill.features import Features, feature
 from tfdistill.errors import UserError, listing
-from tfdistill.models.bert import BertConfig, BertEncoder
-from tfdistill.models.bilstm import BiLSTMConfig, BiLSTMEncoder
+from tfdistill.models.bert import BertEncoder
+from tfdistill.models.bert_config import BertConfig
+from tfdistill.models.bilstm import BiLSTMEncoder
+from tfdistill.models.bilstm_config import BiLSTMConfig
 from tfdistill.models.class_order import checked_names, column_order, generic_names, is_unnamed
-from tfdistill.models.distilbert import DistilBertConfig, DistilBertEncoder
+from tfdistill.models.distilbert import DistilBertEncoder
+from tfdistill.models.distilbert_config import DistilBertConfig
 from tfdistill.models.encoder import Encoder
-from tfdistill.models.families import AlbertConfig, ElectraConfig, LikeBertEncoder, RobertaConfig
-from tfdistill.models.heads import LinearHead, MaskedLMHead, outputs_of, task_of
+from tfdistill.models.families import LikeBertEncoder
+from tfdistill.models.families_config import AlbertConfig, ElectraConfig, RobertaConfig
+from tfdistill.models.heads import LinearHead, MaskedLMHead
 from tfdistill.models.keras_export import convertible, input_signature
 from tfdistill.models.layers import Dropout, initializer
 from tfdistill.models.limits import check_ids
-from tfdistill.models.mobilebert import MobileBertConfig, MobileBertEncoder
-from tfdistill.models.static import StaticConfig, StaticEncoder
+from tfdistill.models.mobilebert import MobileBertEncoder
+from tfdistill.models.mobilebert_config import MobileBertConfig
+from tfdistill.models.static import StaticEncoder
+from tfdistill.models.static_config import StaticConfig
+from tfdistill.models.tasks import outputs_of, task_of
 from tfdistill.system.console import say
 
 # By the name of the family: the class of the config and that of the encoder.
@@ -56,7 +63,7 @@ class TextModel(keras.Model):
     Args:
         config: the encoder's sizes, or a dict of them with the key "family", as in `get_config`.
         num_outputs: the size of the logits' last axis; None means the task's default.
-        task: one of `tfdistill.models.heads.HEADS`.
+        task: one of `tfdistill.models.tasks.HEADS`.
         label_names: class names, in the order of the logits.
 
     Raises:

@@ -9,8 +9,8 @@ import pytest
 def files(tmp_path_factory):
     """A BERT and a BiLSTM of 8 tokens, converted to fp32."""
     from tfdistill.export.convert.convert import convert_model
-    from tfdistill.models.bert import BertConfig
-    from tfdistill.models.bilstm import BiLSTMConfig
+    from tfdistill.models.bert_config import BertConfig
+    from tfdistill.models.bilstm_config import BiLSTMConfig
     from tfdistill.models.text_model import TextModel
 
     out = tmp_path_factory.mktemp("bench")

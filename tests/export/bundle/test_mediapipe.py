@@ -13,7 +13,7 @@ from tfdistill.export.bundle.bundle import BundleData, export_bundle
 from tfdistill.export.tflite.runtime import TFLiteModel
 from tfdistill.export.verify import verify_bundle
 from tfdistill.models import presets
-from tfdistill.models.bilstm import BiLSTMConfig
+from tfdistill.models.bilstm_config import BiLSTMConfig
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.tokenizer import Tokenizer
 

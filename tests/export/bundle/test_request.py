@@ -9,7 +9,7 @@ from helpers import tiny_bilstm
 from tfdistill.errors import UserError
 from tfdistill.export.bundle.request import ExportRequest
 from tfdistill.export.tflite.metadata import CARD
-from tfdistill.models.bert import BertConfig
+from tfdistill.models.bert_config import BertConfig
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.added_tokens import AddedToken
 from tfdistill.text.tokenizer import Tokenizer

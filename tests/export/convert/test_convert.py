@@ -18,8 +18,8 @@ from tfdistill.export.convert.modes import MODES, TF
 from tfdistill.export.tflite.operators import operators, read_file
 from tfdistill.export.tflite.parity import of_real_tokens
 from tfdistill.export.tflite.runtime import Rows, TFLiteModel
-from tfdistill.models.bert import BertConfig
-from tfdistill.models.bilstm import BiLSTMConfig
+from tfdistill.models.bert_config import BertConfig
+from tfdistill.models.bilstm_config import BiLSTMConfig
 from tfdistill.models.hf import write_model
 from tfdistill.models.text_model import TextModel
 

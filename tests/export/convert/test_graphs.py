@@ -16,13 +16,13 @@ from tfdistill.export.convert.graphs import graph, measure
 from tfdistill.export.convert.lstm_graphs import resetting, static_resetting
 from tfdistill.export.convert.transformer_graphs import attention, first_attention
 from tfdistill.export.tflite.parity import of_real_tokens
-from tfdistill.models.bert import BertConfig
-from tfdistill.models.bilstm import BiLSTMConfig
-from tfdistill.models.distilbert import DistilBertConfig
-from tfdistill.models.families import AlbertConfig, ElectraConfig, RobertaConfig
+from tfdistill.models.bert_config import BertConfig
+from tfdistill.models.bilstm_config import BiLSTMConfig
+from tfdistill.models.distilbert_config import DistilBertConfig
+from tfdistill.models.families_config import AlbertConfig, ElectraConfig, RobertaConfig
 from tfdistill.models.hf import write_model
-from tfdistill.models.mobilebert import MobileBertConfig
-from tfdistill.models.static import StaticConfig
+from tfdistill.models.mobilebert_config import MobileBertConfig
+from tfdistill.models.static_config import StaticConfig
 from tfdistill.models.text_model import TextModel
 
 LENGTH = 9

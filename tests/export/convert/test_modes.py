@@ -15,12 +15,12 @@ from tfdistill.export.convert.modes import AEQ, EXPORTED_HEADS, MODES, SUPPORT, 
 from tfdistill.export.tflite.operators import read_operators
 from tfdistill.export.tflite.parity import of_real_tokens
 from tfdistill.export.tflite.runtime import Rows, TFLiteModel
-from tfdistill.models.bert import BertConfig
-from tfdistill.models.bilstm import BiLSTMConfig
-from tfdistill.models.distilbert import DistilBertConfig
-from tfdistill.models.heads import HEADS, task_of
-from tfdistill.models.mobilebert import MobileBertConfig
-from tfdistill.models.static import StaticConfig
+from tfdistill.models.bert_config import BertConfig
+from tfdistill.models.bilstm_config import BiLSTMConfig
+from tfdistill.models.distilbert_config import DistilBertConfig
+from tfdistill.models.mobilebert_config import MobileBertConfig
+from tfdistill.models.static_config import StaticConfig
+from tfdistill.models.tasks import HEADS, task_of
 from tfdistill.models.text_model import ENCODERS, TextModel
 
 LENGTH = 8

@@ -17,8 +17,8 @@ from tfdistill.export.convert.convert import convert_models
 from tfdistill.export.tflite.metadata import CARD, model_card, with_metadata
 from tfdistill.export.tflite.runtime import INPUTS, TFLiteModel
 from tfdistill.export.verify import verify_bundle
-from tfdistill.models.bert import BertConfig
-from tfdistill.models.bilstm import BiLSTMConfig
+from tfdistill.models.bert_config import BertConfig
+from tfdistill.models.bilstm_config import BiLSTMConfig
 from tfdistill.models.text_model import TextModel
 from tfdistill.text.tokenizer import Tokenizer
 

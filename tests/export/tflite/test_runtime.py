@@ -10,7 +10,7 @@ from tfdistill.export.convert.convert import convert_model
 from tfdistill.export.tflite.operators import check_operators, operators
 from tfdistill.export.tflite.parity import check_logits, parity
 from tfdistill.export.tflite.runtime import Rows, TFLiteModel
-from tfdistill.models.bert import BertConfig
+from tfdistill.models.bert_config import BertConfig
 from tfdistill.models.text_model import TextModel
 
 

@@ -19,7 +19,7 @@ from tfdistill.export.bench.phone import android
 from tfdistill.export.bench.phone.android import PhoneOptions
 from tfdistill.export.bench.report.terminal import show
 from tfdistill.export.convert.convert import convert_model
-from tfdistill.models.bert import BertConfig
+from tfdistill.models.bert_config import BertConfig
 from tfdistill.models.text_model import TextModel
 
 ADB = '''#!{python}
