@@ -42,7 +42,7 @@ def test_steps_end_it_in_seconds_and_it_is_trained_once(teacher, monkeypatch):
     said = json.loads((out.parent / "run.json").read_text("utf-8"))
     assert said["steps"] == 3 and said["stages"][0]["exact_steps"] == 3 and said["reproducible"]["bit_for_bit"] is True
     assert own_masked_lm(teacher) is None
-    monkeypatch.setattr(task_masked_lm, "run", None)
+    monkeypatch.setattr("tfdistill.training.run_directory.run", None)
     assert masked_lm_of_task(teacher, SPLIT, steps=3) == out
     with pytest.raises(TypeError):  # minutes are another one
         masked_lm_of_task(teacher, SPLIT, minutes=3)
@@ -55,13 +55,13 @@ def test_of_two_that_need_it_the_second_waits(teacher, cache, capsys, monkeypatc
         trained.append(out)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(task_masked_lm, "run", run)
+    monkeypatch.setattr("tfdistill.training.run_directory.run", run)
     with pytest.raises(KeyboardInterrupt):  # which tells where it goes, and leaves no lock
         masked_lm_of_task(teacher, SPLIT)
     place = trained[0].parent
     told = capsys.readouterr().err
     assert "for 3 minutes" in told and "waiting" not in told
-    monkeypatch.setattr(task_masked_lm, "run", None)
+    monkeypatch.setattr("tfdistill.training.run_directory.run", None)
     begun = threading.Event()
 
     def other() -> None:

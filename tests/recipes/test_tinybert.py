@@ -73,7 +73,7 @@ def test_tinybert_trains_a_masked_lm_on_the_texts_where_the_teacher_has_none(tmp
     with monkeypatch.context() as patch:
         made = recipe.augment(train_texts, 3)
         assert len(made) > 30 and set(made.texts) - set(train_texts.texts)
-        patch.setattr(task_masked_lm, "run", None)  # the second time it is there
+        patch.setattr(task_masked_lm, "_train", None)  # the second time it is there
         assert recipe.augment(train_texts, 3).texts == made.texts
     np.testing.assert_array_equal(before, shallow.encoder.embedding.embeddings.numpy())
 
