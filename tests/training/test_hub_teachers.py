@@ -47,9 +47,9 @@ def test_a_student_learns_the_classifiers_own_predictions(folder, teacher, tmp_p
     expected = teacher.predict(np.array(list(prepared.texts.texts)), verbose=0)
     assert len(prepared.texts) > 36  # labelled, unlabelled and augmented texts
     np.testing.assert_allclose(logits, expected, atol=1e-5)
+    dev = teacher.predict(np.array(list(data.splits["dev"].texts)), verbose=0)
     result = tfdistill.run(recipe, tmp_path / "out", seed=1)
     head = json.loads((tmp_path / "out" / "run.json").read_text())
-    dev = teacher.predict(np.array(list(data.splits["dev"].texts)), verbose=0)
     right = np.mean(dev.argmax(1) == data.splits["dev"].labels)
     assert head["check"]["teachers"][0]["score"] == pytest.approx(right)
     assert head["check"]["reads"]["teacher"]["max_length"] == 24
