@@ -163,9 +163,9 @@ def thin_student(teacher: TextModel, settings: Settings, task: str | None = None
         UserError: the teacher is not a transformer.
     """
     sizes = teacher.config
-    if "queries" not in teacher.offers:
+    if teacher.family == "pruned_bert" or "queries" not in teacher.offers:
         raise UserError(
-            f"the teacher is a {teacher.family} model. Use an IB-BERT, a BERT or a DistilBERT for mobilebert."
+            f"the teacher is a {teacher.family} model. Use an IB-BERT, or another transformer that is not pruned."
         )
     heads = sizes.num_attention_heads
     inside = settings.bottleneck or heads * max(1, sizes.hidden_size // (4 * heads))
@@ -183,7 +183,7 @@ def thin_student(teacher: TextModel, settings: Settings, task: str | None = None
         names = ("embedding_size", "trigram_input", "classifier_activation")
         changes |= {name: getattr(sizes, name) for name in names}
     else:
-        changes["embedding_size"] = min(128, sizes.hidden_size)
+        changes["embedding_size"] = min(128, teacher.encoder.embedding.output_dim)
     student = presets.student(settings.student, like=teacher, task=task, **changes)
     if is_bottleneck_teacher:
         presets.copy_ends(student, teacher)

@@ -41,7 +41,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "distilbert": lambda: DistilBertConfig(
         vocab_size=50, dim=6, n_layers=2, n_heads=2, hidden_dim=9, max_position_embeddings=16, initializer_range=0.3
     ),
-    "roberta": lambda: RobertaConfig(**BERT, type_vocab_size=1),
+    "roberta": lambda: RobertaConfig(**BERT),
     "electra": lambda: ElectraConfig(**BERT, embedding_size=5),
     "albert": lambda: AlbertConfig(**BERT, embedding_size=5),
     "mobilebert": lambda: MobileBertConfig(**MOBILE),

@@ -19,6 +19,7 @@ from tfdistill.export.bundle.bundle import export_bundle
 from tfdistill.models.bert_config import BertConfig
 from tfdistill.models.bilstm_config import BiLSTMConfig
 from tfdistill.models.distilbert_config import DistilBertConfig
+from tfdistill.models.families_config import AlbertConfig, ElectraConfig, RobertaConfig
 from tfdistill.models.load import load
 from tfdistill.models.text_model import TextModel
 from tfdistill.optim.optimizers import make_optimizer
@@ -44,8 +45,19 @@ RUN_BY_SLOW = (
 )
 
 
+LIKE_BERT = {
+    "vocab_size": 37,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 26,
+}
 FAMILIES = {
     "distilbert": DistilBertConfig(37, 16, 2, 2, 32, max_position_embeddings=24),
+    "roberta": RobertaConfig(**LIKE_BERT, type_vocab_size=1),
+    "electra": ElectraConfig(**LIKE_BERT, embedding_size=8),
+    "albert": AlbertConfig(**LIKE_BERT, embedding_size=8),
     "pruned_bert": BertConfig(
         37,
         hidden_size=16,
@@ -66,6 +78,7 @@ CUTS = ("layerdrop", "head_pruning", "neuron_pruning")
 REFUSED = {
     **{(name, "bilstm"): "bilstm" for name in names() if name not in ("bilstm", "static", "dualtrain_sharedproj")},
     **{(name, "mobilebert"): "mobilebert|MobileBERT" for name in CUTS},
+    **{(name, "albert"): "albert" for name in CUTS},
     ("mobilebert", "pruned_bert"): "pruned_bert",
 }
 
