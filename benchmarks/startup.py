@@ -62,6 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pythons", nargs="*", default=[sys.executable])
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", default="", help="measure only the commands whose names contain this")
     options = parser.parse_args()
     print("| command | " + " | ".join(f"{python}: s | processor s" for python in options.pythons) + " |")
     print("|---|" + "---:|---:|" * len(options.pythons))
@@ -69,6 +70,8 @@ def main() -> None:
         folder = Path(place)
         prepare(folder)
         for name, words in COMMANDS.items():
+            if options.only not in name:
+                continue
             runs = [[seconds(python, words, folder) for python in options.pythons] for _ in range(options.repeats)]
             medians = [statistics.median(each) for run in zip(*runs, strict=True) for each in zip(*run, strict=True)]
             print(f"| {name} | " + " | ".join(f"{value:.1f}" for value in medians) + " |", flush=True)

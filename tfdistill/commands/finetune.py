@@ -43,7 +43,7 @@ def finetune(
     stored, dataset = open_model(model), None if needs_tensorflow(source) else load_any(source)
 
     def make() -> Recipe:
-        data = dataset or load_any(source)
+        data = dataset if dataset is not None else load_any(source)
         keras.utils.set_random_seed(options.seed)
         loaded = load(
             stored or model,

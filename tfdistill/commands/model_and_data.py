@@ -44,4 +44,6 @@ class ModelAndData:
         model, data = load(self.stored or self.name, new_head=False), self.data
         if self.data_name is None:
             return model, None
-        return model, in_order_of(model, data or read_data_for(model, self.data_name, self.name), self.name)
+        if data is None:
+            data = read_data_for(model, self.data_name, self.name)
+        return model, in_order_of(model, data, self.name)

@@ -50,6 +50,7 @@ def _show(name: str) -> None:
         show(*(part.split("\n") if plain else textwrap.wrap(" ".join(part.split()), _width())), "")
     show("Settings, with their defaults (--set KEY=VALUE):")
     for key, default, meaning in described(module.Settings):
+        default = "none" if default == "None" else default
         show(f"  {key}={default}" if default else f"  {key}  (required with its group)", *_entry("", meaning, 6))
 
 

@@ -78,7 +78,7 @@ def train(
     chosen.like(*(teacher for teacher in stored if isinstance(teacher, StoredModel)))  # raises if they do not fit
 
     def make() -> Recipe:
-        data = dataset or _read(stored, source)
+        data = dataset if dataset is not None else _read(stored, source)
         teacher, *others = _teachers(stored, data)
         keras.utils.set_random_seed(options.seed)
         read = chosen.like(teacher, *others)
