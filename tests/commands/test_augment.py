@@ -101,7 +101,7 @@ def test_command_tinybert(tfdistill, folder, tmp_path, masked_lm):
         (["--format", "csv"], "--format csv"),
         (["--method", "tinybert"], "--teacher DIR"),
         (["--split", "none", "--p-pos", "0"], "--split none"),
-        (["--p-mask", "2", "--p-pos", "0"], "p_mask=2.0"),
+        (["--p-mask", "2", "--p-pos", "0"], "--p-mask"),
         (["--ngram", "3", "2", "--p-pos", "0"], "ngram=(3, 2)"),
         (["--tagger", "/nowhere/tagger.json"], "/nowhere/tagger.json"),
         (["--minutes", "1", "--steps", "2"], "--steps"),
