@@ -97,6 +97,25 @@ def test_every_recipe_takes_every_family_or_says_why_not(name, ib_bert):
             assert make(name, data(), settings, asked).student.count_params() > 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        *((family, "soft_targets") for family in ("roberta", "electra", "albert")),
+        *(("roberta", name) for name in ("pkd", "tinybert", "minilm", "head_pruning")),
+    ],
+)
+def test_relatives_of_bert_are_teachers_and_students(family, name, shallow, tmp_path):
+    model = TextModel(FAMILIES[family], 2, "classification", NAMES)
+    model.tokenizer = shallow.tokenizer
+    settings = ["copies=0"] if "copies" in find(name).Settings.model_fields else []
+    run(make(name, data(), settings, model), tmp_path / "run", debug=True)
+    student = load(tmp_path / "run" / "student")
+    assert student.family == ("pruned_bert" if name == "head_pruning" else family)
+    bundle = export_bundle(student, tmp_path / "bundle", quantize="fp32", length=12)
+    assert (bundle / "model.tflite").stat().st_size > 1000
+
+
 def test_weight_decay_is_berts_unless_it_is_set(shallow):
     """0.01 with AdamW, as in BERT, PKD and TinyBERT; none with Adam or Adadelta, none in DistilBERT's general stage."""
     decays = {
