@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", default="", help="measure only the commands whose names contain this")
     options = parser.parse_args()
+    options.pythons = [os.path.abspath(python) for python in options.pythons]  # commands run in another folder
     print("| command | " + " | ".join(f"{python}: s | processor s" for python in options.pythons) + " |")
     print("|---|" + "---:|---:|" * len(options.pythons))
     with tempfile.TemporaryDirectory() as place:
