@@ -65,7 +65,7 @@ class Plan:
     bilstm_epochs: float = 3.25  # over the training examples and their copies
     bilstm_rates: tuple[float, ...] = (3e-3, 4e-3)
     bilstm_search_steps: int = 32
-    evaluations: int = 2
+    evaluations: int = 4
     bench_repeats: int = 2
 
 
@@ -254,7 +254,7 @@ def _quickstart(out: Path, plan: Plan, seed: int, fast: bool, command: str, star
     data, lowest, trained, bilstm_examples = train_all(plan, seed)
     exported = [each for each in trained if each.model == "teacher" or each.method == "distilled"]
     rows = _export(exported, data, out / "files", plan, seed)
-    rows += [*(_row(each, seed) for each in trained if each.model != "teacher"), lowest]
+    rows += [*(_row(each, data.splits["test"], seed) for each in trained if each.model != "teacher"), lowest]
     for each in exported:
         directory = out / "models" / each.model.replace(" ", "-")
         save_directory(each.keras, directory, recipe={"max_length": LENGTH, "seed": seed})
@@ -311,7 +311,7 @@ def _export(trained: Sequence[Trained], data: TextData, files: Path, plan: Plan,
     return [replace(row, **{key: result[key] for key in kept}) for row, result in zip(rows, measured, strict=True)]
 
 
-def _row(each: Trained, seed: int) -> Row:
+def _row(each: Trained, test: Split, seed: int) -> Row:
     """Describe a Keras model."""
     scores = each.result.scores
     return Row(
@@ -325,6 +325,7 @@ def _row(each: Trained, seed: int) -> Row:
         learning_rate=each.result.learning_rate,
         searched=each.result.searched,
         seconds=each.result.seconds,
+        right=_right(test, each.logits),
     )
 
 
@@ -332,7 +333,7 @@ def _file_row(each: Trained, file: ConvertedFile, encoded: Encoded, test: Split,
     """Evaluate and describe a file."""
     logits = TFLiteModel(file.path).predict(encoded, workers=2)
     return replace(
-        _row(each, seed),
+        _row(each, test, seed),
         runtime="LiteRT",
         test_accuracy=accuracy(test.known_labels, logits),
         keras_test_accuracy=accuracy(test.known_labels, each.logits),
@@ -344,7 +345,13 @@ def _file_row(each: Trained, file: ConvertedFile, encoded: Encoded, test: Split,
         threads=1,
         length=LENGTH,
         parity=parity(each.logits, logits),
+        right=_right(test, logits),
     )
+
+
+def _right(test: Split, logits: np.ndarray) -> str:
+    """Return "1" for each example that is answered rightly, "0" for the others."""
+    return "".join("01"[int(each)] for each in logits.argmax(axis=1) == test.known_labels)
 
 
 def _label(each: Trained) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from tfdistill.export.bench import profile as profiles
 from tfdistill.export.bench.host import typical_ms
 from tfdistill.export.bench.report.bench_rows import Measured, Row, having, rows_of, tokens_of
 from tfdistill.export.bench.report.figures import Point, curves, operator_bars, trade_offs
-from tfdistill.export.bench.report.page import DASH, Column, filled, flat, number, times, write_page
+from tfdistill.export.bench.report.page import DASH, Column, cells_of, day, filled, flat, number, times, write_page
 from tfdistill.export.bench.report.svg import COLOURS, MARKERS, OTHER_MARKER
-from tfdistill.metrics.interval import interval
+from tfdistill.metrics.interval import interval, unpaired
 
 _MOST_KINDS, _MOST_OPERATORS = 12, 5
+_NEAR = 0.01  # of the best score: files that are this near count as equally good
 _LEAST_DIFFERENCE = 5e-5  # of a probability; smaller ones are invisible in the page's four digits
 
 
@@ -62,7 +64,8 @@ def write_bench_report(
         path,
         "bench.html.jinja",
         numbers,
-        **{**_table(rows, baseline_row), **_pictures(rows, measured)},
+        **{**_table(rows, baseline_row), **_main_table(rows, baseline_row), **_pictures(rows, measured)},
+        **{"created": day(created), "ship": _ship(rows, baseline_row)},
         facts=[(name, flat(value)) for name, value in numbers["facts"].items() if value],
         disagreements=having(measured, "disagreements"),
         least=_LEAST_DIFFERENCE,
@@ -115,7 +118,7 @@ def _table(rows: Sequence[Row], baseline: Row | None) -> dict[str, Any]:
         ("Format", lambda row: DASH if named else row["quantization"] or DASH),
         ("Front", lambda row: "★" if row["front"] else DASH),
         (score, lambda row: number(row["score"], ".1%" if metric == "accuracy" else ".3f")),
-        ("As Keras", lambda row: number(row["same_answers"], ".1%")),
+        ("Same answer as Keras", lambda row: number(row["same_answers"], ".1%")),
         ("MB", lambda row: f"{row['bytes'] / 1e6:.1f}"),
         ("Smaller", lambda row: times(compared.get("bytes"), row["bytes"], ".2f")),
         (f"ms ({'p95' if on_phone else 'p90'})", latency),
@@ -137,6 +140,72 @@ def _table(rows: Sequence[Row], baseline: Row | None) -> dict[str, Any]:
         "starred": any(row["front"] for row in rows),
         "on_phone": on_phone,
         "alike": _alike(rows),
+    }
+
+
+def _main_table(rows: Sequence[Row], baseline: Row | None) -> dict[str, Any]:
+    """Return the columns that a reader chooses by."""
+    metric, compared = _metric(rows), baseline or {}
+
+    def how(row: Row) -> str:
+        named = (row["quantization"] or "") in row["model"]
+        parts = ["★" if row["front"] else "", "" if named else row["quantization"] or ""]
+        return " ".join(filter(None, parts)) or DASH
+
+    def lost(row: Row) -> str:
+        found = _difference(row, baseline)
+        if found is None or row is baseline:
+            return DASH
+        value, (low, high) = found
+        return f"{100 * value:+.1f} ± {50 * (high - low):.1f}".replace("-", "−")
+
+    columns = [
+        ("Model", lambda row: f"{rows.index(row) + 1} · {row['model']}", how),
+        (
+            (metric or "score").capitalize(),
+            lambda row: number(row["score"], ".1%" if metric == "accuracy" else ".3f"),
+            lost,
+        ),
+        ("MB", lambda row: f"{row['bytes'] / 1e6:.1f}", lambda row: times(compared.get("bytes"), row["bytes"])),
+        ("ms", lambda row: f"{row['ms']:.2f}", lambda row: times(compared.get("ms"), row["ms"])),
+    ]
+    return {
+        "main_headings": [name for name, _, _ in columns],
+        "main_rows": [(row is baseline, _colour(row), cells_of(columns, row)) for row in rows],
+    }
+
+
+def _difference(row: Row, other: Row | None) -> tuple[float, tuple[float, float]] | None:
+    """Return the difference of two accuracies and its 95 % interval; None if one is not known.
+
+    The manifests do not state which examples were right, so the interval is that of different examples, which is wider.
+    """
+    if other is None or row["metric"] != "accuracy" or row["score"] is None or other["score"] is None:
+        return None
+    if not row["examples"] or not other["examples"]:
+        return None
+    found = unpaired(row["score"], row["examples"], other["score"], other["examples"])
+    return row["score"] - other["score"], found
+
+
+def _ship(rows: Sequence[Row], baseline: Row | None) -> dict[str, Any] | None:
+    """Say which file to ship: the fastest one at most one point below the best; None without scores."""
+    scored = [row for row in rows if row["score"] is not None]
+    if not scored or len(rows) < 2:
+        return None
+    top = max(row["score"] for row in scored)
+    row = min((row for row in scored if row["score"] >= top - _NEAR), key=lambda row: (row["ms"], row["bytes"]))
+    form = ".1%" if row["metric"] == "accuracy" else ".3f"
+    parts = [f"{number(row['score'], form)} {row['metric']}", f"{row['bytes'] / 1e6:.1f} MB", f"{row['ms']:.2f} ms"]
+    found = _difference(row, baseline)
+    if found is not None and row is not baseline:
+        low, high = (f"{100 * each:+.1f}" for each in found[1])
+        assert baseline is not None
+        parts.append(f"{100 * found[0]:+.1f} points (95 % interval {low} to {high}) against {baseline['model']}")
+    sentence = f"Ship {row['model']}: {', '.join(parts)}. No file here is faster within one point of the best score."
+    return {
+        "sentence": sentence.replace(" -", " −"),
+        "commands": [f'tfdistill predict {shlex.quote(row["path"])} "a text"'],
     }
 
 

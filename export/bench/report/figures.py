@@ -20,7 +20,8 @@ _AREA, _AREAS = 90.0, (30.0, 420.0)  # of a point, in square points; the smalles
 class Point(NamedTuple):
     """Describe a model in the scatter plots: its score, and what it costs.
 
-    `quantization` chooses the marker, `label` is the text next to it, and the `best` points get rings and a line.
+    `quantization` chooses the marker, `label` is the text next to it, and the `best` points get rings and a line. Points
+    of one `group`, such as the formats of one model, are joined by a line and labelled once.
     """
 
     score: float
@@ -30,6 +31,7 @@ class Point(NamedTuple):
     quantization: str | None = None
     label: str = ""
     best: bool = False
+    group: str = ""
 
 
 def trade_offs(points: Sequence[Point], metric: str, levels: Sequence[tuple[float, str]] = ()) -> list[tuple[str, str]]:
@@ -71,8 +73,10 @@ def _scatter(
             marker = MARKERS.get(point.quantization or "", OTHER_MARKER)[0]
             style = {"alpha": 0.8, "linewidths": 1.6, "edgecolors": INK if point.best else "none", "zorder": 2}
             axes.scatter([x], [point.score], s=area(point), marker=marker, color=point.colour, **style)
-            place = math.sqrt(area(point)) / 2 + 2, -11 if number % 2 else 4  # neighbours in the table may overlap
-            axes.annotate(point.label, (x, point.score), xytext=place, textcoords="offset points", fontsize=9)
+            if not point.group:
+                place = math.sqrt(area(point)) / 2 + 2, -11 if number % 2 else 4  # neighbours may overlap
+                axes.annotate(point.label, (x, point.score), xytext=place, textcoords="offset points", fontsize=9)
+        _join(axes, placed)
         for level, colour in levels:
             axes.axhline(level, color=colour, linestyle=(0, (2, 3)), linewidth=1.2)
         axes.set_xscale("log")
@@ -85,6 +89,26 @@ def _scatter(
             percent(axes)
 
     return svg(draw, xlabel)
+
+
+def _join(axes: Any, placed: Sequence[tuple[float, Point]]) -> None:
+    """Join the points of each group by a line, and write its label once: above the best one, below the worst, right of others."""
+    groups = dict.fromkeys(point.group for _, point in placed if point.group)
+    lines = [sorted((x, point.score, point) for x, point in placed if point.group == group) for group in groups]
+    lines.sort(key=lambda line: -sum(y for _, y, _ in line) / len(line))
+    for number, line in enumerate(lines):
+        axes.plot(
+            [x for x, _, _ in line],
+            [y for _, y, _ in line],
+            color=line[0][2].colour,
+            linewidth=1.0,
+            alpha=0.6,
+            zorder=1,
+        )
+        beyond = number not in (0, len(lines) - 1)
+        x, y, point = line[-1 if beyond else 0]
+        place = (10, -3) if beyond else (-2, 9 if number == 0 else -17)
+        axes.annotate(point.label, (x, y), xytext=place, textcoords="offset points", fontsize=9, color=point.colour)
 
 
 def curves(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-from tfdistill.export.bench.report.rows import Report, Row
+from tfdistill.export.bench.report.rows import Report, Row, difference_interval, half_width
 from tfdistill.metrics.interval import interval
 
+_NEAR = 0.01  # of the best score: files that are this near count as equally good
 _LEAST_ABOVE_FLOOR = 5.0  # points; a teacher that is nearer to a linear model has not learned
 
 
@@ -17,15 +18,82 @@ def main_findings(report: Report) -> list[str]:
         parts = [f"{value} {word}" for value, word in savings(row, base)]
         lost = difference(report, row.score, base.score)
         if lost:
-            parts.append(" ".join(filter(None, [*lost, "of", report.metric])))
+            parts.append(" ".join(filter(None, [*lost, "of", report.metric, within(row, base)])))
         if parts:
             lines.append(f"{row.name} against {base.name}: {', '.join(parts)}.")
     for model, (form, gain, seeds) in gains(report).items():
         value, unit = difference(report, gain, 0.0) or ("", "")
         how = "gained" if gain > 0 else "lost" if gain < 0 else "changed nothing:"
         over = f", mean of {seeds} seeds" if seeds > 1 else ""
-        lines.append(f"Distillation {how} {value.lstrip('+−')} {unit} over labels alone ({model}, {form}{over}).")
+        lines.append(
+            f"Distillation {how} {value.lstrip('+−')} {unit} over labels alone ({model}, {form}{over})"
+            f"{_certainty(report, model)}."
+        )
     return [*lines, *_above_floor(report)]
+
+
+def within(row: Row, other: Row) -> str:
+    """Return "(95 % interval −2.1 to +0.3)" for the difference of two rows; "" if it is not known."""
+    found = difference_interval(row, other)
+    if found is None:
+        return ""
+    low, high = (f"{100 * each:+.1f}".replace("-", "−") for each in found)
+    return f"(95 % interval {low} to {high})"
+
+
+def _both_ways(report: Report, model: str) -> tuple[Row, Row] | None:
+    """Return the rows of a model, distilled and on labels alone, whose difference `gains` gives; None with several seeds."""
+    form, _, seeds = gains(report).get(model, ("", 0.0, 0))
+    rows = {row.method: row for row in report.rows if row.model == model and (row.quantization or row.runtime) == form}
+    return (rows["distilled"], rows["labels"]) if seeds == 1 else None
+
+
+def gain_half_width(report: Report, model: str) -> float | None:
+    """Return half the width of the 95 % interval of what distillation gains for a model; None if it is not known."""
+    both = _both_ways(report, model)
+    return None if both is None else half_width(*both)
+
+
+def _certainty(report: Report, model: str) -> str:
+    """Return the interval of what distillation gains for a model, and whether it may be chance; "" if it is not known."""
+    both = _both_ways(report, model)
+    found = None if both is None else difference_interval(*both)
+    if both is None or found is None:
+        return ""
+    chance = "; it may be chance" if found[0] <= 0 <= found[1] else ""
+    return f" {within(*both)}{chance}"
+
+
+def choice(report: Report) -> Row | None:
+    """Choose the file to ship: the fastest small one at most one point below the best of them; None without files."""
+    files = [row for row in report.rows if row.bytes and row.ms and row.score is not None]
+    small = [row for row in files if row.model != report.base.model]
+    if not small:
+        return None
+    top = max(row.score or 0.0 for row in small)
+    near = [row for row in small if (row.score or 0.0) >= top - _NEAR]
+    return min(near, key=lambda row: (row.ms, row.bytes))
+
+
+def advice(report: Report) -> tuple[str, list[str]] | None:
+    """Return a sentence that says which file to ship, and the commands that make it from one's own data."""
+    row = choice(report)
+    if row is None:
+        return None
+    base = report.base
+    lost = difference(report, row.score, base.score)
+    parts = [f"{(row.bytes or 0) / 1e6:.1f} MB", f"{row.ms:.1f} ms"]
+    if lost:
+        parts.append(" ".join(filter(None, [*lost, within(row, base), f"against the {base.model}"])))
+    sentence = f"Ship {row.name}: {', '.join(parts)}."
+    recipe = "bilstm" if row.model == "BiLSTM" else "soft_targets"
+    commands = [
+        "tfdistill finetune demo:minilm --data mine.tsv --out TEACHER",
+        f"tfdistill train {recipe} --teacher TEACHER --data mine.tsv --out RUN",
+        f"tfdistill export RUN --data mine.tsv --quantize {row.quantization} --out BUNDLE",
+        'tfdistill predict BUNDLE "a text"',
+    ]
+    return sentence, commands
 
 
 def notes_of(report: Report) -> list[str]:

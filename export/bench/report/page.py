@@ -15,11 +15,13 @@ from tfdistill.system.files import atomic_write
 
 DASH = "–"
 Column = tuple[str, Callable[[Any], str]]  # heading, and the text of a row's cell
+# Heading, the text of a row's cell, and the smaller text below it.
+MainColumn = tuple[str, Callable[[Any], str], Callable[[Any], str]]
 
 
 def number(value: float | None, form: str) -> str:
-    """Format a number; a dash for None and NaN."""
-    return DASH if value is None or not math.isfinite(value) else format(value, form)
+    """Format a number, a share such as "36.7 %" with a form that ends in %; a dash for None and NaN."""
+    return DASH if value is None or not math.isfinite(value) else format(value, form).replace("%", " %")
 
 
 def times(baseline: float | None, value: float | None, form: str = ".1f") -> str:
@@ -35,10 +37,30 @@ def filled(columns: Sequence[Column], rows: Sequence[Any]) -> list[Column]:
 def flat(value: Any) -> str:
     """Write a fact about data, machine or versions on one line."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key.replace('_', ' ')} {flat(item)}" for key, item in value.items() if item is not None)
+        return ", ".join(_fact(str(key), item) for key, item in value.items() if item is not None)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _fact(key: str, value: Any) -> str:
+    """Write an entry of a fact: "memory 23.5 GB", "int8 dot product: no", "train 8,035"."""
+    words = key.split("_")
+    if words[-1] in ("gb", "mb", "ms"):
+        unit = words[-1] if words[-1] == "ms" else words[-1].upper()
+        return f"{' '.join(words[:-1])} {flat(value)} {unit}"
+    return f"{' '.join(words)}{':' if isinstance(value, bool) else ''} {flat(value)}"
+
+
+def cells_of(columns: Sequence[MainColumn], row: Any) -> list[tuple[str, str]]:
+    """Return the text of each cell of a row, and the smaller text below it, "" for none."""
+    return [(cell(row), "" if small(row) == DASH else small(row)) for _, cell, small in columns]
+
+
+def day(created: str) -> str:
+    """Write a time such as 2026-12-01T01:02:03+00:00 as "2026-12-01 01:02 UTC"; other texts stay."""
+    date, _, clock = created.partition("T")
+    return f"{date} {clock[:5]} UTC" if clock.endswith("+00:00") else created
 
 
 def finite(value: Any) -> Any:

@@ -9,16 +9,18 @@ from typing import Any
 
 from tfdistill.export.bench.report.figures import Point, curves, trade_offs
 from tfdistill.export.bench.report.findings import (
+    advice,
+    choice,
     difference,
-    featured,
+    gain_half_width,
     gains,
     main_findings,
     notes_of,
     savings,
     uncertainty,
 )
-from tfdistill.export.bench.report.page import DASH, flat, write_page
-from tfdistill.export.bench.report.rows import Report, columns_of
+from tfdistill.export.bench.report.page import DASH, cells_of, day, flat, write_page
+from tfdistill.export.bench.report.rows import Report, columns_of, half_width, main_columns
 from tfdistill.export.bench.report.svg import COLOURS, MARKERS
 
 
@@ -38,6 +40,7 @@ def write_report(report: Report, out_dir: str | os.PathLike) -> Path:
     labels = dict.fromkeys([*(row.label for row in report.rows), *report.curves])
     colours = {label: COLOURS[place % len(COLOURS)] for place, label in enumerate(labels)}
     columns, names = columns_of(report), list(report.data.get("label_names") or [])
+    main, shipped = main_columns(report), advice(report)
     numbers = {**asdict(report), "findings": main_findings(report), "notes": notes_of(report)}
     cells = [(row is report.base, colours[row.label], [cell(row) for _, cell in columns]) for row in report.rows]
     used = {row.quantization for row in report.rows}
@@ -45,7 +48,14 @@ def write_report(report: Report, out_dir: str | os.PathLike) -> Path:
         Path(out_dir) / "report.html",
         "quickstart.html.jinja",
         numbers,
-        **{"rows": cells, "confusion": [_confusion(*each, names) for each in report.confusion.items()]},
+        **{
+            "created": day(report.created),
+            "rows": cells,
+            "confusion": [_confusion(*each, names) for each in report.confusion.items()],
+        },
+        main_headings=[name for name, _, _ in main],
+        main_rows=[(row is report.base, colours[row.label], cells_of(main, row)) for row in report.rows],
+        ship=None if shipped is None else {"sentence": shipped[0], "commands": shipped[1]},
         tiles=_tiles(report),
         headings=[name for name, _ in columns],
         legend=list(colours.items()),
@@ -58,16 +68,20 @@ def write_report(report: Report, out_dir: str | os.PathLike) -> Path:
 
 def _tiles(report: Report) -> dict[str, Any] | None:
     """Return the numbers at the top, of the best small model."""
-    row = next((row for row in featured(report) if savings(row, report.base)), None)
+    row = choice(report)
     if row is None:
         return None
     tiles = list(savings(row, report.base))
     lost = difference(report, row.score, report.base.score)
     if lost:
-        tiles.append((lost[0], " of ".join(filter(None, (lost[1], report.metric)))))
+        half = half_width(row, report.base)
+        sure = "" if half is None else f"± {100 * half:.1f} "
+        tiles.append((lost[0], sure + " of ".join(filter(None, (lost[1], report.metric)))))
     if row.model in gains(report):
         value, unit = difference(report, gains(report)[row.model][1], 0.0) or ("", "")
-        tiles.append((value, f"{unit} by distillation".strip()))
+        half = gain_half_width(report, row.model)
+        sure = "" if half is None else f"± {100 * half:.1f} "
+        tiles.append((value, f"{sure}{unit} by distillation".strip()))
     return {"name": row.name, "against": report.base.name, "numbers": tiles}
 
 
@@ -107,7 +121,10 @@ def _figures(report: Report, colours: dict[str, str]) -> list[tuple[str, str]]:
     """Return (caption, SVG) of each figure that the report has numbers for."""
     scored = [(row, row.score) for row in report.rows if row.score is not None]
     levels = [(score, colours[row.label]) for row, score in scored if row.runtime == "scikit-learn"]
-    points = [Point(score, colours[row.label], row.ms, row.bytes, row.quantization) for row, score in scored]
+    points = [
+        Point(score, colours[row.label], row.ms, row.bytes, row.quantization, row.model, group=row.label)
+        for row, score in scored
+    ]
     figures = trade_offs(points, report.metric, levels)
     for key, label, caption in (
         ("dev_accuracy", f"dev {report.metric}", f"Dev {report.metric} while training"),

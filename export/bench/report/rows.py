@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfdistill.export.bench.report.page import DASH, Column, filled, number, times
+from tfdistill.export.bench.report.page import DASH, Column, MainColumn, filled, number, times
+from tfdistill.metrics.interval import paired
 
 
 @dataclass
@@ -22,6 +23,7 @@ class Row:
         test_accuracy: score on test in the report's metric, of the file or else of the model.
         bytes: size of the file.
         latency_ms: with `median` and `p90`, as `bench_file` returns it.
+        right: "1" for each test example that is answered rightly, "0" for the others, for intervals of differences.
         searched: learning rates that were tried, with their score on dev.
         seconds: of the training.
     """
@@ -48,6 +50,7 @@ class Row:
     learning_rate: float | None = None
     searched: Mapping[float, float] | None = None
     seconds: float | None = None
+    right: str | None = None
 
     @property
     def label(self) -> str:
@@ -136,6 +139,51 @@ def columns_of(report: Report) -> list[Column]:
     if len({row.seed for row in report.rows}) > 1:
         columns.append(("Seed", lambda row: number(row.seed, "d")))
     return filled(columns, report.rows)
+
+
+def main_columns(report: Report) -> list[MainColumn]:
+    """Return the columns that a reader chooses by: model, score, size and latency, compared with the baseline."""
+    base, form = report.base, ".1%" if report.metric == "accuracy" else ".3f"
+
+    def none(row: Row) -> str:
+        return DASH
+
+    def how(row: Row) -> str:
+        return " · ".join(filter(None, (row.method, row.quantization or row.runtime)))
+
+    def score(row: Row) -> str:
+        return number(row.score, form)
+
+    def lost(row: Row) -> str:
+        half = half_width(row, base)
+        if row is base or half is None or row.score is None or base.score is None:
+            return DASH
+        return f"{100 * (row.score - base.score):+.1f} ± {100 * half:.1f}".replace("-", "−")
+
+    columns: list[MainColumn] = [
+        ("Model", lambda row: row.model, how),
+        (report.metric.capitalize(), score, lost),
+        ("MB", lambda row: number(row.bytes and row.bytes / 1e6, ".1f"), lambda row: times(base.bytes, row.bytes)),
+        ("ms", lambda row: number(row.ms, ".1f"), lambda row: times(base.ms, row.ms)),
+    ]
+    return [
+        (name, cell, none if all(small(row) == DASH for row in report.rows) else small)
+        for name, cell, small in columns
+        if any(cell(row) != DASH for row in report.rows)
+    ]
+
+
+def difference_interval(row: Row, other: Row) -> tuple[float, float] | None:
+    """Return the 95 % interval of the difference of two accuracies on test; None if examples are unknown or differ."""
+    if not row.right or not other.right or len(row.right) != len(other.right):
+        return None
+    return paired([each == "1" for each in row.right], [each == "1" for each in other.right])
+
+
+def half_width(row: Row, other: Row) -> float | None:
+    """Return half the width of the 95 % interval of a difference."""
+    found = difference_interval(row, other)
+    return None if found is None else (found[1] - found[0]) / 2
 
 
 def narrow(columns: Sequence[Column]) -> list[Column]:

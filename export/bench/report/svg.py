@@ -30,7 +30,7 @@ def percent(axes: Any) -> None:
     shown = [float(value) for value in values if max(low, 0.0) <= value <= min(high, 1.0) + 1e-9]
     step = 100 * (values[1] - values[0])
     digits = next((digits for digits in range(4) if abs(step - round(step, digits)) < 1e-6), 4)
-    axes.set_yticks(shown, [f"{100 * value:.{digits}f}%" for value in shown])
+    axes.set_yticks(shown, [f"{100 * value:.{digits}f} %" for value in shown])
     # A little room for markers at the limits themselves.
     room = 0.04 * (high - low)
     axes.set_ylim(max(low, -room), min(high, 1.0 + room))

@@ -119,8 +119,8 @@ def test_page_needs_nothing_else(measured, tmp_path):
     assert "a &lt;b&gt;text&lt;/b&gt;" in page and "1 of 3" in page
     assert "3.90 of 4.00 ms" in page and "Fully Connected (NC, F32) GEMM" in page
     assert "4.50×" not in page and "0.22×" in page  # large is slower than the baseline
-    assert "86.7 to 92.6 %" in page and "3 ✗" in page and "As Keras:" in page
-    assert "useless: 3 runs" in page and "cores 2, int8 yes" in page
+    assert "86.7 to 92.6 %" in page and "3 ✗" in page and "Same answer as Keras:" in page
+    assert "useless: 3 runs" in page and "cores 2, int8: yes" in page
     ids = re.findall(r'id="([^"]+)"', page)
     assert set(re.findall(r'href="#([^"]+)"', page)) <= set(ids)
     numbers = json.loads(path.with_suffix(".json").read_text(), parse_constant=pytest.fail)
@@ -137,7 +137,7 @@ def test_one_number_for_one_thing(measured, tmp_path):
     manifest["test"] = {"metric": "accuracy", "accuracy": 1.0, "rows": 30}
     (path / "manifest.json").write_text(json.dumps(manifest))
     page = write_bench_report({path: [result(0.06, profile=profile)]}, tmp_path / "r.html").read_text("utf-8")
-    assert "88.6 to 100.0 %" in page and "As Keras" not in page
+    assert "88.6 to 100.0 %" in page and "Same answer as Keras" not in page
     assert "0.06 of 0.06 ms" in page and re.search(r">\s*0\.06\s*<", page) and not re.search(r">\s*0\.1\s*<", page)
 
 
@@ -190,3 +190,10 @@ def test_a_page_of_little(tmp_path):
     phone["latency_ms"] = {"mean": 3.0, "min": 2.0, "max": 4.0, "std": 0.1}
     page = write_bench_report({tmp_path / "m.tflite": [phone]}, tmp_path / "r.html").read_text("utf-8")
     assert "--data" in page and "<svg" not in page and "5 %" in page
+
+
+def test_the_page_says_which_file_to_ship(tmp_path):
+    files = {bundle(tmp_path, "slow", 0.9): [result(4.0)], bundle(tmp_path, "fast", 0.895): [result(1.0)],
+             bundle(tmp_path, "bad", 0.5): [result(0.1)]}  # fmt: skip
+    page = write_bench_report(files, tmp_path / "page.html", baseline=tmp_path / "slow").read_text("utf-8")
+    assert "Ship fast: 89.5 % accuracy, 2.0 MB, 1.00 ms, −0.5 points (95 % interval −4.8 to +3.7) against slow" in page

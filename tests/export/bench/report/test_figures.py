@@ -17,7 +17,7 @@ def test_kinds_of_both_runtimes_have_one_name():
 
 
 def ticks(svg: str) -> list[float]:
-    return [float(text) for text in re.findall(r">\s*([-−\d.]+)%\s*<", svg)]
+    return [float(text) for text in re.findall(r">\s*([-−\d.]+) %\s*<", svg)]
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_correlations_are_no_percentages(report, tmp_path):
     report.data = {**report.data, "metric": "Spearman correlation"}
     assert "−0.018 of Spearman correlation" in main_findings(report)[0]
     page = page_of(report, tmp_path)
-    assert "0.842" in page and "84.2%" not in page
+    assert "0.842" in page and "84.2 %" not in page
 
 
 def test_page_needs_nothing_else(report, tmp_path):
@@ -157,5 +157,37 @@ def test_table(report, width):
     print_report(report, console)
     text = console.export_text()
     assert max(len(line) for line in text.splitlines()) <= width
-    assert "Distilling <b>on</b> $reviews" in text and "84.2%" in text and "5.0×" in text and "1.2 points" in text
+    assert "Distilling <b>on</b> $reviews" in text and "84.2 %" in text and "5.0×" in text and "1.2 points" in text
     assert ("Parameters" in text) == (width == 200)
+
+
+def with_answers(report, share: float) -> Report:
+    """The baseline answers all of 100 test examples rightly, the others that share."""
+    rows = [replace(each, right="1" * 100 if each.model == "teacher" else "1" * int(100 * share) + "0" * int(100 - 100 * share)) for each in report.rows]  # fmt: skip
+    return replace(report, rows=rows)
+
+
+def test_differences_have_paired_intervals(report, tmp_path):
+    report = with_answers(report, 0.9)
+    (saved, *_) = main_findings(report)
+    low, high = (float(each.replace("−", "-")) for each in re.search(r"interval (\S+) to (\S+)\)", saved).groups())
+    assert -18 < low < -14 and -6 < high < -3  # 10 of 100 examples are lost
+    assert "−1.8 ± 5.5" in page_of(report, tmp_path)
+
+
+def test_a_gain_that_may_be_chance_is_called_so(report):
+    assert "chance" in next(line for line in main_findings(with_answers(report, 0.9)) if "gained" in line)
+
+
+def test_the_page_names_the_file_to_ship_and_the_commands_that_make_it(report, tmp_path):
+    page = page_of(report, tmp_path)
+    assert "Ship student, labels, dynamic_int8" in page or "Ship student, distilled, dynamic_int8" in page
+    for verb in ("finetune", "train soft_targets", "export RUN", "predict BUNDLE"):
+        assert f"\ntfdistill {verb}" in page or f">tfdistill {verb}" in page
+
+
+def test_five_columns_and_the_rest_folded(report, tmp_path):
+    page = page_of(report, tmp_path)
+    first, second = page.split("<thead>")[1:3]
+    assert first.partition("</thead>")[0].count("<th") == 4
+    assert page.index("<summary>All columns") < page.index(second[:200])
