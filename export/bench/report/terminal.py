@@ -9,7 +9,7 @@ from tfdistill.export.bench import profile as profiles
 from tfdistill.export.bench.host import typical_ms
 from tfdistill.export.bench.phone import android
 from tfdistill.export.bench.report.bench_rows import Measured, names_of
-from tfdistill.export.bench.report.findings import main_findings, uncertainty
+from tfdistill.export.bench.report.findings import advice, main_findings, uncertainty
 from tfdistill.export.bench.report.page import DASH, Column, filled, number
 from tfdistill.export.bench.report.rows import Report, columns_of, narrow
 from tfdistill.system.console import Console, make_table, show_prose, show_table
@@ -23,10 +23,15 @@ def print_report(report: Report, console: Console | None = None) -> None:
     console = console or Console()
     columns = columns_of(report) if console.width >= 140 else narrow(columns_of(report))
     show_table(_table(report.title, columns, report.rows, bold=report.base), console)
+    shipped = advice(report)
+    if shipped is not None:
+        show_prose(shipped[0], console)
     for line in main_findings(report):
         show_prose(f"• {line}", console)
     if certain := uncertainty(report):
         show_prose(certain, console)
+    if shipped is not None:
+        show_lines("The same from your own data:", *(f"  {command}" for command in shipped[1]), on=console)
 
 
 def show(measured: Measured, console: Console | None = None) -> None:

@@ -163,7 +163,9 @@ def test_table(report, width):
 
 def with_answers(report, share: float) -> Report:
     """The baseline answers all of 100 test examples rightly, the others that share."""
-    rows = [replace(each, right="1" * 100 if each.model == "teacher" else "1" * int(100 * share) + "0" * int(100 - 100 * share)) for each in report.rows]  # fmt: skip
+    right = int(100 * share)
+    others = "1" * right + "0" * (100 - right)
+    rows = [replace(each, right="1" * 100 if each.model == "teacher" else others) for each in report.rows]
     return replace(report, rows=rows)
 
 
