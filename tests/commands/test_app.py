@@ -10,7 +10,7 @@ import pytest
 
 from tfdistill.commands.app import app
 
-VERBS = [command.callback.__name__ for command in app.registered_commands if command.callback]
+VERBS = [command.callback.__name__.replace("_", "-") for command in app.registered_commands if command.callback]
 
 WITHOUT_TENSORFLOW = """
 import sys

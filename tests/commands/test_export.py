@@ -59,7 +59,7 @@ def test_export_with_data(work, tfdistill, tmp_path):
         f"{100 * manifest['test']['accuracy']:.1f} %",
         "100.0 %",
         "5.0 points",  # one of 20 examples
-        f"tfdistill verify {out}",
+        f"tfdistill predict {out}",
     ):
         assert part in printed
 

@@ -44,4 +44,6 @@ def test_a_teacher_is_made(work, tfdistill, tmp_path):
     run = json.loads((out / "run.json").read_text("utf-8"))
     assert (run["recipe"], run["seed"], run["debug"]) == ("finetune", 3, True)
     assert (run["settings"]["model"], run["settings"]["epochs"]) == (str(TINY), 2)
-    assert "accuracy" in printed and f"--teacher {out / 'student'}" in printed
+    assert "accuracy" in printed and "debug run" in printed
+    (following,) = [line for line in printed.splitlines() if line.startswith("next: ")]
+    assert "--debug" not in following and f"--out {out}" in following and following.endswith("--force")

@@ -30,7 +30,10 @@ def test_a_student_is_distilled(work, tfdistill, tmp_path):
     ]
     code, printed, err = tfdistill(*words_of(work, run, *settings, "--teacher-cache", "all"))
     assert code == 0, err
-    assert "accuracy" in printed and f"tfdistill export {run / 'student'} --quantize dynamic_int8" in printed
+    assert (
+        "accuracy" in printed
+        and f"tfdistill export {run} --quantize dynamic_int8 --data {work / 'data'} --out" in printed
+    )
     written = json.loads((run / "run.json").read_text("utf-8"))
     assert written["state"] == "done" and written["teacher_cache"] == "all fp16"
     assert json.loads((run / "student" / "recipe.json").read_text("utf-8"))["recipe"] == "soft_targets"
@@ -59,7 +62,7 @@ def test_a_rounded_student_is_exported_with_its_ranges(work, tfdistill, tmp_path
     words = ["train", "quantization_aware", "--teacher", work / "teacher", "--data", work / "data", "--debug"]
     code, printed, err = tfdistill(*words, "--out", tmp_path / "run", "--set", "max_length=16")
     assert code == 0, err
-    assert "--quantize int8 " in printed
+    assert "debug run" in printed
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from tfdistill.commands.convert import convert
 from tfdistill.commands.corpus import corpus
 from tfdistill.commands.doctor import doctor
 from tfdistill.commands.evaluate import evaluate
+from tfdistill.commands.example_data import example_data
 from tfdistill.commands.export import export, verify
 from tfdistill.commands.finetune import finetune
 from tfdistill.commands.predict import predict
@@ -61,7 +62,7 @@ def options(
 
 
 # The order is that of `tfdistill --help`. A verb that needs TensorFlow imports it itself, by `import_tensorflow()`.
-for verb in (quickstart, finetune, pretrain, train, augment, trim, compress, convert, cache):
+for verb in (quickstart, example_data, finetune, pretrain, train, augment, trim, compress, convert, cache):
     app.command()(verb)
 app.command(context_settings={"allow_extra_args": True})(corpus)
 for verb in (evaluate, doctor, export, verify, predict, bench, compare, recipes):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tfdistill.commands.options import with_column_options
+from tfdistill.commands.tables import new_name, show_next
 from tfdistill.errors import UserError
 from tfdistill.system.console import say
 from tfdistill.system.files import require_new
@@ -93,7 +94,9 @@ def augment(
         f"{out}: {made['rows']} examples in {split}, {made['copies_made']} of them new; "
         f"{made['copies_left_out']} copies were duplicates"
     )
-    say(f"next: tfdistill train RECIPE --teacher TEACHER --data {out} --out RUN --set copies=0")
+    recipe = "bilstm" if method == "tang" else "tinybert"
+    words = ["--teacher", teacher or "TEACHER", "--data", out, "--set", "copies=0", "--out", new_name("RUN")]
+    show_next("tfdistill", "train", recipe, *words)
 
 
 def _require_one_of(option: str, value: str, choices: tuple[str, ...]) -> None:

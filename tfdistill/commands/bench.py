@@ -15,6 +15,7 @@ import typer
 
 from tfdistill.commands.options import JsonOption, numbers, with_column_options
 from tfdistill.commands.run_options import student_of
+from tfdistill.commands.tables import show_next_of_bundle
 from tfdistill.errors import UserError, optional
 from tfdistill.system.console import say, task
 from tfdistill.system.files import require_file_place
@@ -104,6 +105,7 @@ def bench(
         from tfdistill.export.bench.report.terminal import show
 
         show(measured)
+        show_next_of_bundle(bundles[0])
     if report is not None:
         _write(report, measured, baseline, data, [*skipped, *doubts])
 

@@ -8,7 +8,7 @@ import typer
 
 from tfdistill.commands.model_and_data import ModelAndData
 from tfdistill.commands.options import OutOption, ReplaceModelOption, with_column_options
-from tfdistill.commands.tables import show_next
+from tfdistill.commands.tables import new_name, show_next
 from tfdistill.errors import UserError
 from tfdistill.metrics.notation import shown
 from tfdistill.system.console import make_table, readable, show, show_table, task
@@ -65,7 +65,7 @@ def compress(
     }
     save_directory(student, out, recipe={**recipe_of(model), "compressed": report})
     _show(before, after)
-    show_next(f"tfdistill export {out} --quantize dynamic_int8 --out BUNDLE")
+    show_next("tfdistill", "export", out, "--quantize", "dynamic_int8", "--data", data, "--out", new_name("BUNDLE"))
 
 
 def _show(before: dict[str, Any], after: dict[str, Any]) -> None:

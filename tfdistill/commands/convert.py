@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tfdistill.commands.options import ReplaceModelOption
-from tfdistill.commands.tables import show_next
+from tfdistill.commands.tables import new_name, show_next
 from tfdistill.system.console import readable, show
 from tfdistill.system.files import require_new
 
@@ -31,9 +31,10 @@ def convert(
     Example: `tfdistill convert TinyBERT_General_4L_312D TINYBERT`
     """
     require_new(out, "config.json" if force else None, "Choose a new name, or use --force to replace a model.")
+    from tfdistill.models.place import require_model_directory
     from tfdistill.models.rewrite import rewrite
     from tfdistill.models.weight_files.choose import WEIGHTS
 
-    path = rewrite(Path(model.removeprefix("hf:")), out)
+    path = rewrite(require_model_directory(model), out)
     show(f"{path} → {out / WEIGHTS} ({readable((out / WEIGHTS).stat().st_size)})")
-    show_next(f"tfdistill finetune {out} --data DATA --out TEACHER")
+    show_next("tfdistill", "finetune", out, "--data", "DATA", "--out", new_name("TEACHER"))

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from tfdistill.commands.tables import new_name, show_next
 from tfdistill.errors import UserError
 from tfdistill.system.console import say
+from tfdistill.system.files import student_directory
 from tfdistill.system.tensorflow_import import import_tensorflow
 
 
@@ -89,6 +91,12 @@ def corpus(
             f"{100 * totals['cut_examples'] / totals['examples']:.1f} % of the examples ({totals['cut_examples']:,} of "
             f"{totals['examples']:,}) are longer than {work.max_length} tokens and are cut; `--max-length` keeps more"
         )
+    text = f"corpus:{work.out}"
+    if not work.rows:
+        show_next("tfdistill", "pretrain", tokenizer, "--text", text, "--out", new_name("MLM"))
+    elif teacher is not None:
+        words = ["--teacher", teacher, "--data", "DATA", "--set", f"labelled={work.out}", "--out", new_name("RUN")]
+        show_next("tfdistill", "train", "soft_targets", *words)
 
 
 def _directory(name: str) -> str:
@@ -98,4 +106,4 @@ def _directory(name: str) -> str:
 
         return str(minilm_directory())
     path = name.removeprefix("hf:")
-    return path if "://" in path else str(Path(path).absolute())
+    return path if "://" in path else str(student_directory(path).absolute())

@@ -10,7 +10,7 @@ import typer
 
 from tfdistill.commands.model_and_data import ModelAndData
 from tfdistill.commands.options import JsonOption, with_column_options
-from tfdistill.commands.tables import show_scores
+from tfdistill.commands.tables import new_name, show_next, show_scores
 from tfdistill.errors import UserError
 from tfdistill.system.console import say, task
 from tfdistill.system.files import atomic_write, require_file_place
@@ -67,6 +67,7 @@ def evaluate(
         print(json.dumps({"model": model, "data": dataset.name, "split": split, "rows": count, **scores}))
     elif labelled:
         show_scores(f"{model} on {dataset.name}", {split: scores})
+        show_next("tfdistill", "export", model, "--data", data, "--out", new_name("BUNDLE"))
 
 
 def _is_labelled(dataset: Data, split: str, predictions: Path | None) -> bool:

@@ -12,6 +12,7 @@ import typer
 
 from tfdistill.commands.model_and_data import ModelAndData
 from tfdistill.commands.options import numbers, with_column_options
+from tfdistill.commands.tables import show_next_of_bundle, show_next_of_export
 from tfdistill.errors import UserError
 from tfdistill.metrics.notation import percent, shown
 from tfdistill.system.console import make_table, say, say_error, show, show_table
@@ -88,6 +89,7 @@ def export(
         request = request.with_model(loaded)
     recipe = recipe_of(model) or None
     from tfdistill.export.bundle.bundle import BundleData, write_bundle
+    from tfdistill.export.convert.request import reads_pairs
     from tfdistill.export.tflite.accuracy_gate import AccuracyDropped
 
     try:
@@ -104,7 +106,9 @@ def export(
     if not manifest["judged"]:
         reason = "there is no `--data`" if data is None else "`--data` has no labelled dev split"
         show(f"not judged: {reason}, so the loss of accuracy is unknown; the manifest says so too")
-    show(f"next: tfdistill verify {path}  ·  tfdistill bench {path}")
+    show_next_of_export(
+        path, reads_pairs(loaded) or bool(getattr(dataset, "is_pair", loaded.task == "question_answering"))
+    )
 
 
 def _advise(request: ExportRequest, model: str, data: str | None) -> None:
@@ -243,3 +247,4 @@ def verify(bundles: Annotated[list[Path], typer.Argument(help="directories writt
         if len(bundles) > 1:
             show(f"{bundle}:")
         show(*(f"ok  {check}" for check in verify_bundle(bundle)))
+    show_next_of_bundle(bundles[0])

@@ -9,7 +9,7 @@ import typer
 
 from tfdistill.commands.options import DataOption, SetOption, TaskOption, with_column_options
 from tfdistill.commands.run_options import RunOptions, run_recipe, with_run_options
-from tfdistill.commands.tables import show_next, show_scores
+from tfdistill.commands.tables import new_name, show_next_of_run, show_scores
 from tfdistill.system.lazy import keras
 
 if TYPE_CHECKING:
@@ -56,6 +56,6 @@ def finetune(
         return replace(recipe, settings={**recipe.settings, "model": model})
 
     result = run_recipe(make, options)
-    student = options.out / "student"
-    show_scores(f"{student}", result.scores)
-    show_next(f"tfdistill train soft_targets --teacher {student} --data {source} --out RUN")
+    show_scores(f"{options.out}", result.scores)
+    words = ["train", "soft_targets", "--teacher", options.out, "--data", source, "--out", new_name("STUDENT")]
+    show_next_of_run(options.debug, "tfdistill", *words)

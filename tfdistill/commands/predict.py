@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from tfdistill.commands.options import JsonOption
+from tfdistill.commands.tables import new_name, show_next, show_next_of_bundle
 from tfdistill.errors import UserError
 from tfdistill.system.console import make_table, show, show_table
 from tfdistill.system.files import read_regular
@@ -66,6 +67,18 @@ def predict(
     note_truncated(answers, classifier.length)
     if not plain:
         _show(pairs, answers)
+        _show_next(source)
+
+
+def _show_next(source: str) -> None:
+    """Print what usually follows: the code for apps after a bundle, `export` after a model."""
+    from tfdistill.models.training_record import recipe_of
+
+    if (Path(source) / "manifest.json").is_file():
+        return show_next_of_bundle(Path(source))
+    data = recipe_of(source).get("data", {}).get("name")
+    words = ["export", source, *(["--data", data] if data else []), "--out", new_name("BUNDLE")]
+    show_next("tfdistill", *words)
 
 
 def _pairs(texts: Sequence[str], texts_b: Sequence[str] | None) -> list[Pair]:

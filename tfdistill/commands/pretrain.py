@@ -8,7 +8,7 @@ import typer
 
 from tfdistill.commands.options import SetOption
 from tfdistill.commands.run_options import RunOptions, run_recipe, student_of, with_run_options
-from tfdistill.commands.tables import show_scores
+from tfdistill.commands.tables import new_name, show_next_of_run, show_scores
 from tfdistill.errors import UserError
 
 if TYPE_CHECKING:
@@ -84,3 +84,5 @@ def pretrain(
     before, after = result.scores["held_out_before"], result.scores["held_out"]
     scores = {"held out, before": before, "held out, after": after}
     show_scores(f"{options.out / 'student'}, {result.steps} steps", scores)
+    words = ["finetune", options.out, "--data", "DATA", "--out", new_name("TEACHER")]
+    show_next_of_run(options.debug, "tfdistill", *words)

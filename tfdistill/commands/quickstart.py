@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tfdistill.commands.options import OutOption, SeedOption
+from tfdistill.commands.tables import show_next
 from tfdistill.errors import optional
 from tfdistill.system.files import require_new
 from tfdistill.system.tensorflow_import import import_tensorflow
@@ -31,3 +32,4 @@ def quickstart(
     from tfdistill.commands.quickstart_job import run_quickstart
 
     run_quickstart(out, fast=fast, seed=seed, command=" ".join(["tfdistill", *sys.argv[1:]]))
+    show_next("tfdistill", "example-data", "intents.tsv")

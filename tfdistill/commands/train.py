@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tfdistill.commands.options import DataOption, SetOption, TaskOption, with_column_options
-from tfdistill.commands.run_options import RunOptions, run_recipe, student_of, with_run_options
-from tfdistill.commands.tables import show_next, show_scores
+from tfdistill.commands.run_options import RunOptions, run_recipe, with_run_options
+from tfdistill.commands.tables import new_name, show_next_of_run, show_scores
 from tfdistill.system.lazy import keras
 
 if TYPE_CHECKING:
@@ -93,11 +93,10 @@ def train(
     result = run_recipe(make, options, gradient_norms=gradient_norms, teacher_cache=cache)
     from tfdistill.models.quantization_aware import QuantizationAware
 
-    student = options.out / "student"
-    show_scores(f"{student}", result.scores)
-    learned_ranges = isinstance(result.student, QuantizationAware)
-    mode = f"int8 --data {source}" if learned_ranges else "dynamic_int8"
-    show_next(f"tfdistill export {student} --quantize {mode} --out BUNDLE")
+    show_scores(f"{options.out}", result.scores)
+    mode = "int8" if isinstance(result.student, QuantizationAware) else "dynamic_int8"  # with learned ranges
+    words = ["export", options.out, "--quantize", mode, "--data", source, "--out", new_name("BUNDLE")]
+    show_next_of_run(options.debug, "tfdistill", *words)
 
 
 def _open(name: str) -> StoredModel | str:
@@ -105,7 +104,7 @@ def _open(name: str) -> StoredModel | str:
     from tfdistill.models.load import open_model
     from tfdistill.training.answers import PREFIX
 
-    stored = None if name.startswith(PREFIX) else open_model(student_of(name))
+    stored = None if name.startswith(PREFIX) else open_model(name)
     if stored is None:
         return name
     stored.require_head()

@@ -8,7 +8,7 @@ import typer
 
 from tfdistill.commands.model_and_data import ModelAndData
 from tfdistill.commands.options import OutOption, ReplaceModelOption, with_column_options
-from tfdistill.commands.tables import show_next
+from tfdistill.commands.tables import new_name, show_next
 from tfdistill.metrics.notation import shown
 from tfdistill.system.console import make_table, show, show_table
 from tfdistill.system.files import require_new
@@ -65,7 +65,7 @@ def trim(
     )
     save_directory(small, out, recipe={**recipe_of(model), "trimmed": report})
     _show(report)
-    show_next(f"tfdistill export {out} --quantize dynamic_int8 --out BUNDLE")
+    show_next("tfdistill", "export", out, "--quantize", "dynamic_int8", "--data", data, "--out", new_name("BUNDLE"))
 
 
 def _show(report: dict[str, Any]) -> None:

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 from tfdistill.data.dataset import Data
 from tfdistill.data.load import load_any
 from tfdistill.errors import UserError
+from tfdistill.models.place import require_model_directory
 from tfdistill.models.predict import in_order_of, require_fit
 from tfdistill.models.stored_model import StoredModel, open_directory
-from tfdistill.system.files import student_directory
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
-
-RUN = "run.json"  # in the directory of a run, beside the student
 
 
 def load(
@@ -85,10 +83,7 @@ def open_model(source: str | os.PathLike) -> StoredModel | None:
         from tfdistill.data.demo import minilm_directory
 
         return open_directory(minilm_directory(), name=name)
-    directory = student_directory(name)
-    if (directory / RUN).is_file() and not (directory / "config.json").exists():
-        raise UserError(f"{directory} is a run that has not finished. Run its command again.")
-    return open_directory(directory)
+    return open_directory(require_model_directory(name))
 
 
 def save(model: TextModel, directory: str | os.PathLike) -> Path:

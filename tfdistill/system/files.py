@@ -38,7 +38,8 @@ def sha256(path: str | os.PathLike) -> str:
 def student_directory(source: str | os.PathLike) -> Path:
     """Return the directory of a model, given as `DIR` or `hf:DIR`; for a run directory, that of its student."""
     directory = Path(os.fspath(source).removeprefix("hf:"))
-    return directory / "student" if (directory / "student").is_dir() else directory
+    is_run = not (directory / "config.json").is_file() and (directory / "student").is_dir()
+    return directory / "student" if is_run else directory
 
 
 def require_writable(directory: Path, advice: str = CHOOSE_OUT) -> None:

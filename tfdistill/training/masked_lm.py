@@ -14,6 +14,7 @@ from tfdistill.errors import UserError
 from tfdistill.models import presets
 from tfdistill.models.load import load, open_model
 from tfdistill.models.stored_model import StoredModel
+from tfdistill.system.files import student_directory
 from tfdistill.system.lazy import tf
 from tfdistill.text.tokenizer import Tokenizer
 
@@ -89,7 +90,7 @@ def _tokenizer(source: str) -> Tokenizer:
         from tfdistill.data.demo import minilm_directory
 
         return Tokenizer.from_directory(minilm_directory())
-    return Tokenizer.from_directory(source.removeprefix("hf:"))
+    return Tokenizer.from_directory(student_directory(source))
 
 
 def terms(objective: str) -> tuple[Term, ...]:
