@@ -95,8 +95,8 @@ def augment(
         f"{made['copies_left_out']} copies were duplicates"
     )
     recipe = "bilstm" if method == "tang" else "tinybert"
-    words = ["--teacher", teacher or "TEACHER", "--data", out, "--set", "copies=0", "--out", new_name("RUN")]
-    show_next("tfdistill", "train", recipe, *words)
+    following = ["--teacher", teacher or "TEACHER", "--data", out, "--set", "copies=0", "--out", new_name("RUN")]
+    show_next("tfdistill", "train", recipe, *following)
 
 
 def _require_one_of(option: str, value: str, choices: tuple[str, ...]) -> None:

@@ -58,7 +58,7 @@ _SENTENCES = {
     ),
 }  # fmt: skip
 
-_DOUBTFUL = (
+_DOUBTFUL: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("alarm", "timer", ("wake me in {minutes} minutes", "ring in {minutes} minutes", "I want to nap for {minutes} minutes")),
     ("timer", "reminder", ("tell me when {minutes} minutes are over", "let me know in {minutes} minutes")),
     ("alarm", "reminder", ("ring at {time}, I have to {task}", "{day} at {time}, {task}")),
@@ -88,11 +88,12 @@ _AFTER = ("", "", "", "", " please", " now", " thanks", ", ok?")
 
 def example_rows(rows: int = ROWS, seed: int = 1) -> Iterator[tuple[str, str]]:
     """Yield different texts with their intents; the same arguments give the same rows on every machine."""
-    chance, intents, seen = random.Random(seed), list(_SENTENCES), set()
+    chance, intents = random.Random(seed), list(_SENTENCES)
+    seen: set[str] = set()
     while len(seen) < rows:
         if chance.random() < _SHARE_OF_DOUBTFUL:
-            *either, sentences = chance.choice(_DOUBTFUL)
-            intent = chance.choice(either)
+            first, second, sentences = chance.choice(_DOUBTFUL)
+            intent = chance.choice((first, second))
         else:
             intent = intents[len(seen) % len(intents)]
             sentences = _SENTENCES[intent]
@@ -102,7 +103,7 @@ def example_rows(rows: int = ROWS, seed: int = 1) -> Iterator[tuple[str, str]]:
             text = _mistyped(text, chance)
         if text.lower() not in seen:
             seen.add(text.lower())
-            yield text, str(intent)
+            yield text, intent
 
 
 def _mistyped(text: str, chance: random.Random) -> str:
