@@ -106,9 +106,8 @@ def export(
     if not manifest["judged"]:
         reason = "there is no `--data`" if data is None else "`--data` has no labelled dev split"
         show(f"not judged: {reason}, so the loss of accuracy is unknown; the manifest says so too")
-    show_next_of_export(
-        path, reads_pairs(loaded) or bool(getattr(dataset, "is_pair", loaded.task == "question_answering"))
-    )
+    pairs = loaded.task == "question_answering" if dataset is None else getattr(dataset, "is_pair", False)
+    show_next_of_export(path, pairs or reads_pairs(request.model))
 
 
 def _advise(request: ExportRequest, model: str, data: str | None) -> None:
