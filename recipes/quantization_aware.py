@@ -5,11 +5,11 @@ Inference"; learned ranges after Esser et al. 2020, "Learned Step Size Quantizat
 
 z are the logits of the teacher, the float student of another recipe; z_q are the logits of the same network with dense layers and
 attention rounded as in a static int8 file. It starts from the teacher's weights and from the ranges of the activations on
-`calibration_rows` examples; both are trained. `tfdistill export RUN/student --quantize int8` then takes the learned ranges.
+`calibration_rows` examples; both are trained. `tfdistill export RUN --quantize int8` then takes the learned ranges.
 The run's scores are the rounded network's. For transformers only: a BiLSTM's fused operator has its own ranges.
 
 Idea:      a last stage in which the student learns to live with int8
-Command:   tfdistill train quantization_aware --teacher RUN/student --data DIR --out RUN8
+Command:   tfdistill train quantization_aware --teacher RUN --data DIR --out RUN8
 Published: ImageNet and COCO only; our own results are in docs/export_support.md
 Cost:      a forward of the float student once, and rounding around every product of a step.
 """

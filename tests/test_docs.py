@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -67,17 +68,56 @@ def test_the_readme_is_short():
     assert len(README.splitlines()) <= 120
 
 
+def road() -> list[list[str]]:
+    """Return the words of the README's commands from a file to a bundle."""
+    (block,) = [block for block in blocks_of("") if "finetune" in block]
+    return [shlex.split(line)[1:] for line in block.splitlines()]
+
+
+def test_every_file_of_the_road_is_made_by_a_command_before():
+    """What a command writes is its `--out`, or the file of `example-data`; all other paths must exist by then."""
+    group, made = typer.main.get_command(app), set()
+    for words in road():
+        options = group.commands[words[0]].make_context(words[0], words[1:]).params
+        new = {str(options[name]) for name in ("out", "file") if options.get(name) is not None}
+        read = {str(options[name]) for name in ("model", "data", "source") if options.get(name) is not None}
+        read |= set(map(str, [*options.get("teachers", []), *options.get("bundles", [])]))
+        assert not new & made and read <= made | {"demo:minilm"}, words
+        made |= new
+    assert {"intents.tsv", "TEACHER", "BUNDLE"} <= made
+
+
+@pytest.mark.heavy
+def test_the_road_runs_with_a_tiny_model(tfdistill, tmp_path, monkeypatch):
+    """The commands in this process, with a tiny BERT and a few steps, each followed by one that its "next:" line names."""
+    monkeypatch.chdir(tmp_path)
+    tiny = str(ROOT / "tests" / "models" / "tiny_bert")
+    more = {"finetune": ["--debug", "--set", "max_length=16"], "train": ["--debug"], "export": ["--max-drop", "100"]}
+    for words in road():
+        words = [tiny if word == "demo:minilm" else word for word in words] + more.get(words[0], [])
+        code, printed, error = tfdistill(*words)
+        assert code == 0, error
+        if words[0] == "predict":
+            answers = [json.loads(line) for line in printed.splitlines()]
+            assert [answer["text"] for answer in answers] == ["play some jazz", "wake me up at seven"]
+            assert all(len(answer["probabilities"]) == 8 for answer in answers)
+        else:
+            assert "next: " in printed
+
+
 @pytest.mark.slow
 @pytest.mark.network
 def test_the_readme_runs(tmp_path):
-    """The four commands with --debug, and the Python example on the student they made."""
+    """The road as it stands, its predictions, and the Python examples on what it made."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    (own_data,) = [block for block in blocks_of("") if "finetune" in block]
-    for line in own_data.splitlines():
-        words = shlex.split(line) + (["--debug"] if line.split()[1] in ("finetune", "train") else [])
-        words += ["--max-drop", "100"] if line.split()[1] == "export" else []
-        subprocess.run(words, cwd=tmp_path, env=environment, check=True, timeout=600)
-    (example,) = blocks_of("python")
-    example = example.replace("512", "64")  # two steps are enough
-    subprocess.run([sys.executable, "-c", example], cwd=tmp_path, env=environment, check=True, timeout=600)
-    assert (tmp_path / "STUDENT" / "model.safetensors").is_file()
+    answers = ""
+    for words in road():
+        command = ["tfdistill", *words]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=900, stdout=subprocess.PIPE)
+        answers = done.stdout.decode() if words[0] == "predict" else answers
+    assert [json.loads(line)["label"] for line in answers.splitlines()] == ["music", "alarm"]
+    run = json.loads((tmp_path / "STUDENT" / "run.json").read_text("utf-8"))
+    assert 0.8 < run["scores"]["test"]["accuracy"] < 1
+    for example in blocks_of("python"):
+        subprocess.run([sys.executable, "-c", example], cwd=tmp_path, env=environment, check=True, timeout=600)
+    assert (tmp_path / "OWN" / "model.safetensors").is_file()

@@ -39,7 +39,7 @@ def compress(
     Apps are downloaded zipped; on the device the file is as large and as fast as before. The model learns to
     reproduce its own outputs.
 
-    Example: `tfdistill compress RUN/student --data demo:movie-snippets --clusters 32 --out SMALL`
+    Example: `tfdistill compress RUN --data demo:movie-snippets --clusters 32 --out SMALL`
     """
     if (clusters is None) == (sparsity is None):
         raise UserError("Use either --clusters N or --sparsity SHARE.")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @with_column_options
 def evaluate(
-    model: Annotated[str, typer.Argument(help="a model directory, such as RUN/student")],
+    model: Annotated[str, typer.Argument(help="a run, or a model directory")],
     data: Annotated[
         str, typer.Option("--data", help="as for train; 'squad:DIR?stride=64&n_best=5' sets how SQuAD is read")
     ],
@@ -39,7 +39,7 @@ def evaluate(
 ) -> None:
     """Evaluate a model on labelled data, and write its predictions: classes, tags, or the n best answers.
 
-    Example: `tfdistill evaluate RUN/student --data demo:movie-snippets --split test --json`
+    Example: `tfdistill evaluate RUN --data demo:movie-snippets --split test --json`
     """
     if predictions is not None:
         require_file_place(predictions, "choose another `--predictions`")

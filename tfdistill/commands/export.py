@@ -38,7 +38,7 @@ _TEXT_IN = "also write model-text.tflite, which takes text and needs TensorFlow 
 
 @with_column_options
 def export(
-    model: Annotated[str, typer.Argument(help="a model directory, for instance RUN/student")],
+    model: Annotated[str, typer.Argument(help="a run, or a model directory")],
     out: Annotated[Path, typer.Option("--out", help="directory to write")],
     quantize: Annotated[str, typer.Option("--quantize", help=_QUANTIZE)] = "dynamic_int8",
     length: Annotated[
@@ -55,7 +55,7 @@ def export(
 ) -> None:
     """Write a bundle: the TFLite file, its vocabulary, labels, golden vectors and manifest.
 
-    Example: `tfdistill export RUN/student --quantize dynamic_int8 --out BUNDLE`
+    Example: `tfdistill export RUN --quantize dynamic_int8 --out BUNDLE`
     """
     from tfdistill.export.bundle.manifest import MANIFEST
     from tfdistill.export.bundle.request import ExportRequest

@@ -16,7 +16,7 @@ from tfdistill.system.files import require_new
 
 @with_column_options
 def trim(
-    model: Annotated[str, typer.Argument(help="a model directory, such as RUN/student")],
+    model: Annotated[str, typer.Argument(help="a run, or a model directory")],
     data: Annotated[
         str, typer.Option("--data", help="the data that the model was trained on; tokens of its train split stay")
     ],
@@ -44,7 +44,7 @@ def trim(
     Texts of the remaining tokens give the same logits as before. Other words are split into shorter tokens. No word
     becomes [UNK] if the vocabulary has all its characters.
 
-    Example: `tfdistill trim RUN/student --data demo:movie-snippets --out SMALL`
+    Example: `tfdistill trim RUN --data demo:movie-snippets --out SMALL`
     """
     require_new(out, "config.json" if force else None, "Choose a new name, or use --force to replace a model.")
     loaded, dataset = ModelAndData(model, data).load()
