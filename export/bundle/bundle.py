@@ -19,7 +19,16 @@ from tfdistill.data.splits import Split
 from tfdistill.errors import with_advice
 from tfdistill.export.bench.host import LEAST_RUNS, Case, bench_cases, machine
 from tfdistill.export.bundle.golden import golden_vectors
-from tfdistill.export.bundle.manifest import GOLDEN, MANIFEST, MODEL, README, VERSION, check_size, sealed
+from tfdistill.export.bundle.manifest import (
+    GOLDEN,
+    MANIFEST,
+    MODEL,
+    README,
+    TOKENIZER_JSON,
+    VERSION,
+    check_size,
+    sealed,
+)
 from tfdistill.export.bundle.origin import MODEL_SHA256
 from tfdistill.export.bundle.readme import readme
 from tfdistill.export.bundle.request import ExportRequest, refuse_for_mediapipe
@@ -172,6 +181,7 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
 def _write_model(request: ExportRequest, converted: ConvertedFile, directory: Path) -> TFLiteModel:
     """Write the tokenizer, the labels, and model.tflite with both of them inside."""
     request.model.tokenizer.save(directory)
+    atomic_write(directory / TOKENIZER_JSON, request.model.tokenizer.to_json())
     atomic_write(directory / LABELS, "".join(f"{name}\n" for name in request.label_names))
     content = with_metadata(
         converted.path.read_bytes(),

@@ -14,7 +14,7 @@ from tfdistill.export.tflite.metadata import LABELS, VOCABULARY
 from tfdistill.system.files import parse_json, sha256
 
 MANIFEST, MODEL, GOLDEN, README = "manifest.json", "model.tflite", "golden.json", "README.md"
-TOKENIZER = "tokenizer_config.json"
+TOKENIZER, TOKENIZER_JSON = "tokenizer_config.json", "tokenizer.json"
 VERSION = 4
 ADVICE = "export the bundle again, or fetch it again"
 _MOST_TEXT = 64 * 2**20  # bytes of a text or JSON file; golden vectors take less than one megabyte
@@ -107,8 +107,8 @@ def _check_files(directory: Path, files: Any) -> Check:
             raise damaged(f"{path} was changed: its SHA-256 differs from {MANIFEST}")
         total += size
     # The tokenizer would read it, too.
-    if os.path.lexists(directory / "tokenizer.json") and "tokenizer.json" not in files:
-        raise damaged(f"{directory / 'tokenizer.json'} is not a file of the bundle")
+    if os.path.lexists(directory / TOKENIZER_JSON) and TOKENIZER_JSON not in files:
+        raise damaged(f"{directory / TOKENIZER_JSON} is not a file of the bundle")
     return Check("files", f"{len(files)} files, {total / 1e6:.2f} MB, sizes and SHA-256 as in {MANIFEST}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from typing import Any
 
@@ -28,7 +29,7 @@ def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool, added: boo
     environment.filters.update(plain=markdown, code=markdown_code)  # labels and the card are the user's words
     template = environment.from_string(resources.files(__package__).joinpath("readme.md.jinja").read_text("utf-8"))
     length = manifest["length"]
-    return template.render(
+    text = template.render(
         m=manifest,
         card=manifest["model_card"],
         dev=manifest["parity"],
@@ -41,3 +42,4 @@ def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool, added: boo
         lengths=", ".join(map(str, manifest["lengths"])),
         shorter=[(each, signature_name(each, length)) for each in manifest["lengths"] if each != length],
     )
+    return re.sub(r"\n{3,}", "\n\n", text)  # parts that a bundle does not have leave empty lines

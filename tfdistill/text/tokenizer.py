@@ -178,6 +178,13 @@ class Tokenizer:
         for name in ("tokenizer.json", "added_tokens.json", "special_tokens_map.json"):
             (directory / name).unlink(missing_ok=True)
 
+    def to_json(self) -> str:
+        """Return the content of a tokenizer.json, which the libraries `tokenizers` of several languages read."""
+        library = tokenizers.Tokenizer.from_str(self._library.to_str())
+        library.no_truncation()
+        library.no_padding()
+        return library.to_str(pretty=False)
+
     def __call__(
         self, texts: Sequence[str], texts_b: Sequence[str] | None = None, *, length: int
     ) -> dict[str, np.ndarray]:

@@ -31,6 +31,7 @@ FILES = [
     "manifest.json",
     "model.tflite",
     "recipe.json",
+    "tokenizer.json",
     "tokenizer_config.json",
     "vocab.txt",
 ]

@@ -21,6 +21,7 @@ MANIFEST = {
     "text_in": None,
     "parity": None,
     "versions": {"tfdistill": "1.2.3"},
+    "golden": {"texts": 100, "left_out": 0},
 }
 
 
