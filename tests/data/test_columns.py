@@ -99,6 +99,16 @@ def test_every_verb_with_data_takes_columns(tfdistill, tmp_path, monkeypatch, ve
     assert code == 2 and "--label-column" in error
 
 
+def test_predict_reads_files_with_other_columns(tfdistill, tmp_path):
+    file = tmp_path / "texts.csv"
+    file.write_text(UTTERANCES, "utf-8")
+    code, _, error = tfdistill("predict", tmp_path / "B", "--file", file)
+    assert code == 2 and "--text-column utterance" in error
+    code, _, error = tfdistill("predict", tmp_path / "B", "--file", file, "--text-column", "utterance")
+    assert code == 2 and "--text-column" not in error and str(tmp_path / "B") in error
+    assert tfdistill("predict", tmp_path / "B", "--file", "-", "--text-column", "utterance")[0] == 2
+
+
 def test_columns_need_data(tfdistill):
     code, _, error = tfdistill("export", "MODEL", "--out", "OUT", "--label-column", "x")
     assert code == 2 and "--label-column" in error and "--data" in error

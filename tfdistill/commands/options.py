@@ -34,15 +34,16 @@ JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 ReplaceModelOption = Annotated[bool, typer.Option("--force", help="replace a model at --out")]
 
 _COLUMNS = {
-    "text": "the column of --data with the texts, if it is not called text",
+    "text": "the column with the texts, if it is not called text",
     "text_b": "the column with the second text of a pair, if it is not called text_b",
     "label": "the column with the labels, if it is not called label",
 }
 
 
 def with_column_options(verb: Callable[..., None]) -> Callable[..., None]:
-    """Let a verb with the option `--data` take the names of the columns too; they become part of the name of the data."""
+    """Let a verb with the option `--data` or `--file` take the names of the columns too; they become part of the name of the data."""
     signature = inspect.signature(verb, eval_str=True)
+    source = "data" if "data" in signature.parameters else "file"
 
     @wraps(verb)
     def call(**values: Any) -> None:
@@ -52,9 +53,9 @@ def with_column_options(verb: Callable[..., None]) -> Callable[..., None]:
         columns = {role: name for role, name in given.items() if name is not None}
         if columns:
             options = " ".join(OPTIONS[role] for role in columns)
-            if values["data"] is None:
-                raise UserError(f"`{options}` needs `--data`, a .tsv, .csv or .jsonl file or a directory of them")
-            values["data"] = with_columns(values["data"], columns)
+            if values[source] is None:
+                raise UserError(f"`{options}` needs `--{source}`, a .tsv, .csv or .jsonl file or a directory of them")
+            values[source] = with_columns(values[source], columns)
         verb(**values)
 
     parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in signature.parameters.values()]
@@ -67,7 +68,7 @@ def with_column_options(verb: Callable[..., None]) -> Callable[..., None]:
         )
         for role, text in _COLUMNS.items()
     ]
-    place = 1 + [each.name for each in parameters].index("data")
+    place = 1 + [each.name for each in parameters].index(source)
     call.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[*parameters[:place], *columns, *parameters[place:]]
     )

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tfdistill.commands.options import JsonOption
+from tfdistill.commands.options import JsonOption, with_column_options
 from tfdistill.commands.tables import new_name, show_next, show_next_of_bundle
 from tfdistill.errors import UserError
 from tfdistill.system.console import make_table, show, show_table
@@ -23,6 +23,7 @@ _SHOWN = 5  # classes of one text in the terminal
 Pair = tuple[str, str | None]
 
 
+@with_column_options
 def predict(
     source: Annotated[str, typer.Argument(help="a bundle, which needs no TensorFlow; a run, or a model directory")],
     texts: Annotated[list[str] | None, typer.Argument(help="texts; for question answering the questions")] = None,
@@ -92,14 +93,17 @@ def _pairs(texts: Sequence[str], texts_b: Sequence[str] | None) -> list[Pair]:
 
 
 def _read(file: str) -> list[Pair]:
+    from tfdistill.data.columns import split_name
     from tfdistill.data.records import read_records
 
-    path = Path(file)
+    name, columns = split_name(file)
+    path = Path(name)
     if file == "-":
         return list(_lines("stdin", sys.stdin.buffer.read()))
     if path.suffix.lower() not in (".tsv", ".csv", ".jsonl"):
         return list(_lines(file, read_regular(path, "give a file of texts")))
-    return [(_cell(path, line, "text", cells), _second(path, line, cells)) for line, cells in read_records(path)]
+    records = read_records(path, columns)
+    return [(_cell(path, line, "text", cells), _second(path, line, cells)) for line, cells in records]
 
 
 def _lines(name: str, content: bytes) -> Iterator[Pair]:

@@ -38,7 +38,7 @@ def with_columns(source: str, columns: Columns) -> str:
         UserError: the data are not files with columns, or the name holds columns already.
     """
     options = " ".join(OPTIONS[role] for role in columns)
-    if _PLACES.match(source) and not Path(source).exists():
+    if source == "-" or (_PLACES.match(source) and not Path(source).exists()):
         raise UserError(
             f"{source} has no columns to choose. Remove `{options}`, which is for .tsv, .csv and .jsonl files."
         )
@@ -47,6 +47,18 @@ def with_columns(source: str, columns: Columns) -> str:
         raise UserError(f"{source} has {given[0]} in its name already. Remove `{options}`.")
     query = "&".join(f"{role}={quote(name, safe=' /')}" for role, name in columns.items())
     return f"{source}{'&' if re.search(r'[?](task|text|text_b|label)=', source) else '?'}{query}"
+
+
+def split_name(spec: str) -> tuple[str, dict[str, str]]:
+    """Split the name of files into the path and what its query says, see `parse_query`. A path with a "?" stays whole.
+
+    Raises:
+        UserError: as in `parse_query`.
+    """
+    name, mark, query = spec.rpartition("?")
+    if mark and "=" in query and not Path(spec).expanduser().exists():
+        return name, parse_query(spec, query)
+    return spec, {}
 
 
 def parse_query(spec: str, query: str) -> dict[str, str]:

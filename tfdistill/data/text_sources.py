@@ -14,7 +14,7 @@ import numpy as np
 from tfdistill.data import demo, glue
 from tfdistill.data import tfds as tfds_source
 from tfdistill.data.class_labels import Classes, check_rare, check_unseen, checked_names, classes_of, split_of
-from tfdistill.data.columns import Columns, parse_query
+from tfdistill.data.columns import Columns, split_name
 from tfdistill.data.delimited import lines_of
 from tfdistill.data.doubtful_texts import check_spread, say_about_texts
 from tfdistill.data.records import SUFFIXES, names_in, split_files
@@ -120,16 +120,11 @@ class _Files(NamedTuple):
 
 def _files_of(spec: str, task: str | None) -> _Files:
     """Parse the name of files, such as "PATH?task=TASK&text=COLUMN"."""
-    name, mark, query = spec.rpartition("?")
-    chosen: dict[str, str] = {}
-    if mark and "=" in query and not Path(spec).expanduser().exists():
-        chosen = parse_query(spec, query)
-        named = chosen.pop("task", None)
-        if named is not None and task not in (None, named):
-            raise UserError(f"{spec} is for the task {named}; expected {task}, the task of the model")
-        task = named or task
-    else:
-        name = spec
+    name, chosen = split_name(spec)
+    named = chosen.pop("task", None)
+    if named is not None and task not in (None, named):
+        raise UserError(f"{spec} is for the task {named}; expected {task}, the task of the model")
+    task = named or task
     if task is not None and task not in TEXT_TASKS:
         raise UserError(f"got the task '{short(task)}'; expected {listing(TEXT_TASKS)}{nearest(task, TEXT_TASKS)}")
     return _Files(spec, Path(name).expanduser(), task, chosen)
