@@ -162,7 +162,11 @@ def write_bundle(request: ExportRequest, data: BundleData, *, latency: bool = Fa
         }
         tokenizer = request.model.tokenizer
         text = readme(
-            manifest, pair=reads_pairs(request.model), lower_case=tokenizer.lower_case, added=bool(tokenizer.added)
+            manifest,
+            pair=reads_pairs(request.model),
+            lower_case=tokenizer.lower_case,
+            added=bool(tokenizer.added),
+            wordpiece=tokenizer.is_wordpiece,
         )
         atomic_write(directory / README, text)
         listed = sorted(directory.iterdir())
@@ -180,8 +184,12 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def _write_model(request: ExportRequest, converted: ConvertedFile, directory: Path) -> TFLiteModel:
     """Write the tokenizer, the labels, and model.tflite with both of them inside."""
-    request.model.tokenizer.save(directory)
-    atomic_write(directory / TOKENIZER_JSON, request.model.tokenizer.to_json())
+    tokenizer = request.model.tokenizer
+    tokenizer.save(directory)
+    atomic_write(directory / TOKENIZER_JSON, tokenizer.to_json())
+    if not tokenizer.is_wordpiece:  # vocab.txt only names the ids
+        names = (token.replace("\r", "\\r").replace("\n", "\\n") for token in tokenizer.vocabulary)
+        atomic_write(directory / VOCABULARY, "".join(f"{name}\n" for name in names))
     atomic_write(directory / LABELS, "".join(f"{name}\n" for name in request.label_names))
     content = with_metadata(
         converted.path.read_bytes(),

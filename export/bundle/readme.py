@@ -14,7 +14,9 @@ from tfdistill.export.tflite.runtime import signature_name
 from tfdistill.system.escapes import markdown, markdown_code
 
 
-def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool, added: bool = False) -> str:
+def readme(
+    manifest: dict[str, Any], *, pair: bool, lower_case: bool, added: bool = False, wordpiece: bool = True
+) -> str:
     """Return the README of a bundle with this manifest.
 
     Args:
@@ -22,6 +24,7 @@ def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool, added: boo
         pair: whether the model always reads two texts.
         lower_case: whether its tokenizer lower-cases.
         added: whether its tokenizer has added tokens.
+        wordpiece: whether it is BERT's; else tokenizer.json describes it.
     """
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
@@ -36,6 +39,7 @@ def readme(manifest: dict[str, Any], *, pair: bool, lower_case: bool, added: boo
         pair=pair,
         lower_case=lower_case,
         added=added,
+        wordpiece=wordpiece,
         count=len(manifest["label_names"]),
         per_token=manifest["task"] in PER_TOKEN,
         meaning="They add up to 1." if manifest["mediapipe"] else MEANING[manifest["task"]],

@@ -127,6 +127,10 @@ def _check_mediapipe(model: TextModel, lengths: Sequence[int], quantize: str) ->
     if len(lengths) > 1:
         raise UserError(f"MediaPipe takes files of one length, received {len(lengths)}; give one `--length`")
     tokenizer = model.tokenizer
+    if not tokenizer.is_wordpiece:
+        raise UserError(
+            "MediaPipe reads WordPiece vocabularies, and this tokenizer is of another kind; remove `--mediapipe`"
+        )
     if tokenizer.added:
         raise UserError(
             f"MediaPipe's tokenizer splits added tokens, such as {tokenizer.added[0].content!r}; remove `--mediapipe`"

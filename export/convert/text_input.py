@@ -25,6 +25,10 @@ def check_text_in(model: TextModel, mode: str) -> None:
     if MODES[mode].calibrated or tool_for(model.family, mode) != TF:
         raise UserError(f"`--text-in` does not support {mode}; choose fp32, fp16 or dynamic_int8")
     tokenizer = model.tokenizer
+    if not tokenizer.is_wordpiece:
+        raise UserError(
+            "`--text-in` holds WordPiece vocabularies, and this tokenizer is of another kind; remove `--text-in`"
+        )
     if tokenizer.added:
         raise UserError(
             f"`--text-in` cannot hold added tokens, such as {tokenizer.added[0].content!r}, which TensorFlow Text would split; "

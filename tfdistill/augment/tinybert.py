@@ -89,6 +89,7 @@ class Finder:
     batch_tokens: int = _BATCH_TOKENS
 
     def __post_init__(self) -> None:
+        self.tokenizer.require_wordpiece("`--masked-lm` proposes words")
         if "[MASK]" not in self.tokenizer.vocabulary:
             raise UserError("the vocabulary has no [MASK]. Use a masked language model for `--masked-lm`.")
 

@@ -104,6 +104,7 @@ def pieces_to_keep(
     Raises:
         UserError: no texts, or a piece in `keep` that the vocabulary does not have.
     """
+    tokenizer.require_wordpiece("A vocabulary is trimmed")
     vocabulary = tokenizer.vocabulary
     wrong = sorted(set(keep) - set(vocabulary))
     if wrong:
@@ -138,6 +139,7 @@ def trim_vocabulary(model: TextModel, kept: np.ndarray) -> TextModel:
     tokenizer = model.tokenizer
     if tokenizer is None:
         raise UserError("The model has no tokenizer. Load it from a directory with its vocab.txt.")
+    tokenizer.require_wordpiece("A vocabulary is trimmed")
     kept = np.asarray(kept, np.int64)
     size = len(tokenizer.vocabulary)
     if not len(kept) or (np.diff(kept) <= 0).any() or kept[0] < 0 or kept[-1] >= size:

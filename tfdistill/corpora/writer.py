@@ -74,6 +74,7 @@ class CorpusWriter:
         advance: Callable[[int], Any] = lambda _: None,
         segmented: bool = False,
     ):
+        tokenizer.require_wordpiece("Plain text is read")
         self.dtype = np.dtype("<u2") if len(tokenizer.vocabulary) <= 1 << 16 else np.dtype("<i4")
         self.parts = {part: _PartWriter(directory, part, tokenizer.sep_id, self.dtype, segmented) for part in PARTS}
         self._segmented = segmented

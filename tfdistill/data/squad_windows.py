@@ -65,11 +65,12 @@ def windows(
     Raises:
         UserError: `max_length` leaves no room for `stride` tokens of context, so that some tokens would be in no window.
     """
-    room = max_length - max_question_length - 3
+    special = 2 + tokenizer.separators
+    room = max_length - max_question_length - special
     if stride < 1 or max_question_length < 1 or room < stride:
         raise UserError(
             f"max_length {max_length} leaves {room} tokens for the context with stride {stride}; expected at least the "
-            f"stride. Use a max_length of {max_question_length + 3 + max(stride, 1)} or more, or a shorter stride."
+            f"stride. Use a max_length of {max_question_length + special + max(stride, 1)} or more, or a shorter stride."
         )
     heads = tokenizer.tokens([question.question for question in questions])
     contexts = list(dict.fromkeys(question.context for question in questions))
@@ -84,7 +85,7 @@ def windows(
             head = heads.ids[heads.offsets[owner] : heads.offsets[owner + 1]][:max_question_length]
             context = read.row(number[question.context])
             answer = _tokens_of(context, question.answers[0]) if question.answers else None
-            size = max_length - len(head) - 3
+            size = max_length - len(head) - special
             begins = [0]
             while begins[-1] + size < len(context.ids):
                 begins.append(begins[-1] + stride)
@@ -95,7 +96,7 @@ def windows(
                 rows.append(_row(tokenizer, head, context, begin, end, _best(near, size, len(context.ids), begin, end)))
                 owners.append(owner)
                 inside = answer is not None and begin <= answer[0] and answer[1] < end
-                spans.append([a - begin + len(head) + 2 for a in answer] if answer and inside else [0, 0])
+                spans.append([a - begin + len(head) + special - 1 for a in answer] if answer and inside else [0, 0])
     columns = [np.concatenate(column) for column in zip(*rows, strict=True)] if rows else [np.zeros(0, np.int32)] * 5
     offsets = np.concatenate([[0], np.cumsum([len(row[0]) for row in rows])]).astype(np.int64)
     return Windows(
@@ -132,13 +133,12 @@ def _row(
     tokenizer: Tokenizer, head: np.ndarray, context: Tokens, begin: int, end: int, best: np.ndarray
 ) -> tuple[np.ndarray, ...]:
     """Ids, segments, first characters, ends, and `best` of one window."""
-    before, span = len(head) + 2, slice(begin, end)
-    nothing = np.full(before, -1, np.int32)
+    before, span = len(head) + 1 + tokenizer.separators, slice(begin, end)
+    nothing, between = np.full(before, -1, np.int32), [tokenizer.sep_id] * tokenizer.separators
+    second = np.full(end - begin + 1, int(tokenizer.segments))
     return (
-        np.concatenate([[tokenizer.cls_id], head, [tokenizer.sep_id], context.ids[span], [tokenizer.sep_id]]).astype(
-            np.int32
-        ),
-        np.concatenate([np.zeros(before), np.ones(end - begin + 1)]).astype(np.int32),
+        np.concatenate([[tokenizer.cls_id], head, between, context.ids[span], [tokenizer.sep_id]]).astype(np.int32),
+        np.concatenate([np.zeros(before), second]).astype(np.int32),
         np.concatenate([nothing, context.starts[span], [-1]]).astype(np.int32),
         np.concatenate([nothing, context.ends[span], [-1]]).astype(np.int32),
         np.concatenate([np.zeros(before), best, [0]]).astype(np.int32),

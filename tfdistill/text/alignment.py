@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tfdistill.text.encoded import Encoded
+from tfdistill.text.encoded import TEXT_SHIFT, Encoded
 from tfdistill.text.tokenizer import Tokenizer
 
 NO_WORD = -1
@@ -18,7 +18,7 @@ def align_words(
     """Number the words that two encodings of the same texts share.
 
     Returns:
-        Both encodings with `words`, equal for the same word of an example. [CLS] is 0 and shared words
+        Both encodings with `words`, equal for the same word of an example. The first token, [CLS] or <s>, is 0 and shared words
         count from 1. [SEP] is −1, and so are words that only one encoding has, because the other was
         cut shorter or has no second text.
 
@@ -43,9 +43,13 @@ def align_words(
 def _keys(encoded: Encoded, tokenizer: Tokenizer) -> np.ndarray:
     """Return a number (total,) int64 for the example, text and word of each token; −1 outside words."""
     example = np.repeat(np.arange(len(encoded), dtype=np.int64), encoded.lengths)
-    word = tokenizer.word_ids(encoded).astype(np.int64)
-    key = (example << 32) | (encoded.segment_ids.astype(np.int64) << 24) | (word + 1)
+    if encoded.places is None:
+        word = tokenizer.word_ids(encoded).astype(np.int64)
+        place = np.where(word < 0, -1, (encoded.segment_ids.astype(np.int64) << TEXT_SHIFT) | (word + 1))
+    else:
+        place = encoded.places.astype(np.int64)
+    key = (example << 32) | np.maximum(place, 0)
     starts = encoded.offsets[:-1][encoded.lengths > 0]
     is_cls = np.zeros(len(key), bool)
     is_cls[starts] = encoded.token_ids[starts] == tokenizer.cls_id
-    return np.where((word >= 0) | is_cls, key, -1)
+    return np.where((place >= 0) | is_cls, key, -1)

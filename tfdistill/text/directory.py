@@ -33,6 +33,10 @@ _CLASSES = {
     "PreTrainedTokenizerFast",
     "TokenizersBackend",
 }
+# Classes of other tokens in vocab.txt.
+_REFUSED = {"BertJapaneseTokenizer"}
+_SENTENCEPIECE = ("spiece.model", "sentencepiece.bpe.model", "sentencepiece.model")
+_OPTIONS = {"unk_token": UNK, "continuing_subword_prefix": "##", "max_input_chars_per_word": 100}
 # Settings that can have one value alone, or none.
 _ONLY = {
     "do_basic_tokenize": True,
@@ -61,6 +65,42 @@ class Stored(NamedTuple):
     strip_accents: bool | None
     tokenize_chinese_chars: bool
     added: tuple[AddedToken, ...]
+
+
+def is_berts(directory: Path) -> bool:
+    """Return whether `read_directory` reads this tokenizer; else `tfdistill.text.library_files` does.
+
+    Raises:
+        UserError: a file is damaged, or there are files of SentencePiece alone.
+    """
+    full = _read_json(directory / _FULL)
+    if full.get("model") is None:
+        others = [name for name in _SENTENCEPIECE if _is_there(directory / name)]
+        if _is_there(directory / _TXT):
+            return True
+        if _is_there(directory / "vocab.json") and _is_there(directory / "merges.txt"):
+            return False
+        if others:
+            raise UserError(
+                f"{directory / others[0]} is the only tokenizer file. Write tokenizer.json with transformers: "
+                f'AutoTokenizer.from_pretrained("{directory}").save_pretrained("{directory}").'
+            )
+        return True
+    name = _read_json(directory / _CONFIG).get("tokenizer_class")
+    if isinstance(name, str) and name not in _CLASSES and name not in _REFUSED:
+        return False
+    return _is_wordpiece(full) and _is_berts_frame(full.get("post_processor"))
+
+
+def _is_wordpiece(full: dict[str, Any]) -> bool:
+    """Return whether the parts of a tokenizer.json are BERT's."""
+    kinds = [part.get("type") if isinstance(part, dict) else None for part in map(full.get, _PARTS)]
+    model = full["model"]
+    return (
+        kinds == list(_PARTS.values())
+        and all(model.get(name, value) == value for name, value in _OPTIONS.items())
+        and full["normalizer"].get("clean_text", True) is True
+    )
 
 
 def read_directory(directory: Path) -> Stored:
@@ -111,7 +151,10 @@ def _check_kind(directory: Path, config: dict[str, Any]) -> None:
     for path, content in ((directory / _CONFIG, config), (directory / _MODEL, model)):
         name = content.get("tokenizer_class")
         if name is not None and not (isinstance(name, str) and name in _CLASSES):
-            raise UserError(f'{path}: "tokenizer_class" is {_short(name)}. Only BERT\'s tokenizer is supported.')
+            raise UserError(
+                f'{path}: "tokenizer_class" is {_short(name)}. Other tokenizers than BERT\'s are read from tokenizer.json: '
+                "write it with save_pretrained of transformers."
+            )
     own = config.get("auto_map")
     if isinstance(own, dict) and own.get("AutoTokenizer"):
         raise UserError(
@@ -142,20 +185,21 @@ def _check_settings(directory: Path, config: dict[str, Any], full: dict[str, Any
 
 def _check_frame(path: Path, processor: Any) -> None:
     """Raise UserError if tokenizer.json frames texts in another way than [CLS] a [SEP] b [SEP]."""
+    if not _is_berts_frame(processor):
+        raise UserError(f'{path}: "post_processor" is not BERT\'s, {CLS} a {SEP} b {SEP}, the only supported one.')
+
+
+def _is_berts_frame(processor: Any) -> bool:
     if processor is None:
-        return
-    if isinstance(processor, dict):
-        if processor.get("type") == "BertProcessing":
-            names = [
-                each[0] if isinstance(each, list) and each else None for each in map(processor.get, ("cls", "sep"))
-            ]
-            if names == [CLS, SEP]:
-                return
-        if processor.get("type") == "TemplateProcessing":
-            frames = [_template(processor.get(name)) for name in ("single", "pair")]
-            if frames == [[(CLS, 0), ("A", 0), (SEP, 0)], [(CLS, 0), ("A", 0), (SEP, 0), ("B", 1), (SEP, 1)]]:
-                return
-    raise UserError(f'{path}: "post_processor" is not BERT\'s, {CLS} a {SEP} b {SEP}, the only supported one.')
+        return True
+    if not isinstance(processor, dict):
+        return False
+    if processor.get("type") == "BertProcessing":
+        ends = map(processor.get, ("cls", "sep"))
+        return [each[0] if isinstance(each, list) and each else None for each in ends] == [CLS, SEP]
+    frames = [_template(processor.get(name)) for name in ("single", "pair")]
+    berts = [[(CLS, 0), ("A", 0), (SEP, 0)], [(CLS, 0), ("A", 0), (SEP, 0), ("B", 1), (SEP, 1)]]
+    return processor.get("type") == "TemplateProcessing" and frames == berts
 
 
 def _template(parts: Any) -> list[tuple[Any, Any]]:
@@ -218,15 +262,10 @@ def _lines(path: Path) -> list[str]:
 
 
 def _tokens_in(path: Path, full: dict[str, Any]) -> list[str] | None:
-    """Return the vocabulary of tokenizer.json, if it has one. Raises UserError for another kind."""
+    """Return the WordPiece vocabulary of tokenizer.json, if it has one. Raises UserError for gaps between ids."""
     model = full.get("model")
     if model is None:
         return None
-    kinds = [part.get("type") if isinstance(part, dict) else None for part in map(full.get, _PARTS)]
-    options = {"unk_token": UNK, "continuing_subword_prefix": "##", "max_input_chars_per_word": 100}
-    if kinds != list(_PARTS.values()) or any(model.get(name, value) != value for name, value in options.items()):
-        kind = " + ".join(map(_short, kinds))
-        raise UserError(f"{path} has a {kind} tokenizer. Only BERT's is supported: {' + '.join(_PARTS.values())}.")
     ids = model.get("vocab")
     if (
         not isinstance(ids, dict)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+TEXT_SHIFT = 24  # bits of a word's number in `Encoded.places`
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -18,6 +20,8 @@ class Encoded:
         offsets: (n + 1,) int64.
         words: (total,) int32, the word of each token, from `tfdistill.text.alignment`; or None.
         uncut: (n,) int64, the number of tokens of each example before it was cut; None if that is not known.
+        places: (total,) int32, text number << TEXT_SHIFT | word + 1 of each token, −1 outside of words; None if the token
+            ids show it, as those of BERT do.
     """
 
     token_ids: np.ndarray
@@ -25,6 +29,7 @@ class Encoded:
     offsets: np.ndarray
     words: np.ndarray | None = None
     uncut: np.ndarray | None = None
+    places: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -51,11 +56,12 @@ class Encoded:
         source = np.repeat(self.offsets[positions] - offsets[:-1], lengths) + np.arange(offsets[-1])
         words = None if self.words is None else self.words[source]
         uncut = None if self.uncut is None else self.uncut[positions]
-        return Encoded(self.token_ids[source], self.segment_ids[source], offsets, words, uncut)
+        places = None if self.places is None else self.places[source]
+        return Encoded(self.token_ids[source], self.segment_ids[source], offsets, words, uncut, places)
 
     @classmethod
     def concatenate(cls, others: Sequence[Encoded]) -> Encoded:
-        """Return the examples of all `others`, one after the other, without `words` and `uncut`."""
+        """Return the examples of all `others`, one after the other, without `words`, `uncut` and `places`."""
         lengths = np.concatenate([np.zeros(0, np.int64), *(other.lengths for other in others)])
         return cls(
             np.concatenate([np.zeros(0, np.int32), *(other.token_ids for other in others)]),

@@ -24,7 +24,7 @@ from tfdistill.errors import UserError
 from tfdistill.system.files import atomic_write
 from tfdistill.system.notes import note
 from tfdistill.text.added_tokens import AddedToken
-from tfdistill.text.directory import read_directory
+from tfdistill.text.directory import is_berts, read_directory
 from tfdistill.text.encoded import Encoded, Tokens
 from tfdistill.text.vocabulary import CLS, MASK, PAD, SEP, SPECIAL, UNK, casing_line
 from tfdistill.text.vocabulary import ids_of as vocabulary_ids
@@ -61,6 +61,10 @@ class Tokenizer:
         >>> tokenizer(["Goodness!"], length=6)["token_ids"].tolist()
         [[2, 4, 5, 1, 3, 0]]
     """
+
+    is_wordpiece = True  # whether ids alone show the words, through tokens that begin with ##
+    separators = 1  # special tokens between the texts of a pair
+    segments = True  # whether the tokens of a second text have the segment 1
 
     def __init__(
         self,
@@ -114,16 +118,21 @@ class Tokenizer:
     def from_directory(cls, directory: str | os.PathLike, *, lower_case: bool | None = None) -> Tokenizer:
         """Read the vocabulary and the settings that Hugging Face writes.
 
-        The vocabulary is vocab.txt, or else the one in tokenizer.json. Settings come from
-        tokenizer_config.json, then from the normalizer in tokenizer.json, then they are BERT's.
+        A BERT vocabulary is vocab.txt, or else the one in tokenizer.json. Settings come from
+        tokenizer_config.json, then from the normalizer in tokenizer.json, then they are BERT's. A
+        tokenizer.json of another kind, or vocab.json with merges.txt, becomes a `LibraryTokenizer`.
 
         Args:
             directory: the model's directory.
             lower_case: overrides the setting in the files.
 
         Raises:
-            UserError: a file is missing, damaged, or does not describe a BERT tokenizer.
+            UserError: a file is missing, damaged, or describes a tokenizer that is not supported.
         """
+        if not is_berts(Path(directory)):
+            from tfdistill.text.library_files import read_library
+
+            return read_library(Path(directory), lower_case=lower_case)
         stored = read_directory(Path(directory))
         try:
             tokenizer = cls(
@@ -216,10 +225,10 @@ class Tokenizer:
             UserError: an example is not a text or has a lone surrogate, the columns differ in length, or
                 `max_length` is too small.
         """
-        least, what = (3, "texts") if texts_b is None else (5, "pairs of texts")
+        least, what = (3, "texts") if texts_b is None else (4 + self.separators, "pairs of texts")
         if max_length < least:
             raise UserError(f"the length is {max_length}. Use at least {least} for {what} with [CLS] and [SEP].")
-        first, second = _checked(texts), None if texts_b is None else _checked(texts_b)
+        first, second = checked(texts), None if texts_b is None else checked(texts_b)
         if second is not None and len(first) != len(second):
             raise UserError(f"received {len(first)} first and {len(second)} second texts. Use the same number of both.")
         batch: Sequence = first if second is None else list(zip(first, second, strict=True))
@@ -231,7 +240,7 @@ class Tokenizer:
         Raises:
             UserError: an example is not a text, or has a lone surrogate.
         """
-        return self._encoded(_checked(texts), None)
+        return self._encoded(checked(texts), None)
 
     def _encoded(self, texts: Sequence, max_length: int | None) -> Encoded:
         ids, segments, lengths, uncut = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)], [0], [np.zeros(0, np.int64)]
@@ -241,9 +250,9 @@ class Tokenizer:
             rows = [encoding.ids for encoding in encodings]
             lengths += map(len, rows)
             uncut.append(self._uncut(batch, [len(row) for row in rows], max_length))
-            ids.append(_flat(rows))
+            ids.append(flat(rows))
             is_pair = isinstance(texts[0], tuple)
-            segments.append(_flat([e.type_ids for e in encodings]) if is_pair else np.zeros_like(ids[-1]))
+            segments.append(flat([e.type_ids for e in encodings]) if is_pair else np.zeros_like(ids[-1]))
         offsets = np.cumsum(lengths, dtype=np.int64)
         return Encoded(np.concatenate(ids), np.concatenate(segments), offsets, uncut=np.concatenate(uncut))
 
@@ -252,7 +261,7 @@ class Tokenizer:
         uncut = np.array(lengths, np.int64)
         full = [number for number, length in enumerate(lengths) if length == max_length]
         if full:
-            special = 3 if isinstance(batch[0], tuple) else 2
+            special = 2 + self.separators if isinstance(batch[0], tuple) else 2
             uncut[full] = [len(each) + special for each in self._encodings([batch[i] for i in full], None)]
         return uncut
 
@@ -265,7 +274,7 @@ class Tokenizer:
         Raises:
             UserError: an example is not a text, or has a lone surrogate.
         """
-        texts = _checked(texts)
+        texts = checked(texts)
         rows, numbers = [np.zeros((0, 4), np.int32)], [0]
         for start in range(0, len(texts), BATCH):
             for encoding in self._encodings(texts[start : start + BATCH], None, offsets=True):
@@ -274,6 +283,15 @@ class Tokenizer:
                 numbers.append(len(encoding))
         ids, starts, ends, words = np.concatenate(rows).T.copy()
         return Tokens(ids, starts, ends, words, np.cumsum(numbers, dtype=np.int64))
+
+    def word_token_ids(self, words: Sequence[str]) -> Encoded:
+        """Tokenize words of a sentence one by one."""
+        return self.token_ids(words)
+
+    def require_wordpiece(self, what: str) -> None:
+        """Raise UserError unless token ids alone show the words, which `what` says in three or more words is needed."""
+        if not self.is_wordpiece:
+            raise UserError(f"{what} only with a WordPiece vocabulary (vocab.txt), as BERT has. Use a model with one.")
 
     def clean(self, word: str) -> str:
         """Return one word as the tokenizer sees it: case, accents and control characters."""
@@ -353,11 +371,11 @@ class Tokenizer:
             return encode(batch, add_special_tokens=max_length is not None)
 
 
-def _flat(rows: Sequence[Iterable[int]]) -> np.ndarray:
+def flat(rows: Sequence[Iterable[int]]) -> np.ndarray:
     return np.fromiter(chain.from_iterable(rows), np.int32)
 
 
-def _checked(texts: Iterable[str]) -> list[str]:
+def checked(texts: Iterable[str]) -> list[str]:
     """Return the texts as a list. Raises UserError for the first example that is not a text."""
     if isinstance(texts, str | bytes):
         raise UserError(f"received one text, {texts[:40]!r}. Use a list of texts.")

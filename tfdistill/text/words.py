@@ -68,10 +68,10 @@ def word_starts(token_ids: np.ndarray, inside: np.ndarray, continuations: np.nda
 
 
 @cache
-def _splitter() -> tokenizers.Tokenizer:
+def _splitter(lower_case: bool = False) -> tokenizers.Tokenizer:
     """Return BERT's cleaning and splitting; every word of its result is [UNK]."""
     splitter = tokenizers.Tokenizer(WordLevel({UNK: 0}, unk_token=UNK))
-    splitter.normalizer = BertNormalizer(lowercase=False, strip_accents=False)
+    splitter.normalizer = BertNormalizer(lowercase=lower_case, strip_accents=lower_case)
     splitter.pre_tokenizer = BertPreTokenizer()
     splitter.add_special_tokens(list(SPECIAL))
     return splitter
@@ -80,6 +80,11 @@ def _splitter() -> tokenizers.Tokenizer:
 def word_spans(text: str) -> list[tuple[int, int]]:
     """Return the first and the last character (exclusive) of each word of `text`."""
     return _splitter().encode(text, add_special_tokens=False).offsets
+
+
+def clean_word_spans(texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+    """Return the spans of the words of each text for a tokenizer that strips accents: an accent alone is not a word."""
+    return [each.offsets for each in _splitter(True).encode_batch(list(texts), add_special_tokens=False)]
 
 
 def has_chinese(text: str) -> bool:
@@ -124,7 +129,7 @@ def replaced(text: str, spans: Sequence[tuple[int, int]], changes: Mapping[int, 
 def token_ids_of(words: Iterable[str], tokenizer: Tokenizer) -> dict[str, np.ndarray]:
     """Return the token ids of each different word, int32."""
     different = list(dict.fromkeys(words))
-    return dict(zip(different, tokenizer.token_ids(different).rows(range(len(different))), strict=True))
+    return dict(zip(different, tokenizer.word_token_ids(different).rows(range(len(different))), strict=True))
 
 
 def written_tokens(words: Iterable[str], tokenizer: Tokenizer) -> dict[str, list[str]]:
@@ -133,6 +138,14 @@ def written_tokens(words: Iterable[str], tokenizer: Tokenizer) -> dict[str, list
     A word with an unknown part is one token.
     """
     written = {}
+    if not tokenizer.is_wordpiece:
+        different = list(dict.fromkeys(words))
+        read = tokenizer.tokens(different)
+        for number, word in enumerate(different):
+            row = read.row(number)
+            parts = [word[start:end] for start, end in zip(row.starts, row.ends, strict=True)]
+            written[word] = parts if "".join(parts) == word and tokenizer.unk_id not in row.ids else [word]
+        return written
     for word, ids in token_ids_of(words, tokenizer).items():
         tokens = [tokenizer.vocabulary[i] for i in ids]
         written[word] = [word] if UNK in tokens or not tokens else [token.removeprefix("##") for token in tokens]
