@@ -176,6 +176,21 @@ def test_other_frames_and_files_are_one_line(tmp_path):
     )
     with pytest.raises(UserError, match=r"tokenizer\.json"):
         Tokenizer.from_directory(tmp_path / "damaged")
+    (tmp_path / "blind").mkdir()
+    blind = json.loads(learned("xlm-roberta"))
+    blind["model"] = {
+        "type": "Unigram",
+        "unk_id": None,
+        "vocab": [["<s>", 0.0], ["</s>", 0.0], ["</s>", 0.0], ["▁a", -1.0]],
+    }
+    (tmp_path / "blind" / "tokenizer.json").write_text(json.dumps({**blind, "added_tokens": []}))
+    with pytest.raises(UserError, match="unk_id"):
+        Tokenizer.from_directory(tmp_path / "blind").token_ids(["q"])
+    large = json.loads(learned("roberta"))
+    large["model"]["vocab"]["<large>"] = 2**32 - 1
+    (tmp_path / "blind" / "tokenizer.json").write_text(json.dumps(large))
+    with pytest.raises(UserError, match="4294967295"):
+        Tokenizer.from_directory(tmp_path / "blind")
     tokenizer = ours("roberta", tmp_path / "good")
     for attempt in (lambda: tokenizer.of([0, 1]), lambda: tokenizer.words_of(np.array([1]))):
         with pytest.raises(UserError, match="WordPiece"):

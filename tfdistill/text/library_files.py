@@ -161,7 +161,9 @@ def _content(token: Any) -> Any:
 def _built(make: Any, path: Path) -> tokenizers.Tokenizer:
     try:
         return make()
-    except Exception as error:  # the library raises plain exceptions
+    except BaseException as error:  # the library raises plain exceptions, and panics that are not even such
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
         raise UserError(f"{path} is not a tokenizer: {str(error)[:200]}. {_ADVICE}") from error
 
 

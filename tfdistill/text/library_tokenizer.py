@@ -20,6 +20,7 @@ from tfdistill.text.encoded import TEXT_SHIFT, Encoded, Tokens
 from tfdistill.text.tokenizer import BATCH, Tokenizer, checked, flat
 from tfdistill.text.words import clean_word_spans
 
+_MOST = 1 << 24  # ids; the largest vocabularies have a million
 _SPECIAL = ("pad", "unk", "cls", "sep", "mask")
 
 
@@ -45,6 +46,10 @@ class LibraryTokenizer(Tokenizer):
         library.no_padding()
         library.no_truncation()
         ids = library.get_vocab(with_added_tokens=True)
+        if max(ids.values(), default=0) >= _MOST:
+            raise UserError(
+                f"a token has the id {max(ids.values())}, expected less than {_MOST}. Expected what Hugging Face writes."
+            )
         tokens = [""] * (max(ids.values(), default=-1) + 1)
         for token, number in ids.items():
             tokens[number] = token
@@ -133,6 +138,18 @@ class LibraryTokenizer(Tokenizer):
             places=np.concatenate(places),
         )
 
+    def _encodings(self, batch: Sequence, max_length: int | None, offsets: bool = False) -> list[tokenizers.Encoding]:
+        try:
+            return super()._encodings(batch, max_length, offsets)
+        except (
+            BaseException
+        ) as error:  # as in `library_files`; for example a Unigram vocabulary without an unknown token
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            raise UserError(
+                f"The tokenizer cannot read the texts: {str(error)[:200]}. Correct its tokenizer.json."
+            ) from error
+
     def tokens(self, texts: Iterable[str]) -> Tokens:
         """Tokenize whole texts without special tokens, with the characters and the word of each token.
 
@@ -185,7 +202,12 @@ class LibraryTokenizer(Tokenizer):
 
 def _frame(library: tokenizers.Tokenizer) -> tuple[int, int, int, bool]:
     """Return the ids of the first and last special token, the number of separators in a pair, and whether segments differ."""
-    single, pair = library.encode("a"), library.encode("a", "a")
+    try:
+        single, pair = library.encode("a"), library.encode("a", "a")
+    except BaseException as error:  # as in `library_files`
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        raise UserError(f"it cannot read texts: {str(error)[:200]}. Expected what Hugging Face writes.") from error
     around = [number for number, text in zip(single.ids, single.sequence_ids, strict=True) if text is None]
     marks = [
         number if text is None else ("a", "b")[text] for number, text in zip(pair.ids, pair.sequence_ids, strict=True)
