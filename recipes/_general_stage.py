@@ -23,7 +23,7 @@ class General(Group):
     """Declare the settings of a general stage."""
 
     text: str = Field(description="plain text: .txt, a directory, demo:plain-text, or corpus:DIR")
-    teacher: str = Field(description="pre-trained teacher, hf:DIR")
+    teacher: str = Field(description="pre-trained teacher, hf:DIR or hf:ORG/NAME")
     epochs: float = Field(3, gt=0, description="passes over the plain text")
     learning_rate: float = Field(1e-4, gt=0, description="peak learning rate")
     batch_size: int = Field(256, ge=1, description="sequences in a step")

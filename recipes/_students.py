@@ -14,7 +14,7 @@ from tfdistill.distill.mapping import Pairs, bottom, explicit, top, uniform
 from tfdistill.errors import UserError
 from tfdistill.models import presets
 from tfdistill.models.load import load
-from tfdistill.system.files import student_directory
+from tfdistill.models.names import kept_directory
 from tfdistill.training.answers import AnswersTeacher
 from tfdistill.training.checkpoint import PROJECTIONS, groups_of
 from tfdistill.training.settings import Settings
@@ -22,7 +22,7 @@ from tfdistill.training.settings import Settings
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
 
-STUDENT = "'layers' (cut from the teacher), a preset, or hf:DIR (a directory, such as a generally distilled student)"
+STUDENT = "'layers' (cut from the teacher), a preset, hf:DIR (such as a generally distilled student) or hf:ORG/NAME"
 
 
 class StudentSettings(Settings):
@@ -117,9 +117,10 @@ def read_projections(student: str) -> dict[str, list[np.ndarray]]:
     Raises:
         UserError: the file is damaged.
     """
-    path = student_directory(student) / PROJECTIONS
-    if not path.is_file():
+    directory = kept_directory(student)
+    if directory is None or not (directory / PROJECTIONS).is_file():
         return {}
+    path = directory / PROJECTIONS
     try:
         return groups_of(load_file(path))
     except (SafetensorError, OSError, ValueError) as error:

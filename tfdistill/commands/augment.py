@@ -84,7 +84,10 @@ def augment(
     source = text.splits[split]
     if method == "tang":
         words = {"p_mask": p_mask, "p_pos": p_pos, "p_ng": p_ngram, "ngram": ngram}
-        plan = tang_plan(source, copies=copies, seed=seed, tagger=tagger, tokens_of=tokens_of, **words)
+        from tfdistill.models.names import model_directory
+
+        tokens = None if tokens_of is None else str(model_directory(tokens_of))
+        plan = tang_plan(source, copies=copies, seed=seed, tagger=tagger, tokens_of=tokens, **words)
     else:
         trained = {"minutes": minutes, "steps": steps}
         plan = _tinybert_plan(source, copies, seed, masked_lm, teacher, trained, glove, p_replace, candidates)
@@ -122,14 +125,13 @@ def _tinybert_plan(
     from tfdistill.models.fingerprint import fingerprint
     from tfdistill.models.load import load
     from tfdistill.recipes._task_masked_lm import masked_lm_for
-    from tfdistill.system.files import student_directory
     from tfdistill.training.word_candidates import finder, load_masked_lm
 
     if mlm is None and teacher is None:
         raise UserError(
             "`--method tinybert` needs a masked language model. Give `--masked-lm DIR`, or `--teacher DIR` to train one."
         )
-    source = mlm or masked_lm_for(load(student_directory(str(teacher))), split, seed=seed, **trained)  # type: ignore[arg-type]
+    source = mlm or masked_lm_for(load(str(teacher)), split, seed=seed, **trained)  # type: ignore[arg-type]
     masked_lm = load_masked_lm(source)
     find = finder(masked_lm, None if glove == "none" else load_glove(glove), k=k)
     settings = {

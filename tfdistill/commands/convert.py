@@ -31,10 +31,10 @@ def convert(
     Example: `tfdistill convert TinyBERT_General_4L_312D TINYBERT`
     """
     require_new(out, "config.json" if force else None, "Choose a new name, or use --force to replace a model.")
-    from tfdistill.models.place import require_model_directory
+    from tfdistill.models.names import model_directory
     from tfdistill.models.rewrite import rewrite
     from tfdistill.models.weight_files.choose import WEIGHTS
 
-    path = rewrite(require_model_directory(model), out)
+    path = rewrite(model_directory(model), out)
     show(f"{path} → {out / WEIGHTS} ({readable((out / WEIGHTS).stat().st_size)})")
     show_next("tfdistill", "finetune", out, "--data", "DATA", "--out", new_name("TEACHER"))

@@ -101,9 +101,7 @@ def corpus(
 
 def _directory(name: str) -> str:
     """Return the directory of a vocabulary or a model."""
-    if name == "demo:minilm":
-        from tfdistill.data.demo import minilm_directory
+    from tfdistill.models.names import kept_directory, model_directory
 
-        return str(minilm_directory())
     path = name.removeprefix("hf:")
-    return path if "://" in path else str(student_directory(path).absolute())
+    return path if "://" in path else str((kept_directory(name) or model_directory(name)).absolute())

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 @with_column_options
 @with_run_options
 def finetune(
-    model: Annotated[str, typer.Argument(help="hf:DIR, hub:PRESET or demo:minilm")],
+    model: Annotated[
+        str,
+        typer.Argument(help="a directory, hf:ORG/NAME[@REVISION] of the Hugging Face hub, hub:PRESET or demo:minilm"),
+    ],
     data: DataOption | None = None,
     task: TaskOption = None,
     settings: SetOption = None,

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @with_run_options
 def pretrain(
-    model: Annotated[str, typer.Argument(help="a preset such as tinybert_4l_312, or hf:DIR, hub:PRESET, demo:minilm")],
+    model: Annotated[
+        str,
+        typer.Argument(help="a preset such as tinybert_4l_312, or a directory, hf:ORG/NAME, hub:PRESET, demo:minilm"),
+    ],
     text: Annotated[
         str, typer.Option("--text", help="a .txt or .txt.gz file, a directory of them, or demo:plain-text")
     ],

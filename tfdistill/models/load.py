@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tfdistill.data.dataset import Data
 from tfdistill.data.load import load_any
 from tfdistill.errors import UserError
-from tfdistill.models.place import require_model_directory
+from tfdistill.models.names import DEMO, model_directory
 from tfdistill.models.predict import in_order_of, require_fit
 from tfdistill.models.stored_model import StoredModel, open_directory
 
@@ -30,9 +30,9 @@ def load(
 
     Args:
         source: a run directory, a student directory, or a Hugging Face directory of a model of one of the families
-            (also as "hf:DIR"), "hub:PRESET" for a KerasHub preset, "hub:DIR" or "hub:FILE.keras" for a saved KerasHub
-            text classifier, or "demo:minilm" for the 6-layer encoder of quickstart (downloaded through pip once); or what
-            `open_model` returned.
+            (also as "hf:DIR"), "hf:ORG/NAME" or "hf:ORG/NAME@REVISION" for a model on the Hugging Face hub, "hub:PRESET"
+            for a KerasHub preset, "hub:DIR" or "hub:FILE.keras" for a saved KerasHub text classifier, or "demo:minilm" for
+            the 6-layer encoder of quickstart (downloaded through pip once); or what `open_model` returned.
         num_outputs: the size of the logits' last axis; by default that of the stored head.
         task: one of `tfdistill.models.tasks.HEADS`; by default the task that the directory was saved
             for, or classification if it has no head.
@@ -79,11 +79,7 @@ def open_model(source: str | os.PathLike) -> StoredModel | None:
             f"{name} is a file of answers, not a model. Use it as `--teacher` of train; in Python "
             "tfdistill.AnswersTeacher(FILE, data)."
         )
-    if name == "demo:minilm":
-        from tfdistill.data.demo import minilm_directory
-
-        return open_directory(minilm_directory(), name=name)
-    return open_directory(require_model_directory(name))
+    return open_directory(model_directory(name), name=name if name == DEMO else None)
 
 
 def save(model: TextModel, directory: str | os.PathLike) -> Path:

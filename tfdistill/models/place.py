@@ -13,8 +13,12 @@ RUN = "run.json"
 _CONFIGS = ("config.json", GOOGLE_CONFIG)
 
 
-def require_model_directory(source: str) -> Path:
+def require_model_directory(source: str, other: str = "") -> Path:
     """Return the directory of a model, which for a run directory is that of its student.
+
+    Args:
+        source: its name.
+        other: what else could be given, for the message about a directory that does not exist.
 
     Raises:
         UserError: there is no model; the message proposes what was probably meant.
@@ -24,7 +28,7 @@ def require_model_directory(source: str) -> Path:
         return directory
     if not directory.is_dir():
         what = "is not a directory" if directory.exists() else "does not exist"
-        raise UserError(f"{directory} {what}{_meant(directory)} Give a model directory, a run or demo:minilm.")
+        raise UserError(f"{directory} {what}{_meant(directory)} Give a model directory, a run{other and f', {other},'} or demo:minilm.")
     if (directory / RUN).is_file():
         raise UserError(f"{directory} is a run that has not finished. Run its command again.")
     if (directory / "manifest.json").is_file():

@@ -14,26 +14,12 @@ from tfdistill.errors import UserError
 from tfdistill.models.google_config import with_architecture
 from tfdistill.models.hf_check import check_shapes
 from tfdistill.models.hf_config import CONFIG, config_of, read_config
-from tfdistill.models.hf_labels import LABELS
+from tfdistill.models.repository import SIDE_FILES
 from tfdistill.models.weight_files.choose import WEIGHTS, open_weights
 from tfdistill.models.weight_files.tensors import Tensors
 from tfdistill.system.files import atomic_directory, atomic_write, require_regular
 from tfdistill.text.tokenizer import Tokenizer
 
-# Files of tokenizers and of this library, copied as they are.
-_COPIED = (
-    "vocab.txt",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "sentencepiece.bpe.model",
-    "spiece.model",
-    LABELS,
-    "recipe.json",
-)
 # Output tables that transformers ties to another tensor; with the same numbers they need not be in the file.
 _TIED = {
     "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
@@ -70,7 +56,7 @@ def rewrite(source: Path, out: Path) -> Path:
         weights = {name: np.ascontiguousarray(tensors[old]) for name, old in _names(tensors).items()}
         save_file(weights, temporary / WEIGHTS, metadata={"format": "pt"})
         atomic_write(temporary / CONFIG, json.dumps(_with_classes(raw, tensors), indent=2) + "\n")
-        for name in _COPIED:
+        for name in SIDE_FILES:
             if (source / name).exists():
                 require_regular(source / name, "Remove it.")
                 shutil.copyfile(source / name, temporary / name)

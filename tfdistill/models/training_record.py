@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from tfdistill.errors import UserError
+from tfdistill.models.names import kept_directory
 from tfdistill.system.console import say
-from tfdistill.system.files import read_json, student_directory
+from tfdistill.system.files import read_json
 
 DEFAULT_LENGTH = 64  # tokens of an example, for training without a teacher's length, and for models of unknown training
 
 
 def recipe_of(source: str) -> dict[str, Any]:
     """Return recipe.json of a student directory or of the student of a run; empty if it is missing or damaged."""
-    if not source:
+    directory = kept_directory(source) if source else None
+    if directory is None or not (directory / "recipe.json").exists():
         return {}
-    path = student_directory(source) / "recipe.json"
-    if not path.exists():
-        return {}
+    path = directory / "recipe.json"
     try:
         return read_json(path, "remove it")
     except UserError as error:

@@ -13,6 +13,7 @@ from tfdistill.distill.step import Term
 from tfdistill.errors import UserError
 from tfdistill.models import presets
 from tfdistill.models.load import load, open_model
+from tfdistill.models.names import kept_directory, model_directory
 from tfdistill.models.stored_model import StoredModel
 from tfdistill.system.files import student_directory
 from tfdistill.system.lazy import tf
@@ -86,11 +87,7 @@ def open_start(
 
 
 def _tokenizer(source: str) -> Tokenizer:
-    if source == "demo:minilm":
-        from tfdistill.data.demo import minilm_directory
-
-        return Tokenizer.from_directory(minilm_directory())
-    return Tokenizer.from_directory(student_directory(source))
+    return Tokenizer.from_directory(kept_directory(source) or model_directory(source))
 
 
 def terms(objective: str) -> tuple[Term, ...]:

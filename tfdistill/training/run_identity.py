@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from tfdistill.distill.step import plain
 from tfdistill.errors import UserError
 from tfdistill.models.fingerprint import identity
+from tfdistill.models.repository import commit_of
 from tfdistill.system.console import say
 from tfdistill.system.files import is_free, read_json, require_new
 from tfdistill.system.identity import as_json, differences, digest, summary
@@ -44,10 +45,19 @@ def describe(recipe: Recipe, seed: int, debug: bool, cache: TeacherCache) -> dic
         "execution": recipe.execution.as_data(),
         # SHA-256 of weights and config at the start. The stages describe teachers that are trained.
         "weights": {"student": identity(recipe.student), "teachers": [_identity(each) for each in frozen.values()]},
+        **revisions(recipe, frozen.values()),
         "versions": versions(),
         "reproducible": reproducible(recipe.breaks),
     }
     return dict(as_json(head))
+
+
+def revisions(recipe: Recipe, teachers: Iterable[Any]) -> dict[str, Any]:
+    """Return the commits of models from the Hugging Face hub, as the part "revisions" of run.json; empty without any."""
+    student = commit_of(getattr(recipe.student, "loaded_from", None))
+    commits = [commit for each in teachers if (commit := commit_of(getattr(each, "loaded_from", None)))]
+    parts = {"student": student, "teachers": commits}
+    return {"revisions": {key: value for key, value in parts.items() if value}} if student or commits else {}
 
 
 def _identity(teacher: Any) -> str:
@@ -78,7 +88,9 @@ def _identifying(head: Mapping[str, Any], *, start: bool = True, duration: bool 
     kept["data"] = {"fingerprint": head["data"].get("fingerprint")}
     free = () if duration else _DURATION
     kept["stages"] = [{key: stage[key] for key in stage if key not in free} for stage in head["stages"]]
-    kept["weights"] = {key: value for key, value in head["weights"].items() if start or key != "student"}
+    for part in ("weights", "revisions"):
+        if part in head:
+            kept[part] = {key: value for key, value in head[part].items() if start or key != "student"}
     return kept
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from tfdistill.augment.tinybert import Finder, MaskedLM
 from tfdistill.errors import UserError
 from tfdistill.models.limits import most_tokens
 from tfdistill.models.load import load
+from tfdistill.models.names import HF, kept_directory
 from tfdistill.models.stored_head import MissingHead
 from tfdistill.models.training_record import recipe_of
 from tfdistill.models.weight_files.choose import weights_in
@@ -60,7 +61,7 @@ def load_masked_lm(source: str | os.PathLike) -> TextModel:
     Raises UserError if there is none: a random head would predict noise.
     """
     try:
-        return load(student_directory(source), task="masked_lm", new_head=False)
+        return load(source, task="masked_lm", new_head=False)
     except MissingHead as error:
         raise UserError(
             f"{source} has no masked-language-model head. Use `--masked-lm DIR` with a pre-trained directory that "
@@ -73,9 +74,9 @@ def has_masked_lm(source: str | os.PathLike) -> bool:
 
     Raises UserError for a directory that cannot be loaded, or whose family has no such head.
     """
-    directory = student_directory(source)
+    directory = kept_directory(source)
     try:
-        return directory.is_dir() and load(directory, task="masked_lm", new_head=False) is not None
+        return directory is not None and load(directory, task="masked_lm", new_head=False) is not None
     except MissingHead:
         return False
 
@@ -89,13 +90,17 @@ def own_masked_lm(teacher: TextModel) -> Path | None:
     if own is not None:
         if has_masked_lm(own):
             return student_directory(own)
-        before = recipe_of(own).get("settings", {}).get("model")
-        if before is not None and _is_there(before) and has_masked_lm(before):
-            return student_directory(before)
+        before = _model_before(recipe_of(own))
+        if before is not None and has_masked_lm(before):
+            return before
     return None
 
 
-def _is_there(source: str) -> bool:
-    """Return whether the path that an earlier run recorded is still a model's directory."""
-    directory = student_directory(source)
-    return (directory / "config.json").is_file() and weights_in(directory) is not None
+def _model_before(recipe: dict[str, Any]) -> Path | None:
+    """Return the directory of the model that an earlier run fine-tuned, if it is still on this machine."""
+    commit = recipe.get("revisions", {}).get("student")
+    name = f"{HF}{commit}" if commit else recipe.get("settings", {}).get("model")
+    directory = kept_directory(name) if isinstance(name, str) else None
+    if directory is None or not (directory / "config.json").is_file() or weights_in(directory) is None:
+        return None
+    return directory

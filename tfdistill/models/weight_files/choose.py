@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
 from tfdistill.errors import UserError
 from tfdistill.models.weight_files.h5_file import open_h5
 from tfdistill.models.weight_files.safetensors_file import open_safetensors
-from tfdistill.models.weight_files.sharded import open_sharded
+from tfdistill.models.weight_files.sharded import open_sharded, shard_names
 from tfdistill.models.weight_files.tensors import Tensors
 from tfdistill.models.weight_files.tf_checkpoint import CHECKPOINT, checkpoint_in, open_checkpoint
 from tfdistill.models.weight_files.torch_file import open_torch
@@ -25,6 +25,7 @@ _FORMS: dict[str, Callable[[Path], Tensors]] = {
     "pytorch_model.bin.index.json": partial(open_sharded, open_one=open_torch),
     "tf_model.h5": open_h5,
 }
+FORMS = tuple(_FORMS)  # names of the files, the preferred one first
 # Weights in forms that are not read, with what to do about them.
 _OTHERS = {
     "adapter_model.safetensors": "adapter_model.safetensors is an adapter of PEFT: merge it into its model "
@@ -43,6 +44,19 @@ def weights_in(directory: Path) -> Path | None:
     return checkpoint_in(directory)
 
 
+def has_weights(directory: Path) -> bool:
+    """Return whether a directory holds weights, and all files of weights that are split into several."""
+    path = weights_in(directory)
+    if path is None or not path.name.endswith(".index.json"):
+        return path is not None
+    return all((directory / file).is_file() for file in shard_names(path))
+
+
+def why_not(names: Collection[str]) -> str:
+    """Return what to do about a directory with these files, none of which is read as weights."""
+    return next((advice for name, advice in _OTHERS.items() if name in names), "") or _ADVICE
+
+
 def open_weights(directory: Path) -> Tensors:
     """Open the weights of a model directory: their names and shapes are known, their numbers are read when needed.
 
@@ -55,8 +69,7 @@ def open_weights(directory: Path) -> Tensors:
     """
     path = weights_in(directory)
     if path is None:
-        other = next((advice for name, advice in _OTHERS.items() if (directory / name).exists()), "")
-        raise UserError(f"{directory / WEIGHTS} is missing. {other or _ADVICE}")
+        raise UserError(f"{directory / WEIGHTS} is missing. {why_not([each.name for each in directory.iterdir()])}")
     if path.name != WEIGHTS:
         say(f"note: the weights are read from {path}")
     if path.name not in _FORMS:

@@ -22,14 +22,8 @@ def open_sharded(index: Path, open_one: Callable[[Path], Tensors]) -> Tensors:
     Raises:
         UserError: the index is damaged, or a file or a tensor that it names is missing.
     """
-    names = read_json(index, DOWNLOAD).get("weight_map")
-    if not isinstance(names, dict) or not names or not all(isinstance(file, str) for file in names.values()):
-        raise UserError(f"{index} has no `weight_map` from tensors to files. {DOWNLOAD}")
-    files = {}
+    names, files = _weight_map(index), {}
     for file in sorted(set(names.values())):
-        # A name with a folder could point anywhere on this machine.
-        if not file or "/" in file or "\\" in file or "\0" in file or file in (".", ".."):
-            raise UserError(f"{index} names the file {file[:100]!r}. Only files in the same directory are read.")
         if not (index.parent / file).is_file():
             raise UserError(f"{index.parent / file} is missing; {index.name} names it. {DOWNLOAD}")
         files[file] = open_one(index.parent / file)
@@ -37,3 +31,24 @@ def open_sharded(index: Path, open_one: Callable[[Path], Tensors]) -> Tensors:
         if name not in files[file]:
             raise UserError(f"{index.parent / file} has no tensor '{name}'; {index.name} says it does. {DOWNLOAD}")
     return Tensors(index, {name: files[file].stored(name) for name, file in names.items()})
+
+
+def shard_names(index: Path) -> list[str]:
+    """Return the names of the files that an index names, all of them in its directory.
+
+    Raises:
+        UserError: the index is damaged, or names a file in another directory.
+    """
+    return sorted(set(_weight_map(index).values()))
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    """Return the file of each tensor."""
+    names = read_json(index, DOWNLOAD).get("weight_map")
+    if not isinstance(names, dict) or not names or not all(isinstance(file, str) for file in names.values()):
+        raise UserError(f"{index} has no `weight_map` from tensors to files. {DOWNLOAD}")
+    for file in sorted(set(names.values())):
+        # A name with a folder could point anywhere on this machine.
+        if not file or "/" in file or "\\" in file or "\0" in file or file in (".", ".."):
+            raise UserError(f"{index} names the file {file[:100]!r}. Only files in the same directory are read.")
+    return names
