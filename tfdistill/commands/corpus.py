@@ -10,7 +10,6 @@ import typer
 from tfdistill.commands.tables import new_name, show_next
 from tfdistill.errors import UserError
 from tfdistill.system.console import say
-from tfdistill.system.files import student_directory
 from tfdistill.system.tensorflow_import import import_tensorflow
 
 

@@ -35,7 +35,9 @@ def model_directory(source: str | os.PathLike) -> Path:
     place = name.removeprefix(HF)
     repository = None if os.path.lexists(place) else Repository.parse(place)
     if repository is None or not name.startswith(HF):
-        return require_model_directory(name, f"hf:{place} to download it from the Hugging Face hub" if repository else "")
+        return require_model_directory(
+            name, f"hf:{place} to download it from the Hugging Face hub" if repository else ""
+        )
     try:
         return download(repository)
     except NoRepository as error:

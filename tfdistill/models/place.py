@@ -28,7 +28,8 @@ def require_model_directory(source: str, other: str = "") -> Path:
         return directory
     if not directory.is_dir():
         what = "is not a directory" if directory.exists() else "does not exist"
-        raise UserError(f"{directory} {what}{_meant(directory)} Give a model directory, a run{other and f', {other},'} or demo:minilm.")
+        others = f", {other}," if other else ""
+        raise UserError(f"{directory} {what}{_meant(directory)} Give a model directory, a run{others} or demo:minilm.")
     if (directory / RUN).is_file():
         raise UserError(f"{directory} is a run that has not finished. Run its command again.")
     if (directory / "manifest.json").is_file():

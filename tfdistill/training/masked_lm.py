@@ -15,7 +15,6 @@ from tfdistill.models import presets
 from tfdistill.models.load import load, open_model
 from tfdistill.models.names import kept_directory, model_directory
 from tfdistill.models.stored_model import StoredModel
-from tfdistill.system.files import student_directory
 from tfdistill.system.lazy import tf
 from tfdistill.text.tokenizer import Tokenizer
 
