@@ -115,11 +115,6 @@ def test_a_head_that_does_not_fit_is_new_only_where_it_may_be(tmp_path, capsys):
         load(directory, label_names=("a", "b", "new"))
 
 
-def test_a_preset_of_keras_hub_has_no_head():
-    with pytest.raises(MissingHead, match=r"hub:bert_tiny_en_uncased.*tfdistill finetune"):
-        load("hub:bert_tiny_en_uncased", new_head=False)
-
-
 @pytest.mark.parametrize("prefix", ["base_model.model.", "module."])
 def test_weights_that_another_library_has_wrapped_are_named(tmp_path, prefix):
     directory = saved(tmp_path / "model", tiny_bert())

@@ -85,7 +85,7 @@ def taught(data, epochs: int) -> TextModel:
 
 def exported(teacher, data, out) -> tuple[str, float, float]:
     """The metric that export judges the file by, for Keras and for the file."""
-    cli.export(str(teacher), out, quantize="fp32", length=20, data=data)
+    cli.export(model=str(teacher), out=out, quantize="fp32", length=20, data=data)
     verify_bundle(out)
     parity = json.loads((out / "manifest.json").read_text("utf-8"))["parity"]
     return parity["metric"], parity[f"keras_{parity['metric']}"], parity[parity["metric"]]

@@ -49,7 +49,7 @@ def with_column_options(verb: Callable[..., None]) -> Callable[..., None]:
     def call(**values: Any) -> None:
         from tfdistill.data.columns import OPTIONS, with_columns
 
-        given = {role: values.pop(f"{role}_column") for role in _COLUMNS}
+        given = {role: values.pop(f"{role}_column", None) for role in _COLUMNS}
         columns = {role: name for role, name in given.items() if name is not None}
         if columns:
             options = " ".join(OPTIONS[role] for role in columns)

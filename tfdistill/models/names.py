@@ -50,7 +50,7 @@ def kept_directory(source: str | os.PathLike) -> Path | None:
     if Path(name.removeprefix(HF)).is_dir():
         return student_directory(name)
     repository = Repository.parse(name.removeprefix(HF)) if name.startswith(HF) else None
-    return repository and cached(repository)
+    return None if repository is None else cached(repository)
 
 
 def _nearest(place: str) -> str:

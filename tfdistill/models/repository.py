@@ -235,7 +235,7 @@ def _quiet() -> Iterator[None]:
 
 def _bar(advance: Advance, file: str) -> type:
     """Return a class for huggingface_hub's progress bars, which advances ours."""
-    from tqdm.std import tqdm
+    from tqdm.std import tqdm  # type: ignore[import-untyped]
 
     class Bar(tqdm):
         restarts = 0
@@ -244,9 +244,8 @@ def _bar(advance: Advance, file: str) -> type:
             super().__init__(disable=True)
 
         def update(self, n: float | None = 1) -> None:
-            if (
-                n and n < 0
-            ):  # the server cannot resume, and the file starts over: for ever, if the connection always breaks
+            # The server cannot resume, and the file starts over: for ever, if the connection always breaks.
+            if n and n < 0:
                 self.restarts += 1
                 if self.restarts > _RESTARTS:
                     raise TooManyRestarts(file)

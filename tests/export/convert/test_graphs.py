@@ -173,9 +173,9 @@ def test_one_product_for_query_key_and_value(name, products, transpositions, tmp
     full = 2 if "tokens" in name else 1  # layers; of a classifier's last one only the first row is computed
     assert before["MatMul"] - after["MatMul"] == full * (products[0] - products[1])
     assert (before["Transpose"], after["Transpose"]) == tuple(full * each for each in transpositions)
-    # Each transposition has a reshape. The others belong to the ids, the segments (except in DistilBERT) and the mask
+    # Each transposition has a reshape. The others belong to the ids, the segments (which DistilBERT does not read) and the mask
     # that MobileBERT reads, four to a last layer that computes one row, or one to the logits of all tokens.
-    inputs = 1 + (config["model_type"] != "distilbert") + bool(config.get("trigram_input"))
+    inputs = 2 + bool(config.get("trigram_input"))
     rest = inputs + (1 if "tokens" in name else 4)
     assert before["Reshape"] == full * 4 + rest and after["Reshape"] == full * transpositions[1] + rest
 

@@ -53,7 +53,7 @@ def test_manifest_and_readme(made):
     assert entry["rows"] == 100 and 0.5 < entry["same_ids"] <= 1.0 and entry["max_abs_difference"] < 1e-4
     assert entry["operators"]["custom:FastBertNormalize"] == 1
     text = (out / "README.md").read_text()
-    assert "model-text.tflite" in text and "text_b" not in text
+    assert "model-text.tflite" in text and "text_b=np" not in text
     verify_bundle(out)
 
 
@@ -64,4 +64,4 @@ def test_pairs_are_cut_alike(tmp_path):
     firsts, seconds = ["a b c d e f g h", "a", "a b c", ""], ["a b c d e f g h a", "a b c d e f g h", "b", "c"]
     _, ids = run_text_in((out / "model-text.tflite").read_bytes(), firsts, seconds)
     np.testing.assert_array_equal(ids, model.tokenizer(firsts, seconds, length=9)["token_ids"])
-    assert "text_b" in (out / "README.md").read_text()
+    assert "text_b=np" in (out / "README.md").read_text()
