@@ -10,7 +10,8 @@ knows. It needs many passes: unlabelled text, and augmented copies (Tang et al. 
 
 Idea:      a table and a mean, the tier below the BiLSTM: a tenth of its time
 Command:   tfdistill train static --teacher TEACHER --data demo:movie-snippets --out RUN
-Published: nothing for exactly this; this library's own numbers are in docs/results.md.
+Published: nothing for exactly this. CLINC150 with all labels, one seed: 93.4 % with the defaults and on labels alone, 91.3 %
+           with T=2 and λ=0.9, whose targets are too flat for it; teacher 95.8 %. Few labels were not measured.
 Cost:      one teacher forward over the training texts, and three tokens a forward for the table; a step is almost free.
 """
 
@@ -43,8 +44,8 @@ class Settings(CommonSettings):
     dense_layers: int = Field(0, ge=0, le=2, description="dense layers before the head")
     dense_size: int = Field(128, ge=1, description="units of a dense layer")
     dropout: float = Field(0.3, ge=0, lt=1, description="dropout of the pooled vector")
-    temperature: float = Field(2.0, gt=0, description="T")
-    soft_weight: float = Field(0.9, ge=0, le=1, description="λ, the share of the soft targets")
+    temperature: float = Field(1.0, gt=0, description="T")
+    soft_weight: float = Field(0.5, ge=0, le=1, description="λ, the share of the soft targets")
 
 
 @with_teacher

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
@@ -86,8 +87,9 @@ class TFLiteModel:
         from ai_edge_litert.interpreter import Interpreter
 
         try:
-            interpreter = Interpreter(model_content=self._content, num_threads=1)
-            interpreter.allocate_tensors()
+            with _without_start_message():
+                interpreter = Interpreter(model_content=self._content, num_threads=1)
+                interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise self._damaged(error) from error
         return interpreter
@@ -218,6 +220,19 @@ class TFLiteModel:
             values["segment_ids"][0, :size] = segment_ids
         outputs = runners[length](**values)[self.output][0]
         return outputs if self.output == LOGITS else np.log(np.maximum(outputs, _LEAST))
+
+
+@contextmanager
+def _without_start_message() -> Iterator[None]:
+    """Hide the line that XNNPACK writes to stderr in C++ when its first delegate is made; errors are exceptions."""
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
 
 
 class Rows:

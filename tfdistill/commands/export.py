@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from tfdistill.export.bundle.bundle import BundleData
     from tfdistill.export.bundle.request import ExportRequest
 
+_MOST_LOST = 1.0  # percentage points on dev
 # Percentage points lost on dev from which quantization-aware training is worth its time.
 _LOSS_TO_TRAIN = 0.5
 
 _QUANTIZE = "fp32, fp16, dynamic_int8, weight_int8; int8 and int8_int16 need --data"
 _LENGTHS = "several lengths, such as 16,32,64: one file with a signature for each, which share the weights"
 _DATA = "compare the file with the model on dev and test of this data; train calibrates int8 and int8_int16"
-_MAX_DROP = "percentage points that the file may lose on dev against Keras; otherwise exit code 3"
+_MAX_DROP = "percentage points that the file may lose on dev against Keras, otherwise exit code 3; 1, or two examples"
 _GOLDEN = "add up to 200 dev examples of --data to golden.json, which ships in apps"
 _MEDIAPIPE = "for MediaPipe's TextClassifier: probabilities, and a tokenizer in the file's metadata"
 _CARD = "KEY=VALUE of the file's model card: name, description, version, author, license; may be repeated"
@@ -46,7 +47,7 @@ def export(
     ] = None,
     lengths: Annotated[str | None, typer.Option("--lengths", help=_LENGTHS)] = None,
     data: Annotated[str | None, typer.Option("--data", help=_DATA)] = None,
-    max_drop: Annotated[float, typer.Option("--max-drop", help=_MAX_DROP)] = 1.0,
+    max_drop: Annotated[float | None, typer.Option("--max-drop", help=_MAX_DROP)] = None,
     golden_from_data: Annotated[bool, typer.Option("--golden-from-data", help=_GOLDEN)] = False,
     mediapipe: Annotated[bool, typer.Option("--mediapipe", help=_MEDIAPIPE)] = False,
     card: Annotated[list[str] | None, typer.Option("--card", help=_CARD)] = None,
@@ -75,7 +76,7 @@ def export(
         out,
         quantize=quantize,
         length=sizes,
-        max_drop=max_drop,
+        max_drop=_allowed(dataset) if max_drop is None else max_drop,
         mediapipe=mediapipe,
         text_in=text_in,
         card=fields,
@@ -108,6 +109,12 @@ def export(
         show(f"not judged: {reason}, so the loss of accuracy is unknown; the manifest says so too")
     pairs = loaded.task == "question_answering" if dataset is None else getattr(dataset, "is_pair", False)
     show_next_of_export(path, pairs or reads_pairs(request.model))
+
+
+def _allowed(data: Data | None) -> float:
+    """Return the points that a file may lose on dev by default: 1, or two examples where each is worth more than half."""
+    rows = len(data.splits["dev"]) if data is not None and "dev" in data.splits else 0
+    return max(_MOST_LOST, 200 / rows) if rows else _MOST_LOST
 
 
 def _advise(request: ExportRequest, model: str, data: str | None) -> None:

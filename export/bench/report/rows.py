@@ -131,7 +131,7 @@ def columns_of(report: Report) -> list[Column]:
         ("Latency ms (p90)", latency),
         ("Faster", lambda row: times(base.ms, row.ms)),
         ("Memory MB", lambda row: number(row.peak_memory_mb, ".0f")),
-        ("Same answers", lambda row: number((row.parity or {}).get("argmax_agreement"), ".1%")),
+        ("Same answer as Keras", lambda row: number((row.parity or {}).get("argmax_agreement"), ".1%")),
         (f"Dev {metric}", lambda row: number(row.dev_accuracy, form)),
         ("Parameters", lambda row: number(row.parameters, ",d")),
         ("Trained s", lambda row: number(row.seconds, ".0f")),
