@@ -22,7 +22,7 @@ CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chro
 JOBS := 2
 # Renews the lock; no other target needs it.
 UV := uv==0.13.8
-# All extras but beam.
+# All extras but beam and gpu.
 LOCKED := quickstart tfds tensorboard hub quantizer augment mediapipe compress parquet dev
 
 .DEFAULT_GOAL := help
