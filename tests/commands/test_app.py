@@ -71,7 +71,7 @@ def test_no_command_shows_them_all(tfdistill):
 @pytest.mark.heavy
 def test_another_backend_is_refused(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "tfdistill", "doctor"],
+        [sys.executable, "-m", "tfdistill", "quickstart", "--out", "q"],
         env={**os.environ, "KERAS_BACKEND": "jax"}, capture_output=True, text=True, cwd=tmp_path, check=False,
     )  # fmt: skip
     assert done.returncode == 2 and "KERAS_BACKEND" in done.stderr and done.stderr.count("\n") == 1

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfdistill.system.console import make_table, readable, show_table
+from tfdistill.system.console import make_table, readable, show, show_table
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -26,12 +26,14 @@ def doctor() -> None:
     """
     from tfdistill.system.reproducibility import versions
 
-    rows = [*versions().items(), *_machine()]
+    rows, commands = [*versions().items(), *_machine()], list[str]()
     for extra, missing in missing_by_extra().items():
         more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-        advice = f"missing {', '.join(missing[:_SHOWN])}{more}: pip install 'tfdistill[{extra}]'"
-        rows.append((f"[{extra}]", advice if missing else "installed"))
+        rows.append((f"[{extra}]", f"missing {', '.join(missing[:_SHOWN])}{more}" if missing else "installed"))
+        if missing:
+            commands.append(f"pip install 'tfdistill[{extra}]'")
     show_table(make_table(("part", "state"), rows, title="tfdistill doctor", left=("state",)))
+    show(*commands)  # below the table, which would break them
 
 
 def _machine() -> list[tuple[str, str]]:

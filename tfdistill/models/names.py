@@ -6,7 +6,7 @@ import os
 from itertools import islice
 from pathlib import Path
 
-from tfdistill.errors import LONGEST_NAME, UserError, nearest, short
+from tfdistill.errors import UserError, nearest
 from tfdistill.models.place import require_model_directory
 from tfdistill.models.repository import Repository, cached, download
 from tfdistill.models.repository_errors import NoRepository
@@ -59,7 +59,4 @@ def _nearest(place: str) -> str:
     above = path.parent if path.is_absolute() else Path()
     found = islice((each for pattern in ("*/", "*/*/") for each in above.glob(pattern)), _MOST)
     choices = [str(each) for each in found if each.is_dir() and not each.name.startswith(".")]
-    if hint := nearest(place, choices):
-        return hint
-    close = [each for each in choices if nearest(path.name, [Path(each).name])]
-    return f" (did you mean '{short(close[0], LONGEST_NAME)}'?)" if close else ""
+    return nearest(place, choices)
