@@ -6,6 +6,8 @@ import errno
 
 from tfdistill.errors import UserError, short
 
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+
 
 class TooManyRestarts(OSError):
     """The download of a file broke off too often."""
@@ -52,7 +54,7 @@ def explain(error: BaseException, name: str, revision: str) -> UserError:
         return UserError(f"{hub} answers with HTTP {status} for {name}. Try again later.")
     if isinstance(error, errors.HFValidationError):
         return NoRepository(f"'{short(name)}' is not a name of a model on the hub. Use hf:ORG/NAME or hf:DIR.")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
         return UserError(
             f"cannot write to {constants.HF_HUB_CACHE}: {error.strerror}. Set HF_HOME to another directory."
         )
