@@ -1,4 +1,4 @@
-"""Compare what wrong answers of a file cost a student with what as many wrong labels cost it.
+"""Compare what wrong answers of a file cost a student with what the same number of wrong labels costs it.
 
     python benchmarks/answers_noise.py --seeds 1 2
 

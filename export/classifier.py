@@ -14,6 +14,7 @@ from tfdistill.data.squad import Question
 from tfdistill.errors import UserError, short
 from tfdistill.export.bundle.manifest import GOLDEN, MANIFEST, MODEL, damaged, intact, read_object
 from tfdistill.export.tflite.runtime import TFLiteModel
+from tfdistill.models.tasks import NOT_TRANSFORMERS
 from tfdistill.system.notes import note
 from tfdistill.text.encoded import Encoded
 from tfdistill.text.tokenizer import Tokenizer
@@ -38,7 +39,7 @@ class Classifier:
     """Answer for texts: classes, several labels, a number, entities, or the span of a text that answers a question.
 
     Args:
-        source: a bundle that `tfdistill export` wrote, which needs no TensorFlow; or whatever `tfdistill.load` reads, such
+        source: a bundle that `tfdistill export` wrote, which needs no TensorFlow; or another name that `tfdistill.load` takes, such
             as the directory of a run or of a student.
 
     Attributes:
@@ -174,7 +175,7 @@ class _Bundle:
 
 def _reads_pairs(directory: Path, manifest: dict[str, Any]) -> bool | None:
     """Return whether a bundle reads two texts: siamese encoders always do, and their golden texts are all pairs."""
-    if manifest.get("family") not in ("bilstm", "static"):
+    if manifest.get("family") not in NOT_TRANSFORMERS:
         return False if manifest.get("mediapipe") else None
     vectors = read_object(directory / GOLDEN).get("vectors")
     return isinstance(vectors, list) and all(isinstance(each, dict) and "text_b" in each for each in vectors)

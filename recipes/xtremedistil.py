@@ -33,6 +33,7 @@ from tfdistill.distill.match import Match
 from tfdistill.distill.step import Term
 from tfdistill.errors import UserError
 from tfdistill.models.presets import bilstm
+from tfdistill.models.tasks import NOT_TRANSFORMERS
 from tfdistill.training.recipe import Recipe
 from tfdistill.training.schedules import gradual_unfreezing
 from tfdistill.training.settings import Group
@@ -78,7 +79,7 @@ def recipe(teacher: TextModel, data: TextData, settings: Settings | None = None)
             f"{data.name} is for {data.task}, but xtremedistil distils one vector per text. Use soft_targets, or for tags bilstm "
             "with --set copies=0."
         )
-    if teacher.width("hidden_states") is None or teacher.family in ("bilstm", "static"):
+    if teacher.width("hidden_states") is None or teacher.family in NOT_TRANSFORMERS:
         raise UserError(
             f"the teacher is a {teacher.family} model, but xtremedistil distils the [CLS] state of a transformer. Use a transformer."
         )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
@@ -15,6 +14,7 @@ import numpy as np
 from tfdistill.errors import UserError
 from tfdistill.export.tflite.operators import read_file
 from tfdistill.export.tflite.signatures import check_signatures
+from tfdistill.system.native_output import without_native_stderr
 
 INPUTS = ("token_ids", "padding_mask", "segment_ids")
 LOGITS, PROBABILITIES = "logits", "probabilities"
@@ -87,7 +87,7 @@ class TFLiteModel:
         from ai_edge_litert.interpreter import Interpreter
 
         try:
-            with _without_start_message():
+            with without_native_stderr():  # XNNPACK writes a line when its first delegate is made
                 interpreter = Interpreter(model_content=self._content, num_threads=1)
                 interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
@@ -220,19 +220,6 @@ class TFLiteModel:
             values["segment_ids"][0, :size] = segment_ids
         outputs = runners[length](**values)[self.output][0]
         return outputs if self.output == LOGITS else np.log(np.maximum(outputs, _LEAST))
-
-
-@contextmanager
-def _without_start_message() -> Iterator[None]:
-    """Hide the line that XNNPACK writes to stderr in C++ when its first delegate is made; errors are exceptions."""
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
 
 
 class Rows:

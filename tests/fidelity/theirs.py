@@ -335,7 +335,7 @@ def vectors() -> None:
             config.embedding_size, config.num_hidden_groups, config.hidden_act = 7, 2, "gelu_new"
         place = VECTORS / "temporary"
         shapes = write_checkpoint(family, task, config, place)
-        said = answers(open_checkpoint(family, task, place, config), batch(config.vocab_size, 0, segments(config)))
+        outputs = answers(open_checkpoint(family, task, place, config), batch(config.vocab_size, 0, segments(config)))
         raw = json.loads((place / "config.json").read_text("utf-8"))
         if task == "classification":
             facts[family] = {"config": raw, "shapes": shapes, "tasks": {}}
@@ -347,7 +347,7 @@ def vectors() -> None:
         }
         # All features once for each family, the head's answers for each task.
         keep = ("logits", "hidden_states", "attention_scores") if task == "classification" else ("logits", "nsp_logits")
-        found |= {f"{family}/{task}/{name}": said[name] for name in keep if name in said}
+        found |= {f"{family}/{task}/{name}": outputs[name] for name in keep if name in outputs}
         for file in place.iterdir():
             file.unlink()
         place.rmdir()

@@ -1,4 +1,4 @@
-"""KerasHub text classifiers as teachers: their own predictions, whatever the family and the form they are saved in."""
+"""KerasHub text classifiers as teachers: their own predictions, for every family and form."""
 
 from __future__ import annotations
 

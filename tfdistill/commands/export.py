@@ -172,13 +172,10 @@ def _read(request: ExportRequest, data: Data, golden: bool, recipe: dict[str, An
 def quantization_advice(request: ExportRequest, model: str, data: str | None) -> list[str]:
     """Propose quantization-aware training for a static int8 file, unless its student was trained so already."""
     from tfdistill.models.quantization_aware import QuantizationAware
+    from tfdistill.models.tasks import NOT_TRANSFORMERS
 
     student = request.model
-    if (
-        request.quantization != "int8"
-        or student.family in ("bilstm", "static")
-        or isinstance(student, QuantizationAware)
-    ):
+    if request.quantization != "int8" or student.family in NOT_TRANSFORMERS or isinstance(student, QuantizationAware):
         return []
     command = f"tfdistill train quantization_aware --teacher {model} --data {data} --out RUN8"
     return [f"the student can be trained with the rounding of int8: {command}, then export RUN8/student"]

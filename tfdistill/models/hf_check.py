@@ -12,6 +12,7 @@ from tfdistill.models.hf_config import CONFIG
 from tfdistill.models.hf_names import PREFIXES, Named, encoder_names, pooler_names, static_pooler_names
 from tfdistill.models.hf_weights import found_name, require_numbers
 from tfdistill.models.outline import outline
+from tfdistill.models.tasks import NOT_TRANSFORMERS
 from tfdistill.models.weight_files.tensors import Tensors
 from tfdistill.system.console import say
 from tfdistill.text.tokenizer import Tokenizer
@@ -106,7 +107,7 @@ def _check_layers(config: Any, tensors: Tensors, directory: Path) -> None:
     """Compare the number of layers, so that a wrong one is answered by its name and at once."""
     if config.family == "albert":  # whose weights do not show the number of layers
         return
-    starts_at_1 = config.family in ("bilstm", "static")
+    starts_at_1 = config.family in NOT_TRANSFORMERS
     numbers = [int(match[1]) for match in map(_LAYER.search, tensors) if match]
     stored = max(numbers, default=-1) + (0 if starts_at_1 else 1)
     fields = {"bilstm": "num_layers", "static": "convolution_layers", "distilbert": "n_layers"}

@@ -135,7 +135,7 @@ def _open_file(path: Path, preset: str) -> Any:
         raise UserError(f"There is no file {path}{nearest(path.name, others)}. Give an existing {KERAS_FILE} file.")
     try:
         model = keras.saving.load_model(path, compile=False)
-    except Exception as error:  # whatever the layers in the file raise
+    except Exception as error:  # the layers in the file may raise anything
         raise UserError(f"hub:{preset} cannot be read: {_reason(error)}. Save the classifier again.") from error
     if not is_hub_classifier(model):
         raise UserError(

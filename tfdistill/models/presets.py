@@ -15,7 +15,7 @@ from tfdistill.models.bilstm_config import BiLSTMConfig
 from tfdistill.models.distilbert_config import DistilBertConfig
 from tfdistill.models.mobilebert_config import MobileBertConfig
 from tfdistill.models.static_config import StaticConfig
-from tfdistill.models.tasks import HEADS
+from tfdistill.models.tasks import HEADS, NOT_TRANSFORMERS
 
 if TYPE_CHECKING:
     from tfdistill.models.text_model import TextModel
@@ -191,7 +191,7 @@ def student_from_layers(
     Raises:
         UserError: a teacher without layers, a layer that does not exist, or an impossible family.
     """
-    if teacher.family in ("bilstm", "static"):
+    if teacher.family in NOT_TRANSFORMERS:
         raise UserError(f"The teacher is a {teacher.family} model. Use a transformer, whose layers can be copied.")
     teacher.require_layers()
     if family not in (None, teacher.family) and (teacher.family, family) != ("bert", "distilbert"):
@@ -251,7 +251,7 @@ def bilstm(
     pair: bool = False,
     embedding_from: TextModel | None = None,
     tokenizer: Any = None,
-    **sizes: object,
+    **sizes: Any,
 ) -> TextModel:
     """Make a BiLSTM student with the teacher's vocabulary.
 
@@ -263,12 +263,8 @@ def bilstm(
         tokenizer: another vocabulary than the teacher's.
         sizes: fields of `BiLSTMConfig`.
     """
-    vocab_size = teacher.config.vocab_size if tokenizer is None else len(tokenizer.vocabulary)
-    student = _like(teacher, config("bilstm", vocab_size=vocab_size, pair=pair, **sizes), tokenizer=tokenizer)
-    if embedding_from is not None:
-        table = embedding_from.encoder.embedding.embeddings.numpy()
-        student.encoder.embedding.embeddings.assign(reduced_table(table, student.config.embedding_size))
-    return student
+    table = None if embedding_from is None else embedding_from.encoder.embedding.embeddings.numpy()
+    return _with_table(student("bilstm", teacher, tokenizer=tokenizer, pair=pair, **sizes), table)
 
 
 def static(
@@ -292,12 +288,15 @@ def static(
     Raises:
         UserError: an impossible size, or `embedding_size` is larger than the hidden states of `table_from`.
     """
-    vocab_size = teacher.config.vocab_size if tokenizer is None else len(tokenizer.vocabulary)
-    student = _like(teacher, config("static", vocab_size=vocab_size, pair=pair, **sizes), tokenizer=tokenizer)
-    if table_from is not None:
-        table = reduced_table(token_vectors(table_from), student.config.embedding_size)
-        student.encoder.embedding.embeddings.assign(table)
-    return student
+    table = None if table_from is None else token_vectors(table_from)
+    return _with_table(student("static", teacher, tokenizer=tokenizer, pair=pair, **sizes), table)
+
+
+def _with_table(made: TextModel, table: np.ndarray | None) -> TextModel:
+    """Start the token table of a model from `table` (V, H), reduced to its width; None leaves random vectors."""
+    if table is not None:
+        made.encoder.embedding.embeddings.assign(reduced_table(table, made.config.embedding_size))
+    return made
 
 
 def token_vectors(model: TextModel, batch_size: int = 1024) -> np.ndarray:

@@ -23,6 +23,7 @@ from tfdistill.models.hf_names import Named, encoder_names, head_names, pooler_n
 from tfdistill.models.layers import Linear, gelu
 from tfdistill.models.mobilebert import MobileBertLayer
 from tfdistill.models.presets import with_dropout
+from tfdistill.models.tasks import NOT_TRANSFORMERS
 from tfdistill.models.text_model import TextModel
 
 # Dense layers whose outputs join a residual sum. Each of their channels is quantized as a share of its peak, as in export.
@@ -158,7 +159,7 @@ class QuantizationAware(TextModel):
     """
 
     def build(self, shape: Any) -> None:
-        if self.family in ("bilstm", "static"):
+        if self.family in NOT_TRANSFORMERS:
             raise UserError(
                 f"A {self.family} model has no quantization-aware training. Export it with `--quantize int8`."
             )

@@ -70,6 +70,9 @@ SEQUENCE_TASKS = ("classification", "multilabel", "regression")
 _WITHOUT_NEXT_SENTENCE = (*SEQUENCE_TASKS, "token_classification", "question_answering", "masked_lm")
 
 
+# Families without attention layers: their layers, sizes and limits differ from those of transformers.
+NOT_TRANSFORMERS = ("bilstm", "static")
+
 # These families were trained without next-sentence prediction and have no head for it. ELECTRA's and ALBERT's own
 # pre-training heads, for replaced tokens and for the order of sentences, are not among our tasks.
 _BY_FAMILY = {

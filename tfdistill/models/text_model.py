@@ -31,7 +31,7 @@ from tfdistill.models.mobilebert import MobileBertEncoder
 from tfdistill.models.mobilebert_config import MobileBertConfig
 from tfdistill.models.static import StaticEncoder
 from tfdistill.models.static_config import StaticConfig
-from tfdistill.models.tasks import outputs_of, task_of
+from tfdistill.models.tasks import NOT_TRANSFORMERS, outputs_of, task_of
 from tfdistill.system.console import say
 
 # By the name of the family: the class of the config and that of the encoder.
@@ -119,7 +119,7 @@ class TextModel(keras.Model):
         self.features(dummy_inputs(), self.offers)
 
     def _initializer(self) -> Any:
-        return "glorot_uniform" if self.family in ("bilstm", "static") else initializer(self.config.initializer_range)
+        return "glorot_uniform" if self.family in NOT_TRANSFORMERS else initializer(self.config.initializer_range)
 
     @property
     def num_layers(self) -> int:

@@ -7,14 +7,13 @@ import sys
 
 from tfdistill.errors import UserError
 from tfdistill.system.console import say
+from tfdistill.system.native_output import without_native_stderr
 
 
 def import_tensorflow(use: bool = True) -> None:
     """Import TensorFlow and hide its native start-up messages (CUDA, oneDNN); Python errors still appear.
 
     It takes several seconds, so a line comes first. Check before what can be checked without it.
-
-    The messages come from C++ before any log level is read, so stderr itself is redirected during the import.
 
     Args:
         use: make a first tensor too, which prints further messages. False if a strategy has to be made before.
@@ -30,15 +29,8 @@ def import_tensorflow(use: bool = True) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "tensorflow" not in sys.modules:
         say("starting TensorFlow …")
-    sys.stderr.flush()
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
+    with without_native_stderr():
         import tensorflow as tf
 
         if use:
             tf.constant(0)  # the device list is made now, and its messages with it
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)

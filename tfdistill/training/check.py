@@ -176,7 +176,7 @@ def _readers(recipe: Recipe, data: Data, seed: int) -> dict[str, dict[str, Any]]
         if not isinstance(teacher, AnswersTeacher):  # stored answers read nothing
             readers.append((name, teacher, recipe.teacher_length, recipe.privileged))
     for who, model, length, privileged in readers:
-        length = getattr(model.tokenizer, "sequence_length", length)  # KerasHub's own, whatever the recipe's
+        length = getattr(model.tokenizer, "sequence_length", length)  # KerasHub's own instead of the recipe's
         key = (model.tokenizer.fingerprint, length, privileged)
         if key not in seen:
             seen.add(key)

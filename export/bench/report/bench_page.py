@@ -11,12 +11,24 @@ from tfdistill.export.bench import profile as profiles
 from tfdistill.export.bench.host import typical_ms
 from tfdistill.export.bench.report.bench_rows import Measured, Row, having, rows_of, tokens_of
 from tfdistill.export.bench.report.figures import Point, curves, operator_bars, trade_offs
-from tfdistill.export.bench.report.page import DASH, Column, cells_of, day, filled, flat, number, times, write_page
+from tfdistill.export.bench.report.page import (
+    DASH,
+    Column,
+    cells_of,
+    day,
+    fastest_near_best,
+    filled,
+    flat,
+    number,
+    points,
+    times,
+    within,
+    write_page,
+)
 from tfdistill.export.bench.report.svg import COLOURS, MARKERS, OTHER_MARKER
 from tfdistill.metrics.interval import interval, unpaired
 
 _MOST_KINDS, _MOST_OPERATORS = 12, 5
-_NEAR = 0.01  # of the best score: files that are this near count as equally good
 _LEAST_DIFFERENCE = 5e-5  # of a probability; smaller ones are invisible in the page's four digits
 
 
@@ -157,7 +169,7 @@ def _main_table(rows: Sequence[Row], baseline: Row | None) -> dict[str, Any]:
         if found is None or row is baseline:
             return DASH
         value, (low, high) = found
-        return f"{100 * value:+.1f} ± {50 * (high - low):.1f}".replace("-", "−")
+        return f"{points(value)} ± {50 * (high - low):.1f}"
 
     columns = [
         ("Model", lambda row: f"{rows.index(row) + 1} · {row['model']}", how),
@@ -193,18 +205,16 @@ def _ship(rows: Sequence[Row], baseline: Row | None) -> dict[str, Any] | None:
     scored = [row for row in rows if row["score"] is not None]
     if not scored or len(rows) < 2:
         return None
-    top = max(row["score"] for row in scored)
-    row = min((row for row in scored if row["score"] >= top - _NEAR), key=lambda row: (row["ms"], row["bytes"]))
+    row = fastest_near_best(scored, lambda row: row["score"], lambda row: (row["ms"], row["bytes"]))
     form = ".1%" if row["metric"] == "accuracy" else ".3f"
     parts = [f"{number(row['score'], form)} {row['metric']}", f"{row['bytes'] / 1e6:.1f} MB", f"{row['ms']:.2f} ms"]
     found = _difference(row, baseline)
     if found is not None and row is not baseline:
-        low, high = (f"{100 * each:+.1f}" for each in found[1])
         assert baseline is not None
-        parts.append(f"{100 * found[0]:+.1f} points (95 % interval {low} to {high}) against {baseline['model']}")
+        parts.append(f"{points(found[0])} points {within(found[1])} against {baseline['model']}")
     sentence = f"Ship {row['model']}: {', '.join(parts)}. No file here is faster within one point of the best score."
     return {
-        "sentence": sentence.replace(" -", " −"),
+        "sentence": sentence,
         "commands": [f'tfdistill predict {shlex.quote(row["path"])} "a text"'],
     }
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
+from tfdistill.export.bench.report.page import fastest_near_best, points, within
 from tfdistill.export.bench.report.rows import Report, Row, difference_interval, half_width
 from tfdistill.metrics.interval import interval
 
-_NEAR = 0.01  # of the best score: files that are this near count as equally good
 _LEAST_ABOVE_FLOOR = 5.0  # points; a teacher that is nearer to a linear model has not learned
 
 
@@ -18,7 +18,7 @@ def main_findings(report: Report) -> list[str]:
         parts = [f"{value} {word}" for value, word in savings(row, base)]
         lost = difference(report, row.score, base.score)
         if lost:
-            parts.append(" ".join(filter(None, [*lost, "of", report.metric, within(row, base)])))
+            parts.append(" ".join(filter(None, [*lost, "of", report.metric, _within(row, base)])))
         if parts:
             lines.append(f"{row.name} against {base.name}: {', '.join(parts)}.")
     for model, (form, gain, seeds) in gains(report).items():
@@ -32,13 +32,10 @@ def main_findings(report: Report) -> list[str]:
     return [*lines, *_above_floor(report)]
 
 
-def within(row: Row, other: Row) -> str:
-    """Return "(95 % interval −2.1 to +0.3)" for the difference of two rows; "" if it is not known."""
+def _within(row: Row, other: Row) -> str:
+    """Return the interval of the difference of two rows in words; "" if it is not known."""
     found = difference_interval(row, other)
-    if found is None:
-        return ""
-    low, high = (f"{100 * each:+.1f}".replace("-", "−") for each in found)
-    return f"(95 % interval {low} to {high})"
+    return "" if found is None else within(found)
 
 
 def _both_ways(report: Report, model: str) -> tuple[Row, Row] | None:
@@ -61,7 +58,7 @@ def _certainty(report: Report, model: str) -> str:
     if both is None or found is None:
         return ""
     chance = "; it may be chance" if found[0] <= 0 <= found[1] else ""
-    return f" {within(*both)}{chance}"
+    return f" {within(found)}{chance}"
 
 
 def choice(report: Report) -> Row | None:
@@ -70,9 +67,7 @@ def choice(report: Report) -> Row | None:
     small = [row for row in files if row.model != report.base.model]
     if not small:
         return None
-    top = max(row.score or 0.0 for row in small)
-    near = [row for row in small if (row.score or 0.0) >= top - _NEAR]
-    return min(near, key=lambda row: (row.ms, row.bytes))
+    return fastest_near_best(small, lambda row: row.score or 0.0, lambda row: (row.ms, row.bytes))
 
 
 def advice(report: Report) -> tuple[str, list[str]] | None:
@@ -84,7 +79,7 @@ def advice(report: Report) -> tuple[str, list[str]] | None:
     lost = difference(report, row.score, base.score)
     parts = [f"{(row.bytes or 0) / 1e6:.1f} MB", f"{row.ms:.1f} ms"]
     if lost:
-        parts.append(" ".join(filter(None, [*lost, within(row, base), f"against the {base.model}"])))
+        parts.append(" ".join(filter(None, [*lost, _within(row, base), f"against the {base.model}"])))
     sentence = f"Ship {row.name}: {', '.join(parts)}."
     recipe = "bilstm" if row.model == "BiLSTM" else "soft_targets"
     commands = [
@@ -142,7 +137,7 @@ def difference(report: Report, score: float | None, other: float | None) -> tupl
     if score is None or other is None:
         return None
     if report.metric == "accuracy":
-        return f"{100 * (score - other):+.1f}".replace("-", "−"), "points"
+        return points(score - other), "points"
     return f"{score - other:+.3f}".replace("-", "−"), ""
 
 

@@ -7,13 +7,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tfdistill.errors import optional
 from tfdistill.system.escapes import visible
 from tfdistill.system.files import atomic_write
 
 DASH = "–"
+_NEAR = 0.01  # of the best score: files that are this near count as equally good
+R = TypeVar("R")
 Column = tuple[str, Callable[[Any], str]]  # heading, and the text of a row's cell
 # Heading, the text of a row's cell, and the smaller text below it.
 MainColumn = tuple[str, Callable[[Any], str], Callable[[Any], str]]
@@ -27,6 +29,22 @@ def number(value: float | None, form: str) -> str:
 def times(baseline: float | None, value: float | None, form: str = ".1f") -> str:
     """Format how many times smaller a value is than the baseline's, such as "5.0×"."""
     return f"{baseline / value:{form}}×" if baseline and value else DASH
+
+
+def fastest_near_best(rows: Sequence[R], score: Callable[[R], float], cost: Callable[[R], Any]) -> R:
+    """Return the row with the least cost among those at most one point below the best score."""
+    top = max(map(score, rows))
+    return min((row for row in rows if score(row) >= top - _NEAR), key=cost)
+
+
+def points(difference: float) -> str:
+    """Format a difference of scores in points, such as "−1.8"."""
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def within(interval: tuple[float, float]) -> str:
+    """Return "(95 % interval −2.1 to +0.3)" for the interval of a difference of scores."""
+    return f"(95 % interval {points(interval[0])} to {points(interval[1])})"
 
 
 def filled(columns: Sequence[Column], rows: Sequence[Any]) -> list[Column]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfdistill.export.bench.report.page import DASH, Column, MainColumn, filled, number, times
+from tfdistill.export.bench.report.page import DASH, Column, MainColumn, filled, number, points, times
 from tfdistill.metrics.interval import paired
 
 
@@ -158,7 +158,7 @@ def main_columns(report: Report) -> list[MainColumn]:
         half = half_width(row, base)
         if row is base or half is None or row.score is None or base.score is None:
             return DASH
-        return f"{100 * (row.score - base.score):+.1f} ± {100 * half:.1f}".replace("-", "−")
+        return f"{points(row.score - base.score)} ± {100 * half:.1f}"
 
     columns: list[MainColumn] = [
         ("Model", lambda row: row.model, how),
